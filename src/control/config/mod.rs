@@ -1,0 +1,3 @@
+//! `shunt.toml`, from text to a [`plan::Plan`].
+
+pub mod plan;

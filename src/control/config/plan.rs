@@ -1,0 +1,115 @@
+//! A configuration that has been read, validated and resolved: the only form the rest of the
+//! control plane sees. Two plans can be compared (`config::diff`); one can be compiled into a
+//! snapshot (`control::compile`).
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::dataplane::snapshot::{Protocol, Scheduler, Strays, Timeouts};
+
+/// A whole configuration, valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// What is fixed at start.
+    pub daemon: Daemon,
+    /// Fixed at start, in the order of their ids.
+    pub ports: Vec<Port>,
+    /// Reloadable.
+    pub timeouts: Timeouts,
+    /// Reloadable.
+    pub strays: Strays,
+    /// Packets a second each worker may punt. Reloadable.
+    pub punt_per_second: u32,
+    /// How long SIGTERM waits for connections to end. Reloadable.
+    pub drain_deadline: Duration,
+    /// Reloadable. In file order.
+    pub services: Vec<Service>,
+}
+
+/// Settings that need a restart to change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Daemon {
+    /// CPU of each worker, in worker order; never empty.
+    pub worker_cores: Vec<usize>,
+    /// CPU of the control thread, if pinned.
+    pub control_core: Option<usize>,
+    /// Never pause or sleep when idle.
+    pub busy_poll: bool,
+    /// Connections over all workers.
+    pub connections_max: u32,
+    /// Packet buffers over all ports.
+    pub packet_buffers: u32,
+    /// Path of the admin socket.
+    pub admin_socket: PathBuf,
+    /// Where `/metrics` listens; `None` turns it off.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Whether DPDK memory comes from huge pages.
+    pub huge_pages: HugePages,
+    /// Megabytes of DPDK memory.
+    pub memory_mb: u32,
+    /// Separates the files of DPDK processes on one machine.
+    pub file_prefix: String,
+    /// Further EAL arguments, as they are.
+    pub eal_arguments: Vec<String>,
+}
+
+/// Whether DPDK memory comes from huge pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HugePages {
+    /// Use them when enough are free, ordinary pages otherwise, and say which.
+    #[default]
+    Auto,
+    /// Refuse to start without.
+    Require,
+    /// Do not use them.
+    Never,
+}
+
+/// A network port driven by DPDK, and its TAP twin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Its name in the configuration and in metrics.
+    pub name: String,
+    /// A PCI address (`0000:3b:00.0`) or a virtual device (`net_af_packet0,iface=eth1`).
+    pub device: String,
+    /// Name of the TAP interface.
+    pub tap: String,
+    /// Addresses of the TAP, with prefix length.
+    pub addresses: Vec<(Ipv4Addr, u8)>,
+    /// Routes through the TAP: destination, prefix length, gateway.
+    pub routes: Vec<(Ipv4Addr, u8, Ipv4Addr)>,
+    /// MTU of the port and the TAP.
+    pub mtu: u16,
+    /// Receive descriptors of each queue.
+    pub rx_descriptors: u16,
+    /// Transmit descriptors of each queue.
+    pub tx_descriptors: u16,
+}
+
+/// A service and its backends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its name: unique.
+    pub name: String,
+    /// Balanced protocol.
+    pub protocol: Protocol,
+    /// VIP and port: unique with the protocol.
+    pub address: SocketAddrV4,
+    /// How backends are chosen.
+    pub scheduler: Scheduler,
+    /// Addresses FULL-NAT may use; never empty.
+    pub local_addresses: Vec<Ipv4Addr>,
+    /// In file order.
+    pub backends: Vec<Backend>,
+}
+
+/// A backend of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Address and port: unique in its service.
+    pub address: SocketAddrV4,
+    /// Share of new connections; 0 drains.
+    pub weight: u32,
+}

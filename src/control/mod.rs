@@ -1,0 +1,9 @@
+//! Everything slow: one thread, one current-thread runtime.
+//!
+//! ```text
+//! shunt.toml ─► config::schema ─► config::validate ─► Plan ─► config::diff ─► compile ─► publish
+//!                                                      ▲                        ▲
+//!                                        SIGHUP, admin socket          neighbors (netlink)
+//! ```
+
+pub mod config;

@@ -1,0 +1,80 @@
+//! What the control plane may ask of a worker, and what comes back.
+
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+
+use super::conn::state::State;
+use super::mailbox;
+use super::snapshot::{Protocol, Snapshot};
+use crate::ids::{BackendId, ServiceId, WorkerId};
+
+/// An order to a worker. Each is answered by exactly one [`Answer`].
+#[derive(Debug)]
+pub enum Order {
+    /// Use this snapshot from the next burst on. Answer: [`Answer::Retired`], the one before.
+    Publish(Arc<Snapshot>),
+    /// Describe some connections. Answer: [`Answer::Page`].
+    Dump(Page),
+    /// Leave the loop. Answer: [`Answer::Stopped`].
+    Stop,
+}
+
+/// The answer to an [`Order`].
+#[derive(Debug)]
+pub enum Answer {
+    /// The snapshot that was replaced, to be freed by the receiver.
+    Retired(Arc<Snapshot>),
+    /// The page of a dump, filled in.
+    Page(Page),
+    /// The worker has left its loop.
+    Stopped,
+}
+
+/// The control thread's end of a worker's mailbox.
+pub type ControlEnd = mailbox::ControlEnd<Order, Answer>;
+/// The worker's end of its mailbox.
+pub type WorkerEnd = mailbox::WorkerEnd<Order, Answer>;
+
+/// A page of the connection table. The asker allocates `rows` with the capacity it wants; the
+/// worker fills it without allocating, looking at no more than [`Page::SLOTS_MAX`] slots a time.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// Slot to start from; after the answer, where to go on.
+    pub cursor: u32,
+    /// True in the answer when the table's end was reached.
+    pub done: bool,
+    /// The connections found.
+    pub rows: Vec<ConnectionView>,
+}
+
+impl Page {
+    /// Most table slots a worker looks at for one page: about 10 µs of its time.
+    pub const SLOTS_MAX: u32 = 1024;
+}
+
+/// One connection, for people and programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ConnectionView {
+    /// Its owner.
+    pub worker: WorkerId,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its state.
+    pub state: State,
+    /// The client.
+    pub client: SocketAddrV4,
+    /// The VIP and port it was made to.
+    pub vip: SocketAddrV4,
+    /// The local address and port the backend sees.
+    pub local: SocketAddrV4,
+    /// The backend.
+    pub backend: SocketAddrV4,
+    /// The service's id.
+    pub service_id: ServiceId,
+    /// The backend's id.
+    pub backend_id: BackendId,
+    /// Milliseconds since its last packet.
+    pub idle_ms: u32,
+    /// Milliseconds until it is forgotten if no packet comes.
+    pub expires_ms: u32,
+}

@@ -1,0 +1,109 @@
+//! What became of a packet: one verdict, and for refusals one reason.
+//!
+//! [`Reason`] is the single list of reasons: it indexes the counters, labels the metric
+//! (`shunt_drops_total{reason="…"}`), and its doc lines are the operator's documentation.
+
+/// The end of a packet's journey through a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Rewritten; leaves by the port named in the next hop.
+    Forward,
+    /// Turned into an answer to its sender (RST, ICMP); leaves by the port it came from.
+    Reply,
+    /// Belongs to another worker; goes through that worker's handover lane.
+    Handover,
+    /// Not the balancer's business; goes to the kernel through the port's TAP.
+    Punt,
+    /// Refused, counted under the reason.
+    Drop(Reason),
+}
+
+macro_rules! reasons {
+    ($( $(#[doc = $doc:literal])+ $variant:ident => $label:literal ),+ $(,)?) => {
+        /// Why a packet was refused. Every drop has one.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Reason {
+            $( $(#[doc = $doc])+ $variant ),+
+        }
+
+        impl Reason {
+            /// Every reason, in counter order.
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant),+];
+
+            /// The metric label: stable, lower case, one word per reason.
+            pub const fn label(self) -> &'static str {
+                match self { $(Reason::$variant => $label),+ }
+            }
+
+            /// One sentence for the operator.
+            pub const fn describe(self) -> &'static str {
+                match self { $(Reason::$variant => concat!($($doc),+)),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The frame ends before its headers do.
+    Truncated => "truncated",
+    /// The packet came in more than one buffer segment.
+    Segmented => "segmented",
+    /// The IP version field does not match the EtherType.
+    IpVersion => "ip_version",
+    /// The IPv4 header length is below 20 bytes or past the packet's end.
+    IpHeaderLength => "ip_header_length",
+    /// The IPv4 total length is below its header's or past the frame's end.
+    IpTotalLength => "ip_total_length",
+    /// The IPv4 header checksum is wrong.
+    IpChecksum => "ip_checksum",
+    /// The port found the TCP or UDP checksum wrong.
+    L4Checksum => "l4_checksum",
+    /// The source address is no host's: multicast, broadcast, loopback, zero, or the destination itself.
+    IpSource => "ip_source",
+    /// The TTL would reach zero here.
+    TtlExpired => "ttl_expired",
+    /// An IPv4 fragment of a balanced flow.
+    Fragment => "fragment",
+    /// The TCP data offset is below 20 bytes or past the segment's end.
+    TcpDataOffset => "tcp_data_offset",
+    /// The UDP length is below 8 bytes or past the datagram's end.
+    UdpLength => "udp_length",
+    /// A VIP or local address was sent a protocol that is not balanced.
+    Protocol => "protocol",
+    /// No service is configured for this VIP, protocol and port.
+    NoService => "no_service",
+    /// A TCP packet of no known connection that cannot start one.
+    NoConnection => "no_connection",
+    /// The service has no backend with a weight above zero.
+    NoBackend => "no_backend",
+    /// The connection's backend was removed from the configuration.
+    BackendGone => "backend_gone",
+    /// The daemon is draining and takes no new connections.
+    Draining => "draining",
+    /// The worker's connection table holds its limit.
+    TableFull => "table_full",
+    /// Both index buckets of the new connection are full.
+    IndexFull => "index_full",
+    /// No local address and port is free towards this backend.
+    LocalPorts => "local_ports",
+    /// The link-layer address of the next hop is not known.
+    NextHop => "next_hop",
+    /// The owner's handover lane is full.
+    HandoverFull => "handover_full",
+    /// A packet arrived at a worker by handover and is not that worker's either.
+    HandoverLoop => "handover_loop",
+    /// More packets for the kernel than the punt limit allows.
+    PuntLimit => "punt_limit",
+    /// The punt lane to the kernel is full.
+    PuntFull => "punt_full",
+    /// The outgoing port did not take the packet.
+    TxFull => "tx_full",
+    /// The buffer has no room for the header or answer to be written.
+    NoRoom => "no_room",
+}
+
+impl Reason {
+    /// How many reasons there are.
+    pub const COUNT: usize = Self::ALL.len();
+}

@@ -1,0 +1,60 @@
+//! Small numbers with names, so that a port is never passed where a backend was meant.
+//!
+//! Every id is an index into a table of fixed size reserved at start ([`limits`]). Ids of services
+//! and backends are handed out by the control plane and keep their meaning across reloads: a
+//! connection names its backend by id and survives every reload that keeps the backend.
+
+use std::fmt;
+
+/// Sizes reserved at start. Full is a refusal with a message or a counted drop, never a surprise.
+pub mod limits {
+    /// Ports of one daemon.
+    pub const PORTS: usize = 16;
+    /// Workers of one daemon: one byte names one.
+    pub const WORKERS: usize = 64;
+    /// Services that may exist at once, those still draining included.
+    pub const SERVICES: usize = 16_384;
+    /// Backends that may exist at once over all services, those still draining included.
+    pub const BACKENDS: usize = 65_536;
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(serde::Serialize, serde::Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub $inner);
+
+        impl $name {
+            /// The id as an index into its table.
+            #[inline(always)]
+            pub fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+id!(
+    /// A worker: position in `shunt.workers`, from 0.
+    WorkerId(u8)
+);
+id!(
+    /// A port: position among the `[[port]]` tables of the configuration, from 0.
+    PortId(u8)
+);
+id!(
+    /// A service, below [`limits::SERVICES`].
+    ServiceId(u32)
+);
+id!(
+    /// A backend of one service (LVS: destination), below [`limits::BACKENDS`].
+    BackendId(u32)
+);

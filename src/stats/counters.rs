@@ -1,0 +1,162 @@
+//! Counters of one worker: single writer, any reader, no lock and no locked instruction.
+//!
+//! A [`Counter`] is an atomic only so that another thread may read it: the owner adds with a plain
+//! load and a plain store (`Relaxed`), which is one `add` to memory on x86. No second, published
+//! copy is needed. All of a worker's counters sit in one [`WorkerStats`], allocated at start, so
+//! that no two workers write one line.
+//!
+//! Limits: [`limits`] fixes the number of ports, services and backends.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::dataplane::verdict::Reason;
+use crate::ids::limits;
+
+/// A number that only its owner changes and anybody reads.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the owning worker may call this; a second writer would lose counts.
+    #[inline(always)]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// Sets the value. Owner only.
+    #[inline(always)]
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A level: goes up and down, owner writes, anybody reads.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU32);
+
+impl Gauge {
+    /// One more. Owner only.
+    #[inline(always)]
+    pub fn up(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// One less. Owner only; below zero is a bug, caught in tests.
+    #[inline(always)]
+    pub fn down(&self) {
+        let now = self.0.load(Ordering::Relaxed);
+        debug_assert!(now > 0, "a gauge never goes below zero");
+        self.0.store(now.wrapping_sub(1), Ordering::Relaxed);
+    }
+
+    /// The level now.
+    #[inline]
+    pub fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Packets and bytes (whole frames without FCS) of one port, as one worker moved them.
+#[derive(Debug, Default)]
+pub struct PortCounters {
+    /// Frames received.
+    pub rx_packets: Counter,
+    /// Bytes received.
+    pub rx_bytes: Counter,
+    /// Frames the port took for sending.
+    pub tx_packets: Counter,
+    /// Bytes the port took for sending.
+    pub tx_bytes: Counter,
+}
+
+/// Connections of one backend, as one worker made them.
+#[derive(Debug, Default)]
+pub struct BackendCounters {
+    /// Connections made since start (or since the id was first used by this backend).
+    pub new_connections: Counter,
+    /// Connections in the table now.
+    pub connections: Gauge,
+}
+
+/// Refusals of one service, as one worker made them.
+#[derive(Debug, Default)]
+pub struct ServiceCounters {
+    /// Connections made.
+    pub new_connections: Counter,
+    /// Connections in the table now.
+    pub connections: Gauge,
+    /// New connections refused for any reason.
+    pub refused: Counter,
+}
+
+/// How a worker spent its time and what its parts did.
+#[derive(Debug, Default)]
+pub struct LoopCounters {
+    /// TSC cycles in polls that moved at least one packet.
+    pub busy_cycles: Counter,
+    /// TSC cycles in empty polls, pauses and sleeps.
+    pub idle_cycles: Counter,
+    /// Polls that moved at least one packet.
+    pub busy_polls: Counter,
+    /// Packets handed to another worker.
+    pub handed_over: Counter,
+    /// Packets taken from other workers.
+    pub taken_over: Counter,
+    /// Packets punted to the kernel.
+    pub punted: Counter,
+    /// Packets of the kernel's sent out.
+    pub injected: Counter,
+    /// Packets answered in place (RST, ICMP).
+    pub replied: Counter,
+    /// Connections forgotten after their timeout.
+    pub expired: Counter,
+    /// Snapshots taken into use.
+    pub snapshots: Counter,
+    /// Generation of the snapshot in use.
+    pub generation: Counter,
+}
+
+/// All numbers of one worker.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct WorkerStats {
+    /// By port.
+    pub ports: [PortCounters; limits::PORTS],
+    /// By [`Reason`].
+    pub drops: [Counter; Reason::COUNT],
+    /// The loop and its parts.
+    pub run: LoopCounters,
+    /// Connections in this worker's table.
+    pub connections: Gauge,
+    /// By service id.
+    pub services: Box<[ServiceCounters]>,
+    /// By backend id.
+    pub backends: Box<[BackendCounters]>,
+}
+
+impl Default for WorkerStats {
+    fn default() -> Self {
+        Self {
+            ports: Default::default(),
+            drops: std::array::from_fn(|_| Counter::default()),
+            run: LoopCounters::default(),
+            connections: Gauge::default(),
+            services: std::iter::repeat_with(Default::default).take(limits::SERVICES).collect(),
+            backends: std::iter::repeat_with(Default::default).take(limits::BACKENDS).collect(),
+        }
+    }
+}
+
+impl WorkerStats {
+    /// Counts one refused packet.
+    #[inline(always)]
+    pub fn drop(&self, reason: Reason) {
+        self.drops[reason as usize].add(1);
+    }
+}

@@ -1,7 +1,28 @@
-//! TCP states as IPVS names them.
+//! The TCP state machine, table for table as IPVS has it (its INPUT and OUTPUT tables; RFC 9293
+//! names mean the *pair* of ends here, seen from the middle).
+//!
+//! One event per packet, by precedence RST, SYN, FIN, ACK; none of them counts as a reset of what
+//! was known. A SYN+ACK from the backend is an OUTPUT SYN and leaves SYN_RECV as it is: only the
+//! client's ACK makes ESTABLISHED. There are no sequence checks: the balancer sees no windows.
+
+use super::record::Side;
+
+/// TCP flag bits (RFC 9293, 3.1).
+pub mod flags {
+    /// No more data from the sender.
+    pub const FIN: u8 = 0x01;
+    /// Synchronise sequence numbers.
+    pub const SYN: u8 = 0x02;
+    /// Reset.
+    pub const RST: u8 = 0x04;
+    /// Push.
+    pub const PSH: u8 = 0x08;
+    /// The acknowledgement field counts.
+    pub const ACK: u8 = 0x10;
+}
 
 /// The state of a connection (IPVS names). UDP connections are always [`State::Udp`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[repr(u8)]
 pub enum State {
@@ -30,4 +51,245 @@ pub enum State {
     Synack = 10,
     /// A UDP flow.
     Udp = 11,
+}
+
+impl State {
+    /// How many states there are.
+    pub const COUNT: usize = 12;
+
+    /// Every state, by number.
+    pub const ALL: [State; Self::COUNT] = [
+        State::None,
+        State::Established,
+        State::SynSent,
+        State::SynRecv,
+        State::FinWait,
+        State::TimeWait,
+        State::Close,
+        State::CloseWait,
+        State::LastAck,
+        State::Listen,
+        State::Synack,
+        State::Udp,
+    ];
+
+    /// The state with that number; a number out of range is [`State::None`].
+    #[inline(always)]
+    pub fn from_index(index: u8) -> Self {
+        Self::ALL.get(index as usize).copied().unwrap_or(State::None)
+    }
+
+    /// May a SYN that meets a connection in this state start another in its place?
+    /// (IPVS `conn_reuse_mode=1`, its default.)
+    pub fn is_reusable(self) -> bool {
+        matches!(self, State::TimeWait | State::Close)
+    }
+}
+
+/// The event of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Event {
+    /// Synchronise.
+    Syn = 0,
+    /// Finish.
+    Fin = 1,
+    /// Acknowledge, and nothing above.
+    Ack = 2,
+    /// Reset.
+    Rst = 3,
+    /// No flag at all.
+    Nothing = 4,
+}
+
+const EVENTS: usize = 5;
+
+/// Event by the low five flag bits (FIN, SYN, RST, PSH, ACK).
+const EVENT_OF: [Event; 32] = {
+    let mut table = [Event::Nothing; 32];
+    let mut bits = 0;
+    while bits < 32 {
+        table[bits as usize] = if bits & flags::RST != 0 {
+            Event::Rst
+        } else if bits & flags::SYN != 0 {
+            Event::Syn
+        } else if bits & flags::FIN != 0 {
+            Event::Fin
+        } else if bits & flags::ACK != 0 {
+            Event::Ack
+        } else {
+            Event::Nothing
+        };
+        bits += 1;
+    }
+    table
+};
+
+impl Event {
+    /// The event of a packet with these TCP flags.
+    #[inline(always)]
+    pub fn of(tcp_flags: u8) -> Self {
+        EVENT_OF[(tcp_flags & 31) as usize]
+    }
+}
+
+type Row = [State; State::COUNT];
+
+/// Builds a row that keeps every state but those listed.
+const fn row(changes: &[(&[State], State)]) -> Row {
+    let mut row = State::ALL;
+    let mut c = 0;
+    while c < changes.len() {
+        let (from, to) = changes[c];
+        let mut f = 0;
+        while f < from.len() {
+            row[from[f] as usize] = to;
+            f += 1;
+        }
+        c += 1;
+    }
+    row
+}
+
+use State::{
+    Close, CloseWait, Established, FinWait, LastAck, Listen, None, SynRecv, SynSent, Synack,
+    TimeWait,
+};
+
+/// No flag at all: whatever was known is void.
+const VOID: Row = row(&[(
+    &[
+        None, Established, SynSent, SynRecv, FinWait, TimeWait, CloseWait, LastAck, Listen, Synack,
+    ],
+    Close,
+)]);
+
+/// Packets of the client.
+const INPUT: [Row; EVENTS] = [
+    row(&[
+        (&[None, FinWait, TimeWait, Close, CloseWait, LastAck, Listen, Synack], SynRecv),
+        (&[SynSent], Established),
+    ]),
+    row(&[
+        (&[None], Close),
+        (&[Established], CloseWait),
+        (&[SynRecv, FinWait, Synack], TimeWait),
+    ]),
+    row(&[(&[None, SynRecv, Synack], Established), (&[LastAck], Close)]),
+    row(&[
+        (&[None, Established, SynSent, FinWait, TimeWait, CloseWait], Close),
+        (&[Synack], SynRecv),
+    ]),
+    VOID,
+];
+
+/// Packets of the backend.
+const OUTPUT: [Row; EVENTS] = [
+    row(&[
+        (&[None, FinWait, TimeWait, Close, CloseWait, LastAck], SynSent),
+        (&[Synack], SynRecv),
+    ]),
+    row(&[
+        (&[None, SynRecv, CloseWait, Synack], TimeWait),
+        (&[Established], FinWait),
+    ]),
+    row(&[(&[None, SynRecv, Listen, Synack], Established)]),
+    row(&[(
+        &[None, Established, SynRecv, FinWait, CloseWait, LastAck, Listen, Synack],
+        Close,
+    )]),
+    VOID,
+];
+
+const TRANSITIONS: [[Row; EVENTS]; 2] = [INPUT, OUTPUT];
+
+/// The state after a packet with these flags sent by `side`.
+#[inline(always)]
+pub fn next(state: State, side: Side, tcp_flags: u8) -> State {
+    TRANSITIONS[side as usize][Event::of(tcp_flags) as usize][state as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flags::{ACK, FIN, PSH, RST, SYN};
+
+    const C: Side = Side::Client;
+    const B: Side = Side::Backend;
+
+    #[test]
+    fn ordinary_lives_pass_through_the_recorded_states() {
+        type Step = (Side, u8, State);
+        let rows: &[(&str, &[Step])] = &[
+            (
+                "client closes first",
+                &[
+                    (C, SYN, SynRecv),
+                    (B, SYN | ACK, SynRecv),
+                    (C, ACK, Established),
+                    (C, PSH | ACK, Established),
+                    (C, FIN | ACK, CloseWait),
+                    (B, FIN | ACK, TimeWait),
+                    (C, ACK, TimeWait),
+                ],
+            ),
+            (
+                "backend closes first",
+                &[
+                    (C, SYN, SynRecv),
+                    (C, ACK, Established),
+                    (B, FIN | ACK, FinWait),
+                    (C, FIN | ACK, TimeWait),
+                    (B, ACK, TimeWait),
+                    (C, SYN, SynRecv),
+                ],
+            ),
+            ("refused by the backend", &[(C, SYN, SynRecv), (B, RST | ACK, Close)]),
+            ("client's reset in SYN_RECV stays", &[(C, SYN, SynRecv), (C, RST, SynRecv)]),
+            ("null packet closes", &[(C, SYN, SynRecv), (C, ACK, Established), (C, 0, Close)]),
+            ("SYN+FIN is a SYN", &[(C, SYN | FIN, SynRecv)]),
+        ];
+        for (name, steps) in rows {
+            let mut state = None;
+            for (i, (side, flags, expected)) in steps.iter().enumerate() {
+                state = next(state, *side, *flags);
+                assert_eq!(state, *expected, "{name}, step {i}");
+            }
+        }
+    }
+
+    /// The whole of both tables, state by state, in the notation of the source's own rows:
+    /// columns are the states 0..=10, letters name the next state.
+    #[test]
+    fn every_transition_is_the_recorded_one() {
+        let name = |s: State| match s {
+            None => 'N',
+            Established => 'E',
+            SynSent => 'S',
+            SynRecv => 'R',
+            FinWait => 'F',
+            TimeWait => 'T',
+            Close => 'C',
+            CloseWait => 'W',
+            LastAck => 'A',
+            Listen => 'L',
+            Synack => 'K',
+            State::Udp => 'U',
+        };
+        let rows = [
+            (C, SYN, "REERRRRRRRR"),
+            (C, FIN, "CWSTTTCWALT"),
+            (C, ACK, "EESEFTCWCLE"),
+            (C, RST, "CCCRCCCCALR"),
+            (B, SYN, "SESRSSSSSLR"),
+            (B, FIN, "TFSTFTCTALT"),
+            (B, ACK, "EESEFTCWAEE"),
+            (B, RST, "CCSCCTCCCCC"),
+        ];
+        for (side, flag, expected) in rows {
+            let got: String =
+                State::ALL[..11].iter().map(|s| name(next(*s, side, flag))).collect();
+            assert_eq!(got, expected, "{side:?} {flag:#x}");
+        }
+    }
 }

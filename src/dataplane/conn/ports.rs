@@ -1,0 +1,260 @@
+//! Local ports, and whose a reply is: the two halves of one promise.
+//!
+//! FULL-NAT sends a connection to its backend from a *local address* and a local port of our
+//! choice. The choice decides which worker the backend's replies belong to:
+//!
+//! - [`Rule::Rss`]: every port of the box spreads by Toeplitz with one key and one table. Then the
+//!   local port is chosen so that the reply's own hash leads to the chooser's queue, and replies
+//!   come straight to their owner.
+//! - [`Rule::Slices`]: nothing is known of how packets are spread. Then the port number alone
+//!   names the owner, and a reply that lands elsewhere is handed over.
+//!
+//! Either way any worker computes the owner from the reply's headers alone ([`Ownership::reply`]),
+//! without a table; and every port from [`PORT_MIN`] up serves some worker, whatever their number.
+//!
+//! There is no allocator. A candidate is free when the key its replies would carry is not in the
+//! owner's table, so one local port serves many backends at once and nothing can leak. Candidates
+//! come in turn, so the longest possible time lies between two uses of one.
+//!
+//! Limit: [`ATTEMPTS_MAX`] candidates are tried; then the connection is refused and counted
+//! (`local_ports`). With 64,512 ports an address, that happens when next to all of the chooser's
+//! share towards one backend are taken.
+
+use std::net::Ipv4Addr;
+
+use super::index::FlowHash;
+use super::key::FlowKey;
+use crate::dataplane::snapshot::{PortView, Steering};
+use crate::ids::WorkerId;
+
+/// Lowest local port used: those below are the system's (RFC 6335).
+pub const PORT_MIN: u16 = 1024;
+
+/// Candidates of the chooser's own that are tried for one connection.
+pub const ATTEMPTS_MAX: u32 = 128;
+
+/// Ports there are: positions in the order candidates come.
+const SPACE: u32 = 1 << 16;
+
+/// The Toeplitz hash of an IPv4 4-tuple as network cards compute it for RSS, by table.
+///
+/// The hash is linear: it is the XOR of what each input byte contributes, whatever the others are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Toeplitz {
+    /// Contribution of each value of each of the twelve input bytes.
+    bytes: Box<[[u32; 256]; 12]>,
+}
+
+impl Toeplitz {
+    /// Shortest key that covers a 4-tuple: twelve input bytes and a 32-bit window.
+    pub const KEY_MIN: usize = 16;
+
+    /// Tables for a key, or `None` if it is shorter than [`Self::KEY_MIN`].
+    pub fn new(key: &[u8]) -> Option<Self> {
+        let key = key.get(..Self::KEY_MIN)?;
+        let window = |bit: usize| {
+            (0..32).fold(0, |w, i| {
+                let at = bit + i;
+                w << 1 | u32::from(key[at / 8] >> (7 - at % 8) & 1)
+            })
+        };
+        let contribution = |byte: usize, value: usize| {
+            (0..8)
+                .filter(|bit| value >> (7 - bit) & 1 == 1)
+                .fold(0, |sum, bit| sum ^ window(byte * 8 + bit))
+        };
+        let row = |byte| std::array::from_fn(|value| contribution(byte, value));
+        Some(Self { bytes: Box::new(std::array::from_fn(row)) })
+    }
+
+    /// The hash of a packet with this key: source, destination, source port, destination port.
+    #[inline]
+    pub fn hash(&self, key: FlowKey) -> u32 {
+        let addresses = key.addresses.to_ne_bytes();
+        let ports = key.ports.to_ne_bytes();
+        let input = addresses.iter().chain(ports.iter());
+        self.bytes.iter().zip(input).fold(0, |sum, (row, byte)| sum ^ row[*byte as usize])
+    }
+}
+
+/// How the owner of a reply follows from its headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// One worker owns everything.
+    Single,
+    /// The local port names the owner.
+    Slices,
+    /// The reply's Toeplitz hash names the queue, which is the owner's number.
+    Rss {
+        /// The hash all ports use.
+        toeplitz: Toeplitz,
+        /// The redirection table all ports use; a power of two long.
+        table: Box<[u16]>,
+    },
+}
+
+/// Who owns what, as one worker sees it. Fixed at start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ownership {
+    me: WorkerId,
+    workers: u8,
+    rule: Rule,
+}
+
+impl Ownership {
+    /// The rule that holds for these ports: RSS only if all of them spread alike.
+    pub fn new(me: WorkerId, workers: u8, ports: &[PortView]) -> Self {
+        let rule = if workers <= 1 { Rule::Single } else { Self::common_rule(ports) };
+        Self { me, workers: workers.max(1), rule }
+    }
+
+    fn common_rule(ports: &[PortView]) -> Rule {
+        let Some(first) = ports.first() else { return Rule::Slices };
+        let Steering::Rss { key, table } = &first.steering else { return Rule::Slices };
+        let alike = ports.iter().all(|port| port.steering == first.steering);
+        match Toeplitz::new(key) {
+            Some(toeplitz) if alike && table.len().is_power_of_two() => {
+                Rule::Rss { toeplitz, table: table.clone() }
+            }
+            _ => Rule::Slices,
+        }
+    }
+
+    /// The worker these answers are for.
+    pub fn me(&self) -> WorkerId {
+        self.me
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> u8 {
+        self.workers
+    }
+
+    /// The rule in force.
+    pub fn rule(&self) -> &Rule {
+        &self.rule
+    }
+
+    /// The owner of a reply: a packet to a local address.
+    #[inline]
+    pub fn reply(&self, key: FlowKey) -> WorkerId {
+        match &self.rule {
+            Rule::Single => self.me,
+            Rule::Slices => slice_of(key.destination_port(), self.workers),
+            Rule::Rss { toeplitz, table } => queue_of(toeplitz.hash(key), table),
+        }
+    }
+
+    /// The owner of a client's packet, if the port it came by does not keep flows together: any
+    /// function of the flow that all workers share.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "scaled below the number of workers")]
+    pub fn request(&self, hash: FlowHash) -> WorkerId {
+        WorkerId((u64::from(hash.spread()) * u64::from(self.workers) >> 32) as u8)
+    }
+
+    /// Chooses a local address and port towards a backend: the next candidate whose replies come
+    /// to this worker and for which `is_free` holds. Returns the key replies will carry.
+    ///
+    /// `turn` is where the last choice stopped; it belongs to the service.
+    pub fn choose(
+        &self,
+        turn: &mut u32,
+        locals: &[Ipv4Addr],
+        protocol: u8,
+        backend: (Ipv4Addr, u16),
+        is_free: impl Fn(FlowKey) -> bool,
+    ) -> Option<FlowKey> {
+        let count = u32::try_from(locals.len()).ok().filter(|count| *count > 0)?;
+        let mut attempts = 0;
+        // Of `workers` candidates in a row about one is this worker's.
+        for _ in 0..ATTEMPTS_MAX * u32::from(self.workers) * 2 {
+            let now = *turn;
+            *turn = if now + 1 == SPACE * count { 0 } else { now + 1 };
+            let port = self.candidate(now / count % SPACE);
+            let local = locals[(now % count) as usize];
+            let key = FlowKey::new(protocol, backend, (local, port));
+            if port < PORT_MIN || self.reply(key) != self.me {
+                continue;
+            }
+            if is_free(key) {
+                return Some(key);
+            }
+            attempts += 1;
+            if attempts == ATTEMPTS_MAX {
+                break;
+            }
+        }
+        None
+    }
+
+    /// The port at a position of the order in which candidates come. With slices, a worker starts
+    /// in its own, so next to every candidate is its own.
+    #[expect(clippy::cast_possible_truncation, reason = "positions are below 2^16")]
+    fn candidate(&self, position: u32) -> u16 {
+        match self.rule {
+            Rule::Slices => {
+                let start = SPACE * u32::from(self.me.0) / u32::from(self.workers);
+                let length = SPACE.div_ceil(u32::from(self.workers));
+                ((start + position % length) as u16).swap_bytes()
+            }
+            Rule::Single | Rule::Rss { .. } => position as u16,
+        }
+    }
+}
+
+/// The slice a port lies in. The low byte counts first, so that the system's ports, which nobody
+/// uses, are missing from every slice alike.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "scaled below the number of workers")]
+fn slice_of(port: u16, workers: u8) -> WorkerId {
+    WorkerId((u32::from(port.swap_bytes()) * u32::from(workers) >> 16) as u8)
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "there are no more queues than workers")]
+fn queue_of(hash: u32, table: &[u16]) -> WorkerId {
+    WorkerId(table[hash as usize & (table.len() - 1)] as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The verification suite that Microsoft publishes for RSS: addresses, ports, expected hash.
+    #[test]
+    fn toeplitz_gives_the_published_hashes() {
+        let key = [
+            0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3,
+            0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3,
+            0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
+        ];
+        let toeplitz = Toeplitz::new(&key).unwrap();
+        let rows = [
+            ([66, 9, 149, 187], 2794, [161, 142, 100, 80], 1766, 0x51cc_c178),
+            ([199, 92, 111, 2], 14230, [65, 69, 140, 83], 4739, 0xc626_b0ea),
+            ([24, 19, 198, 95], 12898, [12, 22, 207, 184], 38024, 0x5c2b_394a),
+        ];
+        for (source, sport, destination, dport, expected) in rows {
+            let key = FlowKey::new(6, (source.into(), sport), (destination.into(), dport));
+            assert_eq!(toeplitz.hash(key), expected);
+        }
+    }
+
+    #[test]
+    fn a_short_key_is_refused() {
+        assert_eq!(Toeplitz::new(&[1; 15]), None);
+    }
+
+    #[test]
+    fn slices_share_out_the_ports_evenly() {
+        for workers in 1..=16u8 {
+            let mut share = vec![0u32; workers as usize];
+            for port in PORT_MIN..=u16::MAX {
+                share[slice_of(port, workers).index()] += 1;
+            }
+            let (least, most) = (share.iter().min().unwrap(), share.iter().max().unwrap());
+            assert!(most - least <= 260, "{workers} workers: {share:?}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! One connection in one cache line: all that an established packet needs, in either direction.
+//!
+//! ```text
+//! byte  0        16       24      28       32      36       40        46 47 48 49      56      64
+//!       addresses ports    seen_ms backend service deltas    client    p  p  s  f  side  link
+//!       [2 × u64] [2 × u32]                        ip, l4    MAC       o  r  t  l        (free list)
+//! ```
+//!
+//! A connection has two *sides*: the client's (side 0: client → VIP) and the backend's (side 1:
+//! backend → local address). A packet that matches one side's key leaves with the *reverse of the
+//! other side's key*, so both the match and the rewrite read the same two pairs of words, and the
+//! side is an array index, not a branch. Checksum deltas are kept for side 0; side 1 is their
+//! inverse.
+
+use super::key::FlowKey;
+use super::state::State;
+use crate::ids::{BackendId, PortId, ServiceId};
+use crate::wire::Mac;
+use crate::wire::checksum::Delta;
+
+/// Which of a connection's two keys a packet matched, that is, who sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Side {
+    /// Sent by the client, to the VIP.
+    Client = 0,
+    /// Sent by the backend, to the local address.
+    Backend = 1,
+}
+
+impl Side {
+    /// The side named by the lowest bit.
+    #[inline(always)]
+    pub fn from_bit(bit: u32) -> Self {
+        if bit & 1 == 0 { Side::Client } else { Side::Backend }
+    }
+
+    /// The other one.
+    #[inline(always)]
+    pub fn opposite(self) -> Self {
+        Self::from_bit(self as u32 ^ 1)
+    }
+}
+
+/// The record. All-zero bytes are a free record.
+#[derive(Clone, Copy, Debug, zerocopy::FromBytes, zerocopy::Immutable, zerocopy::KnownLayout)]
+#[repr(C, align(64))]
+pub struct Record {
+    addresses: [u64; 2],
+    ports: [u32; 2],
+    /// When the last packet passed, in worker milliseconds (wraps after 49 days; only differences
+    /// are used, and no timeout is longer than 31 days).
+    pub seen_ms: u32,
+    backend: u32,
+    service: u32,
+    ip_delta: u16,
+    l4_delta: u16,
+    client_mac: [u8; 6],
+    client_port: u8,
+    protocol: u8,
+    state: u8,
+    live: u8,
+    reserved: [u8; 6],
+    /// Reserved for the side slab (sequence shifts, SYN cookies): 0 is none.
+    side: u32,
+    /// Free list link while the record is free.
+    pub(super) link: u32,
+}
+
+const _: () = assert!(size_of::<Record>() == 64, "a record is one cache line");
+
+/// What a new connection is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewConnection {
+    /// The client's packet: client → VIP.
+    pub client: FlowKey,
+    /// The backend's packet: backend → local address.
+    pub backend: FlowKey,
+    /// Service it belongs to.
+    pub service: ServiceId,
+    /// Backend it goes to.
+    pub backend_id: BackendId,
+    /// Link-layer sender of the client's first packet: where answers go.
+    pub client_mac: Mac,
+    /// Port the client's first packet came in by.
+    pub client_port: PortId,
+    /// Its first state.
+    pub state: State,
+}
+
+impl Record {
+    /// A live record of a connection last seen `now_ms`.
+    pub fn new(new: &NewConnection, now_ms: u32) -> Self {
+        let (ip_delta, l4_delta) =
+            crate::dataplane::rewrite::fullnat::translation_deltas(new.client, new.backend.reversed());
+        Self {
+            addresses: [new.client.addresses, new.backend.addresses],
+            ports: [new.client.ports, new.backend.ports],
+            seen_ms: now_ms,
+            backend: new.backend_id.0,
+            service: new.service.0,
+            ip_delta: ip_delta.0,
+            l4_delta: l4_delta.0,
+            client_mac: new.client_mac.0,
+            client_port: new.client_port.0,
+            protocol: new.client.protocol,
+            state: new.state as u8,
+            live: 1,
+            reserved: [0; 6],
+            side: 0,
+            link: 0,
+        }
+    }
+
+    /// Is a connection here?
+    #[inline(always)]
+    pub fn is_live(&self) -> bool {
+        self.live != 0
+    }
+
+    /// Marks the record free.
+    pub(super) fn retire(&mut self) {
+        self.live = 0;
+    }
+
+    /// The key of packets sent by `side`.
+    #[inline(always)]
+    pub fn key(&self, side: Side) -> FlowKey {
+        let i = side as usize;
+        FlowKey { addresses: self.addresses[i], ports: self.ports[i], protocol: self.protocol }
+    }
+
+    /// Does a packet with this key belong to `side` of this connection?
+    #[inline(always)]
+    pub fn matches(&self, side: Side, key: FlowKey) -> bool {
+        let i = side as usize;
+        let differ = (self.addresses[i] ^ key.addresses)
+            | u64::from(self.ports[i] ^ key.ports)
+            | u64::from(self.protocol ^ key.protocol)
+            | u64::from(self.live ^ 1);
+        differ == 0
+    }
+
+    /// The key a packet sent by `side` shall leave with: the reverse of the other side's.
+    #[inline(always)]
+    pub fn translated(&self, side: Side) -> FlowKey {
+        self.key(side.opposite()).reversed()
+    }
+
+    /// What translation of a packet sent by `side` does to the IPv4 and the TCP or UDP checksum.
+    #[inline(always)]
+    pub fn deltas(&self, side: Side) -> (Delta, Delta) {
+        let (ip, l4) = (Delta(self.ip_delta), Delta(self.l4_delta));
+        match side {
+            Side::Client => (ip, l4),
+            Side::Backend => (ip.inverse(), l4.inverse()),
+        }
+    }
+
+    /// The backend's id.
+    #[inline(always)]
+    pub fn backend_id(&self) -> BackendId {
+        BackendId(self.backend)
+    }
+
+    /// The service's id.
+    #[inline(always)]
+    pub fn service_id(&self) -> ServiceId {
+        ServiceId(self.service)
+    }
+
+    /// Where the client was last seen on the link.
+    #[inline(always)]
+    pub fn client_link(&self) -> (PortId, Mac) {
+        (PortId(self.client_port), Mac(self.client_mac))
+    }
+
+    /// Remembers where the client's packets come from: a router that fails over to another is
+    /// followed with its first packet.
+    #[inline(always)]
+    pub fn set_client_link(&mut self, port: PortId, mac: Mac) {
+        self.client_port = port.0;
+        self.client_mac = mac.0;
+    }
+
+    /// Its state.
+    #[inline(always)]
+    pub fn state(&self) -> State {
+        State::from_index(self.state)
+    }
+
+    /// Sets its state.
+    #[inline(always)]
+    pub fn set_state(&mut self, state: State) {
+        self.state = state as u8;
+    }
+
+    /// IP protocol number.
+    #[inline(always)]
+    pub fn protocol(&self) -> u8 {
+        self.protocol
+    }
+}

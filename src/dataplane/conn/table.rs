@@ -1,0 +1,225 @@
+//! The table: records, their index, and the rule that ties them.
+//!
+//! The rule: a live record has exactly two index entries, one for each side's key; a free record
+//! has none and is on the free list. No pointers, no reference counts: two flat regions that can
+//! be mapped, dumped and checked.
+//!
+//! Limits: `capacity` connections, fixed at start. Full is [`Refusal::Full`].
+
+use super::index::{FlowHash, Index, Seed};
+use super::key::FlowKey;
+use super::record::{NewConnection, Record, Side};
+use crate::dataplane::mem::{Region, prefetch};
+use crate::dataplane::mem::MemoryError;
+
+/// Why a connection was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The table holds its limit.
+    Full,
+    /// Both index buckets of one of the keys are full.
+    IndexFull,
+}
+
+/// A record's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(pub u32);
+
+/// What a lookup found: whose packet it is, and of which connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// The connection.
+    pub slot: Slot,
+    /// The sender.
+    pub side: Side,
+}
+
+impl Hit {
+    #[inline(always)]
+    fn from_reference(reference: u32) -> Self {
+        Self { slot: Slot(reference >> 1), side: Side::from_bit(reference) }
+    }
+
+    #[inline(always)]
+    fn reference(self) -> u32 {
+        self.slot.0 << 1 | self.side as u32
+    }
+}
+
+/// End of the free list.
+const NIL: u32 = u32::MAX;
+
+/// One worker's connections.
+#[derive(Debug)]
+pub struct Table {
+    records: Region<Record>,
+    index: Index,
+    seed: Seed,
+    free: u32,
+    /// Records ever used: those above were never touched.
+    used: u32,
+    live: u32,
+}
+
+impl Table {
+    /// An empty table for `capacity` connections (below 2^31), all memory reserved and touched.
+    pub fn new(capacity: u32, seed: Seed) -> Result<Self, MemoryError> {
+        let records = Region::new(capacity as usize)?;
+        let index = Index::new(Region::new(Index::buckets_for(capacity as usize))?);
+        Ok(Self { records, index, seed, free: NIL, used: 0, live: 0 })
+    }
+
+    /// Most connections it can hold.
+    pub fn capacity(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Connections it holds.
+    pub fn len(&self) -> u32 {
+        self.live
+    }
+
+    /// Holds it none?
+    pub fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// Records ever used; all live ones are below.
+    pub fn used(&self) -> u32 {
+        self.used
+    }
+
+    /// Bytes reserved, index included.
+    pub fn bytes(&self) -> usize {
+        self.records.len() * size_of::<Record>() + self.index.bytes()
+    }
+
+    /// Bytes reserved for a table of that capacity, index included.
+    pub fn bytes_for(capacity: u32) -> usize {
+        let buckets = Index::buckets_for(capacity as usize);
+        capacity as usize * size_of::<Record>() + buckets * size_of::<super::index::Bucket>()
+    }
+
+    /// The hash of a key under this table's seed.
+    #[inline(always)]
+    pub fn hash(&self, key: FlowKey) -> FlowHash {
+        self.seed.hash(key)
+    }
+
+    /// First stage of a lookup: asks for the bucket.
+    #[inline(always)]
+    pub fn prefetch_bucket(&self, hash: FlowHash) {
+        self.index.prefetch(hash);
+    }
+
+    /// Second stage: the likely connection, its record asked for. Not verified.
+    #[inline(always)]
+    pub fn guess(&self, hash: FlowHash) -> Option<Hit> {
+        let reference = self.index.first(self.index.propose(hash))?;
+        let hit = Hit::from_reference(reference);
+        prefetch(&self.records[hit.slot.0 as usize]);
+        Some(hit)
+    }
+
+    /// Third stage: the guess if it is right, a full search if not.
+    #[inline(always)]
+    pub fn confirm(&self, guess: Option<Hit>, key: FlowKey, hash: FlowHash) -> Option<Hit> {
+        match guess {
+            Some(hit) if self.record(hit.slot).matches(hit.side, key) => Some(hit),
+            _ => self.find(key, hash),
+        }
+    }
+
+    /// The connection of a packet with this key.
+    pub fn find(&self, key: FlowKey, hash: FlowHash) -> Option<Hit> {
+        let search = |mut proposals| {
+            while let Some(reference) = self.index.first(proposals) {
+                let hit = Hit::from_reference(reference);
+                if self.record(hit.slot).matches(hit.side, key) {
+                    return Some(hit);
+                }
+                proposals = Index::rest(proposals);
+            }
+            None
+        };
+        search(self.index.propose(hash))
+            .or_else(|| search(self.index.propose_alternate(hash)?))
+    }
+
+    /// Asks for a record's line.
+    #[inline(always)]
+    pub fn prefetch_record(&self, slot: Slot) {
+        prefetch(&self.records[slot.0 as usize]);
+    }
+
+    /// A record.
+    #[inline(always)]
+    pub fn record(&self, slot: Slot) -> &Record {
+        &self.records[slot.0 as usize]
+    }
+
+    /// A record, to be changed. The keys cannot be.
+    #[inline(always)]
+    pub fn record_mut(&mut self, slot: Slot) -> &mut Record {
+        &mut self.records[slot.0 as usize]
+    }
+
+    /// Makes a connection. The caller has made sure that neither key is in the table.
+    pub fn insert(&mut self, new: &NewConnection, now_ms: u32) -> Result<Slot, Refusal> {
+        let slot = self.take_free().ok_or(Refusal::Full)?;
+        let client = Hit { slot, side: Side::Client }.reference();
+        let backend = Hit { slot, side: Side::Backend }.reference();
+        let client_hash = self.hash(new.client);
+        if !self.index.insert(client_hash, client) {
+            self.give_back(slot);
+            return Err(Refusal::IndexFull);
+        }
+        if !self.index.insert(self.seed.hash(new.backend), backend) {
+            self.index.remove(client_hash, client);
+            self.give_back(slot);
+            return Err(Refusal::IndexFull);
+        }
+        self.records[slot.0 as usize] = Record::new(new, now_ms);
+        self.live += 1;
+        Ok(slot)
+    }
+
+    /// Forgets a connection. Nothing happens if the slot is free.
+    pub fn remove(&mut self, slot: Slot) {
+        let record = &self.records[slot.0 as usize];
+        if !record.is_live() {
+            return;
+        }
+        let keys = [Side::Client, Side::Backend].map(|side| (side, record.key(side)));
+        for (side, key) in keys {
+            let reference = Hit { slot, side }.reference();
+            let removed = self.index.remove(self.seed.hash(key), reference);
+            debug_assert!(removed, "a live record has both its index entries");
+        }
+        self.give_back(slot);
+        self.live -= 1;
+    }
+
+    fn take_free(&mut self) -> Option<Slot> {
+        if self.free != NIL {
+            let slot = Slot(self.free);
+            self.free = self.records[self.free as usize].link;
+            return Some(slot);
+        }
+        let slot = Slot(self.used);
+        ((self.used as usize) < self.records.len()).then(|| self.used += 1)?;
+        Some(slot)
+    }
+
+    fn give_back(&mut self, slot: Slot) {
+        let record = &mut self.records[slot.0 as usize];
+        record.retire();
+        record.link = self.free;
+        self.free = slot.0;
+    }
+
+    /// Index entries in use: two per connection, always.
+    pub fn index_entries(&self) -> usize {
+        self.index.entries()
+    }
+}

@@ -1,0 +1,6 @@
+//! Flat memory for tables: the data path's one door to `crate::dpdk` besides `io`.
+//!
+//! Tables are fixed-length slices on huge pages, reserved and touched at start: no page fault and
+//! no growth later. A prefetch is a hint; nothing depends on it but time.
+
+pub use crate::dpdk::memory::{MemoryError, Region, prefetch, prefetch_write};

@@ -15,6 +15,8 @@ pub mod conn;
 pub mod io;
 pub mod mailbox;
 pub mod orders;
+pub mod parse;
+pub mod reply;
 pub mod rewrite;
 pub mod snapshot;
 mod sync;

@@ -5,8 +5,18 @@
 
 use std::fmt;
 
+pub mod arp;
 pub mod checksum;
+pub mod ether;
+pub mod icmp;
+pub mod ipv4;
+pub mod tcp;
+pub mod udp;
 
+/// Two, four and eight wire bytes read as they lie in memory: for checksums, and for keys that are
+/// only compared, where a swap would be wasted.
+pub use zerocopy::native_endian::{U16 as Raw16, U32 as Raw32, U64 as Raw64};
+/// Two and four wire bytes with a meaning as a number.
 pub use zerocopy::network_endian::{U16 as Be16, U32 as Be32};
 
 /// A link-layer address (IEEE 802 MAC-48).
@@ -32,6 +42,14 @@ impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.0;
         write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl Mac {
+    /// Is this the address of a group (multicast, broadcast), not of one station?
+    #[inline(always)]
+    pub fn is_group(self) -> bool {
+        self.0[0] & 1 == 1
     }
 }
 

@@ -1,5 +1,7 @@
 //! From a decision to bytes.
 
+pub mod fullnat;
+
 use crate::dataplane::snapshot::NextHop;
 
 /// Everything that changes in one direction of a connection, ready to be stored into the frame.

@@ -11,13 +11,24 @@
 //! no panic. Time is an argument. Every packet ends in exactly one [`verdict::Verdict`], and every
 //! `Drop` carries a [`verdict::Reason`] that is counted. Nothing here names `control`.
 
+pub mod admit;
 pub mod conn;
+pub mod describe;
+pub mod flows;
 pub mod io;
+pub mod lookup;
 pub mod mailbox;
+pub mod mem;
 pub mod orders;
 pub mod parse;
+pub mod refuse;
 pub mod reply;
 pub mod rewrite;
+pub mod run;
+pub mod sched;
 pub mod snapshot;
+pub mod steer;
 mod sync;
+pub mod tx;
 pub mod verdict;
+pub mod worker;

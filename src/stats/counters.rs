@@ -156,7 +156,7 @@ impl Default for WorkerStats {
 impl WorkerStats {
     /// Counts one refused packet.
     #[inline(always)]
-    pub fn drop(&self, reason: Reason) {
+    pub fn count_drop(&self, reason: Reason) {
         self.drops[reason as usize].add(1);
     }
 }

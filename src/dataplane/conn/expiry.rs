@@ -65,6 +65,12 @@ pub struct Sweep {
 }
 
 impl Sweep {
+    /// Is more due than one step was allowed to do?
+    #[inline(always)]
+    pub fn is_behind(&self) -> bool {
+        self.owed >= u64::from(ROUND_MS)
+    }
+
     /// Looks at the records that are due by `now_ms`; those for which `is_over` holds are
     /// described to `ended` and removed.
     #[inline]

@@ -91,8 +91,10 @@ pub struct NewConnection {
 impl Record {
     /// A live record of a connection last seen `now_ms`.
     pub fn new(new: &NewConnection, now_ms: u32) -> Self {
-        let (ip_delta, l4_delta) =
-            crate::dataplane::rewrite::fullnat::translation_deltas(new.client, new.backend.reversed());
+        let (ip_delta, l4_delta) = crate::dataplane::rewrite::fullnat::translation_deltas(
+            new.client,
+            new.backend.reversed(),
+        );
         Self {
             addresses: [new.client.addresses, new.backend.addresses],
             ports: [new.client.ports, new.backend.ports],

@@ -22,7 +22,9 @@ pub mod flags {
 }
 
 /// The state of a connection (IPVS names). UDP connections are always [`State::Udp`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[repr(u8)]
 pub enum State {
@@ -158,9 +160,7 @@ use State::{
 
 /// No flag at all: whatever was known is void.
 const VOID: Row = row(&[(
-    &[
-        None, Established, SynSent, SynRecv, FinWait, TimeWait, CloseWait, LastAck, Listen, Synack,
-    ],
+    &[None, Established, SynSent, SynRecv, FinWait, TimeWait, CloseWait, LastAck, Listen, Synack],
     Close,
 )]);
 
@@ -170,11 +170,7 @@ const INPUT: [Row; EVENTS] = [
         (&[None, FinWait, TimeWait, Close, CloseWait, LastAck, Listen, Synack], SynRecv),
         (&[SynSent], Established),
     ]),
-    row(&[
-        (&[None], Close),
-        (&[Established], CloseWait),
-        (&[SynRecv, FinWait, Synack], TimeWait),
-    ]),
+    row(&[(&[None], Close), (&[Established], CloseWait), (&[SynRecv, FinWait, Synack], TimeWait)]),
     row(&[(&[None, SynRecv, Synack], Established), (&[LastAck], Close)]),
     row(&[
         (&[None, Established, SynSent, FinWait, TimeWait, CloseWait], Close),
@@ -185,19 +181,10 @@ const INPUT: [Row; EVENTS] = [
 
 /// Packets of the backend.
 const OUTPUT: [Row; EVENTS] = [
-    row(&[
-        (&[None, FinWait, TimeWait, Close, CloseWait, LastAck], SynSent),
-        (&[Synack], SynRecv),
-    ]),
-    row(&[
-        (&[None, SynRecv, CloseWait, Synack], TimeWait),
-        (&[Established], FinWait),
-    ]),
+    row(&[(&[None, FinWait, TimeWait, Close, CloseWait, LastAck], SynSent), (&[Synack], SynRecv)]),
+    row(&[(&[None, SynRecv, CloseWait, Synack], TimeWait), (&[Established], FinWait)]),
     row(&[(&[None, SynRecv, Listen, Synack], Established)]),
-    row(&[(
-        &[None, Established, SynRecv, FinWait, CloseWait, LastAck, Listen, Synack],
-        Close,
-    )]),
+    row(&[(&[None, Established, SynRecv, FinWait, CloseWait, LastAck, Listen, Synack], Close)]),
     VOID,
 ];
 
@@ -287,8 +274,7 @@ mod tests {
             (B, RST, "CCSCCTCCCCC"),
         ];
         for (side, flag, expected) in rows {
-            let got: String =
-                State::ALL[..11].iter().map(|s| name(next(*s, side, flag))).collect();
+            let got: String = State::ALL[..11].iter().map(|s| name(next(*s, side, flag))).collect();
             assert_eq!(got, expected, "{side:?} {flag:#x}");
         }
     }

@@ -9,8 +9,8 @@
 use super::index::{FlowHash, Index, Seed};
 use super::key::FlowKey;
 use super::record::{NewConnection, Record, Side};
-use crate::dataplane::mem::{Region, prefetch};
 use crate::dataplane::mem::MemoryError;
+use crate::dataplane::mem::{Region, prefetch};
 
 /// Why a connection was not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,8 +142,7 @@ impl Table {
             }
             None
         };
-        search(self.index.propose(hash))
-            .or_else(|| search(self.index.propose_alternate(hash)?))
+        search(self.index.propose(hash)).or_else(|| search(self.index.propose_alternate(hash)?))
     }
 
     /// Asks for a record's line.

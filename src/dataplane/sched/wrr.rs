@@ -31,7 +31,8 @@ pub(super) fn pick(
         if let Some(position) = found {
             return walk.choose(turn, position);
         }
-        turn.threshold = turn.threshold.checked_sub(turn.step).filter(|t| *t > 0).unwrap_or(turn.top);
+        turn.threshold =
+            turn.threshold.checked_sub(turn.step).filter(|t| *t > 0).unwrap_or(turn.top);
         next = 0;
     }
     None

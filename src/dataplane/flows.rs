@@ -1,0 +1,255 @@
+//! The deciding half of a worker, free of any platform: what it knows of connections and of the
+//! world, and what follows for one packet.
+//!
+//! [`established`](Flows::established) is the hot path: a known connection's packet. [`super::steer`]
+//! finds the owner of an unknown one, [`super::admit`] makes a connection, [`super::refuse`] says no.
+
+use std::sync::Arc;
+
+use super::conn::expiry::{Sweep, TimeoutsMs};
+use super::conn::ports::Ownership;
+use super::conn::record::{Record, Side};
+use super::conn::state::{self, flags};
+use super::conn::table::{Hit, Slot, Table};
+use super::io::Packet;
+use super::lookup::Look;
+use super::parse::{Other, OtherKind, Parse, Parsed};
+use super::rewrite::{Translation, fullnat};
+use super::sched::Turn;
+use super::snapshot::{NextHop, Snapshot};
+use super::verdict::Reason;
+use crate::ids::{PortId, limits};
+use crate::stats::counters::WorkerStats;
+use crate::wire::Mac;
+
+/// How a packet reached this worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// By its own queue of a port.
+    Port,
+    /// From a worker that found it was not its own.
+    Handover,
+}
+
+/// What shall happen to a packet. Refusals have been counted by the time this is returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Sent by this port.
+    Send(PortId),
+    /// Handed to this worker.
+    HandOver(crate::ids::WorkerId),
+    /// Given to the kernel, within the limit.
+    Punt,
+    /// Freed.
+    Free,
+}
+
+/// One worker's connections and view of the world.
+#[derive(Debug)]
+pub struct Flows {
+    pub(super) table: Table,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) ownership: Ownership,
+    /// Scheduler memory by service.
+    pub(super) turns: Box<[Turn]>,
+    /// Where the choice of local ports stands, by service.
+    pub(super) port_turns: Box<[u32]>,
+    pub(super) stats: Arc<WorkerStats>,
+    timeouts: TimeoutsMs,
+    sweep: Sweep,
+    pub(super) now_ms: u32,
+}
+
+impl Flows {
+    /// All memory is reserved here.
+    pub fn new(
+        table: Table,
+        snapshot: Arc<Snapshot>,
+        ownership: Ownership,
+        stats: Arc<WorkerStats>,
+    ) -> Self {
+        let timeouts = TimeoutsMs::from(&snapshot.timeouts);
+        let turns = vec![Turn::default(); limits::SERVICES].into();
+        let port_turns = vec![0; limits::SERVICES].into();
+        let sweep = Sweep::default();
+        Self { table, snapshot, ownership, turns, port_turns, stats, timeouts, sweep, now_ms: 0 }
+    }
+
+    /// The connection table.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> &WorkerStats {
+        &self.stats
+    }
+
+    /// Takes a new snapshot into use and returns the old one.
+    pub fn replace_snapshot(&mut self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
+        self.timeouts = TimeoutsMs::from(&snapshot.timeouts);
+        self.stats.run.snapshots.add(1);
+        self.stats.run.generation.set(snapshot.generation);
+        std::mem::replace(&mut self.snapshot, snapshot)
+    }
+
+    /// Sets the time of what follows, and forgets some of what is over by then.
+    #[inline]
+    pub fn tick(&mut self, now_ms: u32) {
+        if now_ms == self.now_ms && !self.sweep.is_behind() {
+            return;
+        }
+        self.now_ms = now_ms;
+        let (snapshot, stats, timeouts) = (&*self.snapshot, &*self.stats, self.timeouts);
+        let is_over = |record: &Record| {
+            now_ms.wrapping_sub(record.seen_ms) >= timeouts.of(record.state())
+                || snapshot.backend(record.backend_id()).is_none()
+        };
+        self.sweep.run(&mut self.table, now_ms, is_over, |record| {
+            stats.run.expired.add(1);
+            count_down(stats, record);
+        });
+    }
+
+    /// Milliseconds until a record is forgotten if no packet comes.
+    pub(super) fn expires_ms(&self, record: &Record) -> u32 {
+        let idle = self.now_ms.wrapping_sub(record.seen_ms);
+        self.timeouts.of(record.state()).saturating_sub(idle)
+    }
+
+    /// Decides what becomes of a packet, and does to its bytes what follows.
+    #[inline]
+    pub fn decide<P: Packet>(&mut self, packet: &mut P, look: &Look, origin: Origin) -> Fate {
+        match &look.parsed {
+            Parse::Flow(parsed) => match self.table.confirm(look.guess, parsed.key, look.hash) {
+                Some(hit) => self.established(packet, parsed, hit),
+                None => self.unknown(packet, parsed, look.hash, origin),
+            },
+            Parse::NotIp => Fate::Punt,
+            Parse::Other(other) => self.not_a_flow(*other),
+            Parse::Drop(reason) => self.count(*reason),
+        }
+    }
+
+    /// A packet of a connection we know.
+    #[inline]
+    fn established<P: Packet>(&mut self, packet: &mut P, parsed: &Parsed, hit: Hit) -> Fate {
+        let record = self.table.record_mut(hit.slot);
+        let Some(backend) = self.snapshot.backend(record.backend_id()) else {
+            return self.backend_gone(packet, parsed, hit);
+        };
+        let starts = parsed.tcp_flags & (flags::SYN | flags::RST) == flags::SYN;
+        if starts && hit.side == Side::Client && record.state().is_reusable() {
+            return self.start_over(packet, parsed, hit.slot);
+        }
+        let next_hop = match hit.side {
+            Side::Client => {
+                record.set_client_link(packet.port(), source_mac(packet.data()));
+                backend.next_hop
+            }
+            Side::Backend => client_hop(&self.snapshot, record),
+        };
+        let Some(next_hop) = next_hop else { return self.count(Reason::NextHop) };
+        if parsed.ttl <= 1 {
+            return self.count(Reason::TtlExpired);
+        }
+        record.seen_ms = self.now_ms;
+        record.set_state(state::next(record.state(), hit.side, parsed.tcp_flags));
+        let translation = translation(record, hit.side, next_hop);
+        if fullnat::rewrite(packet.data_mut(), parsed, &translation) {
+            Fate::Send(next_hop.port)
+        } else {
+            self.count(Reason::Truncated)
+        }
+    }
+
+    /// Sends the first packet of a connection on its way.
+    pub(super) fn forward_first<P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed,
+        slot: Slot,
+    ) -> Fate {
+        self.established(packet, parsed, Hit { slot, side: Side::Client })
+    }
+
+    /// A SYN on a connection that is over makes room for a new one (IPVS `conn_reuse_mode=1`).
+    #[cold]
+    fn start_over<P: Packet>(&mut self, packet: &mut P, parsed: &Parsed, slot: Slot) -> Fate {
+        self.forget(slot);
+        self.admit(packet, parsed)
+    }
+
+    /// The connection's backend was removed: TCP is told, UDP finds another backend.
+    #[cold]
+    fn backend_gone<P: Packet>(&mut self, packet: &mut P, parsed: &Parsed, hit: Hit) -> Fate {
+        self.forget(hit.slot);
+        let may_start = parsed.key.protocol == super::snapshot::Protocol::Udp as u8
+            || parsed.tcp_flags & (flags::SYN | flags::RST) == flags::SYN;
+        if hit.side == Side::Client && may_start {
+            return self.admit(packet, parsed);
+        }
+        self.refuse(packet, parsed, Reason::BackendGone)
+    }
+
+    /// A packet that is no whole TCP or UDP packet, but whole enough to have addresses.
+    #[cold]
+    fn not_a_flow(&mut self, other: Other) -> Fate {
+        let balanced =
+            self.snapshot.is_vip(other.destination) || self.snapshot.is_local(other.destination);
+        match other.kind {
+            OtherKind::Fragment if balanced => self.count(Reason::Fragment),
+            OtherKind::Protocol(_) if balanced => self.count(Reason::Protocol),
+            _ => Fate::Punt,
+        }
+    }
+
+    /// Removes a connection and counts it out.
+    pub(super) fn forget(&mut self, slot: Slot) {
+        count_down(&self.stats, self.table.record(slot));
+        self.table.remove(slot);
+    }
+
+    /// Counts a refused packet.
+    #[cold]
+    pub(super) fn count(&self, reason: Reason) -> Fate {
+        self.stats.count_drop(reason);
+        Fate::Free
+    }
+}
+
+/// The connection of `record` is over.
+fn count_down(stats: &WorkerStats, record: &Record) {
+    stats.connections.down();
+    if let Some(service) = stats.services.get(record.service_id().index()) {
+        service.connections.down();
+    }
+    if let Some(backend) = stats.backends.get(record.backend_id().index()) {
+        backend.connections.down();
+    }
+}
+
+/// Everything that changes in a packet sent by `side`.
+#[inline(always)]
+fn translation(record: &Record, side: Side, next_hop: NextHop) -> Translation {
+    let to = record.translated(side);
+    let (ip_delta, l4_delta) = record.deltas(side);
+    Translation { addresses: to.addresses, ports: to.ports, ip_delta, l4_delta, next_hop }
+}
+
+/// The way back to the client: where its last packet came from.
+#[inline(always)]
+fn client_hop(snapshot: &Snapshot, record: &Record) -> Option<NextHop> {
+    let (port, destination) = record.client_link();
+    let source = snapshot.ports.get(port.index())?.mac;
+    Some(NextHop { port, source, destination })
+}
+
+/// The link-layer sender of a frame; parse has proven that it has one.
+#[inline(always)]
+pub(super) fn source_mac(frame: &[u8]) -> Mac {
+    match frame {
+        [_, _, _, _, _, _, a, b, c, d, e, f, ..] => Mac([*a, *b, *c, *d, *e, *f]),
+        _ => Mac::default(),
+    }
+}

@@ -1,0 +1,40 @@
+//! Saying no: every refusal is counted under its reason, and some are answered.
+//!
+//! What a sender is told when the policy is `strays = "reject"` follows IPVS: a VIP without the
+//! service, or a TCP packet of no connection, gets what the director's own stack would send (RST,
+//! or port unreachable for UDP); a service without a usable backend answers port unreachable for
+//! both. Silence where an answer would mislead: a full table, a missing next hop or exhausted
+//! ports may be over when the client tries again.
+
+use super::flows::{Fate, Flows};
+use super::io::Packet;
+use super::parse::Parsed;
+use super::reply::{IcmpError, icmp_error, tcp_reset};
+use super::snapshot::{Protocol, Strays};
+use super::verdict::Reason;
+
+impl Flows {
+    /// Refuses a packet, and answers it where the reason and the policy ask for that.
+    #[cold]
+    pub(super) fn refuse<P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed,
+        reason: Reason,
+    ) -> Fate {
+        self.stats.count_drop(reason);
+        let is_tcp = parsed.key.protocol == Protocol::Tcp as u8;
+        let answered = self.snapshot.strays == Strays::Reject
+            && match reason {
+                Reason::NoService | Reason::BackendGone | Reason::NoConnection if is_tcp => {
+                    tcp_reset(packet, parsed)
+                }
+                Reason::NoService | Reason::BackendGone | Reason::NoBackend => {
+                    let source = parsed.key.destination();
+                    icmp_error(packet, parsed.l3, IcmpError::PortUnreachable, source)
+                }
+                _ => false,
+            };
+        if answered { Fate::Send(packet.port()) } else { Fate::Free }
+    }
+}

@@ -1,0 +1,296 @@
+//! The worker: one core's loop body. Receive, decide, send; look at the mailbox; forget a little.
+//!
+//! ```text
+//! poll ─► obey (mailbox)
+//!      ─► each port:  rx ─► looks ─► decide ─► staged by destination
+//!      ─► each peer:  handed-over packets, the same way
+//!      ─► the kernel: injected packets, straight to their port
+//!      ─► flush, tick
+//! ```
+//!
+//! A worker owns its queues, its shard of the connection table and its counters; it shares nothing
+//! that it writes. It allocates nothing after [`Worker::new`].
+
+use std::sync::Arc;
+
+use super::flows::{Fate, Flows, Origin};
+use super::io::{BURST, Burst, Packet, Platform, Rx};
+use super::lookup::Looks;
+use super::orders::{Answer, Order, Page, WorkerEnd};
+use super::tx::Staged;
+use super::verdict::Reason;
+use crate::ids::{PortId, WorkerId};
+use crate::stats::counters::WorkerStats;
+
+/// Where a worker's packets come from and go to.
+pub struct Links<P: Platform> {
+    /// This worker's queue pair of each port, by port id.
+    pub ports: Vec<P::Port>,
+    /// Receiving ends of the lanes from the other workers.
+    pub from_peers: Vec<P::LaneRx>,
+    /// Sending ends of the lanes to the other workers, by worker id; `None` at its own place.
+    pub to_peers: Vec<Option<P::LaneTx>>,
+    /// The lane to the kernel.
+    pub punt: P::LaneTx,
+    /// The lane from the kernel, on the one worker that has it.
+    pub inject: Option<P::LaneRx>,
+}
+
+/// One core's share of the balancer.
+pub struct Worker<P: Platform> {
+    flows: Flows,
+    ports: Vec<Staged<P::Port>>,
+    from_peers: Vec<P::LaneRx>,
+    to_peers: Vec<Option<Staged<P::LaneTx>>>,
+    punt: Staged<P::LaneTx>,
+    inject: Option<P::LaneRx>,
+    mailbox: WorkerEnd,
+    looks: Looks,
+    punts: PuntLimit,
+    stats: Arc<WorkerStats>,
+    stopped: bool,
+}
+
+impl<P: Platform> Worker<P> {
+    /// Puts the parts together.
+    pub fn new(flows: Flows, links: Links<P>, mailbox: WorkerEnd) -> Self {
+        let stats = Arc::clone(&flows.stats);
+        Self {
+            flows,
+            ports: links.ports.into_iter().map(Staged::new).collect(),
+            from_peers: links.from_peers,
+            to_peers: links.to_peers.into_iter().map(|lane| lane.map(Staged::new)).collect(),
+            punt: Staged::new(links.punt),
+            inject: links.inject,
+            mailbox,
+            looks: Looks::default(),
+            punts: PuntLimit::default(),
+            stats,
+            stopped: false,
+        }
+    }
+
+    /// Was it ordered to stop?
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// What it knows of connections.
+    pub fn flows(&self) -> &Flows {
+        &self.flows
+    }
+
+    /// Its counters.
+    pub fn stats(&self) -> &WorkerStats {
+        &self.stats
+    }
+
+    /// Does one round of work at the time `now_ms`; returns how many packets it moved.
+    pub fn poll(&mut self, now_ms: u32) -> usize {
+        self.obey();
+        self.flows.tick(now_ms);
+        self.punts.refill(now_ms, self.flows.snapshot.punt_per_second);
+        let mut burst = Burst::new();
+        let mut moved = 0;
+        for index in 0..self.ports.len() {
+            moved += self.receive(index, &mut burst);
+        }
+        for index in 0..self.from_peers.len() {
+            moved += self.take_over(index, &mut burst);
+        }
+        moved += self.send_injected(&mut burst);
+        self.flush();
+        moved
+    }
+
+    #[inline]
+    fn receive(&mut self, index: usize, burst: &mut Burst<P::Packet>) -> usize {
+        let Some(port) = self.ports.get_mut(index) else { return 0 };
+        let count = port.place.rx(burst);
+        if count == 0 {
+            return 0;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "limits::PORTS is below 256")]
+        let id = PortId(index as u8);
+        let mut bytes = 0;
+        for packet in burst.iter_mut() {
+            bytes += packet.data().len() as u64;
+            packet.set_port(id);
+        }
+        if let Some(counters) = self.stats.ports.get(index) {
+            counters.rx_packets.add(count as u64);
+            counters.rx_bytes.add(bytes);
+        }
+        self.process(burst, Origin::Port);
+        count
+    }
+
+    fn take_over(&mut self, index: usize, burst: &mut Burst<P::Packet>) -> usize {
+        let Some(lane) = self.from_peers.get_mut(index) else { return 0 };
+        let count = lane.rx(burst);
+        if count > 0 {
+            self.stats.run.taken_over.add(count as u64);
+            self.process(burst, Origin::Handover);
+        }
+        count
+    }
+
+    fn process(&mut self, burst: &mut Burst<P::Packet>, origin: Origin) {
+        self.looks.look(burst, self.flows.table());
+        for (at, mut packet) in burst.drain(..).enumerate() {
+            let Some(look) = self.looks.get(at) else { continue };
+            let fate = self.flows.decide(&mut packet, &look, origin);
+            self.dispatch(packet, fate);
+        }
+    }
+
+    #[inline]
+    fn dispatch(&mut self, packet: P::Packet, fate: Fate) {
+        match fate {
+            Fate::Send(port) => self.send(packet, port),
+            Fate::HandOver(owner) => self.hand_over(packet, owner),
+            Fate::Punt => self.give_to_kernel(packet),
+            Fate::Free => drop(packet),
+        }
+    }
+
+    #[inline]
+    fn send(&mut self, packet: P::Packet, port: PortId) {
+        let Some(stage) = self.ports.get_mut(port.index()) else {
+            self.stats.count_drop(Reason::NextHop);
+            return;
+        };
+        stage.push(packet);
+        if stage.is_full() {
+            flush_port(stage, port.index(), &self.stats);
+        }
+    }
+
+    fn hand_over(&mut self, packet: P::Packet, owner: WorkerId) {
+        let Some(Some(stage)) = self.to_peers.get_mut(owner.index()) else {
+            self.stats.count_drop(Reason::HandoverLoop);
+            return;
+        };
+        stage.push(packet);
+        if stage.is_full() {
+            flush_peer(stage, &self.stats);
+        }
+    }
+
+    #[cold]
+    fn give_to_kernel(&mut self, packet: P::Packet) {
+        if !self.punts.take() {
+            self.stats.count_drop(Reason::PuntLimit);
+            return;
+        }
+        self.punt.push(packet);
+        if self.punt.is_full() {
+            flush_punt(&mut self.punt, &self.stats);
+        }
+    }
+
+    /// Packets the kernel sends through a TAP leave by that TAP's port as they are.
+    fn send_injected(&mut self, burst: &mut Burst<P::Packet>) -> usize {
+        let Some(lane) = self.inject.as_mut() else { return 0 };
+        let count = lane.rx(burst);
+        self.stats.run.injected.add(count as u64);
+        for packet in burst.drain(..) {
+            let port = packet.port();
+            self.send(packet, port);
+        }
+        count
+    }
+
+    #[inline]
+    fn flush(&mut self) {
+        for (index, stage) in self.ports.iter_mut().enumerate() {
+            if !stage.is_empty() {
+                flush_port(stage, index, &self.stats);
+            }
+        }
+        for stage in self.to_peers.iter_mut().flatten() {
+            if !stage.is_empty() {
+                flush_peer(stage, &self.stats);
+            }
+        }
+        if !self.punt.is_empty() {
+            flush_punt(&mut self.punt, &self.stats);
+        }
+    }
+
+    /// Obeys one order, if there is one.
+    #[inline]
+    fn obey(&mut self) {
+        if let Some(order) = self.mailbox.take() {
+            self.carry_out(order);
+        }
+    }
+
+    #[cold]
+    fn carry_out(&mut self, order: Order) {
+        let answer = match order {
+            Order::Publish(snapshot) => Answer::Retired(self.flows.replace_snapshot(snapshot)),
+            Order::Dump(page) => Answer::Page(self.fill(page)),
+            Order::Stop => {
+                self.stopped = true;
+                Answer::Stopped
+            }
+        };
+        self.mailbox.answer(answer);
+    }
+
+    fn fill(&self, mut page: Page) -> Page {
+        self.flows.describe(&mut page);
+        page
+    }
+}
+
+#[inline]
+fn flush_port<T: super::io::Tx>(stage: &mut Staged<T>, index: usize, stats: &WorkerStats) {
+    let flushed = stage.flush();
+    if let Some(counters) = stats.ports.get(index) {
+        counters.tx_packets.add(flushed.packets);
+        counters.tx_bytes.add(flushed.bytes);
+    }
+    stats.drops[Reason::TxFull as usize].add(flushed.refused);
+}
+
+fn flush_peer<T: super::io::Tx>(stage: &mut Staged<T>, stats: &WorkerStats) {
+    let flushed = stage.flush();
+    stats.run.handed_over.add(flushed.packets);
+    stats.drops[Reason::HandoverFull as usize].add(flushed.refused);
+}
+
+fn flush_punt<T: super::io::Tx>(stage: &mut Staged<T>, stats: &WorkerStats) {
+    let flushed = stage.flush();
+    stats.run.punted.add(flushed.packets);
+    stats.drops[Reason::PuntFull as usize].add(flushed.refused);
+}
+
+/// How many packets may still go to the kernel: a bucket that fills with time and holds a tenth
+/// of a second's worth, at least a burst.
+#[derive(Clone, Copy, Debug, Default)]
+struct PuntLimit {
+    /// Packets × 1000.
+    tokens: u64,
+    last_ms: u32,
+}
+
+impl PuntLimit {
+    #[inline]
+    fn refill(&mut self, now_ms: u32, per_second: u32) {
+        let elapsed = now_ms.wrapping_sub(self.last_ms);
+        if elapsed == 0 {
+            return;
+        }
+        self.last_ms = now_ms;
+        let full = (u64::from(per_second) * 100).max(BURST as u64 * 1000);
+        self.tokens = (self.tokens + u64::from(elapsed) * u64::from(per_second)).min(full);
+    }
+
+    fn take(&mut self) -> bool {
+        let left = self.tokens.checked_sub(1000);
+        self.tokens = left.unwrap_or(self.tokens);
+        left.is_some()
+    }
+}

@@ -5,8 +5,9 @@
 //! bucket or, if that was full, in its *alternate* one; the home bucket counts how many of its
 //! entries spilled, so an ordinary miss ends after one line.
 //!
-//! Why no cuckoo moves: at the design load (half full) two choices of eight never fill up in
-//! practice, and an insert that moves nothing has a bounded cost. If both are full anyway the
+//! If both are full (one insert in some thousands at the design load, half full), one of their
+//! sixteen entries moves to *its* other bucket. One move, no chain: the cost stays bounded, and the
+//! chance that all sixteen others are full too is nil unless hashes were aimed at us. Then the
 //! connection is refused and counted (`index_full`).
 //!
 //! The hash is seeded afresh at every start, so nobody outside can aim at a bucket; tags and
@@ -171,8 +172,19 @@ impl Index {
         Proposals { ways: proposals.ways & proposals.ways.wrapping_sub(1), ..proposals }
     }
 
-    /// Enters a reference. False, and nothing changed, if both buckets are full.
-    pub fn insert(&mut self, hash: FlowHash, reference: u32) -> bool {
+    /// Enters a reference. False, and nothing changed, if there is no room. `hash_of` gives the
+    /// hash a reference in the index was entered under.
+    pub fn insert(
+        &mut self,
+        hash: FlowHash,
+        reference: u32,
+        hash_of: impl Fn(u32) -> FlowHash,
+    ) -> bool {
+        self.put(hash, reference) || (self.make_room(hash, hash_of) && self.put(hash, reference))
+    }
+
+    /// Enters a reference into its home bucket or its alternate, if one has an empty entry.
+    fn put(&mut self, hash: FlowHash, reference: u32) -> bool {
         let home = self.home(hash) as usize;
         if self.buckets[home].put(hash.tag(), reference) {
             return true;
@@ -181,6 +193,35 @@ impl Index {
         let put = self.buckets[alternate].put(hash.tag(), reference);
         self.buckets[home].spilled += u32::from(put);
         put
+    }
+
+    /// Moves one entry out of the two buckets of `hash` to its other bucket.
+    #[cold]
+    fn make_room(&mut self, hash: FlowHash, hash_of: impl Fn(u32) -> FlowHash) -> bool {
+        let crowded = [self.home(hash), self.alternate(hash)];
+        crowded.iter().any(|bucket| {
+            let references = self.buckets[*bucket as usize].references;
+            references.iter().any(|reference| self.displace(*bucket, *reference, &hash_of))
+        })
+    }
+
+    /// Moves an entry of a full bucket to its other bucket, if that has an empty entry.
+    fn displace(
+        &mut self,
+        from: u32,
+        reference: u32,
+        hash_of: &impl Fn(u32) -> FlowHash,
+    ) -> bool {
+        let hash = hash_of(reference);
+        let (home, alternate) = (self.home(hash), self.alternate(hash));
+        let to = if from == home { alternate } else { home };
+        if !self.buckets[to as usize].put(hash.tag(), reference) {
+            return false;
+        }
+        self.buckets[from as usize].take(reference);
+        let spilled = &mut self.buckets[home as usize].spilled;
+        *spilled = if to == alternate { *spilled + 1 } else { *spilled - 1 };
+        true
     }
 
     /// Removes a reference. False if it was not there.

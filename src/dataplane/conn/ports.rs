@@ -33,8 +33,11 @@ pub const PORT_MIN: u16 = 1024;
 /// Candidates of the chooser's own that are tried for one connection.
 pub const ATTEMPTS_MAX: u32 = 128;
 
-/// Ports there are: positions in the order candidates come.
-const SPACE: u32 = 1 << 16;
+/// Port numbers there are.
+const NUMBERS: u32 = 1 << 16;
+
+/// Port numbers that are used: positions in the order candidates come.
+const SPACE: u32 = NUMBERS - PORT_MIN as u32;
 
 /// The Toeplitz hash of an IPv4 4-tuple as network cards compute it for RSS, by table.
 ///
@@ -194,11 +197,11 @@ impl Ownership {
     fn candidate(&self, position: u32) -> u16 {
         match self.rule {
             Rule::Slices => {
-                let start = SPACE * u32::from(self.me.0) / u32::from(self.workers);
-                let length = SPACE.div_ceil(u32::from(self.workers));
+                let start = NUMBERS * u32::from(self.me.0) / u32::from(self.workers);
+                let length = NUMBERS.div_ceil(u32::from(self.workers)) + 1;
                 ((start + position % length) as u16).swap_bytes()
             }
-            Rule::Single | Rule::Rss { .. } => position as u16,
+            Rule::Single | Rule::Rss { .. } => PORT_MIN + position as u16,
         }
     }
 }

@@ -168,19 +168,28 @@ impl Table {
         let slot = self.take_free().ok_or(Refusal::Full)?;
         let client = Hit { slot, side: Side::Client }.reference();
         let backend = Hit { slot, side: Side::Backend }.reference();
+        // Written first: making room in the index asks records for their keys.
+        self.records[slot.0 as usize] = Record::new(new, now_ms);
         let client_hash = self.hash(new.client);
-        if !self.index.insert(client_hash, client) {
+        if !self.enter(client_hash, client) {
             self.give_back(slot);
             return Err(Refusal::IndexFull);
         }
-        if !self.index.insert(self.seed.hash(new.backend), backend) {
+        if !self.enter(self.hash(new.backend), backend) {
             self.index.remove(client_hash, client);
             self.give_back(slot);
             return Err(Refusal::IndexFull);
         }
-        self.records[slot.0 as usize] = Record::new(new, now_ms);
         self.live += 1;
         Ok(slot)
+    }
+
+    fn enter(&mut self, hash: FlowHash, reference: u32) -> bool {
+        let (records, seed) = (&self.records, self.seed);
+        self.index.insert(hash, reference, |entered| {
+            let hit = Hit::from_reference(entered);
+            seed.hash(records[hit.slot.0 as usize].key(hit.side))
+        })
     }
 
     /// Forgets a connection. Nothing happens if the slot is free.

@@ -1,0 +1,125 @@
+//! The connection table against a plain `HashMap`.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use proptest::prelude::*;
+use shunt::dataplane::conn::index::Seed;
+use shunt::dataplane::conn::key::FlowKey;
+use shunt::dataplane::conn::record::{NewConnection, Side};
+use shunt::dataplane::conn::state::State;
+use shunt::dataplane::conn::table::{Refusal, Slot, Table};
+use shunt::ids::{BackendId, PortId, ServiceId};
+use shunt::wire::Mac;
+
+/// The connection number `n`: its keys differ from every other number's.
+fn connection(n: u32) -> NewConnection {
+    let [a, b, c, d] = n.to_be_bytes();
+    let client = (Ipv4Addr::new(10, a, b, c), 1024 + u16::from(d));
+    let backend = (Ipv4Addr::new(172, 16, a, d), 8080);
+    let local = (Ipv4Addr::new(192, 168, b, c), 1024 + u16::from(d));
+    NewConnection {
+        client: FlowKey::new(6, client, (Ipv4Addr::new(198, 51, 100, 10), 80)),
+        backend: FlowKey::new(6, backend, local),
+        service: ServiceId(n % 7),
+        backend_id: BackendId(n),
+        client_mac: Mac([2, 0, a, b, c, d]),
+        client_port: PortId(0),
+        state: State::None,
+    }
+}
+
+fn find(table: &Table, key: FlowKey) -> Option<(u32, Side)> {
+    let hit = table.find(key, table.hash(key))?;
+    Some((table.record(hit.slot).backend_id().0, hit.side))
+}
+
+/// Both sides of `n` are found exactly as the model says, by the plain and by the staged lookup.
+fn agree(table: &Table, n: u32, present: bool) {
+    let new = connection(n);
+    for (key, side) in [(new.client, Side::Client), (new.backend, Side::Backend)] {
+        assert_eq!(find(table, key), present.then_some((n, side)));
+        let hash = table.hash(key);
+        let staged = table.confirm(table.guess(hash), key, hash);
+        assert_eq!(staged, table.find(key, hash));
+    }
+    assert_eq!(find(table, new.client.reversed()), None, "the opposite direction is another flow");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Any history of inserts and removes at up to 95 % load leaves what the model holds.
+    #[test]
+    fn table_is_a_hash_map(
+        seed in any::<[u64; 2]>(),
+        capacity in 16u32..600,
+        history in prop::collection::vec((any::<bool>(), 0u32..1200), 1..3000),
+    ) {
+        let mut table = Table::new(capacity, Seed(seed)).unwrap();
+        let mut model: HashMap<u32, Slot> = HashMap::new();
+        let limit = capacity as usize * 95 / 100;
+        for (insert, n) in history {
+            if insert && !model.contains_key(&n) && model.len() < limit {
+                model.insert(n, table.insert(&connection(n), 0).unwrap());
+            } else if !insert && let Some(slot) = model.remove(&n) {
+                table.remove(slot);
+            }
+            prop_assert_eq!(table.len() as usize, model.len());
+        }
+        prop_assert_eq!(table.index_entries(), 2 * model.len());
+        (0..1200).for_each(|n| agree(&table, n, model.contains_key(&n)));
+    }
+
+    /// A full table refuses, says so, and is as it was; room made by a removal is used again.
+    #[test]
+    fn full_is_a_refusal(seed in any::<[u64; 2]>(), capacity in 8u32..300) {
+        let mut table = Table::new(capacity, Seed(seed)).unwrap();
+        let slots: Vec<_> = (0..capacity).map(|n| table.insert(&connection(n), 0)).collect();
+        prop_assert!(slots.iter().all(Result::is_ok));
+        prop_assert_eq!(table.insert(&connection(capacity), 0), Err(Refusal::Full));
+        (0..capacity).for_each(|n| agree(&table, n, true));
+        table.remove(slots[0].unwrap());
+        prop_assert!(table.insert(&connection(capacity), 0).is_ok());
+        agree(&table, 0, false);
+        agree(&table, capacity, true);
+    }
+}
+
+/// Large enough that bucket statistics matter: every connection finds room in the index.
+#[test]
+fn a_hundred_thousand_connections_fill_the_table_to_its_limit() {
+    let capacity = 100_000;
+    let mut table = Table::new(capacity, Seed([0x1234_5678_9abc_def0, 42])).unwrap();
+    let refused = (0..capacity).filter(|n| table.insert(&connection(*n), 0).is_err()).count();
+    assert_eq!(refused, 0);
+    (0..capacity).step_by(97).for_each(|n| agree(&table, n, true));
+    assert_eq!(table.index_entries(), 2 * capacity as usize);
+}
+
+/// DESIGN: one 64-byte record plus its index entries, at most 128 bytes together.
+#[test]
+fn a_connection_costs_at_most_128_bytes() {
+    for capacity in [1_024, 100_000, 1_000_000, 10_000_000] {
+        let bytes = Table::bytes_for(capacity);
+        assert!(bytes <= capacity as usize * 128, "{capacity}: {bytes}");
+    }
+    let table = Table::new(50_000, Seed([1, 2])).unwrap();
+    assert_eq!(table.bytes(), Table::bytes_for(50_000));
+}
+
+/// An all-zero seed would let an all-zero word hash to zero; any fresh seed must spread all keys.
+#[test]
+fn equal_low_bits_do_not_crowd_a_bucket() {
+    let mut table = Table::new(4096, Seed([7, 9])).unwrap();
+    for i in 0..4096u32 {
+        let client = (Ipv4Addr::from(i << 16), 80);
+        let local = (Ipv4Addr::new(10, 0, 0, 1), u16::try_from(i + 1024).unwrap());
+        let new = NewConnection {
+            client: FlowKey::new(17, client, (Ipv4Addr::new(198, 51, 100, 10), 80)),
+            backend: FlowKey::new(17, (Ipv4Addr::new(10, 0, 0, 2), 80), local),
+            ..connection(i)
+        };
+        assert!(table.insert(&new, 0).is_ok(), "connection {i}");
+    }
+}

@@ -1,0 +1,10 @@
+//! Whole flows through real workers, without DPDK: what happens to a connection from its first
+//! packet to its last, with one worker and with several.
+
+#[path = "../packets/mod.rs"]
+mod packets;
+mod world;
+
+mod life;
+mod ownership;
+mod reasons;

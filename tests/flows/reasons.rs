@@ -1,0 +1,333 @@
+//! Every refusal: its packet, its counter, and what the sender is told.
+
+use std::collections::BTreeSet;
+
+use shunt::dataplane::conn::index::Seed;
+use shunt::dataplane::conn::key::FlowKey;
+use shunt::dataplane::conn::state::flags::{ACK, PSH, SYN};
+use shunt::dataplane::io::memory::VecPacket;
+use shunt::dataplane::io::{ChecksumVerdict, RxInfo};
+use shunt::dataplane::snapshot::{Snapshot, Strays};
+use shunt::dataplane::verdict::Reason;
+
+use crate::life::{answer, client, from_client, open};
+use crate::packets::{self, CLIENT, Endpoint, Expect, OUR_INNER_MAC, VIP, packet};
+use crate::world::{Plan, World, backend_mac};
+
+/// What the sender of a refused packet gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Reset,
+    PortUnreachable,
+}
+
+fn told(frames: &[crate::world::Sent]) -> Told {
+    match frames {
+        [] => Told::Nothing,
+        [sent] if sent.frame[23] == 6 && sent.frame[47] & 4 != 0 => Told::Reset,
+        [sent] if sent.frame[23] == 1 && sent.frame[34..36] == [3, 3] => Told::PortUnreachable,
+        other => panic!("neither silence, nor RST, nor port unreachable: {other:?}"),
+    }
+}
+
+/// A refusal: what was there before, what comes, and what follows.
+struct Case {
+    name: &'static str,
+    reason: Reason,
+    told: Told,
+    run: fn() -> (World, Vec<crate::world::Sent>),
+}
+
+fn after(plan: Plan, frame: &[u8]) -> (World, Vec<crate::world::Sent>) {
+    let mut world = World::new(plan);
+    let sent = world.exchange(0, 0, frame);
+    (world, sent)
+}
+
+fn with(edit: fn(&mut Snapshot), frame: &[u8]) -> (World, Vec<crate::world::Sent>) {
+    let mut world = World::new(Plan::default());
+    world.publish(edit);
+    let sent = world.exchange(0, 0, frame);
+    (world, sent)
+}
+
+fn syn() -> Vec<u8> {
+    from_client(CLIENT, SYN)
+}
+
+fn elsewhere(port: u16) -> Endpoint {
+    (VIP.0, port)
+}
+
+/// A connection whose backend then leaves; what the next packet of `side` gets.
+fn gone(frame: fn(&crate::world::Sent) -> Vec<u8>, port: usize) -> (World, Vec<crate::world::Sent>) {
+    let mut world = World::new(Plan::default());
+    let there = open(&mut world, CLIENT);
+    world.plan.weights = vec![None; 3];
+    world.publish(|_| {});
+    let sent = world.exchange(0, port, &frame(&there));
+    (world, sent)
+}
+
+fn cases() -> Vec<Case> {
+    use Told::{Nothing, PortUnreachable, Reset};
+    let case = |name, reason, told, run| Case { name, reason, told, run };
+    vec![
+        case("TCP to a port without service", Reason::NoService, Reset, || {
+            after(Plan::default(), &packet().tcp(CLIENT, elsewhere(81)).flags(SYN).build())
+        }),
+        case("UDP to a port without service", Reason::NoService, PortUnreachable, || {
+            after(Plan::default(), &packet().udp(CLIENT, elsewhere(81)).payload(b"?").build())
+        }),
+        case("the same, when strays are dropped", Reason::NoService, Nothing, || {
+            let frame = packet().tcp(CLIENT, elsewhere(81)).flags(SYN).build();
+            with(|s| s.strays = Strays::Drop, &frame)
+        }),
+        case("an ACK of no connection", Reason::NoConnection, Reset, || {
+            after(Plan::default(), &from_client(CLIENT, ACK))
+        }),
+        case("a null segment of no connection", Reason::NoConnection, Reset, || {
+            after(Plan::default(), &from_client(CLIENT, 0))
+        }),
+        case("a RST of no connection", Reason::NoConnection, Nothing, || {
+            after(Plan::default(), &from_client(CLIENT, 4))
+        }),
+        case("a backend's segment of no connection", Reason::NoConnection, Reset, || {
+            let mut world = World::new(Plan::default());
+            let local = (world.plan.locals[0], 4000);
+            let stray = packet().macs(backend_mac(11), OUR_INNER_MAC);
+            let stray = stray.tcp(packets::BACKEND, local).flags(ACK).build();
+            let sent = world.exchange(0, 1, &stray);
+            (world, sent)
+        }),
+        case("no backend with weight", Reason::NoBackend, PortUnreachable, || {
+            let plan = Plan { weights: vec![Some(0), Some(0)], ..Plan::default() };
+            after(plan, &syn())
+        }),
+        case("a client whose backend left", Reason::BackendGone, Reset, || {
+            gone(|_| from_client(CLIENT, PSH | ACK), 0)
+        }),
+        case("a backend that left but still talks", Reason::BackendGone, Reset, || {
+            gone(|there| answer(there, ACK), 1)
+        }),
+        case("a new connection while draining", Reason::Draining, Nothing, || {
+            with(|s| s.accepting = false, &syn())
+        }),
+        case("a full table", Reason::TableFull, Nothing, || {
+            let mut world = World::new(Plan { capacity: 2, ..Plan::default() });
+            world.one(0, 0, &from_client(client(1), SYN));
+            world.one(0, 0, &from_client(client(2), SYN));
+            let sent = world.exchange(0, 0, &syn());
+            (world, sent)
+        }),
+        case("keys aimed at one bucket", Reason::IndexFull, Nothing, index_full),
+        case("local ports used up", Reason::LocalPorts, Nothing, local_ports),
+        case("a backend the kernel cannot resolve", Reason::NextHop, Nothing, || {
+            let unresolved = |s: &mut Snapshot| {
+                s.backends.iter_mut().flatten().for_each(|backend| backend.next_hop = None);
+            };
+            with(unresolved, &syn())
+        }),
+        case("a last hop", Reason::TtlExpired, Nothing, || {
+            after(Plan::default(), &packet().tcp(CLIENT, VIP).flags(SYN).ttl(1).build())
+        }),
+        case("a last hop in a connection", Reason::TtlExpired, Nothing, || {
+            let mut world = World::new(Plan::default());
+            open(&mut world, CLIENT);
+            let late = packet().tcp(CLIENT, VIP).flags(ACK).ttl(1).build();
+            let sent = world.exchange(0, 0, &late);
+            (world, sent)
+        }),
+        case("a source that is no host", Reason::IpSource, Nothing, || {
+            let source = ([224, 0, 0, 1].into(), 5);
+            after(Plan::default(), &packet().tcp(source, VIP).flags(SYN).build())
+        }),
+        case("a source that is the VIP itself", Reason::IpSource, Nothing, || {
+            after(Plan::default(), &packet().tcp(elsewhere(9), VIP).flags(SYN).build())
+        }),
+        case("a fragment for a VIP", Reason::Fragment, Nothing, || {
+            let frame = packet().udp(CLIENT, VIP).payload(&[7; 64]).flags_fragment(0x2000).build();
+            after(Plan::default(), &frame)
+        }),
+        case("GRE for a VIP", Reason::Protocol, Nothing, || {
+            after(Plan::default(), &packet().between(CLIENT, VIP).protocol(47).build())
+        }),
+        case("a buffer in segments", Reason::Segmented, Nothing, || {
+            received(RxInfo { segmented: true, ..RxInfo::default() })
+        }),
+        case("a checksum the port found wrong", Reason::L4Checksum, Nothing, || {
+            received(RxInfo { l4_checksum: ChecksumVerdict::Bad, ..RxInfo::default() })
+        }),
+        case("an owner that does not keep up", Reason::HandoverFull, Nothing, handover_full),
+        case("a packet sent on by mistake", Reason::HandoverLoop, Nothing, handover_loop),
+        case("too much for the kernel at once", Reason::PuntLimit, Nothing, || {
+            let mut world = World::new(Plan::default());
+            world.publish(|s| s.punt_per_second = 10);
+            world.now_ms += 10_000;
+            (0..40).for_each(|_| world.arrive(0, 0, &packet().ethertype(0x0806).build()));
+            world.poll();
+            assert_eq!(world.punted(), 32, "a burst goes through");
+            (world, vec![])
+        }),
+        case("a kernel that does not keep up", Reason::PuntFull, Nothing, || {
+            let mut world = World::new(Plan { lane: 4, ..Plan::default() });
+            world.now_ms += 1_000;
+            for _ in 0..5 {
+                world.arrive(0, 0, &packet().ethertype(0x0806).build());
+                world.poll();
+            }
+            assert_eq!(world.punt_lane(0).len(), 4);
+            (world, vec![])
+        }),
+        case("a port that takes no more", Reason::TxFull, Nothing, || {
+            let mut world = World::new(Plan { lane: 2, ..Plan::default() });
+            for port in 1..=3 {
+                world.arrive(0, 0, &from_client(client(port), SYN));
+                world.poll();
+            }
+            let sent = world.sent();
+            assert_eq!(sent.len(), 2);
+            (world, vec![])
+        }),
+    ]
+}
+
+fn received(info: RxInfo) -> (World, Vec<crate::world::Sent>) {
+    let mut world = World::new(Plan::default());
+    let mut frame = VecPacket::new(&syn());
+    frame.info = info;
+    world.port(0, 0).inbound.push(frame).unwrap();
+    world.poll();
+    let sent = world.sent();
+    (world, sent)
+}
+
+/// With the seed known, clients can be made that all fall into one pair of buckets.
+fn index_full() -> (World, Vec<crate::world::Sent>) {
+    let key = FlowKey::new(6, CLIENT, VIP);
+    let blind = Seed([5, u64::from(key.ports) | 6 << 32]);
+    let mut world = World::new(Plan { seed: blind, ..Plan::default() });
+    let from = |n: u8| from_client(([192, 0, 2, n].into(), CLIENT.1), SYN);
+    for n in 1..=16 {
+        world.one(0, 0, &from(n));
+    }
+    let sent = world.exchange(0, 0, &from(17));
+    assert_eq!(world.connections(), [16; 4], "nothing is left behind");
+    (world, sent)
+}
+
+/// One local address, one backend: as many connections as there are ports, and then no more.
+fn local_ports() -> (World, Vec<crate::world::Sent>) {
+    let plan = Plan { weights: vec![Some(1)], capacity: 70_000, lane: 64, ..Plan::default() };
+    let mut world = World::new(plan);
+    for n in 0..64_512u32 {
+        let [_, _, c, d] = n.to_be_bytes();
+        let from = ([203, 0, c, d].into(), 7);
+        world.arrive(0, 0, &packet().tcp(from, VIP).flags(SYN).build());
+        if n % 32 == 31 {
+            world.poll();
+            assert_eq!(world.sent().len(), 32);
+        }
+    }
+    assert_eq!(world.connections(), [64_512; 4], "every port is used");
+    let sent = world.exchange(0, 0, &syn());
+    (world, sent)
+}
+
+/// Two workers, of which one never polls: its lane fills, and the other counts.
+fn handover_full() -> (World, Vec<crate::world::Sent>) {
+    let mut world = World::new(Plan { workers: 2, lane: 4, ..Plan::default() });
+    for port in 1..200 {
+        world.arrive(0, 0, &from_client(client(port), SYN));
+        world.poll_one(0);
+        world.sent();
+    }
+    (world, vec![])
+}
+
+/// A packet that reached worker 1 by handover and is not its own is dropped there, not sent round.
+fn handover_loop() -> (World, Vec<crate::world::Sent>) {
+    let mut world = World::new(Plan { workers: 2, ..Plan::default() });
+    let locals = world.plan.locals[0];
+    let strays: Vec<_> = (2000..2100)
+        .map(|port| packet().tcp(packets::BACKEND, (locals, port)).flags(4).build())
+        .collect();
+    // Worker 1 believes that it got them from worker 0.
+    strays.iter().for_each(|frame| world.hand_to(1, frame));
+    world.poll();
+    (world, vec![])
+}
+
+#[test]
+fn every_refusal_is_counted_under_its_reason_and_told_by_policy() {
+    for case in cases() {
+        let (world, sent) = (case.run)();
+        let drops = world.drops();
+        assert!(drops.iter().any(|(reason, _)| *reason == case.reason), "{}: {drops:?}", case.name);
+        let others = drops.iter().filter(|(reason, _)| *reason != case.reason).count();
+        let loose = matches!(case.reason, Reason::HandoverLoop);
+        assert!(others == 0 || loose, "{}: nothing else: {drops:?}", case.name);
+        assert_eq!(told(&sent), case.told, "{}", case.name);
+    }
+}
+
+/// Rows of the packet table are refused by a whole worker as parsing alone refuses them.
+#[test]
+fn malformed_packets_are_counted_under_their_reason() {
+    for row in packets::rows() {
+        let Expect::Drop(reason) = row.expect else { continue };
+        let mut world = World::new(Plan::default());
+        let mut packet = VecPacket::new(&row.frame);
+        packet.info = row.info;
+        world.port(0, 0).inbound.push(packet).unwrap();
+        world.poll();
+        assert_eq!(world.drops(), [(reason, 1)], "{}", row.name);
+        assert_eq!(world.sent(), [], "{}", row.name);
+    }
+}
+
+/// No reason without a test: what the two tests above see is the whole list.
+#[test]
+fn every_reason_has_a_case() {
+    let parsed = packets::rows().into_iter().filter_map(|row| match row.expect {
+        Expect::Drop(reason) => Some(reason),
+        _ => None,
+    });
+    let seen: BTreeSet<_> = parsed.chain(cases().iter().map(|case| case.reason)).collect();
+    let all: BTreeSet<_> = Reason::ALL.iter().copied().collect();
+    assert_eq!(seen, all);
+}
+
+/// UDP has no end: when its backend leaves, the next datagram finds another one.
+#[test]
+fn udp_whose_backend_left_is_scheduled_anew() {
+    let mut world = World::new(Plan::default());
+    let ask = packet().udp(CLIENT, VIP).payload(b"question").build();
+    let first = packets::oracle::judge(&world.one(0, 0, &ask).frame).unwrap().destination;
+    world.plan.weights[usize::from(first.octets()[3] - 11)] = None;
+    world.publish(|_| {});
+    let second = packets::oracle::judge(&world.one(0, 0, &ask).frame).unwrap().destination;
+    assert_ne!(first, second);
+    assert_eq!((world.connections(), world.drops()), ([1; 4], vec![]));
+}
+
+/// What is not the balancer's goes to the kernel, whole and unchanged.
+#[test]
+fn other_traffic_is_the_kernels() {
+    let own = ([192, 0, 2, 1].into(), 22);
+    let frames = [
+        ("ARP", packet().ethertype(0x0806).build()),
+        ("IPv6", packet().ethertype(0x86dd).build()),
+        ("ssh to the box", packet().tcp(CLIENT, own).flags(SYN).build()),
+        ("ping of the VIP", packet().between(CLIENT, VIP).icmp(8, 0, 1).build()),
+        ("a fragment for the box", packet().udp(CLIENT, own).flags_fragment(0x2000).build()),
+    ];
+    for (name, frame) in frames {
+        let mut world = World::new(Plan::default());
+        assert_eq!(world.exchange(0, 0, &frame), [], "{name}");
+        let punted = world.punt_lane(0).pop().expect(name);
+        assert_eq!(shunt::dataplane::io::Packet::data(&punted), frame, "{name}");
+        assert_eq!(world.drops(), [], "{name}");
+    }
+}

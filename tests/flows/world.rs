@@ -1,0 +1,351 @@
+//! A small world around real workers: ports, lanes, clock and control plane made of `Vec`s.
+//!
+//! Port 0 faces the clients, port 1 the backends; every worker has a queue of each. With
+//! [`Card::Rss`] the world spreads packets as a network card would, by Toeplitz; with
+//! [`Card::Any`] the test says which worker gets a packet.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use shunt::dataplane::conn::index::Seed;
+use shunt::dataplane::conn::key::FlowKey;
+use shunt::dataplane::conn::ports::{Ownership, Toeplitz};
+use shunt::dataplane::conn::table::Table;
+use shunt::dataplane::flows::Flows;
+use shunt::dataplane::io::memory::{Memory, VecLane, VecPacket, VecPort};
+use shunt::dataplane::io::Packet as _;
+use shunt::dataplane::mailbox::mailbox;
+use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
+use shunt::dataplane::snapshot::{
+    Backend, NextHop, PortView, Protocol, Scheduler, Service, Snapshot, Steering,
+};
+use shunt::dataplane::verdict::Reason;
+use shunt::dataplane::worker::{Links, Worker};
+use shunt::ids::{BackendId, PortId, ServiceId, WorkerId};
+use shunt::stats::counters::WorkerStats;
+use shunt::wire::Mac;
+
+use crate::packets::{self, OUR_INNER_MAC, OUR_MAC};
+
+/// How packets find a worker's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Card {
+    /// Any way at all.
+    Any,
+    /// By Toeplitz over the 4-tuple.
+    Rss,
+}
+
+/// What to build.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) workers: u8,
+    pub(crate) card: Card,
+    /// Connections per worker.
+    pub(crate) capacity: u32,
+    /// Weights of the backends 10.44.0.11, .12, …; `None` is a removed one.
+    pub(crate) weights: Vec<Option<u32>>,
+    pub(crate) locals: Vec<Ipv4Addr>,
+    pub(crate) seed: Seed,
+    /// Packets a queue or lane takes.
+    pub(crate) lane: usize,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            card: Card::Any,
+            capacity: 1024,
+            weights: vec![Some(1), Some(1), Some(1)],
+            locals: vec![Ipv4Addr::new(10, 44, 0, 2)],
+            seed: Seed([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]),
+            lane: 4096,
+        }
+    }
+}
+
+pub(crate) const RSS_KEY: [u8; 40] = *b"a key of forty bytes that spreads flows!";
+
+/// A frame that left, and by which worker and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) worker: usize,
+    pub(crate) port: usize,
+    pub(crate) frame: Vec<u8>,
+}
+
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) now_ms: u32,
+    pub(crate) stats: Vec<Arc<WorkerStats>>,
+    workers: Vec<Worker<Memory>>,
+    ports: Vec<[VecPort; 2]>,
+    punts: Vec<VecLane>,
+    lanes: Vec<Vec<VecLane>>,
+    controls: Vec<ControlEnd>,
+    toeplitz: Toeplitz,
+    generation: u64,
+}
+
+impl World {
+    pub(crate) fn new(plan: Plan) -> Self {
+        let mut world = Self {
+            now_ms: 1_000,
+            stats: vec![],
+            workers: vec![],
+            ports: vec![],
+            punts: vec![],
+            lanes: vec![],
+            controls: vec![],
+            toeplitz: Toeplitz::new(&RSS_KEY).unwrap(),
+            generation: 1,
+            plan,
+        };
+        let first = Arc::new(world.snapshot(|_| {}));
+        let count = usize::from(world.plan.workers);
+        let lanes: Vec<Vec<VecLane>> = (0..count)
+            .map(|_| (0..count).map(|_| VecLane::new(world.plan.lane)).collect())
+            .collect();
+        for w in 0..count {
+            world.add_worker(w, &lanes, &first);
+        }
+        world.lanes = lanes;
+        world
+    }
+
+    fn add_worker(&mut self, w: usize, lanes: &[Vec<VecLane>], snapshot: &Arc<Snapshot>) {
+        let id = WorkerId(u8::try_from(w).unwrap());
+        let stats = Arc::new(WorkerStats::default());
+        let ports = [VecPort::new(self.plan.lane), VecPort::new(self.plan.lane)];
+        let punt = VecLane::new(self.plan.lane);
+        let (control, end) = mailbox();
+        let links = Links {
+            ports: ports.to_vec(),
+            from_peers: (0..lanes.len()).filter(|p| *p != w).map(|p| lanes[p][w].clone()).collect(),
+            to_peers: (0..lanes.len()).map(|p| (p != w).then(|| lanes[w][p].clone())).collect(),
+            punt: punt.clone(),
+            inject: None,
+        };
+        let flows = Flows::new(
+            Table::new(self.plan.capacity, self.plan.seed).unwrap(),
+            Arc::clone(snapshot),
+            Ownership::new(id, self.plan.workers, &snapshot.ports),
+            Arc::clone(&stats),
+        );
+        self.workers.push(Worker::new(flows, links, end));
+        self.ports.push(ports);
+        self.punts.push(punt);
+        self.controls.push(control);
+        self.stats.push(stats);
+    }
+
+    /// The plan's world, changed by `edit`: a TCP and a UDP service on the VIP's port 80.
+    fn snapshot(&self, edit: impl Fn(&mut Snapshot)) -> Snapshot {
+        let count = u32::try_from(self.plan.weights.len()).unwrap();
+        let service = |protocol, first: u32| Service {
+            name: format!("{protocol:?}").into(),
+            protocol,
+            vip: packets::VIP.0,
+            port: packets::VIP.1,
+            scheduler: Scheduler::Wrr,
+            backends: (first..first + count)
+                .filter(|id| self.plan.weights[(id - first) as usize].is_some())
+                .rev()
+                .map(BackendId)
+                .collect(),
+            local_addresses: self.plan.locals.clone().into(),
+            revision: self.generation,
+        };
+        let backends = |service| {
+            self.plan.weights.iter().zip(11..).map(move |(weight, host): (_, u8)| {
+                Some(Backend {
+                    service,
+                    address: Ipv4Addr::new(10, 44, 0, host),
+                    port: 8080,
+                    weight: (*weight)?,
+                    next_hop: Some(NextHop {
+                        port: PortId(1),
+                        source: OUR_INNER_MAC,
+                        destination: backend_mac(host),
+                    }),
+                })
+            })
+        };
+        let mut snapshot = Snapshot {
+            generation: self.generation,
+            ports: [OUR_MAC, OUR_INNER_MAC].map(|mac| self.port_view(mac)).into(),
+            services: [Protocol::Tcp, Protocol::Udp]
+                .map(|p| Some(service(p, if p == Protocol::Tcp { 0 } else { count })))
+                .into(),
+            backends: backends(ServiceId(0)).chain(backends(ServiceId(1))).collect(),
+            accepting: true,
+            punt_per_second: 1_000_000,
+            ..Snapshot::default()
+        };
+        edit(&mut snapshot);
+        snapshot.indexed()
+    }
+
+    fn port_view(&self, mac: Mac) -> PortView {
+        let steering = match self.plan.card {
+            Card::Any => Steering::Software,
+            Card::Rss => Steering::Rss { key: RSS_KEY.into(), table: self.redirection() },
+        };
+        PortView { mac, steering }
+    }
+
+    fn redirection(&self) -> Box<[u16]> {
+        (0..128).map(|i| i % u16::from(self.plan.workers)).collect()
+    }
+
+    /// Publishes the plan as it is now, changed by `edit`; every worker has taken it on return.
+    pub(crate) fn publish(&mut self, edit: impl Fn(&mut Snapshot)) {
+        self.generation += 1;
+        let snapshot = Arc::new(self.snapshot(edit));
+        for control in &mut self.controls {
+            control.send(Order::Publish(Arc::clone(&snapshot))).unwrap();
+        }
+        self.poll();
+        for control in &mut self.controls {
+            assert!(matches!(control.answer(), Some(Answer::Retired(_))));
+        }
+    }
+
+    /// Lets a worker receive a frame; with RSS the frame chooses the worker.
+    pub(crate) fn arrive(&mut self, worker: usize, port: usize, frame: &[u8]) {
+        let worker = if self.plan.card == Card::Rss { self.queue_of(frame) } else { worker };
+        let packet = VecPacket::new(frame);
+        self.ports[worker][port].inbound.push(packet).unwrap();
+    }
+
+    /// Where a card would put the frame; queue 0 if it is no flow.
+    fn queue_of(&self, frame: &[u8]) -> usize {
+        let Ok(seen) = packets::oracle::judge(frame) else { return 0 };
+        let (from, to) = ((seen.source, seen.ports.0), (seen.destination, seen.ports.1));
+        let hash = self.toeplitz.hash(FlowKey::new(0, from, to));
+        usize::from(self.redirection()[hash as usize % 128])
+    }
+
+    /// Every worker polls until nothing moves.
+    pub(crate) fn poll(&mut self) {
+        for _ in 0..64 {
+            let moved: usize = self.workers.iter_mut().map(|w| w.poll(self.now_ms)).sum();
+            if moved == 0 {
+                return;
+            }
+        }
+        panic!("packets go round in circles");
+    }
+
+    /// What has left since the last call.
+    pub(crate) fn sent(&mut self) -> Vec<Sent> {
+        let mut sent = vec![];
+        for (worker, ports) in self.ports.iter().enumerate() {
+            for (port, queue) in ports.iter().enumerate() {
+                while let Some(packet) = queue.outbound.pop() {
+                    sent.push(Sent { worker, port, frame: packet.data().to_vec() });
+                }
+            }
+        }
+        sent
+    }
+
+    /// A frame arrives; what left because of it.
+    pub(crate) fn exchange(&mut self, worker: usize, port: usize, frame: &[u8]) -> Vec<Sent> {
+        self.arrive(worker, port, frame);
+        self.poll();
+        self.sent()
+    }
+
+    /// As [`World::exchange`], when exactly one frame must leave.
+    pub(crate) fn one(&mut self, worker: usize, port: usize, frame: &[u8]) -> Sent {
+        let mut sent = self.exchange(worker, port, frame);
+        assert_eq!(sent.len(), 1, "one frame in, one out; drops: {:?}", self.drops());
+        sent.remove(0)
+    }
+
+    /// Lets time pass, in steps short enough for the sweep to do all its work.
+    pub(crate) fn wait(&mut self, seconds: u32) {
+        for _ in 0..seconds * 10 {
+            self.now_ms += 100;
+            for _ in 0..8 {
+                self.poll();
+            }
+        }
+    }
+
+    /// Drops so far, by reason, those that are not zero.
+    pub(crate) fn drops(&self) -> Vec<(Reason, u64)> {
+        let total = |r: &Reason| self.stats.iter().map(|s| s.drops[*r as usize].get()).sum();
+        Reason::ALL.iter().map(|r| (*r, total(r))).filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Packets that went to the kernel.
+    pub(crate) fn punted(&self) -> usize {
+        self.punts.iter().map(VecLane::len).sum()
+    }
+
+    /// Connections in all tables, and the same by the gauges of services and backends.
+    pub(crate) fn connections(&self) -> [u32; 4] {
+        let sum = |f: &dyn Fn(&WorkerStats) -> u32| self.stats.iter().map(|s| f(s)).sum();
+        [
+            self.workers.iter().map(|w| w.flows().table().len()).sum(),
+            sum(&|s| s.connections.get()),
+            sum(&|s| s.services.iter().map(|c| c.connections.get()).sum()),
+            sum(&|s| s.backends.iter().map(|c| c.connections.get()).sum()),
+        ]
+    }
+
+    /// Packets handed from worker to worker.
+    pub(crate) fn handed_over(&self) -> u64 {
+        self.stats.iter().map(|s| s.run.handed_over.get()).sum()
+    }
+
+    /// All connections, asked for a page of `rows` at a time.
+    pub(crate) fn list(&mut self, rows: usize) -> Vec<ConnectionView> {
+        let mut all = vec![];
+        for w in 0..self.controls.len() {
+            let mut cursor = 0;
+            loop {
+                let page = Page { cursor, done: false, rows: Vec::with_capacity(rows) };
+                self.controls[w].send(Order::Dump(page)).unwrap();
+                self.poll();
+                let Some(Answer::Page(page)) = self.controls[w].answer() else {
+                    panic!("a dump is answered by a page")
+                };
+                all.extend(page.rows);
+                cursor = page.cursor;
+                if page.done {
+                    break;
+                }
+            }
+        }
+        all
+    }
+
+    /// Access for tests that need one worker's queues.
+    pub(crate) fn port(&self, worker: usize, port: usize) -> &VecPort {
+        &self.ports[worker][port]
+    }
+
+    /// A worker's kernel lane.
+    pub(crate) fn punt_lane(&self, worker: usize) -> &VecLane {
+        &self.punts[worker]
+    }
+
+    /// Puts a frame into the lane from worker 0 to `worker`.
+    pub(crate) fn hand_to(&self, worker: usize, frame: &[u8]) {
+        self.lanes[0][worker].push(VecPacket::new(frame)).unwrap();
+    }
+
+    /// One poll of one worker.
+    pub(crate) fn poll_one(&mut self, worker: usize) -> usize {
+        self.workers[worker].poll(self.now_ms)
+    }
+}
+
+/// The link address of backend 10.44.0.`host`.
+pub(crate) fn backend_mac(host: u8) -> Mac {
+    Mac([0x02, 0, 0, 0, 0x0b, host])
+}

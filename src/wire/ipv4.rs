@@ -80,6 +80,12 @@ impl Header {
         (self.version_ihl & 0x0f) * 4
     }
 
+    /// The header's bytes.
+    #[inline(always)]
+    pub fn as_array(&self) -> &[u8; LEN] {
+        zerocopy::transmute_ref!(self)
+    }
+
     /// Source address.
     #[inline]
     pub fn source(&self) -> Ipv4Addr {

@@ -1,0 +1,10 @@
+//! One packet's bytes, from parsing to what leaves: the packet table and its properties.
+#![expect(clippy::unwrap_used, reason = "a test that cannot build its packet shall fail loudly")]
+
+#[path = "../packets/mod.rs"]
+mod packets;
+
+mod parse;
+mod properties;
+mod replies;
+mod rewrite;

@@ -1,0 +1,352 @@
+//! Frames, spelled out: `packet().tcp(CLIENT, VIP).flags(SYN).payload(b"x").build()`.
+//!
+//! What is not said is right and ordinary. Every field that can lie has a method that makes it lie,
+//! and checksums are computed after the lies, by the slow sum of RFC 1071 written out, so that the
+//! builder shares no arithmetic with the code under test.
+
+use std::net::Ipv4Addr;
+
+use shunt::dataplane::conn::key::FlowKey;
+use shunt::dataplane::parse::Parsed;
+use shunt::wire::Mac;
+
+/// An address and a port.
+pub(crate) type Endpoint = (Ipv4Addr, u16);
+
+/// A frame to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Builder {
+    literal: Option<Vec<u8>>,
+    mac_source: Mac,
+    mac_destination: Mac,
+    ethertype: u16,
+    version: u8,
+    ihl: Option<u8>,
+    tos: u8,
+    total_length: Option<u16>,
+    identification: u16,
+    flags_fragment: u16,
+    ttl: u8,
+    protocol: u8,
+    ip_wrong_by: u16,
+    ip_options: Vec<u8>,
+    source: Endpoint,
+    destination: Endpoint,
+    transport: Transport,
+    l4_wrong_by: u16,
+    payload: Vec<u8>,
+    padding: usize,
+    cut: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+enum Transport {
+    Tcp { sequence: u32, ack: u32, flags: u8, window: u16, offset: Option<u8>, options: Vec<u8> },
+    Udp { length: Option<u16>, checksum: bool },
+    Icmp { kind: u8, code: u8, rest: u32 },
+    None,
+}
+
+/// A frame from [`super::CLIENT_MAC`] to [`super::OUR_MAC`], carrying nothing yet.
+pub(crate) fn packet() -> Builder {
+    Builder {
+        literal: None,
+        mac_source: super::CLIENT_MAC,
+        mac_destination: super::OUR_MAC,
+        ethertype: 0x0800,
+        version: 4,
+        ihl: None,
+        tos: 0,
+        total_length: None,
+        identification: 0x1234,
+        flags_fragment: 0x4000,
+        ttl: 64,
+        protocol: 0,
+        ip_wrong_by: 0,
+        ip_options: vec![],
+        source: super::CLIENT,
+        destination: super::VIP,
+        transport: Transport::None,
+        l4_wrong_by: 0,
+        payload: vec![],
+        padding: 0,
+        cut: None,
+    }
+}
+
+/// One method per field: sets it and hands the builder on.
+macro_rules! setters {
+    ($( $(#[doc = $doc:literal])+ $name:ident($($value:ident: $kind:ty),+) => $set:expr; )+) => {
+        impl Builder {
+            $( $(#[doc = $doc])+
+            pub(crate) fn $name(mut self, $($value: $kind),+) -> Self {
+                let set: fn(&mut Self, $($kind),+) = $set;
+                set(&mut self, $($value),+);
+                self
+            } )+
+        }
+    };
+}
+
+setters! {
+    /// Exactly these bytes, whatever else is said.
+    literal(bytes: &[u8]) => |b, bytes| b.literal = Some(bytes.to_vec());
+    /// Link addresses.
+    macs(source: Mac, destination: Mac) => |b, source, destination| {
+        b.mac_source = source;
+        b.mac_destination = destination;
+    };
+    /// Link address of the receiver.
+    to_mac(mac: Mac) => |b, mac| b.mac_destination = mac;
+    /// EtherType.
+    ethertype(value: u16) => |b, value| b.ethertype = value;
+    /// IP version.
+    version(value: u8) => |b, value| b.version = value;
+    /// IP header length as claimed, in 32-bit words.
+    ihl(words: u8) => |b, words| b.ihl = Some(words);
+    /// Type of service.
+    tos(value: u8) => |b, value| b.tos = value;
+    /// IP total length as claimed.
+    total_length(bytes: u16) => |b, bytes| b.total_length = Some(bytes);
+    /// IP identification.
+    identification(value: u16) => |b, value| b.identification = value;
+    /// IP flags and fragment offset.
+    flags_fragment(value: u16) => |b, value| b.flags_fragment = value;
+    /// Time to live.
+    ttl(value: u8) => |b, value| b.ttl = value;
+    /// IP options; a multiple of four bytes.
+    ip_options(bytes: &[u8]) => |b, bytes| b.ip_options = bytes.to_vec();
+    /// Makes the IP checksum wrong by this much.
+    ip_wrong_by(difference: u16) => |b, difference| b.ip_wrong_by = difference;
+    /// Makes the transport checksum wrong by this much.
+    l4_wrong_by(difference: u16) => |b, difference| b.l4_wrong_by = difference;
+    /// Addresses and ports.
+    between(source: Endpoint, destination: Endpoint) => |b, source, destination| {
+        b.source = source;
+        b.destination = destination;
+    };
+    /// What the transport header carries.
+    payload(bytes: &[u8]) => |b, bytes| b.payload = bytes.to_vec();
+    /// Zero bytes after the IP packet, as the link adds them.
+    padding(bytes: usize) => |b, bytes| b.padding = bytes;
+    /// Ends the IP packet this many bytes after its header, the header saying so.
+    cut(bytes: usize) => |b, bytes| b.cut = Some(bytes);
+    /// Some other protocol.
+    protocol(number: u8) => |b, number| {
+        b.protocol = number;
+        b.transport = Transport::None;
+    };
+    /// A TCP ACK.
+    tcp(source: Endpoint, destination: Endpoint) => |b, source, destination| {
+        (b.source, b.destination, b.protocol) = (source, destination, 6);
+        b.transport = Transport::Tcp {
+            sequence: 0x1111_2222,
+            ack: 0x3333_4444,
+            flags: 0x10,
+            window: 0xfaf0,
+            offset: None,
+            options: vec![],
+        };
+    };
+    /// A UDP datagram.
+    udp(source: Endpoint, destination: Endpoint) => |b, source, destination| {
+        (b.source, b.destination, b.protocol) = (source, destination, 17);
+        b.transport = Transport::Udp { length: None, checksum: true };
+    };
+    /// An ICMP message.
+    icmp(kind: u8, code: u8, rest: u32) => |b, kind, code, rest| {
+        b.protocol = 1;
+        b.transport = Transport::Icmp { kind, code, rest };
+    };
+    /// TCP flags.
+    flags(value: u8) => |b, value| {
+        if let Transport::Tcp { flags, .. } = &mut b.transport { *flags = value; }
+    };
+    /// TCP sequence and acknowledgment number.
+    numbers(sequence_value: u32, ack_value: u32) => |b, sequence_value, ack_value| {
+        if let Transport::Tcp { sequence, ack, .. } = &mut b.transport {
+            (*sequence, *ack) = (sequence_value, ack_value);
+        }
+    };
+    /// TCP window.
+    window(value: u16) => |b, value| {
+        if let Transport::Tcp { window, .. } = &mut b.transport { *window = value; }
+    };
+    /// TCP options; a multiple of four bytes.
+    tcp_options(bytes: &[u8]) => |b, bytes| {
+        if let Transport::Tcp { options, .. } = &mut b.transport { *options = bytes.to_vec(); }
+    };
+    /// TCP data offset as claimed, in 32-bit words.
+    data_offset(words: u8) => |b, words| {
+        if let Transport::Tcp { offset, .. } = &mut b.transport { *offset = Some(words); }
+    };
+    /// UDP length as claimed.
+    udp_length(bytes: u16) => |b, bytes| {
+        if let Transport::Udp { length, .. } = &mut b.transport { *length = Some(bytes); }
+    };
+}
+
+impl Builder {
+    /// UDP without a checksum.
+    pub(crate) fn without_checksum(mut self) -> Self {
+        if let Transport::Udp { checksum, .. } = &mut self.transport {
+            *checksum = false;
+        }
+        self
+    }
+
+    /// The TTL said.
+    pub(crate) fn ttl_value(&self) -> u8 {
+        self.ttl
+    }
+
+    /// Two more bytes of payload, chosen so that `like_this` of the packet has a transport
+    /// checksum of zero.
+    pub(crate) fn l4_checksum_zero_in(mut self, like_this: impl Fn(Self) -> Self) -> Self {
+        assert!(self.payload.len().is_multiple_of(2), "the chosen word must be aligned");
+        self.payload.extend([0, 0]);
+        let word = like_this(self.clone()).l4_checksum();
+        self.payload.truncate(self.payload.len() - 2);
+        self.payload.extend(word.to_be_bytes());
+        assert_eq!(like_this(self.clone()).l4_checksum(), 0, "the word makes the sum full");
+        self
+    }
+
+    /// An identification chosen so that `like_this` of the packet has an IP checksum of zero.
+    pub(crate) fn ip_checksum_zero_in(mut self, like_this: impl Fn(Self) -> Self) -> Self {
+        self.identification = 0;
+        let header = like_this(self.clone()).ip_header();
+        self.identification = u16::from_be_bytes([header[10], header[11]]);
+        self
+    }
+
+    /// What parsing the frame must give if it is a flow.
+    pub(crate) fn parsed(&self) -> Parsed {
+        let l4 = 34 + self.ip_options.len();
+        let tcp_flags = match self.transport {
+            Transport::Tcp { flags, .. } => flags,
+            _ => 0,
+        };
+        Parsed {
+            key: FlowKey::new(self.protocol, self.source, self.destination),
+            l3: 14,
+            l4: u16::try_from(l4).unwrap(),
+            end: u16::try_from(l4 + self.segment().len()).unwrap(),
+            ttl: self.ttl,
+            tcp_flags,
+        }
+    }
+
+    /// The frame.
+    pub(crate) fn build(&self) -> Vec<u8> {
+        if let Some(bytes) = &self.literal {
+            return bytes.clone();
+        }
+        let mut frame = [self.mac_destination.0, self.mac_source.0].concat();
+        frame.extend(self.ethertype.to_be_bytes());
+        frame.extend(self.ip_packet());
+        frame.resize(frame.len() + self.padding, 0);
+        frame
+    }
+
+    /// The IP packet alone.
+    pub(crate) fn ip_packet(&self) -> Vec<u8> {
+        [self.ip_header(), self.segment()].concat()
+    }
+
+    fn ip_header(&self) -> Vec<u8> {
+        let length = 20 + self.ip_options.len();
+        let ihl = self.ihl.unwrap_or_else(|| u8::try_from(length / 4).unwrap());
+        let honest = || u16::try_from(length + self.segment().len()).unwrap();
+        let mut header = vec![self.version << 4 | ihl, self.tos];
+        header.extend(self.total_length.unwrap_or_else(honest).to_be_bytes());
+        header.extend(self.identification.to_be_bytes());
+        header.extend(self.flags_fragment.to_be_bytes());
+        header.extend([self.ttl, self.protocol, 0, 0]);
+        header.extend(self.source.0.octets());
+        header.extend(self.destination.0.octets());
+        header.extend(&self.ip_options);
+        let checksum = add(!sum(&header), self.ip_wrong_by);
+        header[10..12].copy_from_slice(&checksum.to_be_bytes());
+        header
+    }
+
+    fn segment(&self) -> Vec<u8> {
+        let mut segment = self.segment_with(0);
+        let checksum = match (&self.transport, self.l4_checksum()) {
+            (Transport::None, _) => None,
+            (Transport::Udp { checksum: false, .. }, _) => Some(0),
+            (Transport::Udp { .. }, 0) => Some(0xffff),
+            (_, checksum) => Some(checksum),
+        };
+        if let Some(checksum) = checksum {
+            segment = self.segment_with(add(checksum, self.l4_wrong_by));
+        }
+        segment.truncate(self.cut.unwrap_or(usize::MAX));
+        segment
+    }
+
+    /// The checksum as computed: for UDP, zero is not yet written as 0xffff.
+    fn l4_checksum(&self) -> u16 {
+        let mut segment = self.segment_with(0);
+        if let Transport::Udp { length: Some(length), .. } = self.transport {
+            segment.truncate(usize::from(length));
+        }
+        let mut summed = vec![];
+        if !matches!(self.transport, Transport::Icmp { .. }) {
+            summed.extend([self.source.0.octets(), self.destination.0.octets()].concat());
+            summed.extend([0, self.protocol]);
+            summed.extend(u16::try_from(segment.len()).unwrap().to_be_bytes());
+        }
+        summed.extend(segment);
+        !sum(&summed)
+    }
+
+    fn segment_with(&self, checksum: u16) -> Vec<u8> {
+        let ports = [self.source.1.to_be_bytes(), self.destination.1.to_be_bytes()].concat();
+        let mut segment = match &self.transport {
+            Transport::Tcp { sequence, ack, flags, window, offset, options } => {
+                let words = u8::try_from(5 + options.len() / 4).unwrap();
+                let mut header = ports;
+                header.extend(sequence.to_be_bytes());
+                header.extend(ack.to_be_bytes());
+                header.extend([offset.unwrap_or(words) << 4, *flags]);
+                header.extend(window.to_be_bytes());
+                header.extend(checksum.to_be_bytes());
+                header.extend([0, 0]);
+                header.extend(options);
+                header
+            }
+            Transport::Udp { length, .. } => {
+                let honest = || u16::try_from(8 + self.payload.len()).unwrap();
+                let mut header = ports;
+                header.extend(length.unwrap_or_else(honest).to_be_bytes());
+                header.extend(checksum.to_be_bytes());
+                header
+            }
+            Transport::Icmp { kind, code, rest } => {
+                let mut header = vec![*kind, *code];
+                header.extend(checksum.to_be_bytes());
+                header.extend(rest.to_be_bytes());
+                header
+            }
+            Transport::None => vec![],
+        };
+        segment.extend(&self.payload);
+        segment
+    }
+}
+
+/// One's-complement addition.
+fn add(a: u16, b: u16) -> u16 {
+    let (sum, carry) = a.overflowing_add(b);
+    sum + u16::from(carry)
+}
+
+/// The Internet checksum's sum, a big-endian word at a time (RFC 1071 section 1).
+pub(crate) fn sum(bytes: &[u8]) -> u16 {
+    bytes.chunks(2).fold(0, |total, pair| {
+        let word = u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]);
+        add(total, word)
+    })
+}

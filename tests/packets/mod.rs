@@ -1,0 +1,66 @@
+//! THE packet table: what can arrive, and what must become of it.
+//!
+//! One table for everything that wants packets: the byte tests, the properties, the fuzz corpus
+//! and the benches take it in with `mod packets;` or `#[path = "…/tests/packets/mod.rs"]`.
+//!
+//! - [`builder`]: frames, spelled out.
+//! - [`rows`]: the table: name, packet, what the port said of it, what parsing must answer.
+//! - [`oracle`]: an independent reader (`etherparse`) judging what was written.
+#![allow(dead_code, unused_imports, reason = "every crate that includes this uses its own part")]
+
+pub(crate) mod builder;
+pub(crate) mod oracle;
+pub(crate) mod rows;
+
+use std::net::Ipv4Addr;
+
+use shunt::dataplane::conn::key::FlowKey;
+use shunt::dataplane::rewrite::Translation;
+use shunt::dataplane::rewrite::fullnat::translation_deltas;
+use shunt::dataplane::snapshot::NextHop;
+use shunt::ids::PortId;
+use shunt::wire::Mac;
+
+pub(crate) use builder::{Builder, Endpoint, packet};
+pub(crate) use rows::{Expect, Row, rows};
+
+/// The client's link address, or its router's.
+pub(crate) const CLIENT_MAC: Mac = Mac([0x02, 0, 0, 0, 0, 0xc1]);
+/// The balancer's link address on the clients' side.
+pub(crate) const OUR_MAC: Mac = Mac([0x02, 0, 0, 0, 0, 0x01]);
+/// The balancer's link address on the backends' side.
+pub(crate) const OUR_INNER_MAC: Mac = Mac([0x02, 0, 0, 0, 0, 0x02]);
+/// The backend's link address.
+pub(crate) const BACKEND_MAC: Mac = Mac([0x02, 0, 0, 0, 0, 0xb1]);
+
+/// Who asks.
+pub(crate) const CLIENT: Endpoint = (Ipv4Addr::new(192, 0, 2, 2), 40_000);
+/// Whom it asks.
+pub(crate) const VIP: Endpoint = (Ipv4Addr::new(198, 51, 100, 7), 80);
+/// As whom the balancer asks on.
+pub(crate) const LOCAL: Endpoint = (Ipv4Addr::new(10, 44, 0, 1), 1025);
+/// Who answers.
+pub(crate) const BACKEND: Endpoint = (Ipv4Addr::new(10, 44, 0, 11), 8080);
+
+/// The packet as the backend must get it, by the builder.
+pub(crate) fn translated(packet: Builder) -> Builder {
+    let ttl = packet.ttl_value() - 1;
+    packet.macs(OUR_INNER_MAC, BACKEND_MAC).between(LOCAL, BACKEND).ttl(ttl)
+}
+
+/// The translation that makes it so.
+pub(crate) fn translation(from: FlowKey) -> Translation {
+    translation_to(from, FlowKey::new(from.protocol, LOCAL, BACKEND))
+}
+
+/// A translation of packets with one key into packets with another.
+pub(crate) fn translation_to(from: FlowKey, to: FlowKey) -> Translation {
+    let (ip_delta, l4_delta) = translation_deltas(from, to);
+    Translation {
+        addresses: to.addresses,
+        ports: to.ports,
+        ip_delta,
+        l4_delta,
+        next_hop: NextHop { port: PortId(1), source: OUR_INNER_MAC, destination: BACKEND_MAC },
+    }
+}

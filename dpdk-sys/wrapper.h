@@ -1,0 +1,25 @@
+/* The headers bound, and shims for what no binding can express: macros, and variables of the
+ * calling thread. All shims are static inline, so bindgen wraps them as it does DPDK's own. */
+#pragma once
+
+#include <stdio.h>
+
+#include <rte_dev.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_lcore.h>
+#include <rte_log.h>
+#include <rte_mbuf.h>
+#include <rte_mempool.h>
+#include <rte_ring.h>
+#include <rte_version.h>
+
+/* rte_errno is thread-local through a macro. */
+static inline int shim_errno(void) { return rte_errno; }
+
+/* stderr is a macro on some C libraries. Sends all of DPDK's log lines there. */
+static inline int shim_log_to_stderr(void) { return rte_openlog_stream(stderr); }
+
+/* rte_pktmbuf_mtod is a macro; here as the oracle of the differential tests. */
+static inline void *shim_mbuf_data(struct rte_mbuf *m) { return rte_pktmbuf_mtod(m, void *); }

@@ -6,4 +6,5 @@
 //!                                        SIGHUP, admin socket          neighbors (netlink)
 //! ```
 
+pub mod compile;
 pub mod config;

@@ -20,6 +20,15 @@ pub enum Protocol {
     Udp = 17,
 }
 
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
 /// How a backend is chosen for a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -28,6 +37,15 @@ pub enum Scheduler {
     Rr,
     /// Weighted round robin.
     Wrr,
+}
+
+impl std::fmt::Display for Scheduler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Rr => "rr",
+            Self::Wrr => "wrr",
+        })
+    }
 }
 
 /// Where a frame goes on the link.
@@ -160,6 +178,15 @@ pub enum Strays {
     Reject,
     /// Nothing.
     Drop,
+}
+
+impl std::fmt::Display for Strays {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Reject => "reject",
+            Self::Drop => "drop",
+        })
+    }
 }
 
 /// The world, as one generation of the configuration and the kernel's neighbour table make it.

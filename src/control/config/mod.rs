@@ -1,3 +1,94 @@
 //! `shunt.toml`, from text to a [`plan::Plan`].
+//!
+//! ```text
+//! text ─► schema (shape, types, unknown keys) ─► validate (everything else) ─► Plan
+//!              │ the first problem                   │ all of them                │
+//!              └──────────► explain ────► error ◄────┘               diff(old, new)
+//! ```
+//!
+//! A file is taken whole or not at all. Whatever is wrong is said with file, line and column, the
+//! line itself, and what was expected.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use error::{Problem, Problems};
+
+pub mod diff;
+mod error;
+mod explain;
+mod machine;
 pub mod plan;
+mod schema;
+mod validate;
+
+pub use error::{ConfigError, ConfigErrors, REPORTED_MAX};
+pub use machine::{Machine, MissingCpu};
+use plan::Plan;
+
+/// Largest file read: some hundred times what the limits on services and backends can fill.
+const SIZE_MAX: u64 = 64 << 20;
+
+/// A valid configuration, and what seemed odd about it.
+#[derive(Debug)]
+pub struct Reading {
+    /// The configuration.
+    pub plan: Plan,
+    /// Rendered like errors; the configuration is used all the same.
+    pub warnings: Vec<String>,
+}
+
+/// Reads, validates and resolves a file for this machine; warnings go to the log.
+pub fn load(path: &Path) -> Result<Plan, ConfigError> {
+    let reading = load_for(path, &Machine::here())?;
+    for warning in &reading.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(reading.plan)
+}
+
+/// As [`load`], for a given machine, handing over the warnings.
+pub fn load_for(path: &Path, machine: &Machine) -> Result<Reading, ConfigError> {
+    Ok(parse_for(&read(path)?, path, machine)?)
+}
+
+/// Validates and resolves a text for this machine. `origin` names it in messages.
+pub fn parse(text: &str, origin: &Path) -> Result<Plan, ConfigErrors> {
+    parse_for(text, origin, &Machine::here()).map(|reading| reading.plan)
+}
+
+/// As [`parse`], for a given machine, handing over the warnings.
+pub fn parse_for(text: &str, origin: &Path, machine: &Machine) -> Result<Reading, ConfigErrors> {
+    let refuse = |mut errors: Vec<Problem>| error::render_all(&mut errors, text, origin, "");
+    let file: schema::File =
+        toml::from_str(text).map_err(|error| refuse(vec![explain::explain(&error)]))?;
+    let mut problems = Problems::default();
+    let plan = validate::validate(&file, machine, &mut problems);
+    if !problems.errors.is_empty() {
+        return Err(refuse(problems.errors));
+    }
+    let warnings = error::render_all(&mut problems.warnings, text, origin, "warning: ");
+    Ok(Reading { plan, warnings: warnings.messages })
+}
+
+/// The file's text, or one sentence why there is none.
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let refuse = |reason: String| ConfigError::Unreadable { path: path.to_owned(), reason };
+    let file = File::open(path).map_err(|error| refuse(format!("cannot be opened: {error}")))?;
+    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(refuse("is a directory; a configuration file was expected".into()));
+    }
+    let mut bytes = Vec::new();
+    file.take(SIZE_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| refuse(format!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > SIZE_MAX {
+        return Err(refuse(format!("is larger than {} MiB", SIZE_MAX >> 20)));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..at].iter().filter(|&&byte| byte == b'\n').count() + 1;
+        refuse(format!("is not UTF-8 text (first bad byte in line {line})"))
+    })
+}

@@ -2,6 +2,7 @@
 //! control plane sees. Two plans can be compared (`config::diff`); one can be compiled into a
 //! snapshot (`control::compile`).
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,6 +68,16 @@ pub enum HugePages {
     Never,
 }
 
+impl fmt::Display for HugePages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Require => "require",
+            Self::Never => "never",
+        })
+    }
+}
+
 /// A network port driven by DPDK, and its TAP twin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port {
@@ -89,7 +100,7 @@ pub struct Port {
 }
 
 /// A service and its backends.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Service {
     /// Its name: unique.
     pub name: String,
@@ -106,7 +117,7 @@ pub struct Service {
 }
 
 /// A backend of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Backend {
     /// Address and port: unique in its service.
     pub address: SocketAddrV4,

@@ -1,0 +1,343 @@
+//! From a [`Plan`] to a [`Snapshot`], with ids that outlive any number of edits.
+//!
+//! Connections name their service and backend by id, so an id must mean one thing as long as any
+//! connection uses it:
+//!
+//! ```text
+//!            in the plan                   gone from the plan
+//!  free ──────────────────► live ────────────────────────────────► retired (None in the snapshot)
+//!   ▲                         ▲            back in the plan            │
+//!   │                         └────────────────────────────────────────┤
+//!   └──────────────────────────────────────────────────────────────────┘
+//!              release(): every worker has seen it go, no connection names it
+//! ```
+//!
+//! A service is the same one if protocol, VIP and port are; a backend if service, address and port
+//! are. One that comes back before its id was released gets that id again: connections it still
+//! has live on.
+//!
+//! Order: IPVS adds a destination at the *front* of its list and its schedulers walk from there,
+//! so a service's backends are newest first. The first listed in the file counts as the oldest;
+//! later additions come in front; an edit of the weight, or a backend moved within the file, changes
+//! no position.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+
+use crate::control::config::plan::{self, Plan};
+use crate::dataplane::snapshot::{
+    Backend, NextHop, PortView, Protocol, Scheduler, Service, Snapshot,
+};
+use crate::ids::{BackendId, ServiceId, limits};
+
+mod ids;
+
+use ids::Ids;
+
+/// Why a plan cannot be compiled. Nothing has changed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    /// No id is left for a new service or backend.
+    #[error(
+        "no room for {wanted} new {what}: {limit} may exist at once and {retired} removed ones \
+         still have connections; wait until those end, or add fewer"
+    )]
+    Full {
+        /// `services` or `backends`.
+        what: &'static str,
+        /// Ids the plan needs that are not there yet.
+        wanted: usize,
+        /// The limit.
+        limit: usize,
+        /// Ids kept for what was removed.
+        retired: usize,
+    },
+}
+
+/// What makes a service the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct ServiceKey {
+    protocol: Protocol,
+    address: SocketAddrV4,
+}
+
+impl From<&plan::Service> for ServiceKey {
+    fn from(service: &plan::Service) -> Self {
+        Self { protocol: service.protocol, address: service.address }
+    }
+}
+
+/// What makes a backend the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct BackendKey {
+    service: ServiceId,
+    address: SocketAddrV4,
+}
+
+/// What is remembered of a service id. Survives the id's release, because workers may remember
+/// the revision.
+#[derive(Clone, Debug, Default)]
+struct Memory {
+    name: Box<str>,
+    scheduler: Option<Scheduler>,
+    /// Newest first, with weights.
+    order: Vec<(BackendId, u32)>,
+    revision: u64,
+}
+
+/// Compiles plans, one after the other; owns the ids of services and backends.
+#[derive(Debug)]
+pub struct Compiler {
+    generation: u64,
+    services: Ids<ServiceKey>,
+    backends: Ids<BackendKey>,
+    /// By [`ServiceId`].
+    memory: Vec<Memory>,
+}
+
+impl Default for Compiler {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A service's name and address, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceName<'a> {
+    /// Its name in the configuration (the last one, if it was removed).
+    pub name: &'a str,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// VIP and port.
+    pub address: SocketAddrV4,
+    /// Gone from the configuration; connections may still name it.
+    pub removed: bool,
+}
+
+/// A backend's service and address, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendName {
+    /// The service it serves.
+    pub service: ServiceId,
+    /// Its address and port.
+    pub address: SocketAddrV4,
+    /// Gone from the configuration; connections may still name it.
+    pub removed: bool,
+}
+
+/// Names by id, those of removed things included until their ids are released.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a> {
+    compiler: &'a Compiler,
+}
+
+impl<'a> Names<'a> {
+    /// The service of that id, if the id is in use.
+    pub fn service(&self, id: ServiceId) -> Option<ServiceName<'a>> {
+        let (key, removed) = self.compiler.services.get(id.0)?;
+        let name = &*self.compiler.memory.get(id.index())?.name;
+        Some(ServiceName { name, protocol: key.protocol, address: key.address, removed })
+    }
+
+    /// The backend of that id, if the id is in use.
+    pub fn backend(&self, id: BackendId) -> Option<BackendName> {
+        let (key, removed) = self.compiler.backends.get(id.0)?;
+        Some(BackendName { service: key.service, address: key.address, removed })
+    }
+
+    /// Ids of all services, removed ones included, ascending.
+    pub fn services(&self) -> impl Iterator<Item = ServiceId> + use<'a> {
+        self.compiler.services.used().map(ServiceId)
+    }
+
+    /// Ids of all backends, removed ones included, ascending.
+    pub fn backends(&self) -> impl Iterator<Item = BackendId> + use<'a> {
+        self.compiler.backends.used().map(BackendId)
+    }
+}
+
+impl Compiler {
+    /// A compiler that has given out no id yet.
+    pub fn new() -> Self {
+        Self {
+            generation: 0,
+            services: Ids::new(limits::SERVICES),
+            backends: Ids::new(limits::BACKENDS),
+            memory: Vec::new(),
+        }
+    }
+
+    /// Names by id.
+    pub fn names(&self) -> Names<'_> {
+        Names { compiler: self }
+    }
+
+    /// Compiles `plan`. `resolve` gives the next hop towards an address as far as it is known; it
+    /// is asked once for each backend. Compiling the same plan again, because next hops changed,
+    /// changes no id and no revision.
+    ///
+    /// # Errors
+    ///
+    /// [`CompileError::Full`] if ids run out; the compiler is then as it was before.
+    pub fn compile(
+        &mut self,
+        plan: &Plan,
+        ports: &[PortView],
+        resolve: &dyn Fn(Ipv4Addr) -> Option<NextHop>,
+        accepting: bool,
+    ) -> Result<Arc<Snapshot>, CompileError> {
+        self.check_room(plan)?;
+        self.generation += 1;
+        let service_ids = self.assign_services(plan);
+        self.assign_backends(plan, &service_ids);
+        for (service, &id) in plan.services.iter().zip(&service_ids) {
+            self.remember(service, id);
+        }
+        let mut snapshot = Snapshot::default();
+        snapshot.generation = self.generation;
+        snapshot.ports = ports.into();
+        snapshot.services = self.service_table(plan, &service_ids);
+        snapshot.backends = self.backend_table(&service_ids, resolve);
+        snapshot.timeouts = plan.timeouts;
+        snapshot.strays = plan.strays;
+        snapshot.accepting = accepting;
+        snapshot.punt_per_second = plan.punt_per_second;
+        Ok(Arc::new(snapshot.indexed()))
+    }
+
+    /// Frees the ids of removed services and backends that no connection names any more, and
+    /// returns the backends freed.
+    ///
+    /// `generation_everywhere` is the oldest generation any worker still uses: what went away
+    /// later than that may still get new connections and is kept. `has_connections` is asked for
+    /// the other removed backends. A service's id is free when all its backends' are.
+    pub fn release(
+        &mut self,
+        generation_everywhere: u64,
+        has_connections: impl Fn(BackendId) -> bool,
+    ) -> Vec<BackendId> {
+        let freed =
+            self.backends.release(generation_everywhere, |id| !has_connections(BackendId(id)));
+        let backends = &self.backends;
+        let service = |id| backends.get(id).map(|(key, _)| key.service.0);
+        let held: HashSet<u32> = backends.used().filter_map(service).collect();
+        self.services.release(generation_everywhere, |id| !held.contains(&id));
+        freed.into_iter().map(BackendId).collect()
+    }
+
+    /// Removed backends whose ids are not free yet.
+    pub fn retired_backends(&self) -> usize {
+        self.backends.retired()
+    }
+
+    fn check_room(&self, plan: &Plan) -> Result<(), CompileError> {
+        let mut new_services = 0;
+        let mut new_backends = 0;
+        for service in &plan.services {
+            let id = self.services.find(&service.into()).map(ServiceId);
+            new_services += usize::from(id.is_none());
+            let is_new = |backend: &&plan::Backend| {
+                id.is_none_or(|service| {
+                    let key = BackendKey { service, address: backend.address };
+                    self.backends.find(&key).is_none()
+                })
+            };
+            new_backends += service.backends.iter().filter(is_new).count();
+        }
+        self.services.check_room("services", new_services)?;
+        self.backends.check_room("backends", new_backends)
+    }
+
+    fn assign_services(&mut self, plan: &Plan) -> Vec<ServiceId> {
+        let keys = plan.services.iter().map(ServiceKey::from);
+        let ids = self.services.assign(keys, self.generation);
+        let known = self.memory.len().max(self.services.len());
+        self.memory.resize_with(known, Memory::default);
+        // What comes back, or another service with this id, starts with a new revision.
+        for id in self.services.retired_at(self.generation) {
+            let memory = &mut self.memory[id as usize];
+            memory.order.clear();
+            memory.scheduler = None;
+        }
+        ids.into_iter().map(ServiceId).collect()
+    }
+
+    fn assign_backends(&mut self, plan: &Plan, service_ids: &[ServiceId]) {
+        let keys = plan.services.iter().zip(service_ids).flat_map(|(service, &id)| {
+            service
+                .backends
+                .iter()
+                .map(move |backend| BackendKey { service: id, address: backend.address })
+        });
+        self.backends.assign(keys, self.generation);
+    }
+
+    /// Brings the order and the revision of a service up to date.
+    fn remember(&mut self, service: &plan::Service, id: ServiceId) {
+        let find = |backend: &plan::Backend| {
+            let key = BackendKey { service: id, address: backend.address };
+            Some((BackendId(self.backends.find(&key)?), backend.weight))
+        };
+        let listed: Vec<(BackendId, u32)> = service.backends.iter().filter_map(find).collect();
+        let memory = &mut self.memory[id.index()];
+        let order = newest_first(&memory.order, &listed);
+        if memory.order != order || memory.scheduler != Some(service.scheduler) {
+            memory.revision += 1;
+            memory.order = order;
+            memory.scheduler = Some(service.scheduler);
+        }
+        if *memory.name != *service.name {
+            memory.name = service.name.as_str().into();
+        }
+    }
+
+    fn service_table(&self, plan: &Plan, ids: &[ServiceId]) -> Box<[Option<Service>]> {
+        let mut table = vec![None; self.services.len()];
+        for (service, &id) in plan.services.iter().zip(ids) {
+            let memory = &self.memory[id.index()];
+            table[id.index()] = Some(Service {
+                name: memory.name.clone(),
+                protocol: service.protocol,
+                vip: *service.address.ip(),
+                port: service.address.port(),
+                scheduler: service.scheduler,
+                backends: memory.order.iter().map(|&(id, _)| id).collect(),
+                local_addresses: service.local_addresses.as_slice().into(),
+                revision: memory.revision,
+            });
+        }
+        table.into()
+    }
+
+    fn backend_table(
+        &self,
+        ids: &[ServiceId],
+        resolve: &dyn Fn(Ipv4Addr) -> Option<NextHop>,
+    ) -> Box<[Option<Backend>]> {
+        let mut table = vec![None; self.backends.len()];
+        for &service in ids {
+            for &(id, weight) in &self.memory[service.index()].order {
+                let Some((key, _)) = self.backends.get(id.0) else { continue };
+                table[id.index()] = Some(Backend {
+                    service,
+                    address: *key.address.ip(),
+                    port: key.address.port(),
+                    weight,
+                    next_hop: resolve(*key.address.ip()),
+                });
+            }
+        }
+        table.into()
+    }
+}
+
+/// The new order: what is new in front, the last listed first, then what was there before in the
+/// order it had, with the weights of today.
+fn newest_first(before: &[(BackendId, u32)], listed: &[(BackendId, u32)]) -> Vec<(BackendId, u32)> {
+    let old: HashSet<BackendId> = before.iter().map(|&(id, _)| id).collect();
+    let weights: HashMap<BackendId, u32> = listed.iter().copied().collect();
+    let added = listed.iter().rev().filter(|(id, _)| !old.contains(id)).copied();
+    let kept = before.iter().filter_map(|(id, _)| Some((*id, *weights.get(id)?)));
+    added.chain(kept).collect()
+}

@@ -1,0 +1,351 @@
+//! What a new configuration changes: an ordered list that can be printed before it is applied.
+//!
+//! ```text
+//! ! [shunt] workers: [1] -> [1, 2] (needs a restart)
+//! ~ [timeouts] udp_s: 300 -> 60
+//! + service dns udp 198.51.100.10:53, rr, local 10.44.0.2, 2 backends
+//! ~ service web: backend 10.44.0.11:8080 weight 1 -> 0 (drain)
+//! - service old tcp 198.51.100.9:80, 1 backend
+//! ```
+//!
+//! A service is the same one if protocol, VIP and port are; its name may change. A backend is the
+//! same one if its service, address and port are. The order of services and of backends in the
+//! file is not a difference: see `control::compile` for what counts instead.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
+use serde::Serialize;
+
+use super::plan::{Backend, Plan, Port, Service};
+use crate::dataplane::snapshot::Protocol;
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum Change {
+    /// A setting, by table and key, that only a restart changes.
+    Restart {
+        /// As in the file: `[shunt] workers`, `[[port]] wan mtu`.
+        setting: String,
+        /// Value in use.
+        from: String,
+        /// Value in the new file.
+        to: String,
+    },
+    /// A setting that changes at once.
+    Setting {
+        /// As in the file: `[timeouts] udp_s`.
+        setting: String,
+        /// Value in use.
+        from: String,
+        /// Value in the new file.
+        to: String,
+    },
+    /// A service that is new.
+    ServiceAdded(Service),
+    /// A setting of a service.
+    ServiceSetting {
+        /// The service's name in the new file.
+        service: String,
+        /// The key.
+        setting: &'static str,
+        /// Value in use.
+        from: String,
+        /// Value in the new file.
+        to: String,
+    },
+    /// A backend that is new in a service that is not.
+    BackendAdded {
+        /// The service's name.
+        service: String,
+        /// The backend.
+        backend: Backend,
+    },
+    /// A backend's weight.
+    BackendWeight {
+        /// The service's name.
+        service: String,
+        /// The backend.
+        address: SocketAddrV4,
+        /// Weight in use.
+        from: u32,
+        /// Weight in the new file; 0 drains.
+        to: u32,
+    },
+    /// A backend that leaves a service that stays.
+    BackendRemoved {
+        /// The service's name.
+        service: String,
+        /// The backend.
+        backend: Backend,
+    },
+    /// A service that leaves.
+    ServiceRemoved(Service),
+}
+
+/// All differences between two plans: settings, then services in the new file's order, then the
+/// services that leave.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Diff {
+    /// In the order they are printed.
+    pub changes: Vec<Change>,
+}
+
+impl Diff {
+    /// Nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// The changes a reload cannot make.
+    pub fn needs_restart(&self) -> impl Iterator<Item = &Change> {
+        self.changes.iter().filter(|change| change.needs_restart())
+    }
+
+    /// One sentence naming what a reload cannot change, if anything:
+    /// `needs a restart: [shunt] workers, [[port]] wan mtu`.
+    pub fn restart_notice(&self) -> Option<String> {
+        let settings: Vec<&str> = self.changes.iter().filter_map(Change::restart_setting).collect();
+        (!settings.is_empty()).then(|| format!("needs a restart: {}", settings.join(", ")))
+    }
+}
+
+impl Change {
+    /// Only a restart makes this change.
+    pub fn needs_restart(&self) -> bool {
+        self.restart_setting().is_some()
+    }
+
+    fn restart_setting(&self) -> Option<&str> {
+        match self {
+            Self::Restart { setting, .. } => Some(setting),
+            _ => None,
+        }
+    }
+}
+
+/// What `new` changes of `old`.
+pub fn diff(old: &Plan, new: &Plan) -> Diff {
+    let mut changes = Vec::new();
+    daemon(&mut changes, old, new);
+    ports(&mut changes, old, new);
+    settings(&mut changes, old, new);
+    services(&mut changes, old, new);
+    Diff { changes }
+}
+
+/// Two values of one setting as text; `None` if they are equal.
+fn differ<T: PartialEq>(old: &T, new: &T, show: impl Fn(&T) -> String) -> Option<(String, String)> {
+    (old != new).then(|| (show(old), show(new)))
+}
+
+fn daemon(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
+    let (old, new) = (&old.daemon, &new.daemon);
+    let mut push = |setting: &str, difference: Option<(String, String)>| {
+        changes.extend(difference.map(|(from, to)| Change::Restart {
+            setting: setting.to_owned(),
+            from,
+            to,
+        }));
+    };
+    let core = |core: &Option<usize>| core.map_or("none".to_owned(), |core| core.to_string());
+    let listen = |listen: &Option<_>| {
+        listen.map_or("off".to_owned(), |listen: SocketAddr| listen.to_string())
+    };
+    push("[shunt] workers", differ(&old.worker_cores, &new.worker_cores, |v| list(v)));
+    push("[shunt] control_core", differ(&old.control_core, &new.control_core, core));
+    push("[shunt] busy_poll", differ(&old.busy_poll, &new.busy_poll, bool::to_string));
+    push(
+        "[shunt] admin_socket",
+        differ(&old.admin_socket, &new.admin_socket, |v| v.display().to_string()),
+    );
+    push("[dpdk] huge_pages", differ(&old.huge_pages, &new.huge_pages, ToString::to_string));
+    push("[dpdk] memory_mb", differ(&old.memory_mb, &new.memory_mb, u32::to_string));
+    push("[dpdk] file_prefix", differ(&old.file_prefix, &new.file_prefix, String::clone));
+    push("[dpdk] eal_arguments", differ(&old.eal_arguments, &new.eal_arguments, |v| list(v)));
+    push("[dpdk] packet_buffers", differ(&old.packet_buffers, &new.packet_buffers, u32::to_string));
+    push(
+        "[limits] connections",
+        differ(&old.connections_max, &new.connections_max, u32::to_string),
+    );
+    push("[metrics] listen", differ(&old.metrics_listen, &new.metrics_listen, listen));
+}
+
+/// Ports are compared by position, because that is their id.
+fn ports(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
+    let names = |ports: &[Port]| each(ports, |port| port.name.clone());
+    let same = old.ports.iter().map(|port| &port.name).eq(new.ports.iter().map(|port| &port.name));
+    if !same {
+        let (from, to) = (names(&old.ports), names(&new.ports));
+        changes.push(Change::Restart { setting: "[[port]]".into(), from, to });
+        return;
+    }
+    for (old, new) in old.ports.iter().zip(&new.ports) {
+        port(changes, old, new);
+    }
+}
+
+fn port(changes: &mut Vec<Change>, old: &Port, new: &Port) {
+    let mut push = |key: &str, difference: Option<(String, String)>| {
+        changes.extend(difference.map(|(from, to)| Change::Restart {
+            setting: format!("[[port]] {} {key}", new.name),
+            from,
+            to,
+        }));
+    };
+    push("device", differ(&old.device, &new.device, String::clone));
+    push("tap", differ(&old.tap, &new.tap, String::clone));
+    push(
+        "addresses",
+        differ(&old.addresses, &new.addresses, |v| {
+            each(v, |(address, length)| format!("{address}/{length}"))
+        }),
+    );
+    push("mtu", differ(&old.mtu, &new.mtu, u16::to_string));
+    push("rx_descriptors", differ(&old.rx_descriptors, &new.rx_descriptors, u16::to_string));
+    push("tx_descriptors", differ(&old.tx_descriptors, &new.tx_descriptors, u16::to_string));
+    push("route", differ(&old.routes, &new.routes, |v| each(v, route)));
+}
+
+fn route((to, length, via): &(Ipv4Addr, u8, Ipv4Addr)) -> String {
+    format!("{to}/{length} via {via}")
+}
+
+fn settings(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
+    let mut push = |setting: &str, difference: Option<(String, String)>| {
+        changes.extend(difference.map(|(from, to)| Change::Setting {
+            setting: setting.to_owned(),
+            from,
+            to,
+        }));
+    };
+    push(
+        "[shunt] drain_deadline_s",
+        differ(&old.drain_deadline, &new.drain_deadline, |v| v.as_secs().to_string()),
+    );
+    push("[shunt] strays", differ(&old.strays, &new.strays, ToString::to_string));
+    push(
+        "[shunt] punt_per_second",
+        differ(&old.punt_per_second, &new.punt_per_second, u32::to_string),
+    );
+    macro_rules! timeouts {
+        ($($key:ident)*) => {
+            $(push(
+                concat!("[timeouts] ", stringify!($key)),
+                differ(&old.timeouts.$key, &new.timeouts.$key, u32::to_string),
+            );)*
+        };
+    }
+    timeouts! {
+        tcp_established_s tcp_syn_sent_s tcp_syn_recv_s tcp_fin_wait_s tcp_time_wait_s tcp_close_s
+        tcp_close_wait_s tcp_last_ack_s tcp_listen_s tcp_synack_s tcp_none_s udp_s
+    }
+}
+
+type ServiceKey = (Protocol, SocketAddrV4);
+
+fn key(service: &Service) -> ServiceKey {
+    (service.protocol, service.address)
+}
+
+fn services(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
+    let before: HashMap<ServiceKey, &Service> =
+        old.services.iter().map(|service| (key(service), service)).collect();
+    let after: HashSet<ServiceKey> = new.services.iter().map(key).collect();
+    for service in &new.services {
+        match before.get(&key(service)) {
+            Some(before) => service_changes(changes, before, service),
+            None => changes.push(Change::ServiceAdded(service.clone())),
+        }
+    }
+    let removed = old.services.iter().filter(|service| !after.contains(&key(service)));
+    changes.extend(removed.cloned().map(Change::ServiceRemoved));
+}
+
+fn service_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
+    let mut push = |setting, difference: Option<(String, String)>| {
+        changes.extend(difference.map(|(from, to)| Change::ServiceSetting {
+            service: new.name.clone(),
+            setting,
+            from,
+            to,
+        }));
+    };
+    push("name", differ(&old.name, &new.name, String::clone));
+    push("scheduler", differ(&old.scheduler, &new.scheduler, ToString::to_string));
+    push("local_addresses", differ(&old.local_addresses, &new.local_addresses, |v| list(v)));
+    backend_changes(changes, old, new);
+}
+
+fn backend_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
+    let before: HashMap<SocketAddrV4, u32> =
+        old.backends.iter().map(|backend| (backend.address, backend.weight)).collect();
+    let after: HashSet<SocketAddrV4> = new.backends.iter().map(|backend| backend.address).collect();
+    let service = || new.name.clone();
+    for &backend in &new.backends {
+        let Backend { address, weight: to } = backend;
+        match before.get(&address) {
+            None => changes.push(Change::BackendAdded { service: service(), backend }),
+            Some(&from) if from != to => {
+                changes.push(Change::BackendWeight { service: service(), address, from, to });
+            }
+            Some(_) => {}
+        }
+    }
+    for &backend in old.backends.iter().filter(|backend| !after.contains(&backend.address)) {
+        changes.push(Change::BackendRemoved { service: service(), backend });
+    }
+}
+
+/// A list as it would be written, without the quotes.
+fn list<T: fmt::Display>(values: &[T]) -> String {
+    each(values, T::to_string)
+}
+
+fn each<T>(values: &[T], show: impl Fn(&T) -> String) -> String {
+    format!("[{}]", values.iter().map(show).collect::<Vec<_>>().join(", "))
+}
+
+/// `name tcp 198.51.100.10:80, wrr, local 10.44.0.2, 3 backends`
+fn summary(service: &Service) -> String {
+    let Service { name, protocol, address, scheduler, local_addresses, backends } = service;
+    let locals: Vec<String> = local_addresses.iter().map(ToString::to_string).collect();
+    let (locals, count) = (locals.join(" "), backends.len());
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{name} {protocol} {address}, {scheduler}, local {locals}, {count} backend{plural}")
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Restart { setting, from, to } => {
+                write!(f, "! {setting}: {from} -> {to} (needs a restart)")
+            }
+            Self::Setting { setting, from, to } => write!(f, "~ {setting}: {from} -> {to}"),
+            Self::ServiceAdded(service) => write!(f, "+ service {}", summary(service)),
+            Self::ServiceRemoved(service) => write!(f, "- service {}", summary(service)),
+            Self::ServiceSetting { service, setting, from, to } => {
+                write!(f, "~ service {service}: {setting} {from} -> {to}")
+            }
+            Self::BackendAdded { service, backend: Backend { address, weight } } => {
+                write!(f, "+ service {service}: backend {address} weight {weight}")
+            }
+            Self::BackendRemoved { service, backend: Backend { address, weight } } => {
+                write!(f, "- service {service}: backend {address} weight {weight}")
+            }
+            Self::BackendWeight { service, address, from, to } => {
+                let drain = if *to == 0 { " (drain)" } else { "" };
+                write!(f, "~ service {service}: backend {address} weight {from} -> {to}{drain}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Diff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.changes.iter().try_for_each(|change| writeln!(f, "{change}"))
+    }
+}

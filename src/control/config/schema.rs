@@ -1,0 +1,140 @@
+//! The file as it is written: one struct per table, nothing checked but shape and type.
+//!
+//! Every value carries the bytes it came from ([`Spanned`]), so that the checks in
+//! [`super::validate`] can point at it. Three choices follow from that:
+//!
+//! - numbers are read as `i64` and everything else as text, whatever they become later: a weight
+//!   of 70000 is then *our* message with the allowed range, not a remark about `u16`;
+//! - `flatten`, untagged and internally tagged enums lose spans, so there are none;
+//! - unknown keys are refused by `deny_unknown_fields`, whose answer lists the known ones.
+//!
+//! A key added here must be added to the sample and to the documentation; a test compares all
+//! three.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// A value that may be left out.
+pub(super) type Maybe<T> = Option<Spanned<T>>;
+/// A list of values, each with its own place in the file.
+pub(super) type List<T> = Spanned<Vec<Spanned<T>>>;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) shunt: Maybe<Shunt>,
+    #[serde(default)]
+    pub(super) dpdk: Dpdk,
+    #[serde(default)]
+    pub(super) limits: Limits,
+    #[serde(default)]
+    pub(super) metrics: Metrics,
+    #[serde(default)]
+    pub(super) timeouts: Timeouts,
+    #[serde(default)]
+    pub(super) port: Vec<Spanned<Port>>,
+    #[serde(default)]
+    pub(super) service: Vec<Spanned<Service>>,
+}
+
+/// `[shunt]`: the process.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Shunt {
+    pub(super) workers: Option<List<i64>>,
+    pub(super) control_core: Maybe<i64>,
+    pub(super) busy_poll: Maybe<bool>,
+    pub(super) admin_socket: Maybe<String>,
+    pub(super) drain_deadline_s: Maybe<i64>,
+    pub(super) strays: Maybe<String>,
+    pub(super) punt_per_second: Maybe<i64>,
+}
+
+/// `[dpdk]`: memory and EAL.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Dpdk {
+    pub(super) huge_pages: Maybe<String>,
+    pub(super) memory_mb: Maybe<i64>,
+    pub(super) file_prefix: Maybe<String>,
+    pub(super) eal_arguments: Option<List<String>>,
+    pub(super) packet_buffers: Maybe<i64>,
+}
+
+/// `[limits]`: table sizes reserved at start.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    pub(super) connections: Maybe<i64>,
+}
+
+/// `[metrics]`: the Prometheus endpoint.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Metrics {
+    pub(super) listen: Maybe<String>,
+}
+
+/// `[timeouts]`: seconds of silence by connection state.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Timeouts {
+    pub(super) tcp_established_s: Maybe<i64>,
+    pub(super) tcp_syn_sent_s: Maybe<i64>,
+    pub(super) tcp_syn_recv_s: Maybe<i64>,
+    pub(super) tcp_fin_wait_s: Maybe<i64>,
+    pub(super) tcp_time_wait_s: Maybe<i64>,
+    pub(super) tcp_close_s: Maybe<i64>,
+    pub(super) tcp_close_wait_s: Maybe<i64>,
+    pub(super) tcp_last_ack_s: Maybe<i64>,
+    pub(super) tcp_listen_s: Maybe<i64>,
+    pub(super) tcp_synack_s: Maybe<i64>,
+    pub(super) tcp_none_s: Maybe<i64>,
+    pub(super) udp_s: Maybe<i64>,
+}
+
+/// `[[port]]`: a network port and its TAP twin.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Port {
+    pub(super) name: Spanned<String>,
+    pub(super) device: Spanned<String>,
+    pub(super) tap: Maybe<String>,
+    pub(super) addresses: Option<List<String>>,
+    pub(super) mtu: Maybe<i64>,
+    pub(super) rx_descriptors: Maybe<i64>,
+    pub(super) tx_descriptors: Maybe<i64>,
+    #[serde(default)]
+    pub(super) route: Vec<Route>,
+}
+
+/// `[[port.route]]`: a route through the port's TAP.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Route {
+    pub(super) to: Spanned<String>,
+    pub(super) via: Spanned<String>,
+}
+
+/// `[[service]]`: a VIP, protocol and port.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Service {
+    pub(super) name: Spanned<String>,
+    pub(super) protocol: Spanned<String>,
+    pub(super) address: Spanned<String>,
+    pub(super) mode: Maybe<String>,
+    pub(super) scheduler: Maybe<String>,
+    pub(super) local_addresses: Option<List<String>>,
+    #[serde(default)]
+    pub(super) backend: Vec<Backend>,
+}
+
+/// `[[service.backend]]`: who serves it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Backend {
+    pub(super) address: Spanned<String>,
+    pub(super) weight: Maybe<i64>,
+}

@@ -1,0 +1,220 @@
+//! `[shunt]`, `[dpdk]`, `[limits]`, `[metrics]` and `[timeouts]`: the process and its limits.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::super::error::Problems;
+use super::super::machine::{Machine, MissingCpu};
+use super::super::plan::{Daemon, HugePages};
+use super::super::schema;
+use super::value::{choice, integer, name};
+use crate::dataplane::snapshot::{Strays, Timeouts};
+use crate::ids::limits;
+
+/// Longest path of a unix socket: `sun_path` less its final zero byte (unix(7)).
+const SOCKET_PATH_MAX: usize = 107;
+/// Longest timeout, seconds: 31 days.
+const TIMEOUT_MAX_S: i64 = 31 * 24 * 3600;
+/// Most connections of one worker: slots are named by 31 bits.
+const WORKER_CONNECTIONS_MAX: i64 = (1 << 31) - 1;
+
+/// The reloadable part of `[shunt]`.
+pub(super) struct Policy {
+    pub(super) strays: Strays,
+    pub(super) punt_per_second: u32,
+    pub(super) drain_deadline: Duration,
+}
+
+/// Checks everything that needs a restart to change, ports aside.
+pub(super) fn daemon(problems: &mut Problems, file: &schema::File, machine: &Machine) -> Daemon {
+    let none = schema::Shunt::default();
+    let (shunt, span) = match &file.shunt {
+        Some(shunt) => (shunt.get_ref(), shunt.span()),
+        None => (&none, 0..0),
+    };
+    let dpdk = &file.dpdk;
+    let worker_cores = workers(problems, shunt, span, machine);
+    Daemon {
+        control_core: control_core(problems, shunt, &worker_cores, machine),
+        busy_poll: shunt.busy_poll.as_ref().is_some_and(|on| *on.get_ref()),
+        connections_max: connections(problems, file, worker_cores.len()),
+        worker_cores,
+        packet_buffers: integer(
+            problems,
+            "packet_buffers",
+            &dpdk.packet_buffers,
+            1024..=1 << 27,
+            32_768,
+        ),
+        admin_socket: admin_socket(problems, shunt),
+        metrics_listen: metrics_listen(problems, &file.metrics),
+        huge_pages: huge_pages(problems, dpdk),
+        memory_mb: integer(problems, "memory_mb", &dpdk.memory_mb, 64..=1 << 20, 512),
+        file_prefix: file_prefix(problems, dpdk),
+        eal_arguments: eal_arguments(dpdk),
+    }
+}
+
+/// Checks the reloadable part of `[shunt]`.
+pub(super) fn policy(problems: &mut Problems, file: &schema::File) -> Policy {
+    let none = schema::Shunt::default();
+    let shunt = file.shunt.as_ref().map_or(&none, Spanned::get_ref);
+    let strays = [("reject", Strays::Reject), ("drop", Strays::Drop)];
+    let deadline = integer(problems, "drain_deadline_s", &shunt.drain_deadline_s, 0..=86_400, 30);
+    Policy {
+        strays: choice(problems, "strays", shunt.strays.as_ref(), &strays, Strays::Reject),
+        punt_per_second: integer(
+            problems,
+            "punt_per_second",
+            &shunt.punt_per_second,
+            1..=10_000_000,
+            20_000,
+        ),
+        drain_deadline: Duration::from_secs(deadline),
+    }
+}
+
+/// Checks `[timeouts]`.
+pub(super) fn timeouts(problems: &mut Problems, written: &schema::Timeouts) -> Timeouts {
+    let mut timeouts = Timeouts::default();
+    macro_rules! read {
+        ($($key:ident)*) => {
+            $(timeouts.$key = integer(
+                problems,
+                stringify!($key),
+                &written.$key,
+                1..=TIMEOUT_MAX_S,
+                timeouts.$key,
+            );)*
+        };
+    }
+    read! {
+        tcp_established_s tcp_syn_sent_s tcp_syn_recv_s tcp_fin_wait_s tcp_time_wait_s tcp_close_s
+        tcp_close_wait_s tcp_last_ack_s tcp_listen_s tcp_synack_s tcp_none_s udp_s
+    }
+    timeouts
+}
+
+fn workers(
+    problems: &mut Problems,
+    shunt: &schema::Shunt,
+    table: Range<usize>,
+    machine: &Machine,
+) -> Vec<usize> {
+    let help = "for example `workers = [1, 2]` under [shunt]; `lscpu -e` lists the CPUs";
+    let Some(list) = shunt.workers.as_ref() else {
+        problems.error_help(table, "no workers: `workers` names the CPU of each", help);
+        return Vec::new();
+    };
+    if list.get_ref().is_empty() {
+        problems.error_help(list.span(), "no workers: this list is empty", help);
+    }
+    if let Some(excess) = list.get_ref().get(limits::WORKERS) {
+        let message = format!("more than {} workers", limits::WORKERS);
+        problems.error(excess.span(), message);
+    }
+    let mut seen = BTreeSet::new();
+    let mut cpus = Vec::new();
+    for value in list.get_ref() {
+        let Some(cpu) = cpu(problems, "worker", value, machine) else { continue };
+        if !seen.insert(cpu) {
+            let message = format!("CPU {cpu} is listed twice: a CPU carries one worker");
+            problems.error(value.span(), message);
+        }
+        cpus.push(cpu);
+    }
+    cpus
+}
+
+fn control_core(
+    problems: &mut Problems,
+    shunt: &schema::Shunt,
+    workers: &[usize],
+    machine: &Machine,
+) -> Option<usize> {
+    let value = shunt.control_core.as_ref()?;
+    let cpu = cpu(problems, "control_core", value, machine)?;
+    if workers.contains(&cpu) {
+        let message = format!("CPU {cpu} carries a worker too: control will be slow under load");
+        problems.warn(value.span(), message);
+    }
+    Some(cpu)
+}
+
+fn cpu(
+    problems: &mut Problems,
+    what: &str,
+    value: &Spanned<i64>,
+    machine: &Machine,
+) -> Option<usize> {
+    let Ok(cpu) = usize::try_from(*value.get_ref()) else {
+        let message = format!("{what} {} is not the number of a CPU", value.get_ref());
+        problems.error(value.span(), message);
+        return None;
+    };
+    if !machine.has_cpu(cpu) {
+        let message = format!("{what} CPU {cpu} does not exist; CPUs here: {}", machine.cpu_list());
+        match machine.missing_cpu {
+            MissingCpu::Refuse => problems.error(value.span(), message),
+            MissingCpu::Warn => problems.warn(value.span(), message),
+        }
+    }
+    Some(cpu)
+}
+
+fn connections(problems: &mut Problems, file: &schema::File, workers: usize) -> u32 {
+    let workers = i64::try_from(workers.max(1)).unwrap_or(1);
+    let most = WORKER_CONNECTIONS_MAX.saturating_mul(workers).min(i64::from(u32::MAX));
+    integer(problems, "connections", &file.limits.connections, 1024..=most, 1_000_000)
+}
+
+fn admin_socket(problems: &mut Problems, shunt: &schema::Shunt) -> PathBuf {
+    let Some(value) = &shunt.admin_socket else { return "/run/shunt/admin.sock".into() };
+    let path = PathBuf::from(value.get_ref());
+    if !path.is_absolute() || path.file_name().is_none() {
+        let message = format!("admin_socket `{}` is not an absolute path", path.display());
+        problems.error_help(value.span(), message, "for example /run/shunt/admin.sock");
+    } else if value.get_ref().len() > SOCKET_PATH_MAX {
+        let message = format!("admin_socket is longer than {SOCKET_PATH_MAX} bytes (unix(7))");
+        problems.error(value.span(), message);
+    }
+    path
+}
+
+fn metrics_listen(problems: &mut Problems, metrics: &schema::Metrics) -> Option<SocketAddr> {
+    let Some(value) = &metrics.listen else {
+        return Some(SocketAddr::from(([127, 0, 0, 1], 9150)));
+    };
+    if value.get_ref().is_empty() {
+        return None;
+    }
+    let listen = value.get_ref().parse().ok().filter(|listen: &SocketAddr| listen.port() != 0);
+    if listen.is_none() {
+        let message = format!("listen `{}` is not an address and port", value.get_ref());
+        let help = "for example 127.0.0.1:9150 or [::1]:9150; \"\" turns metrics off";
+        problems.error_help(value.span(), message, help);
+    }
+    listen
+}
+
+fn huge_pages(problems: &mut Problems, dpdk: &schema::Dpdk) -> HugePages {
+    let choices =
+        [("auto", HugePages::Auto), ("require", HugePages::Require), ("never", HugePages::Never)];
+    choice(problems, "huge_pages", dpdk.huge_pages.as_ref(), &choices, HugePages::Auto)
+}
+
+fn file_prefix(problems: &mut Problems, dpdk: &schema::Dpdk) -> String {
+    let Some(value) = &dpdk.file_prefix else { return "shunt".into() };
+    name(problems, "file_prefix", value, 32);
+    value.get_ref().clone()
+}
+
+fn eal_arguments(dpdk: &schema::Dpdk) -> Vec<String> {
+    let list = dpdk.eal_arguments.iter().flat_map(|list| list.get_ref());
+    list.map(|argument| argument.get_ref().clone()).collect()
+}

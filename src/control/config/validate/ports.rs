@@ -1,0 +1,222 @@
+//! `[[port]]` and `[[port.route]]`: devices, their TAP twins, and what the kernel gets to know.
+//!
+//! Addresses and routes are checked as strictly as the kernel will check them when they are set,
+//! because by then the daemon has taken the network card away.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+use std::net::Ipv4Addr;
+use std::ops::Range;
+
+use toml::Spanned;
+
+use super::super::error::Problems;
+use super::super::plan::{Daemon, Port};
+use super::super::schema;
+use super::value::{integer, ipv4, mask, name, power_of_two, prefix, unicast};
+use crate::ids::limits;
+
+/// Longest name of a network interface: `IFNAMSIZ` less its final zero byte.
+const INTERFACE_NAME_MAX: usize = 15;
+const PORT_NAME_MAX: usize = 63;
+
+/// What may occur once only over all ports.
+#[derive(Default)]
+struct Seen {
+    names: HashSet<String>,
+    devices: HashSet<String>,
+    taps: HashSet<String>,
+    addresses: HashSet<Ipv4Addr>,
+    routes: HashSet<(Ipv4Addr, u8)>,
+}
+
+/// Checks all ports, in file order.
+pub(super) fn ports(problems: &mut Problems, written: &[Spanned<schema::Port>]) -> Vec<Port> {
+    if written.is_empty() {
+        let help = "a [[port]] table names a network device; one port is enough";
+        problems.error_help(0..0, "no ports: there is nothing to receive packets from", help);
+    }
+    if let Some(excess) = written.get(limits::PORTS) {
+        problems.error(excess.span(), format!("more than {} ports", limits::PORTS));
+    }
+    let mut seen = Seen::default();
+    written.iter().map(|written| port(problems, written.get_ref(), &mut seen)).collect()
+}
+
+/// Checks that the packet buffers are enough for the queues of these ports.
+pub(super) fn buffers(
+    problems: &mut Problems,
+    ports: &[Port],
+    daemon: &Daemon,
+    written: Option<&Spanned<i64>>,
+) {
+    let queues = daemon.worker_cores.len();
+    let sum = |descriptors: fn(&Port) -> u16| {
+        ports.iter().map(|port| usize::from(descriptors(port)) * queues).sum::<usize>()
+    };
+    let (rx, tx) = (sum(|port| port.rx_descriptors), sum(|port| port.tx_descriptors));
+    let (count, span) = (daemon.packet_buffers, written.map_or(0..0, Spanned::span));
+    let available = usize::try_from(count).unwrap_or(usize::MAX);
+    let shape = format!("{} ports with {queues} queues each", ports.len());
+    if available <= rx {
+        let message = format!("packet_buffers {count} is too small: the receive rings take {rx}");
+        let help = format!("{shape}: {} leaves room to send and hand over", rx + tx + rx.max(4096));
+        problems.error_help(span, message, help);
+    } else if available < rx + tx {
+        let message =
+            format!("packet_buffers {count} may run out: {shape} can hold {} at once", rx + tx);
+        problems.warn(span, message);
+    }
+}
+
+fn port(problems: &mut Problems, written: &schema::Port, seen: &mut Seen) -> Port {
+    name(problems, "port name", &written.name, PORT_NAME_MAX);
+    once(problems, &mut seen.names, written.name.get_ref(), written.name.span(), || {
+        format!("port name `{}` is used twice", written.name.get_ref())
+    });
+    device(problems, &written.device, seen);
+    let addresses = addresses(problems, written, seen);
+    Port {
+        name: written.name.get_ref().clone(),
+        device: written.device.get_ref().clone(),
+        tap: tap(problems, written, seen),
+        routes: routes(problems, written, &addresses, seen),
+        addresses,
+        mtu: integer(problems, "mtu", &written.mtu, 576..=9216, 1500),
+        rx_descriptors: power_of_two(
+            problems,
+            "rx_descriptors",
+            &written.rx_descriptors,
+            64..=4096,
+            1024,
+        ),
+        tx_descriptors: power_of_two(
+            problems,
+            "tx_descriptors",
+            &written.tx_descriptors,
+            64..=4096,
+            1024,
+        ),
+    }
+}
+
+/// Reports the second occurrence of something.
+fn once<K: Clone + Eq + Hash>(
+    problems: &mut Problems,
+    seen: &mut HashSet<K>,
+    key: &K,
+    span: Range<usize>,
+    message: impl Fn() -> String,
+) {
+    if !seen.insert(key.clone()) {
+        problems.error(span, message());
+    }
+}
+
+fn device(problems: &mut Problems, value: &Spanned<String>, seen: &mut Seen) {
+    let device = value.get_ref();
+    if device.is_empty() || device.chars().any(char::is_whitespace) {
+        let message = format!("device `{device}` is not a device");
+        let help = "a PCI address (0000:3b:00.0) or a virtual device (net_tap0,iface=x)";
+        return problems.error_help(value.span(), message, help);
+    }
+    let id = device_id(device);
+    once(problems, &mut seen.devices, &id, value.span(), || {
+        format!("device `{id}` is used by two ports")
+    });
+}
+
+/// What EAL tells devices apart by: the part before the options, a PCI address with its domain.
+fn device_id(device: &str) -> String {
+    let id = device.split(',').next().unwrap_or(device).to_lowercase();
+    let short_pci = id.len() == 7 && id.as_bytes()[2] == b':' && id.as_bytes()[5] == b'.';
+    if short_pci { format!("0000:{id}") } else { id }
+}
+
+fn tap(problems: &mut Problems, written: &schema::Port, seen: &mut Seen) -> String {
+    let value = written.tap.as_ref().unwrap_or(&written.name);
+    let tap = value.get_ref();
+    if written.tap.is_some() {
+        name(problems, "tap", value, INTERFACE_NAME_MAX);
+    } else if tap.len() > INTERFACE_NAME_MAX {
+        let message = format!("port name `{tap}` is too long for its TAP interface");
+        let help = format!("set `tap` to a name of at most {INTERFACE_NAME_MAX} characters");
+        problems.error_help(value.span(), message, help);
+    }
+    once(problems, &mut seen.taps, tap, value.span(), || format!("tap `{tap}` is used twice"));
+    tap.clone()
+}
+
+fn addresses(
+    problems: &mut Problems,
+    written: &schema::Port,
+    seen: &mut Seen,
+) -> Vec<(Ipv4Addr, u8)> {
+    let mut addresses = Vec::new();
+    for value in written.addresses.iter().flat_map(|list| list.get_ref()) {
+        let Some((address, length)) = prefix(problems, "port address", value) else { continue };
+        if !unicast(problems, "port address", value, address) {
+            continue;
+        }
+        if length == 0 {
+            problems.error(value.span(), "a port address needs a prefix length of 1 to 32");
+        }
+        once(problems, &mut seen.addresses, &address, value.span(), || {
+            format!("port address {address} is used twice")
+        });
+        addresses.push((address, length));
+    }
+    addresses
+}
+
+fn routes(
+    problems: &mut Problems,
+    written: &schema::Port,
+    addresses: &[(Ipv4Addr, u8)],
+    seen: &mut Seen,
+) -> Vec<(Ipv4Addr, u8, Ipv4Addr)> {
+    let mut routes = Vec::new();
+    for route in &written.route {
+        let to = destination(problems, &route.to, seen);
+        let via = gateway(problems, &route.via, addresses);
+        if let (Some((network, length)), Some(via)) = (to, via) {
+            routes.push((network, length, via));
+        }
+    }
+    routes
+}
+
+fn destination(
+    problems: &mut Problems,
+    value: &Spanned<String>,
+    seen: &mut Seen,
+) -> Option<(Ipv4Addr, u8)> {
+    let (network, length) = prefix(problems, "route destination", value)?;
+    let base = Ipv4Addr::from_bits(network.to_bits() & mask(length));
+    if base != network {
+        let message = format!("route destination {network}/{length} has bits beyond its prefix");
+        problems.error_help(value.span(), message, format!("the network is {base}/{length}"));
+    }
+    once(problems, &mut seen.routes, &(base, length), value.span(), || {
+        format!("there is a route to {base}/{length} already")
+    });
+    Some((base, length))
+}
+
+fn gateway(
+    problems: &mut Problems,
+    value: &Spanned<String>,
+    addresses: &[(Ipv4Addr, u8)],
+) -> Option<Ipv4Addr> {
+    let via = ipv4(problems, "gateway", value, "only IPv4 is balanced")?;
+    let reaches = |&(address, length): &(Ipv4Addr, u8)| {
+        (address.to_bits() ^ via.to_bits()) & mask(length) == 0
+    };
+    if !addresses.iter().any(reaches) {
+        let message = format!("gateway {via} is in none of this port's networks");
+        problems.error_help(value.span(), message, "give the port an address in its network");
+    } else if addresses.iter().any(|(address, _)| *address == via) {
+        problems.error(value.span(), format!("gateway {via} is this port's own address"));
+    }
+    Some(via)
+}

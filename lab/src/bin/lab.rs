@@ -1,0 +1,92 @@
+//! `lab`: the lab's own clients and servers, and its broom. The tests start it inside hosts.
+
+use std::net::{SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use lab::agent::{dns, load, udp};
+use lab::cleanup;
+
+/// Clients and servers for the lab's hosts, and the removal of what dead ones left behind.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Remove namespaces, folders and DPDK files of lab processes that no longer live.
+    Clean,
+    /// Ask an HTTP server and print a report as JSON. SIGTERM ends it early, in order.
+    Load {
+        /// Address and port.
+        target: SocketAddr,
+        /// Requests in all.
+        #[arg(long, default_value_t = u64::MAX)]
+        requests: u64,
+        /// Requests under way at once.
+        #[arg(long, default_value_t = 1)]
+        threads: u64,
+        /// Many requests on each connection, instead of one.
+        #[arg(long)]
+        keep_alive: bool,
+        /// Stop after so many seconds.
+        #[arg(long, default_value_t = 60)]
+        seconds_max: u64,
+        /// Pause between the requests of a thread.
+        #[arg(long, default_value_t = 0)]
+        pause_ms: u64,
+    },
+    /// Ask a UDP echo from many source ports and print a report as JSON.
+    UdpLoad {
+        /// Address and port.
+        target: SocketAddr,
+        /// Source ports.
+        #[arg(long, default_value_t = 100)]
+        sources: u32,
+        /// Questions from each.
+        #[arg(long, default_value_t = 1)]
+        rounds: u32,
+        /// Bytes of each question.
+        #[arg(long, default_value_t = 64)]
+        size: usize,
+    },
+    /// Answer datagrams with this name, the source address and the question.
+    Echo {
+        /// Its name in answers.
+        name: String,
+        /// Address and port.
+        listen: SocketAddr,
+    },
+    /// Answer every DNS question with the address it listens at.
+    Dns {
+        /// Address and port.
+        listen: SocketAddrV4,
+    },
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().task {
+        Task::Clean => {
+            let removed = cleanup::remove_leftovers();
+            for what in &removed {
+                println!("removed {what}");
+            }
+            println!("{} leftovers removed", removed.len());
+            Ok(())
+        }
+        Task::Load { target, requests, threads, keep_alive, seconds_max, pause_ms } => {
+            let time_limit = Duration::from_secs(seconds_max);
+            let pause = Duration::from_millis(pause_ms);
+            load::run(load::Plan { target, requests, threads, keep_alive, time_limit, pause })?
+                .print()
+        }
+        Task::UdpLoad { target, sources, rounds, size } => {
+            udp::load(target, sources, rounds, size)?.print()
+        }
+        Task::Echo { name, listen } => udp::echo(&name, listen),
+        Task::Dns { listen } => dns::serve(listen),
+    }
+}

@@ -1,0 +1,204 @@
+//! `shunt.toml` as a value: change a field, write it again.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use crate::Network;
+use crate::network::{CLIENT_SIDE, LAN, LOCAL, PREFIX_LENGTH, SERVER_SIDE, VIP, WAN};
+
+/// Where the balancer's exporter listens, inside its own namespace.
+pub const METRICS: &str = "127.0.0.1:9150";
+
+/// A whole configuration.
+#[derive(Clone, Debug, Serialize)]
+pub struct Config {
+    /// `[shunt]`.
+    pub shunt: Shunt,
+    /// `[dpdk]`.
+    pub dpdk: Dpdk,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[metrics]`.
+    pub metrics: Metrics,
+    /// `[[port]]`.
+    pub port: Vec<Port>,
+    /// `[[service]]`.
+    pub service: Vec<Service>,
+}
+
+/// Workers and the admin socket.
+#[derive(Clone, Debug, Serialize)]
+pub struct Shunt {
+    /// CPU of each worker.
+    pub workers: Vec<usize>,
+    /// Path of the admin socket.
+    pub admin_socket: PathBuf,
+    /// How long SIGTERM waits for connections to end, in seconds.
+    pub drain_deadline_s: u64,
+}
+
+/// DPDK's memory.
+#[derive(Clone, Debug, Serialize)]
+pub struct Dpdk {
+    /// `auto`, `require` or `never`.
+    pub huge_pages: String,
+    /// Megabytes.
+    pub memory_mb: u32,
+    /// Separates the files of DPDK processes.
+    pub file_prefix: String,
+    /// Packet buffers over all ports.
+    pub packet_buffers: u32,
+}
+
+/// Sizes fixed at start.
+#[derive(Clone, Debug, Serialize)]
+pub struct Limits {
+    /// Connections over all workers.
+    pub connections: u32,
+}
+
+/// The exporter.
+#[derive(Clone, Debug, Serialize)]
+pub struct Metrics {
+    /// Address and port.
+    pub listen: String,
+}
+
+/// A port driven by DPDK and its TAP twin.
+#[derive(Clone, Debug, Serialize)]
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// PCI address or virtual device.
+    pub device: String,
+    /// Name of its TAP.
+    pub tap: String,
+    /// Addresses of the TAP, with prefix length.
+    pub addresses: Vec<String>,
+}
+
+/// A service and its backends.
+#[derive(Clone, Debug, Serialize)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// VIP and port.
+    pub address: SocketAddrV4,
+    /// `fullnat`.
+    pub mode: String,
+    /// `rr` or `wrr`.
+    pub scheduler: String,
+    /// Addresses FULL-NAT speaks from.
+    pub local_addresses: Vec<Ipv4Addr>,
+    /// Its backends.
+    pub backend: Vec<Backend>,
+}
+
+/// A backend of a service.
+#[derive(Clone, Debug, Serialize)]
+pub struct Backend {
+    /// Address and port.
+    pub address: SocketAddrV4,
+    /// Share of new connections; 0 drains.
+    pub weight: u32,
+}
+
+impl Config {
+    /// A balancer for this network: two ports, so many workers on the first CPUs, no service yet.
+    pub fn new(network: &Network, workers: usize) -> Self {
+        let port = |number: usize, name: &str, interface: &str, address: Ipv4Addr| Port {
+            name: name.to_owned(),
+            device: format!("net_af_packet{number},iface={interface},qpairs={workers}"),
+            tap: format!("{name}0"),
+            addresses: vec![format!("{address}/{PREFIX_LENGTH}")],
+        };
+        Self {
+            shunt: Shunt {
+                workers: (0..workers).collect(),
+                admin_socket: network.folder().join("admin.sock"),
+                drain_deadline_s: 5,
+            },
+            dpdk: Dpdk {
+                huge_pages: "auto".to_owned(),
+                memory_mb: 256,
+                file_prefix: network.name().to_owned(),
+                packet_buffers: 16384,
+            },
+            limits: Limits { connections: 100_000 },
+            metrics: Metrics { listen: METRICS.to_owned() },
+            port: vec![port(0, "wan", CLIENT_SIDE, WAN), port(1, "lan", SERVER_SIDE, LAN)],
+            service: Vec::new(),
+        }
+    }
+
+    /// Adds a service at this port of the VIP.
+    #[must_use]
+    pub fn with_service(
+        mut self,
+        name: &str,
+        protocol: &str,
+        port: u16,
+        scheduler: &str,
+        backends: &[(SocketAddrV4, u32)],
+    ) -> Self {
+        self.service.push(Service {
+            name: name.to_owned(),
+            protocol: protocol.to_owned(),
+            address: SocketAddrV4::new(VIP, port),
+            mode: "fullnat".to_owned(),
+            scheduler: scheduler.to_owned(),
+            local_addresses: LOCAL.to_vec(),
+            backend: backends
+                .iter()
+                .map(|&(address, weight)| Backend { address, weight })
+                .collect(),
+        });
+        self
+    }
+
+    /// Gives a backend of a service this weight, adding it if it is not there.
+    pub fn set_backend(
+        &mut self,
+        service: &str,
+        address: SocketAddrV4,
+        weight: u32,
+    ) -> Result<&mut Self> {
+        let backends = &mut self.service_mut(service)?.backend;
+        match backends.iter_mut().find(|backend| backend.address == address) {
+            Some(backend) => backend.weight = weight,
+            None => backends.push(Backend { address, weight }),
+        }
+        Ok(self)
+    }
+
+    /// Takes a backend out of a service.
+    pub fn remove_backend(&mut self, service: &str, address: SocketAddrV4) -> Result<&mut Self> {
+        self.service_mut(service)?.backend.retain(|backend| backend.address != address);
+        Ok(self)
+    }
+
+    /// The file's text.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).context("writing the configuration as TOML")
+    }
+
+    /// Writes the file as an editor does: beside it, then in its place.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let beside = path.with_extension("new");
+        std::fs::write(&beside, self.to_toml()?)?;
+        std::fs::rename(&beside, path)?;
+        Ok(())
+    }
+
+    fn service_mut(&mut self, name: &str) -> Result<&mut Service> {
+        self.service
+            .iter_mut()
+            .find(|service| service.name == name)
+            .with_context(|| format!("the configuration has no service {name}"))
+    }
+}

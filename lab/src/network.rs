@@ -1,0 +1,141 @@
+//! The lab's network: clients and backends on two LANs, the balancer between them.
+//!
+//! Both LANs are bridges in one `switch` host. The balancer's two interfaces, `lc` (clients) and
+//! `ls` (servers), belong to DPDK: they carry no address, and [`Network::give_ports_to_dpdk`] makes
+//! that kernel deaf on them. A packet socket still sees everything; without the muting the
+//! balancer's kernel would answer ARP, and reset connections it does not know, beside `shuntd`.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+
+use crate::{Host, cleanup, command};
+
+/// Prefix length of both LANs.
+pub const PREFIX_LENGTH: u8 = 24;
+/// The balancer's interface on the clients' LAN.
+pub const CLIENT_SIDE: &str = "lc";
+/// The balancer's interface on the servers' LAN.
+pub const SERVER_SIDE: &str = "ls";
+/// The balancer on the clients' LAN: their gateway to the VIPs.
+pub const WAN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// The balancer on the servers' LAN.
+pub const LAN: Ipv4Addr = Ipv4Addr::new(10, 44, 0, 1);
+/// The VIP of the lab's services.
+pub const VIP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
+/// Local addresses FULL-NAT speaks from.
+pub const LOCAL: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 44, 0, 2), Ipv4Addr::new(10, 44, 0, 3)];
+
+/// Address of client `number`, from 1.
+pub const fn client_address(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(192, 0, 2, 10 + number)
+}
+
+/// Address of backend `number`, from 1.
+pub const fn backend_address(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 44, 0, 10 + number)
+}
+
+/// The hosts, joined and addressed. Dropping it removes everything.
+#[derive(Debug)]
+pub struct Network {
+    /// `client-1`, `client-2`…: [`client_address`].
+    pub clients: Vec<Host>,
+    /// `backend-1`…: [`backend_address`].
+    pub backends: Vec<Host>,
+    /// The balancer, with [`CLIENT_SIDE`] and [`SERVER_SIDE`].
+    pub balancer: Host,
+    // After the hosts: dropped last, when no program writes into it any more.
+    _switch: Host,
+    folder: TempDir,
+    name: String,
+}
+
+impl Network {
+    /// Makes the network; removes leftovers of dead processes first. Fails with a sentence when
+    /// not root.
+    pub fn new(clients: u8, backends: u8) -> Result<Self> {
+        require_root()?;
+        cleanup::remove_leftovers();
+        let name = cleanup::unique_name();
+        let folder = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir()?;
+        let switch = Host::new(&name, "switch")?;
+        for bridge in ["clients", "servers"] {
+            switch.ip(&format!("link add {bridge} type bridge forward_delay 0 stp_state 0"))?;
+            switch.ip(&format!("link set {bridge} up"))?;
+        }
+        let balancer = Host::new(&name, "balancer")?;
+        plug(&balancer, CLIENT_SIDE, &switch, "b-clients", "clients")?;
+        plug(&balancer, SERVER_SIDE, &switch, "b-servers", "servers")?;
+        let clients = (1..=clients)
+            .map(|number| add_client(&name, &switch, number))
+            .collect::<Result<_>>()?;
+        let backends = (1..=backends)
+            .map(|number| add_backend(&name, &switch, number))
+            .collect::<Result<_>>()?;
+        Ok(Self { clients, backends, balancer, _switch: switch, folder, name })
+    }
+
+    /// Its unique name: what its namespaces' names begin with.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A folder for files, removed with the network.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Makes the balancer's kernel drop whatever arrives on the two ports, after packet sockets
+    /// (and so DPDK) have seen it.
+    pub fn give_ports_to_dpdk(&self) -> Result<()> {
+        let chain = |interface: &str| {
+            format!(
+                "chain {interface} {{\n type filter hook ingress device \"{interface}\" \
+                 priority 0; policy drop;\n }}\n"
+            )
+        };
+        let (client_side, server_side) = (chain(CLIENT_SIDE), chain(SERVER_SIDE));
+        let rules = format!(
+            "table netdev lab_mute\ndelete table netdev lab_mute\n\
+             table netdev lab_mute {{\n{client_side}{server_side}}}\n"
+        );
+        command::run_with_input(self.balancer.command("nft").args(["-f", "-"]), &rules)?;
+        Ok(())
+    }
+}
+
+/// Fails with a sentence unless this process may make namespaces.
+pub fn require_root() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("the lab makes network namespaces and needs root: run it again with sudo");
+    }
+    Ok(())
+}
+
+/// A cable from a host to a bridge.
+fn plug(host: &Host, interface: &str, switch: &Host, port: &str, bridge: &str) -> Result<()> {
+    host.link(interface, switch, port)
+        .with_context(|| format!("joining {} to the switch", host.name()))?;
+    switch.ip(&format!("link set {port} master {bridge}"))?;
+    Ok(())
+}
+
+fn add_client(network: &str, switch: &Host, number: u8) -> Result<Host> {
+    let host = Host::new(network, &format!("client-{number}"))?;
+    plug(&host, "eth0", switch, &format!("c{number}"), "clients")?;
+    host.send_whole_packets("eth0")?;
+    host.ip(&format!("addr add {}/{PREFIX_LENGTH} dev eth0", client_address(number)))?;
+    host.ip(&format!("route add 198.51.100.0/24 via {WAN}"))?;
+    Ok(host)
+}
+
+fn add_backend(network: &str, switch: &Host, number: u8) -> Result<Host> {
+    let host = Host::new(network, &format!("backend-{number}"))?;
+    plug(&host, "eth0", switch, &format!("s{number}"), "servers")?;
+    host.send_whole_packets("eth0")?;
+    host.ip(&format!("addr add {}/{PREFIX_LENGTH} dev eth0", backend_address(number)))?;
+    Ok(host)
+}

@@ -7,3 +7,8 @@
 //! ```
 
 pub mod config;
+pub mod neighbors;
+pub mod parts;
+pub mod publish;
+pub mod punt;
+pub mod admin;

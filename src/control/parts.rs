@@ -14,8 +14,10 @@ use super::admin::Claims;
 use super::config::plan::Plan;
 use crate::dataplane::orders::ControlEnd;
 use crate::dataplane::snapshot::{NextHop, Snapshot};
-use crate::ids::{BackendId, PortId, ServiceId};
+use crate::ids::{BackendId, PortId};
+use crate::stats::collect::Names;
 use crate::stats::counters::WorkerStats;
+use crate::stats::slow::StaticFacts;
 use crate::wire::Mac;
 
 /// One worker, seen from the control thread.
@@ -59,25 +61,6 @@ pub struct Lanes<R, T, F> {
     pub make: F,
 }
 
-/// What is fixed at start and only shown.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct StaticFacts {
-    /// Version of Shunt.
-    pub version: String,
-    /// Git revision it was built from.
-    pub revision: String,
-    /// DPDK's own version line.
-    pub dpdk_version: String,
-    /// One line: huge pages or not, and how much.
-    pub memory: String,
-    /// TSC cycles a second: turns cycle counters into seconds.
-    pub tsc_hz: u64,
-    /// Connections over all workers.
-    pub table_capacity: u64,
-    /// Bytes reserved for connection tables over all workers.
-    pub table_bytes: u64,
-}
-
 /// What a reload would change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
@@ -97,19 +80,25 @@ pub trait Configure {
     fn diff(&self, old: &Plan, new: &Plan) -> Changes;
 
     /// Builds the workers' view. `resolve` is `None` for addresses the kernel has not resolved.
+    /// An error says what there is too much of; nothing has changed then.
     fn compile(
         &mut self,
         plan: &Plan,
         resolve: &dyn Fn(Ipv4Addr) -> Option<NextHop>,
         accepting: bool,
-    ) -> Arc<Snapshot>;
+    ) -> Result<Arc<Snapshot>, String>;
 
-    /// Frees the ids of removed services and backends that no connection names any more.
+    /// Frees the ids of removed services and backends that no connection names any more. What
+    /// went away later than `generation_everywhere`, the oldest generation a worker still uses,
+    /// may yet get connections and is kept. True if anything was freed.
     fn release(
         &mut self,
-        service_connections: &dyn Fn(ServiceId) -> u64,
-        backend_connections: &dyn Fn(BackendId) -> u64,
-    );
+        generation_everywhere: u64,
+        has_connections: &dyn Fn(BackendId) -> bool,
+    ) -> bool;
+
+    /// Who has which id, removed ones included until they are released.
+    fn names(&self) -> Names;
 }
 
 /// Everything `control::run` needs.

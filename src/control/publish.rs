@@ -137,7 +137,9 @@ mod tests {
     }
 
     fn generation(generation: u64) -> Arc<Snapshot> {
-        Arc::new(Snapshot { generation, ..Snapshot::default() })
+        let mut snapshot = Snapshot::default();
+        snapshot.generation = generation;
+        Arc::new(snapshot)
     }
 
     #[test]

@@ -14,13 +14,11 @@
 //! TAP; what a full TAP or lane does not take is dropped and counted. IPv6 is off on the TAPs.
 
 use std::io;
-use std::sync::Arc;
 
 use tun_rs::{AsyncDevice, DeviceBuilder, Layer};
 
 use super::parts::TapSpec;
-use crate::ids::{PortId, limits};
-use crate::stats::counters::Counter;
+use crate::ids::PortId;
 
 pub mod pace;
 pub mod place;
@@ -64,22 +62,6 @@ pub enum PuntError {
         source: rtnetlink::Error,
     },
 }
-
-/// Frames of one port's TAP. Written by the control thread only.
-#[derive(Debug, Default)]
-pub struct TapCounters {
-    /// Frames given to the kernel.
-    pub to_kernel: Counter,
-    /// Frames for the kernel which the TAP did not take.
-    pub to_kernel_dropped: Counter,
-    /// Frames of the kernel's put into the inject lane.
-    pub from_kernel: Counter,
-    /// Frames of the kernel's for which there was no buffer or no room in the lane.
-    pub from_kernel_dropped: Counter,
-}
-
-/// By port.
-pub type PuntCounters = Arc<[TapCounters; limits::PORTS]>;
 
 /// A TAP that exists; it vanishes when this is dropped.
 pub struct Twin {

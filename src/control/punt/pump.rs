@@ -5,16 +5,19 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::pace::Pace;
-use super::{PuntCounters, TapCounters, Twin};
+use super::Twin;
 use crate::dataplane::io::{BURST, Burst, Packet, Rx, Tx};
+use crate::stats::collect::Sources;
+use crate::stats::slow::TapCounters;
 
 /// Most frames moved from one lane, or from one TAP, before anything else gets its turn.
 pub const FRAMES_PER_POLL: usize = 8 * BURST;
 
 /// Moves punted frames from the workers' lanes to the TAPs, for ever.
-pub async fn drain<R: Rx>(mut lanes: Vec<R>, twins: Rc<[Twin]>, counters: PuntCounters) {
+pub async fn drain<R: Rx>(mut lanes: Vec<R>, twins: Rc<[Twin]>, sources: Arc<Sources>) {
     let mut pace = match Pace::new() {
         Ok(pace) => pace,
         Err(error) => {
@@ -23,7 +26,7 @@ pub async fn drain<R: Rx>(mut lanes: Vec<R>, twins: Rc<[Twin]>, counters: PuntCo
         }
     };
     loop {
-        let moved = lanes.iter_mut().map(|lane| drain_lane(lane, &twins, &counters)).sum::<usize>();
+        let moved = lanes.iter_mut().map(|lane| drain_lane(lane, &twins, &sources.slow.taps)).sum::<usize>();
         if let Err(error) = pace.rest(moved > 0).await {
             tracing::warn!(%error, "the punt timer failed");
             tokio::time::sleep(super::pace::SLOW).await;
@@ -31,7 +34,7 @@ pub async fn drain<R: Rx>(mut lanes: Vec<R>, twins: Rc<[Twin]>, counters: PuntCo
     }
 }
 
-fn drain_lane<R: Rx>(lane: &mut R, twins: &[Twin], counters: &PuntCounters) -> usize {
+fn drain_lane<R: Rx>(lane: &mut R, twins: &[Twin], counters: &[TapCounters]) -> usize {
     let mut moved = 0;
     let mut burst = Burst::<R::Packet>::new();
     while moved < FRAMES_PER_POLL && lane.rx(&mut burst) > 0 {
@@ -43,7 +46,7 @@ fn drain_lane<R: Rx>(lane: &mut R, twins: &[Twin], counters: &PuntCounters) -> u
     moved
 }
 
-fn deliver<P: Packet>(packet: &P, twins: &[Twin], counters: &PuntCounters) {
+fn deliver<P: Packet>(packet: &P, twins: &[Twin], counters: &[TapCounters]) {
     let port = packet.port();
     let Some(counters) = counters.get(port.index()) else { return };
     let twin = twins.iter().find(|twin| twin.port == port);
@@ -60,13 +63,13 @@ pub async fn inject<T, F>(
     position: usize,
     lane: Rc<RefCell<T>>,
     make: Rc<F>,
-    counters: PuntCounters,
+    sources: Arc<Sources>,
 ) where
     T: Tx,
     F: Fn(&[u8]) -> Option<T::Packet>,
 {
     let Some(twin) = twins.get(position) else { return };
-    let Some(counters) = counters.get(twin.port.index()) else { return };
+    let Some(counters) = sources.slow.taps.get(twin.port.index()) else { return };
     let mut frame = vec![0; twin.frame_max];
     while let Ok(()) = twin.device.readable().await {
         if let Err(error) = inject_turn(twin, &mut frame, &mut *lane.borrow_mut(), &*make, counters) {

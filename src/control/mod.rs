@@ -8,3 +8,8 @@
 
 pub mod compile;
 pub mod config;
+pub mod neighbors;
+pub mod parts;
+pub mod publish;
+pub mod punt;
+pub mod admin;

@@ -1,6 +1,15 @@
 //! Numbers: one name, one meaning, one owner.
 //!
-//! [`counters`] are written by exactly one worker and read by anyone. [`Collector`-side] reading,
-//! summing and the Prometheus text live in `control::admin`, which calls into here at scrape time.
+//! ```text
+//! workers ──► counters::WorkerStats ─┐
+//! control ──► slow::SlowStats ───────┼─► collect::Sources (sums, when asked) ─┬─► export: /metrics
+//! names   ──► collect::Directory ────┘                                        └─► shunt status
+//! ```
+//!
+//! [`counters`] are written by exactly one worker and read by anyone, [`slow`] by the control thread
+//! only. Nothing is summed until somebody asks.
 
+pub mod collect;
 pub mod counters;
+pub mod export;
+pub mod slow;

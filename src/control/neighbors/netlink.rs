@@ -1,0 +1,255 @@
+//! The kernel's side: route questions, neighbour requests, dumps, and the multicast groups.
+//!
+//! Two sockets, because a multicast socket may lose messages (`ENOBUFS`) and a question must not.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use futures_util::{StreamExt, TryStreamExt};
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage,
+    NeighbourState,
+};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{Handle, MulticastGroup};
+
+use super::NeighborError;
+use super::table::{Neighbor, Via};
+use crate::wire::Mac;
+
+/// What the kernel announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A neighbour came, changed or went.
+    Neighbor(Neighbor),
+    /// A route, rule, link or address did: any route may be another one now.
+    Routing,
+    /// Messages were lost.
+    Lost,
+}
+
+/// Groups whose messages can change a next hop.
+const GROUPS: [MulticastGroup; 5] = [
+    MulticastGroup::Neigh,
+    MulticastGroup::Link,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv4Rule,
+];
+
+type Messages =
+    futures_util::stream::LocalBoxStream<'static, NetlinkMessage<RouteNetlinkMessage>>;
+
+/// The sockets.
+pub struct Kernel {
+    handle: Handle,
+    messages: Messages,
+}
+
+impl Kernel {
+    /// Opens both sockets. Needs the runtime.
+    pub fn open() -> Result<Self, NeighborError> {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        Ok(Self { handle, messages: listen()? })
+    }
+
+    /// The next announcement that matters. Opens the socket anew if it broke.
+    pub async fn event(&mut self) -> Event {
+        loop {
+            match self.messages.next().await {
+                Some(message) => {
+                    if let Some(event) = read(&message.payload) {
+                        return event;
+                    }
+                }
+                None => {
+                    tokio::time::sleep(super::RETRY).await;
+                    match listen() {
+                        Ok(messages) => self.messages = messages,
+                        Err(error) => tracing::warn!(%error, "netlink not opened again"),
+                    }
+                    return Event::Lost;
+                }
+            }
+        }
+    }
+
+    /// All IPv4 neighbours.
+    pub async fn neighbors(&self) -> Result<Vec<Neighbor>, rtnetlink::Error> {
+        let request = self.handle.neighbours().get().set_address_family(AddressFamily::Inet);
+        let messages: Vec<_> = request.execute().try_collect().await?;
+        Ok(messages.iter().filter_map(neighbor).collect())
+    }
+
+    /// Where the kernel would send a packet for `address`. `None` if nowhere, or to itself.
+    pub async fn route(&self, address: Ipv4Addr) -> Option<Via> {
+        let mut question = RouteMessage::default();
+        question.header.address_family = AddressFamily::Inet;
+        question.header.destination_prefix_length = 32;
+        question.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(address)));
+        let answer = self.handle.route().get(question).execute().try_next().await;
+        route_via(&answer.ok()??, address)
+    }
+
+    /// Asks the kernel to resolve a neighbour and, with `keep`, to keep it resolved by itself.
+    /// Failures are not errors: the neighbour will simply stay unknown and be asked for again.
+    pub async fn ask(&self, via: Via, keep: bool) {
+        let request = self.handle.neighbours().add(via.index, IpAddr::V4(via.address));
+        let request = request.state(NeighbourState::None).flags(NeighbourFlags::Use);
+        let mut request = request.replace();
+        if keep {
+            let managed = NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed);
+            request.message_mut().attributes.push(managed);
+        }
+        if let Err(error) = request.execute().await {
+            tracing::debug!(address = %via.address, %error, "the kernel does not ask for a neighbour");
+        }
+    }
+}
+
+fn listen() -> Result<Messages, NeighborError> {
+    let (connection, _, messages) = rtnetlink::new_multicast_connection(&GROUPS)?;
+    tokio::spawn(connection);
+    Ok(messages.map(|(message, _)| message).boxed_local())
+}
+
+/// What a message means here; `None` if nothing.
+fn read(payload: &NetlinkPayload<RouteNetlinkMessage>) -> Option<Event> {
+    use RouteNetlinkMessage as M;
+    let message = match payload {
+        NetlinkPayload::Overrun(_) => return Some(Event::Lost),
+        NetlinkPayload::InnerMessage(message) => message,
+        _ => return None,
+    };
+    match message {
+        M::NewNeighbour(message) => neighbor(message).map(Event::Neighbor),
+        M::DelNeighbour(message) => {
+            neighbor(message).map(|gone| Event::Neighbor(Neighbor { mac: None, ..gone }))
+        }
+        M::NewRoute(_) | M::DelRoute(_) | M::NewRule(_) | M::DelRule(_) => Some(Event::Routing),
+        M::NewLink(_) | M::DelLink(_) | M::NewAddress(_) | M::DelAddress(_) => {
+            Some(Event::Routing)
+        }
+        _ => None,
+    }
+}
+
+/// An IPv4 neighbour; `None` for other families and bridge entries.
+fn neighbor(message: &NeighbourMessage) -> Option<Neighbor> {
+    use NeighbourState as S;
+    if message.header.family != AddressFamily::Inet {
+        return None;
+    }
+    let mut address = None;
+    let mut mac = None;
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(a)) => address = Some(*a),
+            NeighbourAttribute::LinkLayerAddress(bytes) => {
+                mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac);
+            }
+            _ => {}
+        }
+    }
+    let usable = matches!(
+        message.header.state,
+        S::Reachable | S::Stale | S::Delay | S::Probe | S::Permanent
+    );
+    let via = Via { index: message.header.ifindex, address: address? };
+    Some(Neighbor { via, mac: mac.filter(|_| usable) })
+}
+
+fn route_via(route: &RouteMessage, address: Ipv4Addr) -> Option<Via> {
+    if route.header.kind != RouteType::Unicast {
+        return None;
+    }
+    let mut index = None;
+    let mut gateway = None;
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Oif(oif) => index = Some(*oif),
+            RouteAttribute::Gateway(RouteAddress::Inet(via)) => gateway = Some(*via),
+            _ => {}
+        }
+    }
+    Some(Via { index: index?, address: gateway.unwrap_or(address) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+
+    fn message(state: NeighbourState, mac: Option<Vec<u8>>) -> NeighbourMessage {
+        let mut message = NeighbourMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.ifindex = 3;
+        message.header.state = state;
+        let destination = NeighbourAttribute::Destination(NeighbourAddress::Inet(A));
+        message.attributes.push(destination);
+        message.attributes.extend(mac.map(NeighbourAttribute::LinkLayerAddress));
+        message
+    }
+
+    #[test]
+    fn a_mac_counts_while_the_kernel_would_use_it() {
+        use NeighbourState as S;
+        let table = [
+            (S::Reachable, true),
+            (S::Stale, true),
+            (S::Delay, true),
+            (S::Probe, true),
+            (S::Permanent, true),
+            (S::Incomplete, false),
+            (S::Failed, false),
+            (S::None, false),
+        ];
+        for (state, usable) in table {
+            let known = neighbor(&message(state, Some(vec![2, 0, 0, 0, 0, 9]))).unwrap();
+            assert_eq!(known.mac.is_some(), usable, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_layer_address_of_another_length_is_none() {
+        let odd = neighbor(&message(NeighbourState::Reachable, Some(vec![1, 2]))).unwrap();
+        assert_eq!(odd.mac, None);
+    }
+
+    #[test]
+    fn other_families_are_not_neighbours_of_ours() {
+        let mut other = message(NeighbourState::Reachable, None);
+        other.header.family = AddressFamily::Bridge;
+        assert_eq!(neighbor(&other), None);
+    }
+
+    #[test]
+    fn a_deleted_neighbour_has_no_mac_whatever_the_message_carries() {
+        let gone = message(NeighbourState::Reachable, Some(vec![2, 0, 0, 0, 0, 9]));
+        let payload =
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelNeighbour(gone));
+        let via = Via { index: 3, address: A };
+        assert_eq!(read(&payload), Some(Event::Neighbor(Neighbor { via, mac: None })));
+    }
+
+    #[test]
+    fn lost_messages_are_told() {
+        assert_eq!(read(&NetlinkPayload::Overrun(vec![])), Some(Event::Lost));
+    }
+
+    #[test]
+    fn the_gateway_is_the_next_hop_else_the_destination_itself() {
+        let mut route = RouteMessage::default();
+        route.header.kind = RouteType::Unicast;
+        route.attributes.push(RouteAttribute::Oif(3));
+        assert_eq!(route_via(&route, A), Some(Via { index: 3, address: A }));
+        let gateway = Ipv4Addr::new(10, 0, 0, 254);
+        route.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+        assert_eq!(route_via(&route, A), Some(Via { index: 3, address: gateway }));
+        route.header.kind = RouteType::Local;
+        assert_eq!(route_via(&route, A), None, "an address of the box's own is no backend");
+    }
+}

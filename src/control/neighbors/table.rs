@@ -1,0 +1,234 @@
+//! Wanted addresses, their routes, and the neighbours behind them. Pure: no I/O, no time.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::Ipv4Addr;
+
+use crate::dataplane::snapshot::NextHop;
+use crate::ids::PortId;
+use crate::wire::Mac;
+
+/// A TAP the mirror cares about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its index in the kernel.
+    pub index: u32,
+    /// The port it is the twin of.
+    pub port: PortId,
+    /// The port's link-layer address.
+    pub mac: Mac,
+}
+
+/// An address on a link: what a neighbour entry is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Via {
+    /// Index of the link.
+    pub index: u32,
+    /// The gateway's address, or the destination's own when it is on the link.
+    pub address: Ipv4Addr,
+}
+
+/// What the kernel says of a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbor {
+    /// Who.
+    pub via: Via,
+    /// Its link-layer address, while the kernel would use it.
+    pub mac: Option<Mac>,
+}
+
+/// The outcome: next hops of what is wanted, and what has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// By wanted address.
+    pub hops: HashMap<Ipv4Addr, NextHop>,
+    /// Wanted addresses without a route through one of our TAPs.
+    pub unrouted: Vec<Ipv4Addr>,
+    /// Wanted addresses whose next hop has not answered.
+    pub unanswered: Vec<Ipv4Addr>,
+}
+
+impl View {
+    /// Has everything wanted a next hop?
+    pub fn complete(&self) -> bool {
+        self.unrouted.is_empty() && self.unanswered.is_empty()
+    }
+}
+
+/// The mirror.
+#[derive(Debug)]
+pub struct Table {
+    links: Vec<Link>,
+    wanted: BTreeMap<Ipv4Addr, Option<Via>>,
+    neighbors: HashMap<Via, Mac>,
+}
+
+impl Table {
+    /// An empty table for these links.
+    pub fn new(links: Vec<Link>) -> Self {
+        Self { links, wanted: BTreeMap::new(), neighbors: HashMap::new() }
+    }
+
+    /// Replaces the wants; returns those that are new and have no route yet.
+    pub fn want(&mut self, addresses: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
+        let addresses: BTreeSet<_> = addresses.iter().copied().collect();
+        self.wanted.retain(|address, _| addresses.contains(address));
+        let new = addresses.into_iter().filter(|address| !self.wanted.contains_key(address));
+        let new: Vec<_> = new.collect();
+        self.wanted.extend(new.iter().map(|address| (*address, None)));
+        new
+    }
+
+    /// Everything wanted.
+    pub fn wanted(&self) -> Vec<Ipv4Addr> {
+        self.wanted.keys().copied().collect()
+    }
+
+    /// Sets the route of a wanted address. Routes through links that are not ours are none.
+    pub fn set_route(&mut self, address: Ipv4Addr, via: Option<Via>) {
+        let via = via.filter(|via| self.link(via.index).is_some());
+        if let Some(route) = self.wanted.get_mut(&address) {
+            *route = via;
+        }
+    }
+
+    /// Takes in a change. True if it may change a next hop.
+    pub fn apply(&mut self, neighbor: Neighbor) -> bool {
+        let Neighbor { via, mac } = neighbor;
+        if self.link(via.index).is_none() {
+            return false;
+        }
+        let before = match mac {
+            Some(mac) => self.neighbors.insert(via, mac),
+            None => self.neighbors.remove(&via),
+        };
+        before != mac && self.wanted.values().flatten().any(|wanted| *wanted == via)
+    }
+
+    /// Replaces all neighbours by what a dump said.
+    pub fn replace(&mut self, neighbors: Vec<Neighbor>) {
+        self.neighbors.clear();
+        for neighbor in neighbors {
+            self.apply(neighbor);
+        }
+    }
+
+    /// The next hops of everything wanted: what the kernel shall keep resolved.
+    pub fn targets(&self) -> BTreeSet<Via> {
+        self.wanted.values().flatten().copied().collect()
+    }
+
+    /// Next hops without a link-layer address.
+    pub fn silent_targets(&self) -> BTreeSet<Via> {
+        self.targets().into_iter().filter(|via| !self.neighbors.contains_key(via)).collect()
+    }
+
+    /// The outcome now.
+    pub fn view(&self) -> View {
+        let mut view = View::default();
+        for (address, via) in &self.wanted {
+            match via.map(|via| self.hop(via)) {
+                None => view.unrouted.push(*address),
+                Some(None) => view.unanswered.push(*address),
+                Some(Some(hop)) => {
+                    view.hops.insert(*address, hop);
+                }
+            }
+        }
+        view
+    }
+
+    fn hop(&self, via: Via) -> Option<NextHop> {
+        let link = self.link(via.index)?;
+        let destination = *self.neighbors.get(&via)?;
+        Some(NextHop { port: link.port, source: link.mac, destination })
+    }
+
+    fn link(&self, index: u32) -> Option<&Link> {
+        self.links.iter().find(|link| link.index == index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+    const B: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 3);
+    const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
+    const OURS: u32 = 7;
+
+    fn mac(last: u8) -> Mac {
+        Mac([2, 0, 0, 0, 0, last])
+    }
+
+    fn via(address: Ipv4Addr) -> Via {
+        Via { index: OURS, address }
+    }
+
+    fn table() -> Table {
+        let mut table = Table::new(vec![Link { index: OURS, port: PortId(1), mac: mac(1) }]);
+        assert_eq!(table.want(&[A, B, A]), [A, B]);
+        table.set_route(A, Some(via(A)));
+        table.set_route(B, Some(via(GATEWAY)));
+        table
+    }
+
+    fn hop(destination: Mac) -> NextHop {
+        NextHop { port: PortId(1), source: mac(1), destination }
+    }
+
+    #[test]
+    fn a_backend_on_the_link_is_its_own_next_hop_and_one_behind_a_gateway_is_not() {
+        let mut table = table();
+        assert!(table.apply(Neighbor { via: via(A), mac: Some(mac(2)) }));
+        assert!(table.apply(Neighbor { via: via(GATEWAY), mac: Some(mac(3)) }));
+        let view = table.view();
+        assert_eq!(view.hops, HashMap::from([(A, hop(mac(2))), (B, hop(mac(3)))]));
+        assert!(view.complete());
+    }
+
+    #[test]
+    fn what_is_not_answered_and_what_is_not_routed_are_told_apart() {
+        let mut table = table();
+        table.set_route(B, None);
+        let view = table.view();
+        assert_eq!((view.unanswered, view.unrouted), (vec![A], vec![B]));
+        assert_eq!(table.silent_targets(), BTreeSet::from([via(A)]));
+    }
+
+    #[test]
+    fn a_route_through_somebody_elses_interface_is_none() {
+        let mut table = table();
+        table.set_route(A, Some(Via { index: 99, address: A }));
+        assert_eq!(table.view().unrouted, [A]);
+        assert!(!table.apply(Neighbor { via: Via { index: 99, address: A }, mac: Some(mac(2)) }));
+    }
+
+    #[test]
+    fn only_changes_to_next_hops_in_use_count() {
+        let mut table = table();
+        let known = Neighbor { via: via(A), mac: Some(mac(2)) };
+        assert!(table.apply(known));
+        assert!(!table.apply(known), "the same again");
+        assert!(table.apply(Neighbor { mac: Some(mac(9)), ..known }), "another MAC");
+        assert!(table.apply(Neighbor { mac: None, ..known }), "failed");
+        assert!(!table.apply(Neighbor { mac: None, ..known }), "still failed");
+        let other = via(Ipv4Addr::new(10, 0, 0, 77));
+        assert!(!table.apply(Neighbor { via: other, mac: Some(mac(5)) }), "nobody's next hop");
+    }
+
+    #[test]
+    fn wants_that_go_take_their_targets_with_them_and_those_that_stay_keep_their_routes() {
+        let mut table = table();
+        assert_eq!(table.want(&[B]), [] as [Ipv4Addr; 0]);
+        assert_eq!(table.targets(), BTreeSet::from([via(GATEWAY)]));
+    }
+
+    #[test]
+    fn a_dump_replaces_what_was_known() {
+        let mut table = table();
+        table.apply(Neighbor { via: via(A), mac: Some(mac(2)) });
+        table.replace(vec![Neighbor { via: via(GATEWAY), mac: Some(mac(3)) }]);
+        assert_eq!(table.view().hops, HashMap::from([(B, hop(mac(3)))]));
+    }
+}

@@ -1,0 +1,120 @@
+//! The two directions of the slow path: [`drain`] polls the punt lanes, [`inject`] waits for a TAP.
+//!
+//! Both are endless tasks of the control thread's local set. Each turn is bounded and then yields,
+//! so neither a flood from the wire nor one from the kernel starves signals or the admin socket.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::pace::Pace;
+use super::Twin;
+use crate::dataplane::io::{BURST, Burst, Packet, Rx, Tx};
+use crate::stats::collect::Sources;
+use crate::stats::slow::TapCounters;
+
+/// Most frames moved from one lane, or from one TAP, before anything else gets its turn.
+pub const FRAMES_PER_POLL: usize = 8 * BURST;
+
+/// Moves punted frames from the workers' lanes to the TAPs, for ever.
+pub async fn drain<R: Rx>(mut lanes: Vec<R>, twins: Rc<[Twin]>, sources: Arc<Sources>) {
+    let mut pace = match Pace::new() {
+        Ok(pace) => pace,
+        Err(error) => {
+            tracing::error!(%error, "no timer for the punt lanes: the slow path is dead");
+            return;
+        }
+    };
+    loop {
+        let moved = lanes.iter_mut().map(|lane| drain_lane(lane, &twins, &sources.slow.taps)).sum::<usize>();
+        if let Err(error) = pace.rest(moved > 0).await {
+            tracing::warn!(%error, "the punt timer failed");
+            tokio::time::sleep(super::pace::SLOW).await;
+        }
+    }
+}
+
+fn drain_lane<R: Rx>(lane: &mut R, twins: &[Twin], counters: &[TapCounters]) -> usize {
+    let mut moved = 0;
+    let mut burst = Burst::<R::Packet>::new();
+    while moved < FRAMES_PER_POLL && lane.rx(&mut burst) > 0 {
+        moved += burst.len();
+        for packet in burst.drain(..) {
+            deliver(&packet, twins, counters);
+        }
+    }
+    moved
+}
+
+fn deliver<P: Packet>(packet: &P, twins: &[Twin], counters: &[TapCounters]) {
+    let port = packet.port();
+    let Some(counters) = counters.get(port.index()) else { return };
+    let twin = twins.iter().find(|twin| twin.port == port);
+    match twin.map(|twin| twin.device.try_send(packet.data())) {
+        Some(Ok(_)) => counters.to_kernel.add(1),
+        Some(Err(_)) | None => counters.to_kernel_dropped.add(1),
+    }
+}
+
+/// Moves the frames the kernel sends through the TAP at `position` to the inject lane, until the
+/// TAP is gone.
+pub async fn inject<T, F>(
+    twins: Rc<[Twin]>,
+    position: usize,
+    lane: Rc<RefCell<T>>,
+    make: Rc<F>,
+    sources: Arc<Sources>,
+) where
+    T: Tx,
+    F: Fn(&[u8]) -> Option<T::Packet>,
+{
+    let Some(twin) = twins.get(position) else { return };
+    let Some(counters) = sources.slow.taps.get(twin.port.index()) else { return };
+    let mut frame = vec![0; twin.frame_max];
+    while let Ok(()) = twin.device.readable().await {
+        if let Err(error) = inject_turn(twin, &mut frame, &mut *lane.borrow_mut(), &*make, counters) {
+            tracing::error!(port = %twin.port, %error, "the TAP is gone: nothing of the kernel's leaves by this port");
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn inject_turn<T, F>(
+    twin: &Twin,
+    frame: &mut [u8],
+    lane: &mut T,
+    make: &F,
+    counters: &TapCounters,
+) -> std::io::Result<()>
+where
+    T: Tx,
+    F: Fn(&[u8]) -> Option<T::Packet>,
+{
+    let mut burst = Burst::<T::Packet>::new();
+    for _ in 0..FRAMES_PER_POLL {
+        let length = match twin.device.try_recv(frame) {
+            Ok(length) => length,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        };
+        match make(&frame[..length]) {
+            Some(mut packet) => {
+                packet.set_port(twin.port);
+                burst.push(packet);
+            }
+            None => counters.from_kernel_dropped.add(1),
+        }
+        if burst.is_full() {
+            send(&mut burst, lane, counters);
+        }
+    }
+    send(&mut burst, lane, counters);
+    Ok(())
+}
+
+fn send<T: Tx>(burst: &mut Burst<T::Packet>, lane: &mut T, counters: &TapCounters) {
+    counters.from_kernel.add(lane.tx(burst) as u64);
+    counters.from_kernel_dropped.add(burst.len() as u64);
+    burst.clear();
+}

@@ -1,0 +1,116 @@
+//! Making the TAPs and giving them what they carry, over netlink.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use futures_util::TryStreamExt;
+use rtnetlink::{AddressMessageBuilder, Handle, LinkUnspec, RouteMessageBuilder};
+
+use super::place::{Moves, Placed};
+use super::{PuntError, Twin};
+use crate::control::parts::TapSpec;
+
+/// Makes every TAP: addresses, link up, routes. On an error all of them are gone again.
+pub async fn create_all(handle: &Handle, specs: &[TapSpec]) -> Result<Vec<Twin>, PuntError> {
+    for spec in specs {
+        refuse_taken(handle, spec).await?;
+    }
+    let twins = specs.iter().map(Twin::create).collect::<Result<Vec<_>, _>>()?;
+    for (spec, twin) in specs.iter().zip(&twins) {
+        configure(handle, spec, twin.index).await?;
+    }
+    // Routes last: a gateway may be reached by another TAP than the one that lists the route.
+    for (spec, twin) in specs.iter().zip(&twins) {
+        add_routes(handle, spec, twin.index).await?;
+    }
+    warn_if_forwarding();
+    Ok(twins)
+}
+
+async fn refuse_taken(handle: &Handle, spec: &TapSpec) -> Result<(), PuntError> {
+    let found = handle.link().get().match_name(spec.tap.clone()).execute().try_next().await;
+    match found {
+        Ok(Some(_)) => Err(PuntError::Taken { port: spec.port.clone(), tap: spec.tap.clone() }),
+        Ok(None) | Err(_) => Ok(()),
+    }
+}
+
+async fn configure(handle: &Handle, spec: &TapSpec, index: u32) -> Result<(), PuntError> {
+    settle_sysctls(&spec.tap);
+    for (address, length) in &spec.addresses {
+        let request = handle.address().add(index, IpAddr::V4(*address), *length);
+        let added = request.replace().execute().await;
+        added.map_err(|source| failed(spec, format!("address {address}/{length}"), source))?;
+    }
+    let up = LinkUnspec::new_with_index(index).up().build();
+    let set = handle.link().set(up).execute().await;
+    set.map_err(|source| failed(spec, "link up".into(), source))
+}
+
+async fn add_routes(handle: &Handle, spec: &TapSpec, index: u32) -> Result<(), PuntError> {
+    for (destination, length, gateway) in &spec.routes {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(*destination, *length)
+            .gateway(*gateway)
+            .output_interface(index)
+            .build();
+        let added = handle.route().add(route).replace().execute().await;
+        let what = || format!("route {destination}/{length} via {gateway}");
+        added.map_err(|source| failed(spec, what(), source))?;
+    }
+    Ok(())
+}
+
+fn failed(spec: &TapSpec, what: String, source: rtnetlink::Error) -> PuntError {
+    PuntError::Setup { port: spec.port.clone(), tap: spec.tap.clone(), what, source }
+}
+
+/// Adds and removes VIPs and local addresses. A failure is logged, not fatal: the others are
+/// independent of it, and the next reload tries again what is missing.
+pub async fn apply(handle: &Handle, twins: &[(crate::ids::PortId, u32)], moves: &Moves) {
+    for placed in &moves.add {
+        let Some(index) = index_of(twins, *placed) else { continue };
+        let request = handle.address().add(index, IpAddr::V4(placed.address), 32).replace();
+        if let Err(error) = request.execute().await {
+            tracing::warn!(address = %placed.address, port = %placed.port, %error, "address not added to the TAP");
+        }
+    }
+    for placed in &moves.remove {
+        let Some(index) = index_of(twins, *placed) else { continue };
+        let builder = AddressMessageBuilder::<Ipv4Addr>::new().index(index);
+        let message = builder.address(placed.address, 32).build();
+        if let Err(error) = handle.address().del(message).execute().await {
+            tracing::warn!(address = %placed.address, port = %placed.port, %error, "address not removed from the TAP");
+        }
+    }
+}
+
+fn index_of(twins: &[(crate::ids::PortId, u32)], placed: Placed) -> Option<u32> {
+    twins.iter().find(|(port, _)| *port == placed.port).map(|(_, index)| *index)
+}
+
+/// Best effort: without IPv6 the TAP stays silent by itself, with `arp_notify` coming up tells the
+/// neighbours, with `arp_announce` requests never carry an address of another subnet.
+fn settle_sysctls(tap: &str) {
+    let table = [
+        (format!("/proc/sys/net/ipv6/conf/{tap}/disable_ipv6"), "1"),
+        (format!("/proc/sys/net/ipv4/conf/{tap}/arp_notify"), "1"),
+        (format!("/proc/sys/net/ipv4/conf/{tap}/arp_announce"), "2"),
+        (format!("/proc/sys/net/ipv4/conf/{tap}/forwarding"), "0"),
+    ];
+    for (file, value) in table {
+        if let Err(error) = std::fs::write(&file, value) {
+            tracing::debug!(file, %error, "not set");
+        }
+    }
+}
+
+/// With forwarding on, the kernel would route what is punted to it past the balancer.
+fn warn_if_forwarding() {
+    let on = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward");
+    if on.is_ok_and(|on| on.trim() != "0") {
+        tracing::warn!(
+            "net.ipv4.ip_forward is on here: the kernel routes by itself between its other \
+             interfaces; turn it off unless that is wanted: sysctl -w net.ipv4.ip_forward=0"
+        );
+    }
+}

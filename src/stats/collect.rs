@@ -1,0 +1,284 @@
+//! Every number of the daemon, summed over workers when somebody asks.
+//!
+//! Counters live by id, people think in names: the [`Directory`] says which id is whose. Ids are
+//! reused in time, so an entry remembers what its counters stood at when it was given the id, and
+//! shows only what came since.
+
+use std::collections::HashMap;
+use std::net::SocketAddrV4;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::counters::WorkerStats;
+use super::slow::{SlowStats, StaticFacts};
+use crate::dataplane::snapshot::Protocol;
+use crate::dataplane::verdict::Reason;
+use crate::ids::{BackendId, PortId, ServiceId};
+
+/// A service id in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceEntry {
+    /// The id.
+    pub id: ServiceId,
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// VIP and port.
+    pub address: SocketAddrV4,
+    /// Gone from the configuration, but connections may still name it.
+    pub removed: bool,
+}
+
+/// A backend id in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendEntry {
+    /// The id.
+    pub id: BackendId,
+    /// The service it serves.
+    pub service: ServiceId,
+    /// Address and port.
+    pub address: SocketAddrV4,
+    /// Gone from the configuration, but connections may still name it.
+    pub removed: bool,
+}
+
+/// All ids in use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Ascending by id.
+    pub services: Vec<ServiceEntry>,
+    /// Ascending by id.
+    pub backends: Vec<BackendEntry>,
+}
+
+/// Names, and what each id's counters stood at when its owner got it.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    /// The names.
+    pub names: Names,
+    services: HashMap<ServiceId, ServiceBase>,
+    backends: HashMap<BackendId, BackendBase>,
+}
+
+#[derive(Clone, Debug)]
+struct ServiceBase {
+    owner: (Protocol, SocketAddrV4),
+    new_connections: u64,
+    refused: u64,
+}
+
+#[derive(Clone, Debug)]
+struct BackendBase {
+    owner: (ServiceId, SocketAddrV4),
+    new_connections: u64,
+}
+
+/// What one service or backend did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// Connections now.
+    pub connections: u64,
+    /// Connections made.
+    pub new_connections: u64,
+    /// New connections refused (services only).
+    pub refused: u64,
+}
+
+/// Packets and bytes of a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Frames received.
+    pub rx_packets: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Frames sent.
+    pub tx_packets: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+}
+
+/// Where all numbers come from.
+#[derive(Debug)]
+pub struct Sources {
+    /// What is fixed.
+    pub facts: StaticFacts,
+    /// Port names, by id.
+    pub ports: Vec<String>,
+    /// By worker.
+    pub workers: Vec<Arc<WorkerStats>>,
+    /// The control thread's.
+    pub slow: SlowStats,
+    directory: Mutex<Arc<Directory>>,
+}
+
+impl Sources {
+    /// Sources with no names yet.
+    pub fn new(facts: StaticFacts, ports: Vec<String>, workers: Vec<Arc<WorkerStats>>) -> Self {
+        let slow = SlowStats::new(workers.len());
+        Self { facts, ports, workers, slow, directory: Mutex::default() }
+    }
+
+    /// The names now.
+    pub fn directory(&self) -> Arc<Directory> {
+        Arc::clone(&self.directory.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes over new names. Ids that changed hands start counting at zero.
+    pub fn rename(&self, names: Names) {
+        let old = self.directory();
+        let services = names.services.iter().map(|entry| (entry.id, self.service_base(&old, entry)));
+        let backends = names.backends.iter().map(|entry| (entry.id, self.backend_base(&old, entry)));
+        let (services, backends) = (services.collect(), backends.collect());
+        let directory = Arc::new(Directory { names, services, backends });
+        *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = directory;
+    }
+
+    fn service_base(&self, old: &Directory, entry: &ServiceEntry) -> ServiceBase {
+        let owner = (entry.protocol, entry.address);
+        match old.services.get(&entry.id) {
+            Some(base) if base.owner == owner => base.clone(),
+            _ => {
+                let Activity { new_connections, refused, .. } = self.raw_service(entry.id);
+                ServiceBase { owner, new_connections, refused }
+            }
+        }
+    }
+
+    fn backend_base(&self, old: &Directory, entry: &BackendEntry) -> BackendBase {
+        let owner = (entry.service, entry.address);
+        match old.backends.get(&entry.id) {
+            Some(base) if base.owner == owner => base.clone(),
+            _ => BackendBase { owner, new_connections: self.raw_backend(entry.id).new_connections },
+        }
+    }
+
+    /// What a service did since it got its id.
+    pub fn service(&self, directory: &Directory, id: ServiceId) -> Activity {
+        let mut activity = self.raw_service(id);
+        if let Some(base) = directory.services.get(&id) {
+            activity.new_connections = activity.new_connections.wrapping_sub(base.new_connections);
+            activity.refused = activity.refused.wrapping_sub(base.refused);
+        }
+        activity
+    }
+
+    /// What a backend did since it got its id.
+    pub fn backend(&self, directory: &Directory, id: BackendId) -> Activity {
+        let mut activity = self.raw_backend(id);
+        if let Some(base) = directory.backends.get(&id) {
+            activity.new_connections = activity.new_connections.wrapping_sub(base.new_connections);
+        }
+        activity
+    }
+
+    fn raw_service(&self, id: ServiceId) -> Activity {
+        let mut sum = Activity::default();
+        for counters in self.workers.iter().filter_map(|worker| worker.services.get(id.index())) {
+            sum.connections += u64::from(counters.connections.get());
+            sum.new_connections = sum.new_connections.wrapping_add(counters.new_connections.get());
+            sum.refused = sum.refused.wrapping_add(counters.refused.get());
+        }
+        sum
+    }
+
+    fn raw_backend(&self, id: BackendId) -> Activity {
+        let mut sum = Activity::default();
+        for counters in self.workers.iter().filter_map(|worker| worker.backends.get(id.index())) {
+            sum.connections += u64::from(counters.connections.get());
+            sum.new_connections = sum.new_connections.wrapping_add(counters.new_connections.get());
+        }
+        sum
+    }
+
+    /// What a port moved.
+    pub fn port(&self, id: PortId) -> Traffic {
+        let mut sum = Traffic::default();
+        for counters in self.workers.iter().filter_map(|worker| worker.ports.get(id.index())) {
+            sum.rx_packets += counters.rx_packets.get();
+            sum.rx_bytes += counters.rx_bytes.get();
+            sum.tx_packets += counters.tx_packets.get();
+            sum.tx_bytes += counters.tx_bytes.get();
+        }
+        sum
+    }
+
+    /// Packets refused for a reason.
+    pub fn drops(&self, reason: Reason) -> u64 {
+        self.workers.iter().map(|worker| worker.drops[reason as usize].get()).sum()
+    }
+
+    /// Connections in all tables.
+    pub fn connections(&self) -> u64 {
+        self.workers.iter().map(|worker| u64::from(worker.connections.get())).sum()
+    }
+
+    /// The oldest snapshot any worker still uses.
+    pub fn generation_everywhere(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.run.generation.get()).min().unwrap_or(0)
+    }
+
+    /// Cycles as seconds.
+    #[expect(clippy::cast_precision_loss, reason = "a float is what the metric wants")]
+    pub fn seconds(&self, cycles: u64) -> f64 {
+        if self.facts.tsc_hz == 0 { 0.0 } else { cycles as f64 / self.facts.tsc_hz as f64 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(workers: usize) -> Sources {
+        let workers = (0..workers).map(|_| Arc::new(WorkerStats::default())).collect();
+        Sources::new(StaticFacts::default(), vec!["wan".into()], workers)
+    }
+
+    fn backend(id: u32, port: u16) -> BackendEntry {
+        BackendEntry {
+            id: BackendId(id),
+            service: ServiceId(0),
+            address: SocketAddrV4::new([10, 0, 0, 2].into(), port),
+            removed: false,
+        }
+    }
+
+    fn name(sources: &Sources, backends: Vec<BackendEntry>) -> Arc<Directory> {
+        sources.rename(Names { services: vec![], backends });
+        sources.directory()
+    }
+
+    #[test]
+    fn an_activity_is_the_sum_over_workers() {
+        let sources = sources(3);
+        for worker in &sources.workers {
+            worker.backends[4].new_connections.add(2);
+            worker.backends[4].connections.up();
+        }
+        let directory = sources.directory();
+        let activity = sources.backend(&directory, BackendId(4));
+        assert_eq!((activity.new_connections, activity.connections), (6, 3));
+    }
+
+    #[test]
+    fn an_id_that_changes_hands_starts_at_zero_and_one_that_stays_goes_on() {
+        let sources = sources(1);
+        let (stays, leaves) = (backend(1, 80), backend(2, 80));
+        name(&sources, vec![stays.clone(), leaves]);
+        for id in [1, 2] {
+            sources.workers[0].backends[id].new_connections.add(5);
+        }
+        let directory = name(&sources, vec![stays, backend(2, 81)]);
+        assert_eq!(sources.backend(&directory, BackendId(1)).new_connections, 5);
+        assert_eq!(sources.backend(&directory, BackendId(2)).new_connections, 0);
+        sources.workers[0].backends[2].new_connections.add(3);
+        assert_eq!(sources.backend(&directory, BackendId(2)).new_connections, 3);
+    }
+
+    #[test]
+    fn the_generation_everywhere_is_the_slowest_workers() {
+        let sources = sources(2);
+        sources.workers[0].run.generation.set(9);
+        sources.workers[1].run.generation.set(7);
+        assert_eq!(sources.generation_everywhere(), 7);
+    }
+}

@@ -1,0 +1,230 @@
+//! `/metrics`: the numbers as Prometheus wants them.
+//!
+//! One collector reads [`Sources`] at scrape time; nothing is registered, updated or locked in
+//! between. [`METRICS`] is the list of names with their meaning: `docs/metrics.md` is checked
+//! against it by a test, and so is what a scrape yields.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+
+use super::collect::{Activity, Sources};
+use super::slow::ReloadResult;
+use crate::dataplane::verdict::Reason;
+use crate::ids::PortId;
+
+mod names;
+
+pub use names::{Kind, METRICS, Name};
+
+/// Label values and the value.
+type Point = (Vec<String>, f64);
+
+/// The one collector.
+#[derive(Debug)]
+struct Everything {
+    sources: Arc<Sources>,
+    descriptions: Vec<Desc>,
+}
+
+/// A registry that answers with everything `sources` knows.
+pub fn registry(sources: Arc<Sources>) -> prometheus::Result<prometheus::Registry> {
+    let describe = |name: &Name| {
+        let labels = name.labels.iter().map(|label| (*label).to_owned()).collect();
+        Desc::new(name.name.into(), name.help.into(), labels, std::collections::HashMap::new())
+    };
+    let descriptions = METRICS.iter().map(describe).collect::<Result<_, _>>()?;
+    let registry = prometheus::Registry::new();
+    registry.register(Box::new(Everything { sources, descriptions }))?;
+    Ok(registry)
+}
+
+/// What a scrape answers, in the text format.
+pub fn text(registry: &prometheus::Registry) -> prometheus::Result<String> {
+    prometheus::TextEncoder::new().encode_to_string(&registry.gather())
+}
+
+impl Collector for Everything {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        METRICS.iter().map(|name| family(name, points(&self.sources, name.name))).collect()
+    }
+}
+
+/// All points of a metric. A name without an arm yields nothing, which a test refuses.
+fn points(sources: &Sources, name: &str) -> Vec<Point> {
+    let name = name.strip_prefix("shunt_").unwrap_or(name);
+    daemon_points(sources, name)
+        .or_else(|| port_points(sources, name))
+        .or_else(|| service_points(sources, name))
+        .or_else(|| worker_points(sources, name))
+        .unwrap_or_default()
+}
+
+fn daemon_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
+    let facts = &sources.facts;
+    let slow = &sources.slow;
+    let reloads = &slow.reloads;
+    Some(match name {
+        "build_info" => {
+            let labels = [&facts.version, &facts.revision, &facts.dpdk_version];
+            vec![(labels.map(Clone::clone).to_vec(), 1.0)]
+        }
+        "start_time_seconds" => one(slow.started_s),
+        "generation" => one(slow.generation.get()),
+        "table_capacity_connections" => one(facts.table_capacity),
+        "table_reserved_bytes" => one(facts.table_bytes),
+        "config_reloads_total" => {
+            let point = |r: ReloadResult| point([r.label()], reloads.results[r as usize].get());
+            ReloadResult::ALL.map(point).to_vec()
+        }
+        "config_last_reload_successful" => one(1 - reloads.last_failed.get().min(1)),
+        "config_last_reload_timestamp_seconds" => one(reloads.last_s.get()),
+        "config_last_reload_success_timestamp_seconds" => one(reloads.last_success_s.get()),
+        "backends_next_hop" => vec![
+            point(["resolved"], slow.neighbors.resolved.get()),
+            point(["unanswered"], slow.neighbors.unanswered.get()),
+            point(["unrouted"], slow.neighbors.unrouted.get()),
+        ],
+        "drops_total" => {
+            let point = |reason: &Reason| point([reason.label()], sources.drops(*reason));
+            Reason::ALL.iter().map(point).collect()
+        }
+        _ => return None,
+    })
+}
+
+fn port_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
+    let values = |id: PortId| {
+        let traffic = sources.port(id);
+        let tap = &sources.slow.taps[id.index()];
+        Some(match name {
+            "port_packets_total" => {
+                [("receive", traffic.rx_packets), ("transmit", traffic.tx_packets)]
+            }
+            "port_bytes_total" => [("receive", traffic.rx_bytes), ("transmit", traffic.tx_bytes)],
+            "tap_packets_total" => {
+                [("to_kernel", tap.to_kernel.get()), ("from_kernel", tap.from_kernel.get())]
+            }
+            "tap_dropped_packets_total" => [
+                ("to_kernel", tap.to_kernel_dropped.get()),
+                ("from_kernel", tap.from_kernel_dropped.get()),
+            ],
+            _ => return None,
+        })
+    };
+    let mut points = Vec::new();
+    for (id, port) in (0u8..).zip(&sources.ports) {
+        let pairs = values(PortId(id))?;
+        points.extend(pairs.map(|(direction, value)| point([port.as_str(), direction], value)));
+    }
+    Some(points)
+}
+
+/// By name rather than by id: a backend that was removed and added again has two ids for a while,
+/// and must still be one series.
+fn service_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
+    let value: fn(Activity) -> u64 = match name {
+        "connections" => |activity| activity.connections,
+        "new_connections_total" => |activity| activity.new_connections,
+        "refused_connections_total" => |activity| activity.refused,
+        _ => return None,
+    };
+    let directory = sources.directory();
+    let services = directory.names.services.iter();
+    let mut sums = BTreeMap::<Vec<String>, u64>::new();
+    if name == "refused_connections_total" {
+        for service in services {
+            let labels = vec![service.name.clone()];
+            *sums.entry(labels).or_default() += value(sources.service(&directory, service.id));
+        }
+    } else {
+        let by_id: BTreeMap<_, _> = services.map(|service| (service.id, &service.name)).collect();
+        for backend in &directory.names.backends {
+            let Some(service) = by_id.get(&backend.service) else { continue };
+            let labels = vec![(*service).clone(), backend.address.to_string()];
+            *sums.entry(labels).or_default() += value(sources.backend(&directory, backend.id));
+        }
+    }
+    Some(sums.into_iter().map(|(labels, sum)| (labels, float(sum))).collect())
+}
+
+fn worker_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
+    let mut points = Vec::new();
+    for (id, worker) in sources.workers.iter().enumerate() {
+        let run = &worker.run;
+        let value = match name {
+            "worker_busy_seconds_total" => sources.seconds(run.busy_cycles.get()),
+            "worker_idle_seconds_total" => sources.seconds(run.idle_cycles.get()),
+            "worker_busy_polls_total" => float(run.busy_polls.get()),
+            "worker_connections" => float(u64::from(worker.connections.get())),
+            "worker_generation" => float(run.generation.get()),
+            "worker_stalled" => float(sources.slow.stalled[id].get()),
+            "handed_over_packets_total" => float(run.handed_over.get()),
+            "taken_over_packets_total" => float(run.taken_over.get()),
+            "punted_packets_total" => float(run.punted.get()),
+            "injected_packets_total" => float(run.injected.get()),
+            "replied_packets_total" => float(run.replied.get()),
+            "expired_connections_total" => float(run.expired.get()),
+            _ => return None,
+        };
+        points.push((vec![id.to_string()], value));
+    }
+    Some(points)
+}
+
+fn one(value: u64) -> Vec<Point> {
+    vec![point([], value)]
+}
+
+fn point<const N: usize>(labels: [&str; N], value: u64) -> Point {
+    (labels.map(str::to_owned).to_vec(), float(value))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus samples are floats")]
+fn float(value: u64) -> f64 {
+    value as f64
+}
+
+fn family(name: &Name, points: Vec<Point>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.name.to_owned());
+    family.set_help(name.help.to_owned());
+    family.set_field_type(match name.kind {
+        Kind::Counter => MetricType::COUNTER,
+        Kind::Gauge => MetricType::GAUGE,
+    });
+    family.set_metric(points.into_iter().map(|(labels, value)| metric(name, labels, value)).collect());
+    family
+}
+
+fn metric(name: &Name, labels: Vec<String>, value: f64) -> Metric {
+    let pair = |(label, value): (&&str, String)| {
+        let mut pair = LabelPair::default();
+        pair.set_name((*label).to_owned());
+        pair.set_value(value);
+        pair
+    };
+    let mut metric = Metric::from_label(name.labels.iter().zip(labels).map(pair).collect());
+    match name.kind {
+        Kind::Counter => {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        }
+        Kind::Gauge => {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        }
+    }
+    metric
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! What a scrape yields, judged by the list of names, by the documentation, and by promtool.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use super::*;
+use crate::dataplane::snapshot::Protocol;
+use crate::ids::{BackendId, ServiceId};
+use crate::stats::collect::{BackendEntry, Names, ServiceEntry};
+use crate::stats::counters::WorkerStats;
+use crate::stats::slow::StaticFacts;
+
+const DOCS: &str = include_str!("../../../docs/metrics.md");
+
+fn sources() -> Arc<Sources> {
+    let facts = StaticFacts {
+        version: "0.1.0".into(),
+        revision: "abc".into(),
+        dpdk_version: "DPDK 22.11".into(),
+        memory: "huge pages".into(),
+        tsc_hz: 1000,
+        table_capacity: 1_000_000,
+        table_bytes: 128_000_000,
+    };
+    let workers: Vec<_> = (0..2).map(|_| Arc::new(WorkerStats::default())).collect();
+    let sources = Sources::new(facts, vec!["wan".into(), "lan".into()], workers);
+    let address = |text: &str| text.parse().unwrap();
+    let backend = |id, removed| BackendEntry {
+        id: BackendId(id),
+        service: ServiceId(0),
+        address: address("10.0.0.2:80"),
+        removed,
+    };
+    sources.rename(Names {
+        services: vec![ServiceEntry {
+            id: ServiceId(0),
+            name: "web".into(),
+            protocol: Protocol::Tcp,
+            address: address("192.0.2.1:80"),
+            removed: false,
+        }],
+        backends: vec![backend(0, true), backend(1, false)],
+    });
+    Arc::new(sources)
+}
+
+fn scrape(sources: Arc<Sources>) -> String {
+    text(&registry(sources).unwrap()).unwrap()
+}
+
+#[test]
+fn every_metric_has_a_help_a_type_and_a_sample() {
+    let text = scrape(sources());
+    for name in METRICS {
+        let kind = if name.kind == Kind::Counter { "counter" } else { "gauge" };
+        for line in [
+            format!("# HELP {} {}", name.name, name.help),
+            format!("# TYPE {} {kind}", name.name),
+        ] {
+            assert!(text.contains(&line), "{line} is missing");
+        }
+        let sample = |line: &&str| {
+            line.strip_prefix(name.name).is_some_and(|rest| rest.starts_with([' ', '{']))
+        };
+        assert!(text.lines().any(|line| sample(&line)), "no sample of {}", name.name);
+    }
+}
+
+#[test]
+fn counters_end_in_total_and_gauges_do_not() {
+    for name in METRICS {
+        assert_eq!(name.kind == Kind::Counter, name.name.ends_with("_total"), "{}", name.name);
+        assert!(name.name.starts_with("shunt_"), "{}", name.name);
+    }
+}
+
+#[test]
+fn every_drop_reason_is_there_even_at_zero() {
+    let text = scrape(sources());
+    for reason in Reason::ALL {
+        let line = format!("shunt_drops_total{{reason=\"{}\"}} 0", reason.label());
+        assert!(text.contains(&line), "{line} is missing");
+    }
+}
+
+#[test]
+fn numbers_are_summed_over_workers_and_over_ids_of_one_name() {
+    let sources = sources();
+    for (worker, n) in sources.workers.iter().zip([1, 2]) {
+        worker.ports[1].rx_bytes.add(100 * n);
+        worker.run.busy_cycles.add(500 * n);
+        worker.backends[0].new_connections.add(n);
+        worker.backends[1].new_connections.add(10 * n);
+        worker.drops[Reason::TtlExpired as usize].add(1);
+    }
+    let text = scrape(sources);
+    for line in [
+        "shunt_port_bytes_total{port=\"lan\",direction=\"receive\"} 300",
+        "shunt_worker_busy_seconds_total{worker=\"1\"} 1",
+        "shunt_new_connections_total{service=\"web\",backend=\"10.0.0.2:80\"} 33",
+        "shunt_drops_total{reason=\"ttl_expired\"} 2",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn promtool_finds_nothing_to_criticise() {
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is needed: apt-get install prometheus");
+    promtool.stdin.take().unwrap().write_all(scrape(sources()).as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.trim().is_empty(), "{said}");
+}
+
+#[test]
+fn the_documentation_lists_exactly_the_metrics_and_reasons_there_are() {
+    let mut wanted = String::new();
+    for name in METRICS {
+        let kind = if name.kind == Kind::Counter { "counter" } else { "gauge" };
+        let labels = name.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>();
+        let labels = labels.join(", ");
+        wanted += &format!("| `{}` | {kind} | {labels} | {} |\n", name.name, name.help);
+    }
+    for reason in Reason::ALL {
+        wanted += &format!("| `{}` | {} |\n", reason.label(), reason.describe().trim());
+    }
+    let rows = DOCS.lines().filter(|line| line.starts_with("| `"));
+    let found: String = rows.map(|line| format!("{line}\n")).collect();
+    assert!(found == wanted, "docs/metrics.md should have these rows, in this order:\n{wanted}");
+}

@@ -99,8 +99,6 @@ reasons! {
     PuntFull => "punt_full",
     /// The outgoing port did not take the packet.
     TxFull => "tx_full",
-    /// The buffer has no room for the header or answer to be written.
-    NoRoom => "no_room",
 }
 
 impl Reason {

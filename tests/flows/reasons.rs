@@ -278,7 +278,7 @@ fn malformed_packets_are_counted_under_their_reason() {
     for row in packets::rows() {
         let Expect::Drop(reason) = row.expect else { continue };
         let mut world = World::new(Plan::default());
-        let mut packet = VecPacket::new(&row.frame);
+        let mut packet = VecPacket::new(&row.packet.build());
         packet.info = row.info;
         world.port(0, 0).inbound.push(packet).unwrap();
         world.poll();

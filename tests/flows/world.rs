@@ -172,17 +172,15 @@ impl World {
                 })
             })
         };
-        let mut snapshot = Snapshot {
-            generation: self.generation,
-            ports: [OUR_MAC, OUR_INNER_MAC].map(|mac| self.port_view(mac)).into(),
-            services: [Protocol::Tcp, Protocol::Udp]
-                .map(|p| Some(service(p, if p == Protocol::Tcp { 0 } else { count })))
-                .into(),
-            backends: backends(ServiceId(0)).chain(backends(ServiceId(1))).collect(),
-            accepting: true,
-            punt_per_second: 1_000_000,
-            ..Snapshot::default()
-        };
+        let mut snapshot = Snapshot::default();
+        snapshot.generation = self.generation;
+        snapshot.ports = [OUR_MAC, OUR_INNER_MAC].map(|mac| self.port_view(mac)).into();
+        snapshot.services = [Protocol::Tcp, Protocol::Udp]
+            .map(|p| Some(service(p, if p == Protocol::Tcp { 0 } else { count })))
+            .into();
+        snapshot.backends = backends(ServiceId(0)).chain(backends(ServiceId(1))).collect();
+        snapshot.accepting = true;
+        snapshot.punt_per_second = 1_000_000;
         edit(&mut snapshot);
         snapshot.indexed()
     }

@@ -12,6 +12,9 @@ pub const HEADROOM: usize = 128;
 /// Longest frame a buffer holds, headroom not counted.
 pub const ROOM: usize = 2048;
 
+/// Most packets a lane reserves room for when it is made.
+const RESERVED_MAX: usize = 4096;
+
 /// A frame in a `Vec`, with headroom.
 #[derive(Clone, Debug)]
 pub struct VecPacket {
@@ -85,7 +88,8 @@ pub struct VecLane {
 impl VecLane {
     /// A lane that takes at most `limit` packets.
     pub fn new(limit: usize) -> Self {
-        Self { queue: Arc::default(), limit }
+        let queue = VecDeque::with_capacity(limit.min(RESERVED_MAX));
+        Self { queue: Arc::new(Mutex::new(queue)), limit }
     }
 
     /// Puts a packet in; gives it back when full.

@@ -1,0 +1,93 @@
+//! The packet path allocates nothing: not for a hit, not for a new connection, not for a refusal,
+//! a reply, a handover, a punt, a snapshot or a listing.
+//!
+//! The allocator counts what this thread asks of it; freeing is not counted, since a `Vec` packet
+//! that is dropped frees (an mbuf goes back to its pool).
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+#[path = "packets/mod.rs"]
+mod packets;
+#[path = "flows/world.rs"]
+#[expect(dead_code, reason = "the world offers more than this test asks of it")]
+mod world;
+
+use packets::{CLIENT, Endpoint, VIP, packet};
+use shunt::dataplane::conn::state::flags::{ACK, SYN};
+use world::{Plan, World};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+#[expect(unsafe_code, reason = "an allocator can only be written so; it forwards to the system's")]
+// SAFETY: every call is passed on to `System` with the arguments it came with.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(place, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations while every worker polls until nothing moves.
+fn allocations(world: &mut World) -> u64 {
+    let before = ALLOCATIONS.with(Cell::get);
+    world.poll();
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+fn client(port: u16) -> Endpoint {
+    (CLIENT.0, port)
+}
+
+#[test]
+fn the_counter_counts() {
+    let before = ALLOCATIONS.with(Cell::get);
+    drop(std::hint::black_box(Box::new(1)));
+    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 1);
+}
+
+#[test]
+fn no_packet_costs_an_allocation() {
+    let mut world = World::new(Plan { workers: 2, ..Plan::default() });
+    let rows: [(&str, fn(u16) -> Vec<u8>); 6] = [
+        ("new connections", |n| packet().tcp(client(n), VIP).flags(SYN).build()),
+        ("known connections", |n| packet().tcp(client(n), VIP).flags(ACK).build()),
+        ("udp", |n| packet().udp(client(n), VIP).payload(b"?").build()),
+        ("strays, answered", |n| packet().tcp(client(n + 1000), VIP).flags(ACK).build()),
+        ("for the kernel", |_| packet().ethertype(0x0806).build()),
+        ("malformed", |_| packet().tcp(CLIENT, VIP).ip_wrong_by(1).build()),
+    ];
+    for (name, frame) in rows {
+        (1..200).for_each(|n| world.arrive(usize::from(n % 2), 0, &frame(n)));
+        assert_eq!(allocations(&mut world), 0, "{name}");
+        world.sent();
+    }
+    assert!(world.handed_over() > 0, "handovers were among them");
+}
+
+#[test]
+fn forgetting_costs_no_allocation() {
+    let mut world = World::new(Plan::default());
+    (1..200).for_each(|n| {
+        world.arrive(0, 0, &packet().udp(client(n), VIP).payload(b"?").build());
+    });
+    world.poll();
+    world.sent();
+    let before = ALLOCATIONS.with(Cell::get);
+    world.wait(310);
+    assert_eq!(ALLOCATIONS.with(Cell::get), before);
+    assert_eq!(world.connections(), [0; 4]);
+}

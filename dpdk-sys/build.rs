@@ -11,7 +11,7 @@ use bindgen::callbacks::{IntKind, ParseCallbacks};
 
 const FUNCTIONS: &str = "shim_.*\
     |rte_(version|strerror|openlog_stream|log_set_global_level)\
-    |rte_eal_(init|cleanup|has_hugepages|iova_mode)\
+    |rte_eal_(init|cleanup|has_hugepages|iova_mode|get_runtime_dir)\
     |rte_thread_(un)?register|rte_lcore_id\
     |rte_dev_(probe|remove)\
     |rte_eth_dev_(info_get|configure|adjust_nb_rx_tx_desc|start|stop|close|get_port_by_name\

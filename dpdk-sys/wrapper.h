@@ -23,3 +23,13 @@ static inline int shim_log_to_stderr(void) { return rte_openlog_stream(stderr); 
 
 /* rte_pktmbuf_mtod is a macro; here as the oracle of the differential tests. */
 static inline void *shim_mbuf_data(struct rte_mbuf *m) { return rte_pktmbuf_mtod(m, void *); }
+
+/* struct rte_eth_link is bit-fields, laid out differently from one DPDK to the next. */
+static inline int shim_link(uint16_t port, uint32_t *speed_mbps, int *up)
+{
+	struct rte_eth_link link = {0};
+	int result = rte_eth_link_get_nowait(port, &link);
+	*speed_mbps = link.link_speed;
+	*up = link.link_status == RTE_ETH_LINK_UP;
+	return result;
+}

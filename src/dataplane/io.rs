@@ -9,6 +9,7 @@ use arrayvec::ArrayVec;
 
 use crate::ids::PortId;
 
+pub mod dpdk;
 pub mod memory;
 
 /// Packets handled together: table lines of one burst are prefetched side by side. Above 64

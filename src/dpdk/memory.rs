@@ -261,6 +261,17 @@ impl Drop for Map {
     }
 }
 
+/// Could `bytes` of reserved huge pages, of either size, be had now? Reserves them and lets go.
+pub(super) fn huge_pages_free(bytes: usize) -> bool {
+    [(libc::MAP_HUGE_2MB, HUGE_PAGE), (libc::MAP_HUGE_1GB, 1 << 30)].into_iter().any(
+        |(flag, page)| {
+            let bytes = bytes.max(1).next_multiple_of(page);
+            let start = map(bytes, libc::MAP_HUGETLB | flag);
+            start.map(|start| unmap(start, bytes)).is_ok()
+        },
+    )
+}
+
 /// Maps `bytes` of zeroed private memory.
 fn map(bytes: usize, flags: libc::c_int) -> io::Result<NonNull<u8>> {
     let flags = flags | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
@@ -277,7 +288,7 @@ fn map(bytes: usize, flags: libc::c_int) -> io::Result<NonNull<u8>> {
 /// Unmaps part of a mapping made by [`map`] that nothing points into any more.
 fn unmap(start: NonNull<u8>, bytes: usize) {
     if bytes > 0 {
-        // SAFETY: both callers own the range: `aligned` has told nobody of it, `drop` is last.
+        // SAFETY: all callers own the range and have told nobody of it, or are its `drop`.
         unsafe { libc::munmap(start.as_ptr().cast(), bytes) };
     }
 }
@@ -291,9 +302,15 @@ fn transparent_pages_allowed() -> bool {
 /// Asks the CPU to fetch the cache line `place` begins in, for reading. No effect on correctness.
 #[inline(always)]
 pub fn prefetch<T>(place: &T) {
+    prefetch_address(std::ptr::from_ref(place));
+}
+
+/// [`prefetch`] for a place there may be no reference to.
+#[inline(always)]
+pub(super) fn prefetch_address<T>(place: *const T) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
     // SAFETY: prefetching reads no value and cannot fault, whatever the address.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast()) }
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) }
 }
 
 /// Asks the CPU to fetch the cache line `place` begins in, for writing. No effect on correctness.

@@ -3,6 +3,27 @@
 //!
 //! - [`memory`]: fixed tables on huge pages, and cache prefetching. Needs no EAL.
 //! - [`clock`]: the CPU's time stamp counter as milliseconds. Needs no EAL.
+//! - [`eal`]: DPDK's environment: arguments, the one start, the end when nothing is in use.
+//! - [`lcore`]: threads and CPUs.
+//! - [`pool`], [`mbuf`]: packet buffers, and one of them, owned.
+//! - [`port`]: probe → configure → start; what the device does and what software does instead.
+//! - [`burst`]: receiving and sending on a queue.
+//! - [`ring`]: lanes of packets between two threads.
+//!
+//! The lifetimes of C are kept by ownership: a queue keeps its port, a port its pool, all of them
+//! EAL. What a thread may not do, the types do not offer: a queue and a lane's end cannot be
+//! cloned and are used through `&mut`; a thread's registration cannot leave it. [`eal`] tells how
+//! packets, which are too small to keep anything, fit in.
 
+pub mod burst;
 pub mod clock;
+pub mod eal;
+pub mod lcore;
+pub mod mbuf;
 pub mod memory;
+pub mod pool;
+pub mod port;
+pub mod ring;
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,20 @@
+//! The platform of the daemon: packets, queues and lanes of DPDK.
+//!
+//! Nothing happens here. The types implement the traits next to their `unsafe`, in [`crate::dpdk`];
+//! this names them together.
+
+use super::Platform;
+use crate::dpdk::burst::Queue;
+use crate::dpdk::mbuf::Mbuf;
+use crate::dpdk::ring::{Receiver, Sender};
+
+/// DPDK's packets, ports and lanes.
+#[derive(Debug)]
+pub struct Dpdk;
+
+impl Platform for Dpdk {
+    type Packet = Mbuf;
+    type Port = Queue;
+    type LaneRx = Receiver;
+    type LaneTx = Sender;
+}

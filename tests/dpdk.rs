@@ -1,0 +1,171 @@
+//! EAL's beginning and end, each in a process of its own: a test runs its body in a child, which is
+//! this same program asked for the one test.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use shunt::dataplane::io::{Burst, Packet, Rx, Tx};
+use shunt::dpdk::eal::{Eal, EalError, EalOptions};
+use shunt::dpdk::mbuf::Mbuf;
+use shunt::dpdk::memory::HugePages;
+use shunt::dpdk::pool::{Pool, ROOM};
+use shunt::dpdk::port::{PortSettings, Probed};
+use shunt::dpdk::ring::lane;
+
+/// Tells the child which body to run.
+const CHILD: &str = "SHUNT_TEST_CHILD";
+
+/// Runs `body` in a child process and returns what became of it; does not return in the child.
+fn in_child(test: &str, body: impl FnOnce()) -> Output {
+    if std::env::var(CHILD).is_ok_and(|name| name == test) {
+        body();
+        std::process::exit(0);
+    }
+    let program = std::env::current_exe().expect("a test is a program");
+    let arguments = [test, "--exact", "--nocapture"];
+    Command::new(program).args(arguments).env(CHILD, test).output().expect("it starts again")
+}
+
+/// [`in_child`], and the child must end well; returns what it printed.
+fn succeeds(test: &str, body: impl FnOnce()) -> String {
+    let output = in_child(test, body);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{}\n{text}\n{errors}", output.status);
+    text
+}
+
+fn prefix(pid: u32) -> String {
+    format!("shunt-test-{pid}")
+}
+
+fn options(huge_pages: HugePages) -> EalOptions {
+    let file_prefix = prefix(std::process::id());
+    EalOptions { huge_pages, memory_mb: 64, file_prefix, ..EalOptions::default() }
+}
+
+fn start() -> Eal {
+    Eal::start(&options(HugePages::Never)).expect("EAL starts on ordinary pages")
+}
+
+#[test]
+fn a_packet_may_outlive_its_pool_and_eal() {
+    succeeds("a_packet_may_outlive_its_pool_and_eal", || {
+        let eal = start();
+        let pool = Pool::new(&eal, 255, ROOM).expect("memory");
+        let mut packet = pool.packet_from(&[7; 60]).expect("a buffer");
+        drop((pool, eal));
+        packet.data_mut()[0] = 8;
+        assert!(packet.set_len(100));
+        assert_eq!(packet.data()[..2], [8, 7]);
+        drop(packet);
+    });
+}
+
+#[test]
+fn packets_in_a_lane_may_outlive_everything_else() {
+    succeeds("packets_in_a_lane_may_outlive_everything_else", || {
+        let eal = start();
+        let pool = Pool::new(&eal, 255, ROOM).expect("memory");
+        let (mut sender, mut receiver) = lane(&eal, 10).expect("memory");
+        let mut burst: Burst<Mbuf> =
+            (0..10).map(|_| pool.packet_from(&[7; 60]).expect("a buffer")).collect();
+        sender.tx(&mut burst);
+        drop((pool, eal, sender));
+        assert_eq!(receiver.rx(&mut burst), 10);
+        drop(receiver);
+        assert!(burst.iter().all(|packet| packet.data() == [7; 60]));
+    });
+}
+
+/// Everything at once, then nothing: pools, a port, a lane and registered threads.
+fn use_everything(eal: &Eal) {
+    let pool = Pool::new(eal, 2047, ROOM).expect("memory");
+    let settings = PortSettings {
+        queues: 1,
+        rx_descriptors: 128,
+        tx_descriptors: 128,
+        mtu: 1500,
+        rss_key: &[],
+        promiscuous: false,
+        pool: &pool,
+    };
+    let port = Probed::probe(eal, "loop", "net_ring0").expect("a virtual device");
+    let port = port.configure(&settings).expect("one queue");
+    let (_port, mut queues) = port.start().expect("nothing in the way");
+    let (mut sender, mut receiver) = lane(eal, 64).expect("memory");
+    std::thread::scope(|scope| {
+        let (queue, pool) = (&mut queues[0], &pool);
+        scope.spawn(move || {
+            let _registration = eal.register_thread().expect("room");
+            let mut burst: Burst<Mbuf> =
+                (0..32).map(|_| pool.packet_from(&[1; 60]).expect("a buffer")).collect();
+            assert_eq!(queue.tx(&mut burst), 32);
+            assert_eq!(queue.rx(&mut burst), 32);
+            assert_eq!(sender.tx(&mut burst), 32);
+        });
+        scope.spawn(move || {
+            let _registration = eal.register_thread().expect("room");
+            let mut burst = Burst::new();
+            while burst.is_empty() {
+                receiver.rx(&mut burst);
+            }
+        });
+    });
+}
+
+#[test]
+fn eal_ends_when_nothing_is_left_and_does_not_start_again() {
+    succeeds("eal_ends_when_nothing_is_left_and_does_not_start_again", || {
+        let eal = start();
+        use_everything(&eal);
+        drop(eal);
+        let error = Eal::start(&options(HugePages::Never)).expect_err("once per process");
+        assert!(matches!(error, EalError::AlreadyStarted));
+    });
+}
+
+#[test]
+fn arguments_eal_does_not_know_are_an_error_that_names_them() {
+    let body = || {
+        let extra = vec!["--no-such-argument".to_owned()];
+        let error = Eal::start(&EalOptions { extra, ..options(HugePages::Never) });
+        println!("said: {}", error.expect_err("no such argument"));
+    };
+    let text = succeeds("arguments_eal_does_not_know_are_an_error_that_names_them", body);
+    assert!(text.contains("said: EAL did not start: "), "{text}");
+    assert!(text.contains("--no-such-argument"), "{text}");
+}
+
+#[test]
+fn huge_pages_are_used_when_free_and_a_killed_process_leaves_no_file() {
+    let output =
+        in_child("huge_pages_are_used_when_free_and_a_killed_process_leaves_no_file", || {
+            let required = Eal::start(&options(HugePages::Require));
+            let (eal, expected) = match required {
+                Ok(eal) => (eal, "64 MB on huge pages"),
+                Err(EalError::NoHugePages { .. }) => {
+                    let eal = Eal::start(&options(HugePages::Auto)).expect("falls back");
+                    (eal, "64 MB on ordinary pages")
+                }
+                Err(other) => panic!("{other}"),
+            };
+            assert!(eal.description().contains(expected), "{}", eal.description());
+            use_everything(&eal);
+            println!("pid {}.", std::process::id());
+            let _ = Command::new("kill").args(["-9", &std::process::id().to_string()]).status();
+            std::thread::sleep(Duration::from_secs(5));
+        });
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.signal(), Some(9), "{}\n{text}\n{errors}", output.status);
+    let pid = text.split("pid ").nth(1).and_then(|rest| rest.split('.').next()).expect("printed");
+    for directory in ["/var/run/dpdk", "/run/dpdk", "/tmp/dpdk", "/dev/hugepages"] {
+        let Ok(entries) = std::fs::read_dir(directory) else { continue };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            assert!(!name.contains(&prefix(pid.parse().expect("a number"))), "{directory}/{name}");
+        }
+    }
+}

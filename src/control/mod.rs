@@ -6,9 +6,15 @@
 //!                                        SIGHUP, admin socket          neighbors (netlink)
 //! ```
 
+pub mod admin;
 pub mod config;
 pub mod neighbors;
 pub mod parts;
 pub mod publish;
 pub mod punt;
-pub mod admin;
+mod reload;
+mod runtime;
+pub mod supervise;
+pub mod watch;
+
+pub use runtime::{ControlError, run};

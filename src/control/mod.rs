@@ -6,10 +6,19 @@
 //!                                        SIGHUP, admin socket          neighbors (netlink)
 //! ```
 
+<<<<<<< HEAD
 pub mod compile;
+=======
+pub mod admin;
+>>>>>>> control
 pub mod config;
 pub mod neighbors;
 pub mod parts;
 pub mod publish;
 pub mod punt;
-pub mod admin;
+mod reload;
+mod runtime;
+pub mod supervise;
+pub mod watch;
+
+pub use runtime::{ControlError, run};

@@ -51,7 +51,9 @@ pub const REFRESH: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum NeighborError {
     /// No netlink socket.
-    #[error("cannot open a netlink route socket: {0}; is CONFIG_RTNETLINK there and CAP_NET_ADMIN held?")]
+    #[error(
+        "cannot open a netlink route socket: {0}; is CONFIG_RTNETLINK there and CAP_NET_ADMIN held?"
+    )]
     Socket(#[from] std::io::Error),
     /// A dump failed.
     #[error("cannot read the kernel's neighbours: {0}")]

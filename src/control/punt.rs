@@ -40,7 +40,9 @@ pub enum PuntError {
         tap: String,
     },
     /// The kernel refused to make it.
-    #[error("port `{port}`: cannot make TAP `{tap}`: {source}; CAP_NET_ADMIN and /dev/net/tun are needed")]
+    #[error(
+        "port `{port}`: cannot make TAP `{tap}`: {source}; CAP_NET_ADMIN and /dev/net/tun are needed"
+    )]
     Create {
         /// The port's name.
         port: String,
@@ -83,11 +85,8 @@ impl std::fmt::Debug for Twin {
 impl Twin {
     /// Makes the interface, down and without addresses: [`setup::configure`] does the rest.
     fn create(spec: &TapSpec) -> Result<Self, PuntError> {
-        let failed = |source| PuntError::Create {
-            port: spec.port.clone(),
-            tap: spec.tap.clone(),
-            source,
-        };
+        let failed =
+            |source| PuntError::Create { port: spec.port.clone(), tap: spec.tap.clone(), source };
         let builder = DeviceBuilder::new().name(spec.tap.clone()).layer(Layer::L2).enable(false);
         let builder = builder.mac_addr(spec.mac.0).mtu(spec.mtu);
         let device = builder.build_async().map_err(failed)?;

@@ -126,8 +126,10 @@ impl Sources {
     /// Takes over new names. Ids that changed hands start counting at zero.
     pub fn rename(&self, names: Names) {
         let old = self.directory();
-        let services = names.services.iter().map(|entry| (entry.id, self.service_base(&old, entry)));
-        let backends = names.backends.iter().map(|entry| (entry.id, self.backend_base(&old, entry)));
+        let services =
+            names.services.iter().map(|entry| (entry.id, self.service_base(&old, entry)));
+        let backends =
+            names.backends.iter().map(|entry| (entry.id, self.backend_base(&old, entry)));
         let (services, backends) = (services.collect(), backends.collect());
         let directory = Arc::new(Directory { names, services, backends });
         *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = directory;
@@ -169,6 +171,16 @@ impl Sources {
             activity.new_connections = activity.new_connections.wrapping_sub(base.new_connections);
         }
         activity
+    }
+
+    /// Connections a service has now.
+    pub fn service_connections(&self, id: ServiceId) -> u64 {
+        self.raw_service(id).connections
+    }
+
+    /// Connections a backend has now.
+    pub fn backend_connections(&self, id: BackendId) -> u64 {
+        self.raw_backend(id).connections
     }
 
     fn raw_service(&self, id: ServiceId) -> Activity {

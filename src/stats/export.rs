@@ -199,7 +199,9 @@ fn family(name: &Name, points: Vec<Point>) -> MetricFamily {
         Kind::Counter => MetricType::COUNTER,
         Kind::Gauge => MetricType::GAUGE,
     });
-    family.set_metric(points.into_iter().map(|(labels, value)| metric(name, labels, value)).collect());
+    family.set_metric(
+        points.into_iter().map(|(labels, value)| metric(name, labels, value)).collect(),
+    );
     family
 }
 

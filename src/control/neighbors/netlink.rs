@@ -38,8 +38,7 @@ const GROUPS: [MulticastGroup; 5] = [
     MulticastGroup::Ipv4Rule,
 ];
 
-type Messages =
-    futures_util::stream::LocalBoxStream<'static, NetlinkMessage<RouteNetlinkMessage>>;
+type Messages = futures_util::stream::LocalBoxStream<'static, NetlinkMessage<RouteNetlinkMessage>>;
 
 /// The sockets.
 pub struct Kernel {
@@ -129,9 +128,7 @@ fn read(payload: &NetlinkPayload<RouteNetlinkMessage>) -> Option<Event> {
             neighbor(message).map(|gone| Event::Neighbor(Neighbor { mac: None, ..gone }))
         }
         M::NewRoute(_) | M::DelRoute(_) | M::NewRule(_) | M::DelRule(_) => Some(Event::Routing),
-        M::NewLink(_) | M::DelLink(_) | M::NewAddress(_) | M::DelAddress(_) => {
-            Some(Event::Routing)
-        }
+        M::NewLink(_) | M::DelLink(_) | M::NewAddress(_) | M::DelAddress(_) => Some(Event::Routing),
         _ => None,
     }
 }
@@ -229,8 +226,7 @@ mod tests {
     #[test]
     fn a_deleted_neighbour_has_no_mac_whatever_the_message_carries() {
         let gone = message(NeighbourState::Reachable, Some(vec![2, 0, 0, 0, 0, 9]));
-        let payload =
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelNeighbour(gone));
+        let payload = NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelNeighbour(gone));
         let via = Via { index: 3, address: A };
         assert_eq!(read(&payload), Some(Event::Neighbor(Neighbor { via, mac: None })));
     }

@@ -55,10 +55,7 @@ impl Pace {
         self.empty = if moved { 0 } else { self.empty.saturating_add(1) };
         let once = Itimerspec {
             it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
-            it_value: Timespec {
-                tv_sec: 0,
-                tv_nsec: i64::from(pause(self.empty).subsec_nanos()),
-            },
+            it_value: Timespec { tv_sec: 0, tv_nsec: i64::from(pause(self.empty).subsec_nanos()) },
         };
         timerfd_settime(self.timer.get_ref(), TimerfdTimerFlags::empty(), &once)?;
         let mut ready = self.timer.readable().await?;

@@ -83,7 +83,9 @@ impl Addresses {
 /// Every VIP and local address of the plan, on its TAP.
 pub fn place(taps: &[TapSpec], plan: &Plan) -> BTreeSet<Placed> {
     let service = |s: &super::super::config::plan::Service| {
-        std::iter::once(*s.address.ip()).chain(s.local_addresses.iter().copied()).collect::<Vec<_>>()
+        std::iter::once(*s.address.ip())
+            .chain(s.local_addresses.iter().copied())
+            .collect::<Vec<_>>()
     };
     let addresses = plan.services.iter().flat_map(service);
     addresses.filter_map(|address| place_one(taps, address)).collect()

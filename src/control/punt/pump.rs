@@ -7,8 +7,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::pace::Pace;
 use super::Twin;
+use super::pace::Pace;
 use crate::dataplane::io::{BURST, Burst, Packet, Rx, Tx};
 use crate::stats::collect::Sources;
 use crate::stats::slow::TapCounters;
@@ -26,7 +26,10 @@ pub async fn drain<R: Rx>(mut lanes: Vec<R>, twins: Rc<[Twin]>, sources: Arc<Sou
         }
     };
     loop {
-        let moved = lanes.iter_mut().map(|lane| drain_lane(lane, &twins, &sources.slow.taps)).sum::<usize>();
+        let moved = lanes
+            .iter_mut()
+            .map(|lane| drain_lane(lane, &twins, &sources.slow.taps))
+            .sum::<usize>();
         if let Err(error) = pace.rest(moved > 0).await {
             tracing::warn!(%error, "the punt timer failed");
             tokio::time::sleep(super::pace::SLOW).await;
@@ -72,7 +75,8 @@ pub async fn inject<T, F>(
     let Some(counters) = sources.slow.taps.get(twin.port.index()) else { return };
     let mut frame = vec![0; twin.frame_max];
     while let Ok(()) = twin.device.readable().await {
-        if let Err(error) = inject_turn(twin, &mut frame, &mut *lane.borrow_mut(), &*make, counters) {
+        if let Err(error) = inject_turn(twin, &mut frame, &mut *lane.borrow_mut(), &*make, counters)
+        {
             tracing::error!(port = %twin.port, %error, "the TAP is gone: nothing of the kernel's leaves by this port");
             return;
         }

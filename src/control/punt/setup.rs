@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use futures_util::TryStreamExt;
 use rtnetlink::{AddressMessageBuilder, Handle, LinkUnspec, RouteMessageBuilder};
 
-use super::place::{Moves, Placed};
+use super::place::Placed;
 use super::{PuntError, Twin};
 use crate::control::parts::TapSpec;
+use crate::ids::PortId;
 
 /// Makes every TAP: addresses, link up, routes. On an error all of them are gone again.
 pub async fn create_all(handle: &Handle, specs: &[TapSpec]) -> Result<Vec<Twin>, PuntError> {
@@ -66,15 +67,15 @@ fn failed(spec: &TapSpec, what: String, source: rtnetlink::Error) -> PuntError {
 
 /// Adds and removes VIPs and local addresses. A failure is logged, not fatal: the others are
 /// independent of it, and the next reload tries again what is missing.
-pub async fn apply(handle: &Handle, twins: &[(crate::ids::PortId, u32)], moves: &Moves) {
-    for placed in &moves.add {
+pub async fn apply(handle: &Handle, twins: &[(PortId, u32)], add: &[Placed], remove: &[Placed]) {
+    for placed in add {
         let Some(index) = index_of(twins, *placed) else { continue };
         let request = handle.address().add(index, IpAddr::V4(placed.address), 32).replace();
         if let Err(error) = request.execute().await {
             tracing::warn!(address = %placed.address, port = %placed.port, %error, "address not added to the TAP");
         }
     }
-    for placed in &moves.remove {
+    for placed in remove {
         let Some(index) = index_of(twins, *placed) else { continue };
         let builder = AddressMessageBuilder::<Ipv4Addr>::new().index(index);
         let message = builder.address(placed.address, 32).build();
@@ -84,7 +85,7 @@ pub async fn apply(handle: &Handle, twins: &[(crate::ids::PortId, u32)], moves: 
     }
 }
 
-fn index_of(twins: &[(crate::ids::PortId, u32)], placed: Placed) -> Option<u32> {
+fn index_of(twins: &[(PortId, u32)], placed: Placed) -> Option<u32> {
     twins.iter().find(|(port, _)| *port == placed.port).map(|(_, index)| *index)
 }
 

@@ -76,7 +76,11 @@ pub const METRICS: &[Name] = &[
     counter("shunt_punted_packets_total", WORKER, "Packets passed to the kernel."),
     counter("shunt_injected_packets_total", WORKER, "Packets of the kernel's sent out."),
     counter("shunt_replied_packets_total", WORKER, "Packets answered in place with RST or ICMP."),
-    counter("shunt_expired_connections_total", WORKER, "Connections forgotten after their timeout."),
+    counter(
+        "shunt_expired_connections_total",
+        WORKER,
+        "Connections forgotten after their timeout.",
+    ),
     counter("shunt_tap_packets_total", PORT, "Frames exchanged with the kernel through a TAP."),
     counter(
         "shunt_tap_dropped_packets_total",
@@ -89,8 +93,16 @@ pub const METRICS: &[Name] = &[
         "Backend addresses by how well the kernel reaches them.",
     ),
     counter("shunt_config_reloads_total", &["result"], "Reloads by how they ended."),
-    gauge("shunt_config_last_reload_successful", &[], "1 if the last reload left no difference to the file."),
-    gauge("shunt_config_last_reload_timestamp_seconds", &[], "Unix time of the last reload, or of the start."),
+    gauge(
+        "shunt_config_last_reload_successful",
+        &[],
+        "1 if the last reload left no difference to the file.",
+    ),
+    gauge(
+        "shunt_config_last_reload_timestamp_seconds",
+        &[],
+        "Unix time of the last reload, or of the start.",
+    ),
     gauge(
         "shunt_config_last_reload_success_timestamp_seconds",
         &[],

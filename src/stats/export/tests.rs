@@ -53,10 +53,9 @@ fn every_metric_has_a_help_a_type_and_a_sample() {
     let text = scrape(sources());
     for name in METRICS {
         let kind = if name.kind == Kind::Counter { "counter" } else { "gauge" };
-        for line in [
-            format!("# HELP {} {}", name.name, name.help),
-            format!("# TYPE {} {kind}", name.name),
-        ] {
+        for line in
+            [format!("# HELP {} {}", name.name, name.help), format!("# TYPE {} {kind}", name.name)]
+        {
             assert!(text.contains(&line), "{line} is missing");
         }
         let sample = |line: &&str| {

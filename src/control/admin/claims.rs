@@ -1,0 +1,210 @@
+//! The sockets of a daemon, taken before anything else is started: a second daemon must find out
+//! before it has touched a port.
+//!
+//! A socket file that nobody answers on is what `kill -9` leaves behind: it is replaced. One that
+//! somebody answers on is a running daemon: an error. Two daemons starting at once are kept apart by
+//! a lock on the directory, held only while looking and binding, so that no lock file stays behind.
+
+use std::fs::{DirBuilder, File, Permissions, TryLockError};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Why a socket could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// Somebody answers there.
+    #[error("another shuntd is running on {0}; stop it, or give this one another `admin_socket`")]
+    Running(PathBuf),
+    /// The path exists and is no socket.
+    #[error("{0} exists and is not a socket; remove it, or choose another `admin_socket`")]
+    NotASocket(PathBuf),
+    /// The unix socket cannot be made.
+    #[error("cannot listen on {path}: {source}")]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The metrics address cannot be listened on.
+    #[error("cannot listen on {address} for /metrics: {source}; choose another `metrics_listen`")]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The sockets. Dropping them removes the file.
+#[derive(Debug)]
+pub struct Claims {
+    /// The admin socket.
+    pub admin: UnixListener,
+    /// The listener for `/metrics`, unless turned off.
+    pub metrics: Option<TcpListener>,
+    /// Removes the file when the daemon ends.
+    pub file: SocketFile,
+}
+
+/// The socket's file: removed on drop, unless somebody has put another one in its place.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    identity: Option<(u64, u64)>,
+}
+
+impl Claims {
+    /// Takes the sockets.
+    pub fn take(admin: &Path, metrics: Option<SocketAddr>) -> Result<Self, ClaimError> {
+        let failed = |source| ClaimError::Socket { path: admin.into(), source };
+        let directory = match admin.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(failed)?;
+        let _lock = lock(directory).map_err(failed)?;
+        make_room(admin)?;
+        let listener = UnixListener::bind(admin).map_err(failed)?;
+        let identity = identity(admin);
+        let file = SocketFile { path: admin.into(), identity };
+        std::fs::set_permissions(admin, Permissions::from_mode(0o660)).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let metrics = metrics.map(listen_metrics).transpose()?;
+        Ok(Self { admin: listener, metrics, file })
+    }
+}
+
+fn listen_metrics(address: SocketAddr) -> Result<TcpListener, ClaimError> {
+    let failed = |source| ClaimError::Metrics { address, source };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Holds the directory for a moment. Waits up to a second for another daemon's moment to pass.
+fn lock(directory: &Path) -> io::Result<File> {
+    let file = File::open(directory)?;
+    for _ in 0..100 {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::WouldBlock, "its directory is locked by another process"))
+}
+
+/// Removes a socket that nobody answers on.
+fn make_room(path: &Path) -> Result<(), ClaimError> {
+    let failed = |source| ClaimError::Socket { path: path.into(), source };
+    let metadata = match std::fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    if !std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()) {
+        return Err(ClaimError::NotASocket(path.into()));
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(failed)
+        }
+        // A full backlog is somebody too.
+        Ok(_) => Err(ClaimError::Running(path.into())),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(ClaimError::Running(path.into()))
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    #[test]
+    fn a_socket_is_made_with_its_directory_for_owner_and_group_and_goes_with_the_claim() {
+        let directory = directory();
+        let path = directory.path().join("run/shunt/admin.sock");
+        let claims = Claims::take(&path, None).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o660);
+        drop(claims);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_socket_somebody_answers_on_is_a_running_daemon() {
+        let directory = directory();
+        let path = directory.path().join("admin.sock");
+        let first = Claims::take(&path, None).unwrap();
+        let error = Claims::take(&path, None).unwrap_err();
+        assert!(matches!(error, ClaimError::Running(_)), "{error}");
+        assert!(error.to_string().starts_with("another shuntd is running on"));
+        drop(first);
+        Claims::take(&path, None).unwrap();
+    }
+
+    #[test]
+    fn a_socket_left_behind_by_a_killed_daemon_is_replaced() {
+        let directory = directory();
+        let path = directory.path().join("admin.sock");
+        // A listener that is closed without removing its file: what kill -9 leaves.
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        Claims::take(&path, None).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_left_alone() {
+        let directory = directory();
+        let path = directory.path().join("admin.sock");
+        std::fs::write(&path, "mine").unwrap();
+        let error = Claims::take(&path, None).unwrap_err();
+        assert!(matches!(error, ClaimError::NotASocket(_)), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn a_claim_does_not_remove_somebody_elses_socket() {
+        let directory = directory();
+        let path = directory.path().join("admin.sock");
+        let claims = Claims::take(&path, None).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let _other = UnixListener::bind(&path).unwrap();
+        drop(claims);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_metrics_address_in_use_is_an_error_and_leaves_no_socket_behind() {
+        let directory = directory();
+        let path = directory.path().join("admin.sock");
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let error = Claims::take(&path, Some(taken.local_addr().unwrap())).unwrap_err();
+        assert!(matches!(error, ClaimError::Metrics { .. }), "{error}");
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,144 @@
+//! HTTP: routes to commands, answers to JSON, counters to text.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{mpsc, oneshot};
+
+use super::claims::{Claims, SocketFile};
+use super::dump::{self, DumpError, Parameters};
+use super::view::{Failure, ReloadResult};
+use super::{COMMANDS_MAX, Command};
+use crate::stats::collect::Sources;
+use crate::stats::export;
+
+/// Where handlers put their commands.
+type Door = mpsc::Sender<Command>;
+
+/// The running servers. Their tasks end with the runtime.
+#[derive(Debug)]
+pub struct Served {
+    /// What the handlers ask for.
+    pub commands: mpsc::Receiver<Command>,
+    /// Removes the socket when the daemon ends.
+    pub file: SocketFile,
+}
+
+/// Starts answering on the claimed sockets. Needs the runtime.
+pub fn serve(claims: Claims, sources: Arc<Sources>) -> std::io::Result<Served> {
+    let (door, commands) = mpsc::channel(COMMANDS_MAX);
+    let admin = UnixListener::from_std(claims.admin)?;
+    tokio::spawn(async move { axum::serve(admin, admin_router(door)).await });
+    if let Some(listener) = claims.metrics {
+        let listener = TcpListener::from_std(listener)?;
+        let router = metrics_router(sources).map_err(std::io::Error::other)?;
+        tokio::spawn(async move { axum::serve(listener, router).await });
+    }
+    Ok(Served { commands, file: claims.file })
+}
+
+fn admin_router(door: Door) -> Router {
+    Router::new()
+        .route("/status", get(status))
+        .route("/services", get(services))
+        .route("/connections", get(connections))
+        .route("/reload", post(reload))
+        .fallback(unknown)
+        .with_state(door)
+}
+
+fn metrics_router(sources: Arc<Sources>) -> prometheus::Result<Router> {
+    let registry = export::registry(sources)?;
+    Ok(Router::new().route("/metrics", get(metrics)).with_state(registry))
+}
+
+async fn metrics(State(registry): State<prometheus::Registry>) -> Response {
+    match export::text(&registry) {
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn status(State(door): State<Door>) -> Response {
+    ask(&door, Command::Status).await.map(Json).into_response()
+}
+
+async fn services(State(door): State<Door>) -> Response {
+    ask(&door, Command::Services).await.map(Json).into_response()
+}
+
+async fn reload(State(door): State<Door>) -> Response {
+    match ask(&door, Command::Reload).await {
+        Ok(outcome) => (reload_code(outcome.result), Json(outcome)).into_response(),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+fn reload_code(result: ReloadResult) -> StatusCode {
+    match result {
+        ReloadResult::Applied | ReloadResult::Unchanged => StatusCode::OK,
+        ReloadResult::Refused => StatusCode::CONFLICT,
+        ReloadResult::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+    }
+}
+
+async fn connections(
+    State(door): State<Door>,
+    parameters: Result<Query<Parameters>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let query = match parameters {
+        Ok(Query(parameters)) => dump::Query::parse(&parameters),
+        Err(rejection) => Err(DumpError::BadQuery(rejection.body_text())),
+    };
+    let query = match query {
+        Ok(query) => query,
+        Err(error) => return Refusal::from(error).into_response(),
+    };
+    match ask(&door, |reply| Command::Connections(query, reply)).await {
+        Ok(Ok(page)) => Json(page).into_response(),
+        Ok(Err(error)) => Refusal::from(error).into_response(),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+async fn unknown() -> Refusal {
+    let text = "routes are GET /status, /services, /connections and POST /reload";
+    Refusal(StatusCode::NOT_FOUND, text.into())
+}
+
+/// Passes a command on and waits for the answer.
+async fn ask<T>(
+    door: &Door,
+    command: impl FnOnce(oneshot::Sender<T>) -> Command,
+) -> Result<T, Refusal> {
+    let ended = || Refusal(StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending".into());
+    let (reply, answer) = oneshot::channel();
+    door.send(command(reply)).await.map_err(|_| ended())?;
+    answer.await.map_err(|_| ended())
+}
+
+/// An error as JSON.
+struct Refusal(StatusCode, String);
+
+impl From<DumpError> for Refusal {
+    fn from(error: DumpError) -> Self {
+        let code = match &error {
+            DumpError::BadQuery(_) => StatusCode::BAD_REQUEST,
+            DumpError::NoService(_) => StatusCode::NOT_FOUND,
+            DumpError::Busy | DumpError::Silent(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self(code, error.to_string())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(Failure { error: self.1 })).into_response()
+    }
+}

@@ -1,0 +1,217 @@
+//! What the admin socket says, as types both ends share: `shuntd` writes them, `shunt` reads them.
+//! Units are in the names; addresses are text as `ip` prints them.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::stats::slow::{ReloadResult, StaticFacts};
+
+/// `GET /status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// What is fixed at start.
+    #[serde(flatten)]
+    pub facts: StaticFacts,
+    /// Since the start.
+    pub uptime_s: u64,
+    /// The configuration file.
+    pub file: String,
+    /// Generation last published.
+    pub generation: u64,
+    /// False while draining.
+    pub accepting: bool,
+    /// Connections in all tables.
+    pub connections: u64,
+    /// By worker.
+    pub workers: Vec<Worker>,
+    /// By port.
+    pub ports: Vec<Port>,
+    /// Refused packets; reasons that never occurred are left out.
+    pub drops: Vec<Drops>,
+    /// How backends are reached.
+    pub next_hops: NextHops,
+    /// How the last reload went; `None` before the first.
+    pub last_reload: Option<LastReload>,
+}
+
+/// One worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Worker {
+    /// Its number.
+    pub id: u8,
+    /// Its CPU.
+    pub core: usize,
+    /// Share of the last second spent in polls that moved packets, 0 to 1.
+    pub busy: f64,
+    /// Connections in its table.
+    pub connections: u64,
+    /// Generation of the snapshot it uses.
+    pub generation: u64,
+    /// It is seen not to move.
+    pub stalled: bool,
+}
+
+/// One port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// Its link-layer address.
+    pub mac: String,
+    /// Its TAP.
+    pub tap: String,
+    /// Frames received.
+    pub rx_packets: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Frames sent.
+    pub tx_packets: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Frames given to the kernel.
+    pub to_kernel_packets: u64,
+    /// Frames the kernel sent.
+    pub from_kernel_packets: u64,
+    /// Frames lost between the port and the kernel, both ways.
+    pub tap_dropped_packets: u64,
+}
+
+/// Packets refused for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drops {
+    /// The metric's label.
+    pub reason: String,
+    /// What it means.
+    pub meaning: String,
+    /// How many.
+    pub packets: u64,
+}
+
+/// How backends are reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextHops {
+    /// Addresses with a next hop.
+    pub resolved: usize,
+    /// Addresses whose next hop does not answer ARP.
+    pub unanswered: Vec<Ipv4Addr>,
+    /// Addresses without a route through one of the ports.
+    pub unrouted: Vec<Ipv4Addr>,
+}
+
+/// How the last reload went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastReload {
+    /// Unix time.
+    pub at_s: u64,
+    /// The outcome.
+    pub result: ReloadResult,
+    /// One sentence, or the message about the file.
+    pub message: String,
+}
+
+/// `GET /services`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Services {
+    /// By id; removed ones last as long as they have connections.
+    pub services: Vec<Service>,
+}
+
+/// One service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// VIP and port.
+    pub address: SocketAddrV4,
+    /// How backends are chosen; empty for a removed service.
+    pub scheduler: String,
+    /// Gone from the configuration.
+    pub removed: bool,
+    /// Connections now.
+    pub connections: u64,
+    /// Connections made.
+    pub new_connections: u64,
+    /// New connections refused.
+    pub refused: u64,
+    /// Its backends.
+    pub backends: Vec<Backend>,
+}
+
+/// One backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// Address and port.
+    pub address: SocketAddrV4,
+    /// Its weight; 0 drains; `None` once removed.
+    pub weight: Option<u32>,
+    /// Is its next hop known?
+    pub reachable: bool,
+    /// Connections now.
+    pub connections: u64,
+    /// Connections made.
+    pub new_connections: u64,
+}
+
+/// `GET /connections`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connections {
+    /// Up to the limit asked for.
+    pub connections: Vec<Connection>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// One connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// IPVS's name of the state.
+    pub state: String,
+    /// The client.
+    pub client: SocketAddrV4,
+    /// VIP and port it was made to.
+    pub vip: SocketAddrV4,
+    /// What the backend sees.
+    pub local: SocketAddrV4,
+    /// The backend.
+    pub backend: SocketAddrV4,
+    /// The service's name.
+    pub service: String,
+    /// Its owner.
+    pub worker: u8,
+    /// Since its last packet.
+    pub idle_ms: u32,
+    /// Until it is forgotten if no packet comes.
+    pub expires_ms: u32,
+}
+
+/// `POST /reload`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reload {
+    /// The outcome.
+    pub result: ReloadResult,
+    /// One sentence, or the message about the file.
+    pub message: String,
+    /// What changed (or would have), one line each.
+    pub changes: Vec<String>,
+}
+
+/// The body of every error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// A sentence.
+    pub error: String,
+}
+
+/// The text a value is spelled with in JSON: one spelling for listings and programs.
+pub fn spelled(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(text)) => text,
+        Ok(other) => other.to_string(),
+        Err(_) => String::new(),
+    }
+}

@@ -1,0 +1,107 @@
+//! A reload: everything the file says, or nothing.
+//!
+//! ```text
+//! read ─► compare ─► [TAPs get new addresses] ─► next hops of new backends ─► publish ─► old addresses go
+//!   │        └─ nothing, or needs a restart: end        (waits a second at most)
+//!   └─ wrong: end
+//! ```
+//!
+//! Until `publish` nothing a connection could notice has happened. New backends are resolved
+//! before they get their first connection.
+
+use super::admin::view::{LastReload, Reload, ReloadResult};
+use super::config::plan::Plan;
+use super::parts::{Changes, Configure};
+use super::runtime::{Control, backends};
+use super::supervise::Ending;
+use crate::stats::slow::unix_now_s;
+
+impl<C: Configure> Control<C> {
+    /// Reads the file again and applies it. The outcome is logged, counted and remembered.
+    pub(super) async fn reload(&mut self) -> Reload {
+        self.systemd.reloading();
+        let outcome = self.attempt().await;
+        self.log(&outcome);
+        let at_s = unix_now_s();
+        self.sources.slow.reloads.note(outcome.result, at_s);
+        let (result, message) = (outcome.result, outcome.message.clone());
+        self.last_reload = Some(LastReload { at_s, result, message });
+        self.systemd.ready(&self.summary());
+        outcome
+    }
+
+    async fn attempt(&mut self) -> Reload {
+        if self.ending != Ending::Serving {
+            return refused("the daemon is ending; nothing was changed".into(), Changes::default());
+        }
+        let plan = match self.configure.load(&self.file) {
+            Ok(plan) => plan,
+            Err(message) => {
+                return Reload { result: ReloadResult::Invalid, message, changes: Vec::new() };
+            }
+        };
+        let changes = self.configure.diff(&self.plan, &plan);
+        if changes.lines.is_empty() {
+            let message = "nothing differs".into();
+            return Reload { result: ReloadResult::Unchanged, message, changes: Vec::new() };
+        }
+        if !changes.restart.is_empty() {
+            let what = changes.restart.join(", ");
+            return refused(format!("needs a restart: {what}; nothing was changed"), changes);
+        }
+        self.apply(plan, changes).await
+    }
+
+    async fn apply(&mut self, plan: Plan, changes: Changes) -> Reload {
+        let new = backends(&plan);
+        let both = [backends(&self.plan), new.clone()].concat();
+        self.slow_path.neighbors.want(both);
+        self.await_next_hops(&new).await;
+        let moves = self.address_moves(&plan);
+        self.add_addresses(moves.add).await;
+        let old = std::mem::replace(&mut self.plan, plan);
+        if let Err(message) = self.publish() {
+            self.take_back(old).await;
+            return refused(format!("{message}; nothing was changed"), changes);
+        }
+        self.remove_addresses(moves.remove).await;
+        self.slow_path.neighbors.want(new);
+        let (services, generation) = (self.plan.services.len(), self.snapshot.generation);
+        let message = format!(
+            "{} applied; generation {generation}, {services} services",
+            counted(changes.lines.len(), "change"),
+        );
+        Reload { result: ReloadResult::Applied, message, changes: changes.lines }
+    }
+
+    /// The new plan cannot be compiled: what was prepared for it goes again.
+    async fn take_back(&mut self, old: Plan) {
+        let moves = self.address_moves(&old);
+        self.remove_addresses(moves.remove).await;
+        self.slow_path.neighbors.want(backends(&old));
+        self.plan = old;
+    }
+
+    fn log(&self, outcome: &Reload) {
+        let file = self.file.display();
+        match outcome.result {
+            ReloadResult::Applied | ReloadResult::Unchanged => {
+                tracing::info!(%file, "reload: {}", outcome.message);
+            }
+            ReloadResult::Refused | ReloadResult::Invalid => {
+                tracing::error!(%file, "reload: {}", outcome.message);
+            }
+        }
+        for change in &outcome.changes {
+            tracing::info!("reload: {change}");
+        }
+    }
+}
+
+fn refused(message: String, changes: Changes) -> Reload {
+    Reload { result: ReloadResult::Refused, message, changes: changes.lines }
+}
+
+fn counted(n: usize, what: &str) -> String {
+    if n == 1 { format!("{n} {what}") } else { format!("{n} {what}s") }
+}

@@ -1,0 +1,407 @@
+//! The control thread: one loop that owns everything slow.
+//!
+//! ```text
+//!   signals ─┐                                 ┌─► publisher ─► workers
+//!  commands ─┼─► Control (plan, ids, snapshot) ┼─► TAP addresses
+//! next hops ─┤                                 ├─► names for metrics and listings
+//!      time ─┘                                 └─► answers
+//! ```
+//!
+//! State has one owner, so nothing here is locked. What waits for the world (TAPs, netlink, HTTP)
+//! runs as tasks on the same thread and speaks to the loop by channels.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::{LocalSet, spawn_local};
+
+use super::admin::Command;
+use super::admin::dump::Dumps;
+use super::admin::server::{self, Served};
+use super::admin::view::LastReload;
+use super::config::plan::Plan;
+use super::neighbors::table::Link;
+use super::neighbors::{NeighborError, Neighbors, View};
+use super::parts::{Configure, Lanes, Parts, TapSpec};
+use super::publish::Publisher;
+use super::punt::pace::Pace;
+use super::punt::place::{Addresses, Moves, Placed, place};
+use super::punt::{PuntError, Twin, pump, setup};
+use super::supervise::{Ending, Signals, Systemd, Wish};
+use super::watch::{Cycles, Turn, Watched};
+use crate::dataplane::io::{Rx, Tx};
+use crate::dataplane::snapshot::Snapshot;
+use crate::ids::{PortId, ServiceId};
+use crate::stats::collect::Sources;
+
+/// Between two rounds of housekeeping.
+const HOUSEKEEPING: Duration = Duration::from_millis(100);
+/// How long the start, or a reload, waits for next hops that are new.
+const NEXT_HOP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Why the control plane ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The runtime or a socket of its own failed.
+    #[error("the control thread cannot run: {0}")]
+    Io(#[from] std::io::Error),
+    /// A TAP could not be made ready.
+    #[error(transparent)]
+    Punt(#[from] PuntError),
+    /// The kernel cannot be followed.
+    #[error(transparent)]
+    Neighbors(#[from] NeighborError),
+    /// The first snapshot cannot be built.
+    #[error("{0}")]
+    Compile(String),
+    /// Workers did not stop when told.
+    #[error("workers {0} did not stop within {secs} s", secs = super::supervise::STOP_PATIENCE.as_secs())]
+    Stuck(String),
+}
+
+/// Runs the control plane on this thread until it is asked to end. Whatever the outcome, the
+/// workers have been told to stop, and the TAPs and the admin socket are gone on return.
+pub fn run<R, T, F, C>(parts: Parts<R, T, F, C>) -> Result<(), ControlError>
+where
+    R: Rx + 'static,
+    T: Tx + 'static,
+    F: Fn(&[u8]) -> Option<T::Packet> + 'static,
+    C: Configure,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, serve(parts))
+}
+
+async fn serve<R, T, F, C>(parts: Parts<R, T, F, C>) -> Result<(), ControlError>
+where
+    R: Rx + 'static,
+    T: Tx + 'static,
+    F: Fn(&[u8]) -> Option<T::Packet> + 'static,
+    C: Configure,
+{
+    let mut mailboxes = Vec::new();
+    let (mut stats, mut cores) = (Vec::new(), Vec::new());
+    for worker in parts.workers {
+        mailboxes.push(worker.mailbox);
+        stats.push(worker.stats);
+        cores.push(worker.core);
+    }
+    let ports = parts.taps.iter().map(|tap| tap.port.clone()).collect();
+    let sources = Arc::new(Sources::new(parts.facts, ports, stats));
+    let mut publisher = Publisher::new(mailboxes);
+    let signals = Signals::listen()?;
+    let started = async {
+        let slow_path = SlowPath::start(&parts.taps, parts.lanes, &sources).await?;
+        Ok((slow_path, server::serve(parts.claims, Arc::clone(&sources))?))
+    };
+    let (slow_path, Served { commands, file }) = match started.await {
+        Ok(started) => started,
+        Err(error) => {
+            stop_workers(&mut publisher).await;
+            return Err(error);
+        }
+    };
+    let control = Control {
+        plan: parts.plan,
+        file: parts.plan_file,
+        configure: parts.configure,
+        watched: vec![Watched::new(Instant::now()); cores.len()],
+        cores,
+        taps: parts.taps,
+        sources,
+        publisher,
+        snapshot: Arc::default(),
+        view: Arc::default(),
+        slow_path,
+        addresses: Addresses::default(),
+        dumps: Dumps::default(),
+        ending: Ending::Serving,
+        systemd: Systemd::new(Instant::now()),
+        last_reload: None,
+        started: Instant::now(),
+    };
+    let outcome = control.live(signals, commands).await;
+    drop(file);
+    outcome
+}
+
+/// What stands between the kernel and the loop.
+pub(super) struct SlowPath {
+    /// For TAP addresses.
+    pub(super) netlink: rtnetlink::Handle,
+    /// Port and interface index of each TAP.
+    pub(super) twins: Vec<(PortId, u32)>,
+    /// Next hops.
+    pub(super) neighbors: Neighbors,
+}
+
+impl SlowPath {
+    async fn start<R, T, F>(
+        taps: &[TapSpec],
+        lanes: Lanes<R, T, F>,
+        sources: &Arc<Sources>,
+    ) -> Result<Self, ControlError>
+    where
+        R: Rx + 'static,
+        T: Tx + 'static,
+        F: Fn(&[u8]) -> Option<T::Packet> + 'static,
+    {
+        let (connection, netlink, _) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        let twins: Rc<[Twin]> = setup::create_all(&netlink, taps).await?.into();
+        let link =
+            |(tap, twin): (&TapSpec, &Twin)| Link { index: twin.index, port: tap.id, mac: tap.mac };
+        let neighbors = Neighbors::start(taps.iter().zip(twins.iter()).map(link).collect())?;
+        let indices = twins.iter().map(|twin| (twin.port, twin.index)).collect();
+        spawn_local(pump::drain(lanes.punt, Rc::clone(&twins), Arc::clone(sources)));
+        let (inject, make) = (Rc::new(RefCell::new(lanes.inject)), Rc::new(lanes.make));
+        for position in 0..twins.len() {
+            let (inject, make) = (Rc::clone(&inject), Rc::clone(&make));
+            let sources = Arc::clone(sources);
+            spawn_local(pump::inject(Rc::clone(&twins), position, inject, make, sources));
+        }
+        Ok(Self { netlink, twins: indices, neighbors })
+    }
+}
+
+/// The state of the control plane.
+pub(super) struct Control<C> {
+    pub(super) plan: Plan,
+    pub(super) file: PathBuf,
+    pub(super) configure: C,
+    pub(super) taps: Vec<TapSpec>,
+    pub(super) cores: Vec<usize>,
+    pub(super) sources: Arc<Sources>,
+    pub(super) publisher: Publisher,
+    /// As published last.
+    pub(super) snapshot: Arc<Snapshot>,
+    /// As seen last.
+    pub(super) view: Arc<View>,
+    pub(super) slow_path: SlowPath,
+    pub(super) addresses: Addresses,
+    pub(super) dumps: Dumps,
+    pub(super) watched: Vec<Watched>,
+    pub(super) ending: Ending,
+    pub(super) systemd: Systemd,
+    pub(super) last_reload: Option<LastReload>,
+    pub(super) started: Instant,
+}
+
+impl<C: Configure> Control<C> {
+    async fn live(
+        mut self,
+        mut signals: Signals,
+        mut commands: mpsc::Receiver<Command>,
+    ) -> Result<(), ControlError> {
+        if let Err(error) = self.begin().await {
+            stop_workers(&mut self.publisher).await;
+            return Err(error);
+        }
+        let mut pace = Pace::new()?;
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+        housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let busy = self.publisher.busy() || self.dumps.active();
+            tokio::select! {
+                wish = signals.next() => self.grant(wish).await,
+                Some(command) = commands.recv() => self.answer(command).await,
+                () = self.slow_path.neighbors.changed() => self.reroute(),
+                _ = housekeeping.tick() => self.keep_house().await,
+                _ = pace.rest(true), if busy => {}
+            }
+            self.turn();
+            if let Ending::Ended { clean } = self.ending {
+                return self.verdict(clean);
+            }
+        }
+    }
+
+    /// First snapshot, addresses, next hops; then the daemon is ready.
+    async fn begin(&mut self) -> Result<(), ControlError> {
+        self.publish().map_err(ControlError::Compile)?;
+        let moves = self.address_moves(&self.plan.clone());
+        self.add_addresses(moves.add).await;
+        self.slow_path.neighbors.want(backends(&self.plan));
+        self.await_next_hops(&backends(&self.plan)).await;
+        self.publish().map_err(ControlError::Compile)?;
+        if !self.view.complete() {
+            let (silent, unrouted) = (&self.view.unanswered, &self.view.unrouted);
+            tracing::warn!(?silent, ?unrouted, "some backends cannot be reached yet");
+        }
+        self.systemd.ready(&self.summary());
+        tracing::info!(generation = self.snapshot.generation, "ready: {}", self.summary());
+        Ok(())
+    }
+
+    pub(super) fn summary(&self) -> String {
+        let services = self.plan.services.len();
+        let backends: usize = self.plan.services.iter().map(|s| s.backends.len()).sum();
+        format!("{services} services, {backends} backends, {} workers", self.cores.len())
+    }
+
+    /// Waits, for a while, until these addresses have next hops. The view is up to date after it.
+    pub(super) async fn await_next_hops(&mut self, addresses: &[std::net::Ipv4Addr]) {
+        let known = |view: &View| addresses.iter().all(|a| view.hops.contains_key(a));
+        let deadline = tokio::time::Instant::now() + NEXT_HOP_PATIENCE;
+        loop {
+            let view = self.slow_path.neighbors.view();
+            self.see(view);
+            if known(&self.view) {
+                return;
+            }
+            let change = self.slow_path.neighbors.changed();
+            if tokio::time::timeout_at(deadline, change).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Compiles what is known now and gives it to the workers.
+    pub(super) fn publish(&mut self) -> Result<(), String> {
+        let view = Arc::clone(&self.view);
+        let resolve = |address| view.hops.get(&address).copied();
+        let accepting = self.ending.accepting();
+        let snapshot = self.configure.compile(&self.plan, &resolve, accepting)?;
+        self.sources.slow.generation.set(snapshot.generation);
+        self.sources.rename(self.configure.names());
+        self.publisher.publish(&snapshot);
+        self.snapshot = snapshot;
+        Ok(())
+    }
+
+    /// Next hops changed.
+    fn reroute(&mut self) {
+        let view = self.slow_path.neighbors.view();
+        self.see(view);
+        if let Err(error) = self.publish() {
+            tracing::error!(%error, "next hops changed but could not be published");
+        }
+    }
+
+    fn see(&mut self, view: Arc<View>) {
+        let counts = &self.sources.slow.neighbors;
+        counts.resolved.set(view.hops.len() as u64);
+        counts.unanswered.set(view.unanswered.len() as u64);
+        counts.unrouted.set(view.unrouted.len() as u64);
+        self.view = view;
+    }
+
+    /// What has to move on the TAPs for `plan`. Local addresses that go but still have connections
+    /// stay until those are gone.
+    pub(super) fn address_moves(&mut self, plan: &Plan) -> Moves {
+        let (snapshot, sources) = (&self.snapshot, &self.sources);
+        let users = |address| {
+            let uses = |id: &ServiceId| {
+                snapshot.service(*id).is_some_and(|s| s.local_addresses.contains(&address))
+                    && sources.service_connections(*id) > 0
+            };
+            let ids = (0u32..).map(ServiceId).take(snapshot.services.len());
+            ids.filter(uses).collect()
+        };
+        self.addresses.change(place(&self.taps, plan), users)
+    }
+
+    /// Adds these /32s to the TAPs.
+    pub(super) async fn add_addresses(&self, add: Vec<Placed>) {
+        setup::apply(&self.slow_path.netlink, &self.slow_path.twins, &add, &[]).await;
+    }
+
+    /// Takes these /32s off the TAPs.
+    pub(super) async fn remove_addresses(&self, remove: Vec<Placed>) {
+        setup::apply(&self.slow_path.netlink, &self.slow_path.twins, &[], &remove).await;
+    }
+
+    async fn grant(&mut self, wish: Wish) {
+        match wish {
+            Wish::Reload => drop(self.reload().await),
+            Wish::End => self.wish_end(),
+        }
+    }
+
+    fn wish_end(&mut self) {
+        let deadline = self.plan.drain_deadline;
+        let was_serving = self.ending == Ending::Serving;
+        self.ending.wish(Instant::now(), deadline);
+        if was_serving {
+            let connections = self.sources.connections();
+            tracing::info!(connections, ?deadline, "draining; a second signal stops at once");
+            self.systemd.stopping(deadline);
+            if let Err(error) = self.publish() {
+                tracing::error!(%error, "new connections cannot be refused");
+            }
+        } else {
+            tracing::info!("stopping at once");
+        }
+    }
+
+    /// What every turn of the loop does, whatever woke it.
+    fn turn(&mut self) {
+        self.publisher.poll();
+        let directory = self.sources.directory();
+        self.dumps.poll(&mut self.publisher, self.cores.len(), &directory);
+        // Draining may end only once every worker refuses new connections.
+        let refusing = self.sources.generation_everywhere() >= self.snapshot.generation;
+        let connections = if refusing { self.sources.connections() } else { u64::MAX };
+        self.ending.step(Instant::now(), connections, self.publisher.stopped());
+        if matches!(self.ending, Ending::Stopping { .. }) {
+            self.publisher.stop();
+        }
+    }
+
+    async fn keep_house(&mut self) {
+        self.watch_workers();
+        let sources = Arc::clone(&self.sources);
+        let in_use = |id| sources.backend_connections(id) > 0;
+        if self.configure.release(sources.generation_everywhere(), &in_use) {
+            sources.rename(self.configure.names());
+        }
+        let remove = self.addresses.expire(|service| sources.service_connections(service));
+        self.remove_addresses(remove).await;
+    }
+
+    fn watch_workers(&mut self) {
+        let now = Instant::now();
+        for (id, (worker, watched)) in
+            self.sources.workers.iter().zip(&mut self.watched).enumerate()
+        {
+            let run = &worker.run;
+            let cycles = Cycles { busy: run.busy_cycles.get(), idle: run.idle_cycles.get() };
+            match watched.look(cycles, now) {
+                Some(Turn::Stalled) => tracing::error!(worker = id, "worker stands still"),
+                Some(Turn::Recovered) => tracing::warn!(worker = id, "worker moves again"),
+                None => {}
+            }
+            self.sources.slow.stalled[id].set(u64::from(watched.stalled()));
+        }
+        self.systemd.feed(now, self.watched.iter().all(|watched| !watched.stalled()));
+    }
+
+    fn verdict(&self, clean: bool) -> Result<(), ControlError> {
+        if clean {
+            tracing::info!("ended");
+            return Ok(());
+        }
+        let running: Vec<_> = self.publisher.running().iter().map(ToString::to_string).collect();
+        Err(ControlError::Stuck(running.join(", ")))
+    }
+}
+
+/// All addresses the workers will send to.
+pub(super) fn backends(plan: &Plan) -> Vec<std::net::Ipv4Addr> {
+    let backends = plan.services.iter().flat_map(|service| &service.backends);
+    backends.map(|backend| *backend.address.ip()).collect()
+}
+
+/// After a start that failed: the workers leave, or patience does.
+async fn stop_workers(publisher: &mut Publisher) {
+    let deadline = Instant::now() + super::supervise::STOP_PATIENCE;
+    publisher.stop();
+    while !publisher.stopped() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        publisher.poll();
+    }
+}

@@ -1,0 +1,196 @@
+//! Signals in, systemd out, and the orderly end between them.
+//!
+//! ```text
+//! serving ─ SIGTERM ─► draining ─ no connections left, deadline, or a second signal ─► stopping
+//!                      (no new connections)                         stopping ─ workers stopped ─► ended
+//! ```
+//!
+//! SIGHUP is a reload. SIGINT is SIGTERM. systemd is told READY, RELOADING, STOPPING, a status line
+//! and, while every worker moves, WATCHDOG.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Workers that have not stopped by then are given up.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// SIGHUP.
+    Reload,
+    /// SIGTERM, SIGINT.
+    End,
+}
+
+/// The signals of interest.
+#[derive(Debug)]
+pub struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Takes the signals over from their default. Needs the runtime.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The next wish.
+    pub async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.hangup.recv() => Wish::Reload,
+            _ = self.terminate.recv() => Wish::End,
+            _ = self.interrupt.recv() => Wish::End,
+        }
+    }
+}
+
+/// How far the end has come. Time is an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Not asked for.
+    Serving,
+    /// No new connections; those there are may end by themselves.
+    Draining {
+        /// Until then.
+        until: Instant,
+    },
+    /// The workers are leaving their loops.
+    Stopping {
+        /// At most until then.
+        until: Instant,
+    },
+    /// Over; `clean` if every worker has left.
+    Ended {
+        /// Have all workers answered?
+        clean: bool,
+    },
+}
+
+impl Ending {
+    /// Somebody wishes the end: the first time drains, the second time stops at once.
+    pub fn wish(&mut self, now: Instant, drain: Duration) {
+        *self = match *self {
+            Self::Serving => Self::Draining { until: now + drain },
+            Self::Draining { .. } => Self::Stopping { until: now + STOP_PATIENCE },
+            later => later,
+        };
+    }
+
+    /// Goes on if it is time. True if it has.
+    pub fn step(&mut self, now: Instant, connections: u64, stopped: bool) -> bool {
+        let next = match *self {
+            Self::Draining { until } if connections == 0 || now >= until => {
+                Self::Stopping { until: now + STOP_PATIENCE }
+            }
+            Self::Stopping { until } if stopped || now >= until => Self::Ended { clean: stopped },
+            same => same,
+        };
+        std::mem::replace(self, next) != next
+    }
+
+    /// May new connections be made?
+    pub fn accepting(self) -> bool {
+        self == Self::Serving
+    }
+}
+
+/// systemd, if it started us; nothing otherwise.
+#[derive(Debug)]
+pub struct Systemd {
+    watchdog: Option<Duration>,
+    fed: Instant,
+}
+
+impl Systemd {
+    /// Finds out whether anybody listens.
+    pub fn new(now: Instant) -> Self {
+        Self { watchdog: sd_notify::watchdog_enabled(), fed: now }
+    }
+
+    /// The service is up, or a reload is over.
+    pub fn ready(&self, status: &str) {
+        tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+    }
+
+    /// A reload begins.
+    pub fn reloading(&self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => tell(&[NotifyState::Reloading, now]),
+            Err(error) => tracing::debug!(%error, "systemd not told of the reload"),
+        }
+    }
+
+    /// The end begins; give us until `deadline` from now.
+    pub fn stopping(&self, deadline: Duration) {
+        let micros = u32::try_from((deadline + STOP_PATIENCE).as_micros()).unwrap_or(u32::MAX);
+        tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros)]);
+    }
+
+    /// Feeds the watchdog when half its time is over, if all is well.
+    pub fn feed(&mut self, now: Instant, well: bool) {
+        let due = self.watchdog.is_some_and(|period| now.duration_since(self.fed) >= period / 2);
+        if due && well {
+            self.fed = now;
+            tell(&[NotifyState::Watchdog]);
+        }
+    }
+}
+
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "systemd not told");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DRAIN: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn an_end_drains_until_the_last_connection_is_gone() {
+        let now = Instant::now();
+        let mut ending = Ending::Serving;
+        assert!(!ending.step(now, 0, false), "nobody asked");
+        ending.wish(now, DRAIN);
+        assert!(!ending.accepting());
+        assert!(!ending.step(now, 3, false));
+        assert!(ending.step(now, 0, false));
+        assert!(matches!(ending, Ending::Stopping { .. }));
+        assert!(!ending.step(now, 0, false));
+        assert!(ending.step(now, 0, true));
+        assert_eq!(ending, Ending::Ended { clean: true });
+    }
+
+    #[test]
+    fn the_deadline_and_a_second_signal_end_the_drain() {
+        let now = Instant::now();
+        let mut ending = Ending::Serving;
+        ending.wish(now, DRAIN);
+        assert!(!ending.step(now + DRAIN / 2, 3, false));
+        let mut patient = ending;
+        assert!(patient.step(now + DRAIN, 3, false));
+        assert!(matches!(patient, Ending::Stopping { .. }));
+        ending.wish(now, DRAIN);
+        assert!(matches!(ending, Ending::Stopping { .. }));
+    }
+
+    #[test]
+    fn workers_that_never_stop_are_given_up_and_that_is_told() {
+        let now = Instant::now();
+        let mut ending = Ending::Stopping { until: now + STOP_PATIENCE };
+        assert!(ending.step(now + STOP_PATIENCE, 0, false));
+        assert_eq!(ending, Ending::Ended { clean: false });
+    }
+}

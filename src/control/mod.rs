@@ -6,11 +6,8 @@
 //!                                        SIGHUP, admin socket          neighbors (netlink)
 //! ```
 
-<<<<<<< HEAD
-pub mod compile;
-=======
 pub mod admin;
->>>>>>> control
+pub mod compile;
 pub mod config;
 pub mod neighbors;
 pub mod parts;

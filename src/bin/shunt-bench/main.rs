@@ -1,0 +1,86 @@
+//! `shunt-bench`: how fast the data path is, on this machine, now.
+//!
+//! One core, one process: a generator writes packets into in-memory ports, the real worker moves
+//! them, a reflector takes them out. Only the worker's share is timed, and the same ports with the
+//! same packets are timed under plain forwarding in the same run: the *floor*. Ratios to it are
+//! the truth; absolute figures on shared machines are not.
+
+mod bed;
+mod flows;
+mod frame;
+mod report;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Measures the data path over in-memory ports.
+#[derive(Debug, Parser)]
+#[command(name = "shunt-bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Forwards established connections, both directions in random order, and prints the cost.
+    Run(RunOptions),
+}
+
+/// How packets are forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// Both addresses and ports are rewritten.
+    Fullnat,
+}
+
+/// What to measure.
+#[derive(Debug, clap::Args)]
+struct RunOptions {
+    /// How packets are forwarded.
+    #[arg(long, value_enum, default_value = "fullnat")]
+    mode: Mode,
+    /// Connections made beforehand; several counts, separated by commas, give a row each.
+    #[arg(long, value_delimiter = ',', default_value = "1000000")]
+    flows: Vec<u32>,
+    /// Seconds of measuring for each row.
+    #[arg(long, default_value_t = 5)]
+    duration: u32,
+    /// Bytes of a frame, FCS included: 64 to 1518.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(64..=1518))]
+    packet_size: u16,
+    /// Backends the connections are spread over.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=250))]
+    backends: u16,
+    /// Packets that are in flight between generator and worker at once.
+    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(64..=65536))]
+    in_flight: u32,
+    /// Seed of the order in which connections are visited.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// CPU to run on.
+    #[arg(long)]
+    core: Option<usize>,
+    /// Do not use huge pages.
+    #[arg(long)]
+    no_huge: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let Command::Run(options) = Arguments::parse().command;
+    match run::run(&options) {
+        Ok(rows) => {
+            print!("{}", report::render(&rows, options.json));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("shunt-bench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

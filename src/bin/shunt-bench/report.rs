@@ -1,0 +1,102 @@
+//! What is printed: a table for people, JSON for programs. The JSON's keys are stable.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+/// One row of measurement.
+#[derive(Debug, Serialize)]
+pub(crate) struct Row {
+    /// How packets were forwarded.
+    pub(crate) mode: &'static str,
+    /// Connections in the table.
+    pub(crate) flows: u32,
+    /// Bytes of a frame, FCS included.
+    pub(crate) packet_size: u16,
+    /// Packets measured.
+    pub(crate) packets: u64,
+    /// Millions of packets a second of one core's time, both directions together (median round).
+    pub(crate) mpps: f64,
+    /// TSC cycles a packet.
+    pub(crate) cycles_per_packet: Spread,
+    /// TSC cycles a packet of plain forwarding through the same ports, in the same run.
+    pub(crate) floor_cycles_per_packet: Spread,
+    /// Connections made a second while prefilling.
+    pub(crate) new_connections_per_second: f64,
+    /// Bytes of table reserved for each connection, index included.
+    pub(crate) bytes_per_connection: f64,
+    /// Packets offered that did not leave.
+    pub(crate) lost_packets: u64,
+    /// Packets refused, by reason.
+    pub(crate) refusals: Vec<(&'static str, u64)>,
+}
+
+/// A figure over many rounds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Spread {
+    /// Half of the rounds were below.
+    pub(crate) median: f64,
+    /// A tenth of the rounds were below.
+    pub(crate) p10: f64,
+    /// Nine tenths of the rounds were below.
+    pub(crate) p90: f64,
+}
+
+impl Spread {
+    /// The spread of some figures; zeros if there are none.
+    pub(crate) fn of(figures: impl Iterator<Item = f64>) -> Self {
+        let mut sorted: Vec<_> = figures.collect();
+        sorted.sort_by(f64::total_cmp);
+        let at = |tenths: usize| {
+            sorted.get(sorted.len().saturating_sub(1) * tenths / 10).copied().unwrap_or_default()
+        };
+        Self { median: at(5), p10: at(1), p90: at(9) }
+    }
+}
+
+/// The rows as text.
+pub(crate) fn render(rows: &[Row], json: bool) -> String {
+    if json {
+        let text = serde_json::to_string_pretty(rows).unwrap_or_default();
+        return text + "\n";
+    }
+    let mut out = String::new();
+    let _ = writeln!(
+        out,
+        "{:<8} {:>10} {:>6} {:>8} {:>22} {:>22} {:>6} {:>12} {:>8} {:>6}",
+        "mode",
+        "flows",
+        "bytes",
+        "Mpps",
+        "cycles/packet (10-90%)",
+        "floor (10-90%)",
+        "ratio",
+        "new conn/s",
+        "B/conn",
+        "lost"
+    );
+    for row in rows {
+        let _ = writeln!(
+            out,
+            "{:<8} {:>10} {:>6} {:>8.2} {:>22} {:>22} {:>6.1} {:>12.0} {:>8.1} {:>6}",
+            row.mode,
+            row.flows,
+            row.packet_size,
+            row.mpps,
+            spread(row.cycles_per_packet),
+            spread(row.floor_cycles_per_packet),
+            row.cycles_per_packet.median / row.floor_cycles_per_packet.median,
+            row.new_connections_per_second,
+            row.bytes_per_connection,
+            row.lost_packets
+        );
+        for (reason, count) in &row.refusals {
+            let _ = writeln!(out, "         refused {count} ({reason})");
+        }
+    }
+    out
+}
+
+fn spread(figure: Spread) -> String {
+    format!("{:.1} ({:.1}-{:.1})", figure.median, figure.p10, figure.p90)
+}

@@ -69,14 +69,11 @@ pub fn verify(header: &[u8]) -> bool {
     sum(header) == 0xffff
 }
 
-/// [`verify`] for a header without options: three loads.
+/// [`verify`] for a header without options: five loads, whose sum cannot overflow 64 bits.
 #[inline(always)]
 pub fn verify_20(header: &[u8; 20]) -> bool {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t] = *header;
-    let first = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
-    let second = u64::from_ne_bytes([i, j, k, l, m, n, o, p]);
-    let third = u64::from(u32::from_ne_bytes([q, r, s, t]));
-    fold(add(add(first, second), third)) == 0xffff
+    let (words, _) = header.as_chunks::<4>();
+    fold(words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum()) == 0xffff
 }
 
 /// The folded sum of a TCP or UDP segment and its pseudo-header: 0xffff if the checksum inside is

@@ -177,3 +177,36 @@ impl Delta {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_rfc_1071_sums_as_printed() {
+        let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+        assert_eq!(sum(&bytes), 0xddf2_u16.to_be());
+        assert_eq!(checksum(&bytes), 0x220d_u16.to_be());
+    }
+
+    #[test]
+    fn the_example_of_rfc_1624_comes_out_as_zero_not_as_its_other_face() {
+        let delta = Delta::of_u16(0x5555_u16.to_be(), 0x3285_u16.to_be());
+        assert_eq!(delta.apply(0xdd2f_u16.to_be()), 0x0000);
+        assert_eq!(delta.apply_udp(0xdd2f_u16.to_be()), 0xffff);
+    }
+
+    #[test]
+    fn an_odd_byte_counts_as_the_high_half_of_a_word() {
+        assert_eq!(sum(&[0x12]), 0x1200_u16.to_be());
+        assert_eq!(sum(&[0, 0, 0, 0, 0, 0, 0, 0, 0x12]), 0x1200_u16.to_be());
+    }
+
+    #[test]
+    fn nothing_sums_to_zero_and_only_nothing() {
+        assert_eq!(sum(&[]), 0);
+        assert_eq!(sum(&[0; 20]), 0);
+        assert_eq!(sum(&[0xff; 20]), 0xffff);
+        assert!(!verify(&[0; 20]), "a header of zeros is not a header");
+    }
+}

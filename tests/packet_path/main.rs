@@ -12,3 +12,4 @@ mod parse;
 mod properties;
 mod replies;
 mod rewrite;
+mod views;

@@ -11,6 +11,9 @@
 //! │ Ethernet │ IPv4, options │ TCP or UDP, payload   │ link padding │
 //! ```
 //!
+//! A hot loop asks [`common`] and, of what that refuses, [`examine`], rather than match on [`parse`]:
+//! a value that may come out of either goes through memory, which costs as much as the parsing.
+//!
 //! Neither panics, whatever the bytes. Checksums: the IPv4 header's is verified here unless the
 //! port did; the transport's is the receiver's business (RFC 1624 keeps a wrong one wrong) unless
 //! the port says it is bad.
@@ -102,7 +105,7 @@ const L3: u16 = 14;
 /// Where the transport header starts when the IPv4 header has no options.
 const L4: u16 = 34;
 
-/// Reads a frame, knowing what its port found out about it.
+/// Reads a frame, knowing what its port found out about it: [`common`], else [`examine`].
 #[inline(always)]
 pub fn parse(frame: &[u8], info: RxInfo) -> Parse {
     match common(frame, info) {
@@ -114,7 +117,7 @@ pub fn parse(frame: &[u8], info: RxInfo) -> Parse {
 /// The common case, or `None`: anything else. One early return per question: each is a fused
 /// compare and a branch never taken, cheaper than collecting the answers.
 #[inline(always)]
-fn common(frame: &[u8], info: RxInfo) -> Option<Parsed> {
+pub fn common(frame: &[u8], info: RxInfo) -> Option<Parsed> {
     let (Head { ether, ip, udp }, _) = Head::ref_from_prefix(frame).ok()?;
     let addresses = ip.addresses.get();
     let end = L3.checked_add(ip.total_length.get())?;
@@ -143,8 +146,8 @@ fn common(frame: &[u8], info: RxInfo) -> Option<Parsed> {
 #[inline(always)]
 fn is_refused(info: RxInfo) -> bool {
     info.segmented
-        | (info.ip_checksum == ChecksumVerdict::Bad)
-        | (info.l4_checksum == ChecksumVerdict::Bad)
+        || info.ip_checksum == ChecksumVerdict::Bad
+        || info.l4_checksum == ChecksumVerdict::Bad
 }
 
 /// TCP flags, if the header fits `room` bytes.
@@ -152,14 +155,14 @@ fn is_refused(info: RxInfo) -> bool {
 fn common_tcp(frame: &[u8], room: u16) -> Option<u8> {
     let (TcpHead { tcp, .. }, _) = TcpHead::ref_from_prefix(frame).ok()?;
     let length = tcp.header_length();
-    ((usize::from(length) >= tcp::LEN) & (u16::from(length) <= room)).then_some(tcp.flags)
+    (usize::from(length) >= tcp::LEN && u16::from(length) <= room).then_some(tcp.flags)
 }
 
 /// No flags, if the datagram fits `room` bytes.
 #[inline(always)]
 fn common_udp(udp: &udp::Header, room: u16) -> Option<u8> {
     let length = udp.length.get();
-    ((usize::from(length) >= udp::LEN) & (length <= room)).then_some(0)
+    (usize::from(length) >= udp::LEN && length <= room).then_some(0)
 }
 
 /// Can a host have sent a packet with these addresses? Not from 0/8, 127/8, a multicast address,
@@ -168,12 +171,12 @@ fn common_udp(udp: &udp::Header, room: u16) -> Option<u8> {
 #[inline(always)]
 pub(super) fn is_host(addresses: u64) -> bool {
     let [a, b, c, d, ..] = addresses.to_ne_bytes();
-    let ordinary = (a.wrapping_sub(1) < 223) & (a != 127);
+    let ordinary = matches!(a, 1..=223) && a != 127;
     let is_own_destination = addresses == addresses.rotate_left(32);
     !is_own_destination && (ordinary || (a >= 240 && [a, b, c, d] != [255; 4]))
 }
 
-/// Any frame, one header after the other.
+/// Any frame, one header after the other. Agrees with [`common`] on whatever that accepts.
 #[cold]
 #[inline(never)]
 pub fn examine(frame: &[u8], info: RxInfo) -> Parse {

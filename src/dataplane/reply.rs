@@ -160,7 +160,10 @@ fn may_report(ether: &ether::Header, ip: &ipv4::Header, packet: &[u8]) -> bool {
     let first = ip.flags_fragment.get() & ipv4::OFFSET_MASK == 0;
     let kind = packet.get(usize::from(ip.header_length()));
     let destination = ip.destination();
-    first
+    ether.ethertype.get() == ether::IPV4
+        && ip.version() == 4
+        && usize::from(ip.header_length()) >= ipv4::LEN
+        && first
         && !ether.destination.is_group()
         && !destination.is_multicast()
         && !destination.is_broadcast()

@@ -104,6 +104,5 @@ impl Header {
 /// Source and destination as [`Header::addresses`] holds them.
 #[inline]
 pub fn address_pair(source: Ipv4Addr, destination: Ipv4Addr) -> u64 {
-    let ([a, b, c, d], [e, f, g, h]) = (source.octets(), destination.octets());
-    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+    zerocopy::transmute!([source.octets(), destination.octets()])
 }

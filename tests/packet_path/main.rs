@@ -1,5 +1,9 @@
 //! One packet's bytes, from parsing to what leaves: the packet table and its properties.
-#![expect(clippy::unwrap_used, reason = "a test that cannot build its packet shall fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot build its packet shall fail loudly"
+)]
 
 #[path = "../packets/mod.rs"]
 mod packets;
@@ -8,3 +12,4 @@ mod parse;
 mod properties;
 mod replies;
 mod rewrite;
+mod views;

@@ -168,6 +168,24 @@ proptest! {
     }
 
     #[test]
+    fn a_right_checksum_stays_right_whichever_face_of_zero_it_shows(
+        before in words(), new in any::<u16>(), at in any::<prop::sample::Index>(),
+    ) {
+        // The last word is the checksum, and the first makes it zero.
+        let at = 1 + at.index(before.len() - 1);
+        let mut header = before;
+        header[0] = 0;
+        header[0] = checksum::checksum(&bytes(&header));
+        prop_assert_eq!(checksum::checksum(&bytes(&header)), 0);
+        let delta = Delta::of_u16(header[at], new);
+        header[at] = new;
+        for face in [0, 0xffff] {
+            let whole = [&header[..], &[delta.apply(face)]].concat();
+            prop_assert!(checksum::verify(&bytes(&whole)));
+        }
+    }
+
+    #[test]
     fn deltas_add_up_in_any_order(a in any::<(u64, u64)>(), b in any::<(u32, u32)>(), c in 0..0xffffu16) {
         let (a, b) = (Delta::of_u64(a.0, a.1), Delta::of_u32(b.0, b.1));
         prop_assert_eq!(a.plus(b).apply(c), b.apply(a.apply(c)));

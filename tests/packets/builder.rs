@@ -97,7 +97,7 @@ setters! {
         b.mac_destination = destination;
     };
     /// Link address of the receiver.
-    to_mac(mac: Mac) => |b, mac| b.mac_destination = mac;
+    received_by(mac: Mac) => |b, mac| b.mac_destination = mac;
     /// EtherType.
     ethertype(value: u16) => |b, value| b.ethertype = value;
     /// IP version.

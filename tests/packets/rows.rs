@@ -189,10 +189,10 @@ fn others() -> Vec<Row> {
         other("sctp", packet().protocol(132).payload(&[0; 12]), OtherKind::Protocol(132)),
         other("protocol 0", packet().protocol(0), OtherKind::Protocol(0)),
         other("protocol 255", packet().protocol(255), OtherKind::Protocol(255)),
-        other("tcp to everybody on the link", a_tcp().to_mac(broadcast), OtherKind::NotForUs),
-        other("udp to a group on the link", a_udp().to_mac(multicast), OtherKind::NotForUs),
-        other("vrrp", packet().protocol(112).to_mac(multicast), OtherKind::NotForUs),
-        other("dhcp discover", dhcp.to_mac(broadcast), OtherKind::NotForUs),
+        other("tcp to everybody on the link", a_tcp().received_by(broadcast), OtherKind::NotForUs),
+        other("udp to a group on the link", a_udp().received_by(multicast), OtherKind::NotForUs),
+        other("vrrp", packet().protocol(112).received_by(multicast), OtherKind::NotForUs),
+        other("dhcp discover", dhcp.received_by(broadcast), OtherKind::NotForUs),
     ]
 }
 

@@ -1,0 +1,163 @@
+//! Any bytes, through parse, rewrite and answer: no panic, offsets true, checksums kept right.
+//!
+//! Plain `cargo test` runs the packet table, whatever lies in `tests/__fuzz__/*/{corpus,crashes}`,
+//! and a second of random input each. A campaign:
+//!
+//! ```text
+//! cargo test --test fuzz_parse_rewrite seed_the_corpus -- --ignored
+//! cargo bolero test any_bytes --time 10m                  (or mutated_packets)
+//! ```
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a target that cannot run shall fail loudly"
+)]
+
+mod packets;
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+use packets::builder::sum;
+use packets::oracle::judge;
+use packets::{LOCAL, rows, translation};
+use shunt::dataplane::io::memory::{ROOM, VecPacket};
+use shunt::dataplane::io::{ChecksumVerdict, Packet, RxInfo};
+use shunt::dataplane::parse::{Parse, Parsed, examine, parse};
+use shunt::dataplane::reply::{IcmpError, icmp_error, tcp_reset};
+use shunt::dataplane::rewrite::fullnat::rewrite;
+
+/// How long plain `cargo test` stays with each target.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// Everything that can happen to a frame, and what must hold of it.
+fn journey(frame: &[u8], info: RxInfo) {
+    let frame = &frame[..frame.len().min(ROOM)];
+    let answer = parse(frame, info);
+    assert_eq!(answer, examine(frame, info), "both ways of parsing agree");
+    if let Parse::Flow(parsed) = answer {
+        through_rewrite(frame, &parsed);
+        through_reset(frame, &parsed);
+    }
+    // Not only flows are answered, and the offset is the caller's word: any must be survived.
+    for l3 in [14, 0, 18, u16::MAX] {
+        through_error(frame, l3, IcmpError::PortUnreachable);
+        through_error(frame, l3, IcmpError::TimeExceeded);
+    }
+}
+
+fn through_rewrite(frame: &[u8], parsed: &Parsed) {
+    if parsed.ttl < 2 {
+        return;
+    }
+    let mut after = frame.to_vec();
+    let translation = translation(parsed.key);
+    assert!(rewrite(&mut after, parsed, &translation), "offsets of a flow always fit");
+    let trusting = RxInfo { ip_checksum: ChecksumVerdict::Good, ..RxInfo::default() };
+    let Parse::Flow(again) = parse(&after, trusting) else { panic!("no flow any more") };
+    let (key, ttl) = (again.key, parsed.ttl - 1);
+    assert_eq!((key.addresses, key.ports), (translation.addresses, translation.ports));
+    assert_eq!(again, Parsed { key, ttl, ..*parsed }, "nothing else moved");
+    assert_eq!(ip_right(frame, parsed), ip_right(&after, parsed), "right stays right");
+    // The oracle refuses IP options it thinks malformed; they are not the balancer's business.
+    if let (Ok(was), Ok(is)) = (judge(frame), judge(&after)) {
+        assert_eq!((was.ip_right, was.l4_right), (is.ip_right, is.l4_right), "right stays right");
+        assert_eq!((is.source, is.ports.0), LOCAL);
+    }
+}
+
+/// The header checksum by the slow sum, for headers the oracle would not read.
+fn ip_right(frame: &[u8], parsed: &Parsed) -> bool {
+    sum(&frame[usize::from(parsed.l3)..usize::from(parsed.l4)]) == 0xffff
+}
+
+fn through_reset(frame: &[u8], parsed: &Parsed) {
+    let mut packet = VecPacket::new(frame);
+    if tcp_reset(&mut packet, parsed) {
+        let judged = judge(packet.data()).unwrap();
+        assert!(judged.ip_right && judged.l4_right);
+        let Parse::Flow(back) = parse(packet.data(), RxInfo::default()) else { return };
+        assert_eq!(back.key, parsed.key.reversed());
+        assert_ne!(back.tcp_flags & 0x04, 0);
+    }
+}
+
+fn through_error(frame: &[u8], l3: u16, kind: IcmpError) {
+    let mut packet = VecPacket::new(frame);
+    if icmp_error(&mut packet, l3, kind, LOCAL.0) {
+        let judged = judge(packet.data()).unwrap();
+        assert!(judged.ip_right && judged.l4_right);
+        assert!(packet.data().len() <= 14 + 576);
+    } else {
+        assert_eq!(packet.data(), frame, "refused means untouched");
+    }
+}
+
+fn verdict(number: u8) -> ChecksumVerdict {
+    match number % 4 {
+        0 => ChecksumVerdict::Good,
+        1 => ChecksumVerdict::Bad,
+        _ => ChecksumVerdict::Unknown,
+    }
+}
+
+#[test]
+fn any_bytes() {
+    for row in rows() {
+        journey(&row.packet.build(), row.info);
+    }
+    bolero::check!().with_test_time(SHORT).for_each(|frame: &[u8]| {
+        journey(frame, RxInfo::default());
+        let trusting = RxInfo { ip_checksum: ChecksumVerdict::Good, ..RxInfo::default() };
+        journey(frame, trusting);
+    });
+}
+
+/// A row, bytes to change in it, bytes to leave off its end, and what the port said.
+type Mutation = (u8, Vec<(u8, u8)>, u8, (u8, u8));
+
+#[test]
+fn mutated_packets() {
+    let frames: Vec<_> = rows().iter().map(|row| row.packet.build()).collect();
+    let target = bolero::check!().with_test_time(SHORT).with_type::<Mutation>();
+    target.for_each(|(row, changes, shorter, (ip, l4))| {
+        let mut frame = frames[usize::from(*row) % frames.len()].clone();
+        for (at, value) in changes.iter().take(8) {
+            if let Some(byte) = frame.get_mut(usize::from(*at)) {
+                *byte = *value;
+            }
+        }
+        if *shorter < 64 {
+            frame.truncate(frame.len().saturating_sub(usize::from(*shorter)));
+        }
+        journey(
+            &frame,
+            RxInfo { ip_checksum: verdict(*ip), l4_checksum: verdict(*l4), segmented: false },
+        );
+    });
+}
+
+#[test]
+#[ignore = "writes the seeds of a fuzzing campaign into the source tree"]
+fn seed_the_corpus() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let corpus = corpus.join("tests/__fuzz__/any_bytes/corpus");
+    std::fs::create_dir_all(&corpus).unwrap();
+    for row in rows() {
+        let mut hasher = DefaultHasher::new();
+        row.name.hash(&mut hasher);
+        std::fs::write(corpus.join(format!("{:016x}", hasher.finish())), row.packet.build())
+            .unwrap();
+    }
+    assert!(std::fs::read_dir(&corpus).unwrap().count() >= rows().len());
+}
+
+#[test]
+fn the_target_reaches_every_kind_of_answer() {
+    let answers: Vec<_> = rows().iter().map(|row| parse(&row.packet.build(), row.info)).collect();
+    assert!(answers.iter().any(|answer| matches!(answer, Parse::Flow(_))));
+    assert!(answers.iter().any(|answer| matches!(answer, Parse::Other(_))));
+    assert!(answers.iter().any(|answer| matches!(answer, Parse::NotIp)));
+    assert!(answers.iter().any(|answer| matches!(answer, Parse::Drop(_))));
+}

@@ -92,3 +92,6 @@ fn read(path: &Path) -> Result<String, ConfigError> {
         refuse(format!("is not UTF-8 text (first bad byte in line {line})"))
     })
 }
+
+#[cfg(test)]
+mod tests;

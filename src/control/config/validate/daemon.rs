@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::Spanned;
 
-use super::super::error::Problems;
+use super::super::error::{Problems, Span};
 use super::super::machine::{Machine, MissingCpu};
 use super::super::plan::{Daemon, HugePages};
 use super::super::schema;
@@ -34,8 +33,8 @@ pub(super) struct Policy {
 pub(super) fn daemon(problems: &mut Problems, file: &schema::File, machine: &Machine) -> Daemon {
     let none = schema::Shunt::default();
     let (shunt, span) = match &file.shunt {
-        Some(shunt) => (shunt.get_ref(), shunt.span()),
-        None => (&none, 0..0),
+        Some(shunt) => (shunt.get_ref(), Some(shunt.span())),
+        None => (&none, None),
     };
     let dpdk = &file.dpdk;
     let worker_cores = workers(problems, shunt, span, machine);
@@ -103,7 +102,7 @@ pub(super) fn timeouts(problems: &mut Problems, written: &schema::Timeouts) -> T
 fn workers(
     problems: &mut Problems,
     shunt: &schema::Shunt,
-    table: Range<usize>,
+    table: Span,
     machine: &Machine,
 ) -> Vec<usize> {
     let help = "for example `workers = [1, 2]` under [shunt]; `lscpu -e` lists the CPUs";
@@ -115,8 +114,8 @@ fn workers(
         problems.error_help(list.span(), "no workers: this list is empty", help);
     }
     if let Some(excess) = list.get_ref().get(limits::WORKERS) {
-        let message = format!("more than {} workers", limits::WORKERS);
-        problems.error(excess.span(), message);
+        problems.error(excess.span(), format!("more than {} workers", limits::WORKERS));
+        return Vec::new();
     }
     let mut seen = BTreeSet::new();
     let mut cpus = Vec::new();

@@ -52,7 +52,7 @@ fn refused(error: &ConfigError) -> Outcome {
 }
 
 fn warnings(reading: &Reading) -> String {
-    reading.warnings.iter().map(|warning| format!("{warning}\n")).collect()
+    reading.warnings.iter().flat_map(|warning| [warning.as_str(), "\n"]).collect()
 }
 
 fn summary(path: &Path, Reading { plan, .. }: &Reading) -> String {
@@ -76,4 +76,72 @@ fn as_json(diff: &Diff) -> String {
     // Serialising strings and numbers to memory has no way to fail.
     let json = serde_json::to_string_pretty(diff).unwrap_or_default();
     json + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    const GOOD: &str = include_str!("../control/config/tests/base.toml");
+
+    /// A folder with a good file, one that differs from it, and a bad one.
+    fn files() -> (tempfile::TempDir, [PathBuf; 3]) {
+        let folder = tempfile::tempdir().unwrap();
+        let drained = GOOD.replace("weight = 1", "weight = 0");
+        let bad = GOOD.replace("weight = 1", "weight = -1");
+        let paths = [("good", GOOD), ("drained", &drained), ("bad", &bad)].map(|(name, text)| {
+            let path = folder.path().join(format!("{name}.toml"));
+            fs::write(&path, text).unwrap();
+            path
+        });
+        (folder, paths)
+    }
+
+    #[test]
+    fn check_says_ok_or_why_not_and_exits_with_0_or_2() {
+        let (_folder, [good, _, bad]) = files();
+        let outcome = check(&good, &Machine::with_cpus(4));
+        let out = format!("{}: ok: 2 workers, 2 ports, 2 services, 2 backends\n", good.display());
+        assert_eq!(outcome, Outcome { out, err: String::new(), code: 0 });
+
+        let outcome = check(&bad, &Machine::with_cpus(4));
+        let place = format!("{}:29:10: weight -1 is out of range (0 to 65535)\n", bad.display());
+        assert_eq!((outcome.code, outcome.out.as_str()), (2, ""));
+        assert!(outcome.err.starts_with(&place) && outcome.err.ends_with("^^\n"), "{outcome:?}");
+
+        let missing = check(&good.with_extension("none"), &Machine::with_cpus(4));
+        assert_eq!(missing.code, 2);
+    }
+
+    #[test]
+    fn check_on_the_wrong_machine_refuses_unless_told_to_warn() {
+        let (_folder, [good, ..]) = files();
+        let refused = check(&good, &Machine::with_cpus(1));
+        assert_eq!(refused.code, 2);
+        let warned = check(&good, &Machine::with_cpus(1).elsewhere());
+        assert_eq!(warned.code, 0);
+        assert!(warned.out.ends_with("2 backends\n"), "{warned:?}");
+        let expected = "warning: worker CPU 2 does not exist; CPUs here: 0\n";
+        assert!(warned.err.contains(expected), "{warned:?}");
+    }
+
+    #[test]
+    fn compare_exits_as_diff_does() {
+        let (_folder, [good, drained, bad]) = files();
+        let machine = Machine::with_cpus(4);
+        let run = |old: &Path, new: &Path, json| compare(old, new, &machine, json);
+        let none = Outcome { out: String::new(), err: String::new(), code: 0 };
+        assert_eq!(run(&good, &good, false), none);
+        let line = "~ service web: backend 10.44.0.11:8080 weight 1 -> 0 (drain)\n";
+        let one = Outcome { out: line.into(), err: String::new(), code: 1 };
+        assert_eq!(run(&good, &drained, false), one);
+        assert_eq!((run(&bad, &good, false).code, run(&good, &bad, true).code), (2, 2));
+        assert_eq!(run(&good, &good, true).out, "[]\n");
+        let json: serde_json::Value =
+            serde_json::from_str(&run(&good, &drained, true).out).unwrap();
+        assert_eq!(json[0]["to"], 0);
+    }
 }

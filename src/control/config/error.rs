@@ -98,7 +98,7 @@ impl Problems {
 
 /// Renders problems in the order of the text. `word` is put before each message.
 pub(super) fn render_all(
-    problems: &mut Vec<Problem>,
+    problems: &mut [Problem],
     text: &str,
     origin: &Path,
     word: &str,
@@ -114,18 +114,12 @@ pub(super) fn render_all(
 fn render(problem: &Problem, text: &str, origin: &Path, word: &str) -> String {
     let (origin, message) = (origin.display(), harmless(&problem.message));
     let place = problem.span.as_ref().map(|span| Place::of(span, text));
-    let mut out = match &place {
-        Some(Place { line, column, .. }) => format!("{origin}:{line}:{column}: {word}{message}"),
-        None => format!("{origin}: {word}{message}"),
+    let (place_text, excerpt) = match place {
+        Some(place) => (format!(":{}:{}", place.line, place.column), place.to_string()),
+        None => (String::new(), String::new()),
     };
-    if let Some(Place { line, excerpt, caret, carets, .. }) = place {
-        let (blank, carets) = (" ".repeat(caret), "^".repeat(carets));
-        out += &format!("\n{line:>5} | {excerpt}\n{:5} | {blank}{carets}", "");
-    }
-    if let Some(help) = &problem.help {
-        out += &format!("\n{:5} help: {}", "", harmless(help));
-    }
-    out
+    let help = problem.help.as_ref().map(|help| format!("\n{:5} help: {}", "", harmless(help)));
+    format!("{origin}{place_text}: {word}{message}{excerpt}{}", help.unwrap_or_default())
 }
 
 /// Where a span is, for people: line and column from 1, columns in characters.
@@ -158,6 +152,14 @@ impl Place {
             caret,
             carets: marked.clamp(1, LINE_MAX.saturating_sub(caret).max(1)),
         }
+    }
+}
+
+/// The line, and carets below what is meant.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (blank, carets) = (" ".repeat(self.caret), "^".repeat(self.carets));
+        write!(f, "\n{:>5} | {}\n{:5} | {blank}{carets}", self.line, self.excerpt, "")
     }
 }
 

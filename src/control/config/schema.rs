@@ -98,6 +98,7 @@ pub(super) struct Metrics {
 /// `[timeouts]`: seconds of silence by connection state.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "keys end in their unit")]
 pub(super) struct Timeouts {
     pub(super) tcp_established_s: Maybe<i64>,
     pub(super) tcp_syn_sent_s: Maybe<i64>,

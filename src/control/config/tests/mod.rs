@@ -140,19 +140,6 @@ fn every_value_written_arrives_where_it_belongs() {
         connections = 4294967294
         [metrics]
         listen = ""
-        [timeouts]
-        tcp_established_s = 1
-        tcp_syn_sent_s = 2
-        tcp_syn_recv_s = 3
-        tcp_fin_wait_s = 4
-        tcp_time_wait_s = 5
-        tcp_close_s = 6
-        tcp_close_wait_s = 7
-        tcp_last_ack_s = 8
-        tcp_listen_s = 9
-        tcp_synack_s = 10
-        tcp_none_s = 11
-        udp_s = 12
         [[port]]
         name = "p"
         device = "net_null0"
@@ -181,6 +168,25 @@ fn every_value_written_arrives_where_it_belongs() {
     let port = &plan.ports[0];
     assert_eq!((port.tap.as_str(), port.mtu), ("t", 9216));
     assert_eq!((port.rx_descriptors, port.tx_descriptors), (64, 128));
+}
+
+#[test]
+fn every_timeout_written_arrives_where_it_belongs() {
+    let timeouts = "[timeouts]
+        tcp_established_s = 1
+        tcp_syn_sent_s = 2
+        tcp_syn_recv_s = 3
+        tcp_fin_wait_s = 4
+        tcp_time_wait_s = 5
+        tcp_close_s = 6
+        tcp_close_wait_s = 7
+        tcp_last_ack_s = 8
+        tcp_listen_s = 9
+        tcp_synack_s = 10
+        tcp_none_s = 11
+        udp_s = 12
+        [dpdk]";
+    let read = read(&BASE.replace("[dpdk]", timeouts)).unwrap().plan.timeouts;
     let timeouts = Timeouts {
         tcp_established_s: 1,
         tcp_syn_sent_s: 2,
@@ -195,5 +201,5 @@ fn every_value_written_arrives_where_it_belongs() {
         tcp_none_s: 11,
         udp_s: 12,
     };
-    assert_eq!(plan.timeouts, timeouts);
+    assert_eq!(read, timeouts);
 }

@@ -46,14 +46,14 @@ pub(super) fn daemon(problems: &mut Problems, file: &schema::File, machine: &Mac
         packet_buffers: integer(
             problems,
             "packet_buffers",
-            &dpdk.packet_buffers,
+            dpdk.packet_buffers.as_ref(),
             1024..=1 << 27,
             32_768,
         ),
         admin_socket: admin_socket(problems, shunt),
         metrics_listen: metrics_listen(problems, &file.metrics),
         huge_pages: huge_pages(problems, dpdk),
-        memory_mb: integer(problems, "memory_mb", &dpdk.memory_mb, 64..=1 << 20, 512),
+        memory_mb: integer(problems, "memory_mb", dpdk.memory_mb.as_ref(), 64..=1 << 20, 512),
         file_prefix: file_prefix(problems, dpdk),
         eal_arguments: eal_arguments(dpdk),
     }
@@ -64,13 +64,14 @@ pub(super) fn policy(problems: &mut Problems, file: &schema::File) -> Policy {
     let none = schema::Shunt::default();
     let shunt = file.shunt.as_ref().map_or(&none, Spanned::get_ref);
     let strays = [("reject", Strays::Reject), ("drop", Strays::Drop)];
-    let deadline = integer(problems, "drain_deadline_s", &shunt.drain_deadline_s, 0..=86_400, 30);
+    let deadline =
+        integer(problems, "drain_deadline_s", shunt.drain_deadline_s.as_ref(), 0..=86_400, 30);
     Policy {
         strays: choice(problems, "strays", shunt.strays.as_ref(), &strays, Strays::Reject),
         punt_per_second: integer(
             problems,
             "punt_per_second",
-            &shunt.punt_per_second,
+            shunt.punt_per_second.as_ref(),
             1..=10_000_000,
             20_000,
         ),
@@ -86,7 +87,7 @@ pub(super) fn timeouts(problems: &mut Problems, written: &schema::Timeouts) -> T
             $(timeouts.$key = integer(
                 problems,
                 stringify!($key),
-                &written.$key,
+                written.$key.as_ref(),
                 1..=TIMEOUT_MAX_S,
                 timeouts.$key,
             );)*
@@ -169,7 +170,7 @@ fn cpu(
 fn connections(problems: &mut Problems, file: &schema::File, workers: usize) -> u32 {
     let workers = i64::try_from(workers.max(1)).unwrap_or(1);
     let most = WORKER_CONNECTIONS_MAX.saturating_mul(workers).min(i64::from(u32::MAX));
-    integer(problems, "connections", &file.limits.connections, 1024..=most, 1_000_000)
+    integer(problems, "connections", file.limits.connections.as_ref(), 1024..=most, 1_000_000)
 }
 
 fn admin_socket(problems: &mut Problems, shunt: &schema::Shunt) -> PathBuf {
@@ -214,6 +215,6 @@ fn file_prefix(problems: &mut Problems, dpdk: &schema::Dpdk) -> String {
 }
 
 fn eal_arguments(dpdk: &schema::Dpdk) -> Vec<String> {
-    let list = dpdk.eal_arguments.iter().flat_map(|list| list.get_ref());
+    let list = dpdk.eal_arguments.iter().flat_map(Spanned::get_ref);
     list.map(|argument| argument.get_ref().clone()).collect()
 }

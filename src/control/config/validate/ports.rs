@@ -82,18 +82,18 @@ fn port(problems: &mut Problems, written: &schema::Port, seen: &mut Seen) -> Por
         tap: tap(problems, written, seen),
         routes: routes(problems, written, &addresses, seen),
         addresses,
-        mtu: integer(problems, "mtu", &written.mtu, 576..=9216, 1500),
+        mtu: integer(problems, "mtu", written.mtu.as_ref(), 576..=9216, 1500),
         rx_descriptors: power_of_two(
             problems,
             "rx_descriptors",
-            &written.rx_descriptors,
+            written.rx_descriptors.as_ref(),
             64..=4096,
             1024,
         ),
         tx_descriptors: power_of_two(
             problems,
             "tx_descriptors",
-            &written.tx_descriptors,
+            written.tx_descriptors.as_ref(),
             64..=4096,
             1024,
         ),
@@ -153,7 +153,7 @@ fn addresses(
     seen: &mut Seen,
 ) -> Vec<(Ipv4Addr, u8)> {
     let mut addresses = Vec::new();
-    for value in written.addresses.iter().flat_map(|list| list.get_ref()) {
+    for value in written.addresses.iter().flat_map(Spanned::get_ref) {
         let Some((address, length)) = prefix(problems, "port address", value) else { continue };
         if !unicast(problems, "port address", value, address) {
             continue;

@@ -114,7 +114,7 @@ fn backends(problems: &mut Problems, written: &schema::Service) -> (Vec<Backend>
     let mut seen = HashSet::new();
     let (mut backends, mut places) = (Vec::new(), Vec::new());
     for backend in &written.backend {
-        let weight = integer(problems, "weight", &backend.weight, 0..=WEIGHT_MAX, 1);
+        let weight = integer(problems, "weight", backend.weight.as_ref(), 0..=WEIGHT_MAX, 1);
         let (value, ipv6) = (&backend.address, "this service's VIP is IPv4");
         let Some(address) = socket(problems, "backend", value, ipv6) else { continue };
         if !seen.insert(address) {

@@ -11,13 +11,12 @@ use toml::Spanned;
 
 use super::super::error::Problems;
 use super::super::explain::did_you_mean;
-use super::super::schema::Maybe;
 
 /// A number within `range`, which must itself fit `T`.
 pub(super) fn integer<T: TryFrom<i64>>(
     problems: &mut Problems,
     key: &str,
-    value: &Maybe<i64>,
+    value: Option<&Spanned<i64>>,
     range: RangeInclusive<i64>,
     default: T,
 ) -> T {
@@ -44,7 +43,7 @@ fn checked_integer<T: TryFrom<i64>>(
 pub(super) fn power_of_two(
     problems: &mut Problems,
     key: &str,
-    value: &Maybe<i64>,
+    value: Option<&Spanned<i64>>,
     range: RangeInclusive<i64>,
     default: u16,
 ) -> u16 {

@@ -341,3 +341,6 @@ fn newest_first(before: &[(BackendId, u32)], listed: &[(BackendId, u32)]) -> Vec
     let kept = before.iter().filter_map(|(id, _)| Some((*id, *weights.get(id)?)));
     added.chain(kept).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -349,3 +349,6 @@ impl fmt::Display for Diff {
         self.changes.iter().try_for_each(|change| writeln!(f, "{change}"))
     }
 }
+
+#[cfg(test)]
+mod tests;

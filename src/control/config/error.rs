@@ -4,7 +4,7 @@
 //! shunt.toml:12:1: unknown key `wieght`; known keys here: address, weight
 //!    12 | wieght = 1
 //!       | ^^^^^^
-//!    help: did you mean `weight`?
+//!       help: did you mean `weight`?
 //! ```
 //!
 //! Everything that can be wrong with a file is said in this one shape, by [`render`]. Text of the
@@ -55,10 +55,13 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
-/// One thing wrong, or worth a warning, and the bytes of the file it is about.
+/// Bytes of the file; `None` for something that is missing from all of it.
+pub(super) type Span = Option<Range<usize>>;
+
+/// One thing wrong, or worth a warning, and the part of the file it is about.
 #[derive(Clone, Debug)]
 pub(super) struct Problem {
-    pub(super) span: Range<usize>,
+    pub(super) span: Span,
     pub(super) message: String,
     pub(super) help: Option<String>,
 }
@@ -72,34 +75,35 @@ pub(super) struct Problems {
 
 impl Problems {
     /// Something that makes the file unusable.
-    pub(super) fn error(&mut self, span: Range<usize>, message: impl Into<String>) {
-        self.errors.push(Problem { span, message: message.into(), help: None });
+    pub(super) fn error(&mut self, span: impl Into<Span>, message: impl Into<String>) {
+        self.errors.push(Problem { span: span.into(), message: message.into(), help: None });
     }
 
     /// The same, with a remedy.
     pub(super) fn error_help(
         &mut self,
-        span: Range<usize>,
+        span: impl Into<Span>,
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        self.errors.push(Problem { span, message: message.into(), help: Some(help.into()) });
+        let (span, message, help) = (span.into(), message.into(), Some(help.into()));
+        self.errors.push(Problem { span, message, help });
     }
 
     /// Something that works but is probably not meant.
-    pub(super) fn warn(&mut self, span: Range<usize>, message: impl Into<String>) {
-        self.warnings.push(Problem { span, message: message.into(), help: None });
+    pub(super) fn warn(&mut self, span: impl Into<Span>, message: impl Into<String>) {
+        self.warnings.push(Problem { span: span.into(), message: message.into(), help: None });
     }
 }
 
 /// Renders problems in the order of the text. `word` is put before each message.
 pub(super) fn render_all(
-    problems: &mut Vec<Problem>,
+    problems: &mut [Problem],
     text: &str,
     origin: &Path,
     word: &str,
 ) -> ConfigErrors {
-    problems.sort_by_key(|problem| (problem.span.start, problem.span.end));
+    problems.sort_by_key(|problem| problem.span.as_ref().map(|span| (span.start, span.end)));
     let more = problems.len().saturating_sub(REPORTED_MAX);
     let shown = problems.iter().take(REPORTED_MAX);
     let messages = shown.map(|problem| render(problem, text, origin, word)).collect();
@@ -108,23 +112,14 @@ pub(super) fn render_all(
 
 /// One problem: place and message, the line, what of it is meant, and the remedy if there is one.
 fn render(problem: &Problem, text: &str, origin: &Path, word: &str) -> String {
-    let place = Place::of(&problem.span, text);
-    let number = place.line.to_string();
-    let indent = " ".repeat(number.len().max(4));
-    let mut out = format!(
-        "{}:{}:{}: {word}{}\n{number:>4} | {}\n{indent} | {}{}",
-        origin.display(),
-        place.line,
-        place.column,
-        harmless(&problem.message),
-        place.excerpt,
-        " ".repeat(place.caret),
-        "^".repeat(place.carets),
-    );
-    if let Some(help) = &problem.help {
-        out.push_str(&format!("\n{indent} help: {}", harmless(help)));
-    }
-    out
+    let (origin, message) = (origin.display(), harmless(&problem.message));
+    let place = problem.span.as_ref().map(|span| Place::of(span, text));
+    let (place_text, excerpt) = match place {
+        Some(place) => (format!(":{}:{}", place.line, place.column), place.to_string()),
+        None => (String::new(), String::new()),
+    };
+    let help = problem.help.as_ref().map(|help| format!("\n{:5} help: {}", "", harmless(help)));
+    format!("{origin}{place_text}: {word}{message}{excerpt}{}", help.unwrap_or_default())
 }
 
 /// Where a span is, for people: line and column from 1, columns in characters.
@@ -146,17 +141,25 @@ impl Place {
         let before = text[line_start..start].chars().count();
         let marked = text[start..end.min(line_end).max(start)].trim_end().chars().count();
         // A long line is shown from a little before the place.
-        let skip = if before > LINE_MAX / 2 { before - LINE_MAX / 2 } else { 0 };
+        let skip = before.saturating_sub(LINE_MAX / 2);
         let line = text[line_start..line_end].trim_end();
-        let excerpt = harmless(&line.chars().skip(skip).take(LINE_MAX).collect::<String>());
+        let part: String = line.chars().skip(skip).take(LINE_MAX).collect();
         let caret = before - skip;
         Self {
             line: text[..line_start].matches('\n').count() + 1,
             column: before + 1,
-            excerpt,
+            excerpt: harmless(part.trim_end()),
             caret,
             carets: marked.clamp(1, LINE_MAX.saturating_sub(caret).max(1)),
         }
+    }
+}
+
+/// The line, and carets below what is meant.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (blank, carets) = (" ".repeat(self.caret), "^".repeat(self.carets));
+        write!(f, "\n{:>5} | {}\n{:5} | {blank}{carets}", self.line, self.excerpt, "")
     }
 }
 

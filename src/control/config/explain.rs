@@ -6,6 +6,7 @@
 //! it is, so a new wording costs beauty and nothing else.
 
 use super::error::Problem;
+use super::schema;
 
 /// How close two keys must be (0 to 1, Jaro-Winkler) for one to be offered for the other.
 const SIMILAR: f64 = 0.8;
@@ -13,12 +14,11 @@ const SIMILAR: f64 = 0.8;
 /// The reader's error as a problem with a place.
 pub(super) fn explain(error: &toml::de::Error) -> Problem {
     let message = error.message();
-    let span = error.span().unwrap_or(0..0);
     let (message, help) = unknown_key(message)
         .or_else(|| missing_key(message))
         .or_else(|| wrong_type(message))
         .unwrap_or_else(|| (message.to_owned(), None));
-    Problem { span, message, help }
+    Problem { span: error.span(), message, help }
 }
 
 type Explained = Option<(String, Option<String>)>;
@@ -29,20 +29,33 @@ fn unknown_key(message: &str) -> Explained {
     let (key, expected) = rest.split_once("`, expected ")?;
     let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
     let text = format!("unknown key `{key}`; known keys here: {}", known.join(", "));
-    Some((text, did_you_mean(key, &known)))
+    Some((text, did_you_mean(key, &known).or_else(|| other_table(key))))
+}
+
+/// A remedy, if the key is one of another table.
+fn other_table(key: &str) -> Option<String> {
+    let (table, _) = schema::TABLES.iter().find(|(_, keys)| keys.contains(&key))?;
+    Some(format!("`{key}` belongs to {table}"))
 }
 
 /// "missing field `a`"
 fn missing_key(message: &str) -> Explained {
     let key = message.strip_prefix("missing field `")?.strip_suffix('`')?;
-    Some((format!("missing key `{key}`: this table cannot be without it"), None))
+    Some((format!("missing key `{key}`"), None))
 }
 
 /// "invalid type: string \"a\", expected i64"
 fn wrong_type(message: &str) -> Explained {
-    let rest = message.strip_prefix("invalid type: ")?;
+    let rest = message
+        .strip_prefix("invalid type: ")
+        .or_else(|| message.strip_prefix("invalid value: "))?;
     let (found, expected) = rest.rsplit_once(", expected ")?;
+    if found == "map" && expected == "a sequence" {
+        let help = "write the header in two brackets: [[...]]".to_owned();
+        return Some(("expected an array of tables, found a table".to_owned(), Some(help)));
+    }
     let expected = match expected {
+        "i64" if found.starts_with("integer") => "an integer of at most 64 bits",
         "i64" => "an integer",
         "a sequence" => "an array, like [a, b]",
         "a boolean" => "true or false",
@@ -53,7 +66,7 @@ fn wrong_type(message: &str) -> Explained {
     let found = match found {
         "map" => "a table",
         "sequence" => "an array",
-        other => other,
+        other => other.trim_end_matches(" as i128").trim_end_matches(" as u128"),
     };
     Some((format!("expected {expected}, found {found}"), None))
 }

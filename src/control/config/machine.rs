@@ -64,9 +64,8 @@ impl Machine {
                 _ => ranges.push((cpu, cpu)),
             }
         }
-        let one = |&(first, last): &(usize, usize)| match first == last {
-            true => first.to_string(),
-            false => format!("{first}-{last}"),
+        let one = |&(first, last): &(usize, usize)| {
+            if first == last { first.to_string() } else { format!("{first}-{last}") }
         };
         ranges.iter().map(one).collect::<Vec<_>>().join(",")
     }

@@ -88,7 +88,10 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at].iter().filter(|&&byte| byte == b'\n').count() + 1;
+        let line = error.as_bytes()[..at].split(|&byte| byte == b'\n').count();
         refuse(format!("is not UTF-8 text (first bad byte in line {line})"))
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,25 @@ pub(super) type Maybe<T> = Option<Spanned<T>>;
 /// A list of values, each with its own place in the file.
 pub(super) type List<T> = Spanned<Vec<Spanned<T>>>;
 
+/// The keys of each table, as written in the file; tests hold them against the structs below.
+#[rustfmt::skip]
+pub(super) const TABLES: &[(&str, &[&str])] = &[
+    ("[shunt]", &["workers", "control_core", "busy_poll", "admin_socket", "drain_deadline_s",
+        "strays", "punt_per_second"]),
+    ("[dpdk]", &["huge_pages", "memory_mb", "file_prefix", "eal_arguments", "packet_buffers"]),
+    ("[limits]", &["connections"]),
+    ("[metrics]", &["listen"]),
+    ("[timeouts]", &["tcp_established_s", "tcp_syn_sent_s", "tcp_syn_recv_s", "tcp_fin_wait_s",
+        "tcp_time_wait_s", "tcp_close_s", "tcp_close_wait_s", "tcp_last_ack_s", "tcp_listen_s",
+        "tcp_synack_s", "tcp_none_s", "udp_s"]),
+    ("[[port]]", &["name", "device", "tap", "addresses", "mtu", "rx_descriptors",
+        "tx_descriptors", "route"]),
+    ("[[port.route]]", &["to", "via"]),
+    ("[[service]]", &["name", "protocol", "address", "mode", "scheduler", "local_addresses",
+        "backend"]),
+    ("[[service.backend]]", &["address", "weight"]),
+];
+
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,6 +98,7 @@ pub(super) struct Metrics {
 /// `[timeouts]`: seconds of silence by connection state.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "keys end in their unit")]
 pub(super) struct Timeouts {
     pub(super) tcp_established_s: Maybe<i64>,
     pub(super) tcp_syn_sent_s: Maybe<i64>,

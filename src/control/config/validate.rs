@@ -18,7 +18,9 @@ pub(super) fn validate(file: &schema::File, machine: &Machine, problems: &mut Pr
     let daemon = daemon::daemon(problems, file, machine);
     let policy = daemon::policy(problems, file);
     let ports = ports::ports(problems, &file.port);
-    ports::buffers(problems, &ports, &daemon, file.dpdk.packet_buffers.as_ref());
+    if problems.errors.is_empty() {
+        ports::buffers(problems, &ports, &daemon, file.dpdk.packet_buffers.as_ref());
+    }
     Plan {
         daemon,
         timeouts: daemon::timeouts(problems, &file.timeouts),

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::Spanned;
 
-use super::super::error::Problems;
+use super::super::error::{Problems, Span};
 use super::super::machine::{Machine, MissingCpu};
 use super::super::plan::{Daemon, HugePages};
 use super::super::schema;
@@ -34,8 +33,8 @@ pub(super) struct Policy {
 pub(super) fn daemon(problems: &mut Problems, file: &schema::File, machine: &Machine) -> Daemon {
     let none = schema::Shunt::default();
     let (shunt, span) = match &file.shunt {
-        Some(shunt) => (shunt.get_ref(), shunt.span()),
-        None => (&none, 0..0),
+        Some(shunt) => (shunt.get_ref(), Some(shunt.span())),
+        None => (&none, None),
     };
     let dpdk = &file.dpdk;
     let worker_cores = workers(problems, shunt, span, machine);
@@ -47,14 +46,14 @@ pub(super) fn daemon(problems: &mut Problems, file: &schema::File, machine: &Mac
         packet_buffers: integer(
             problems,
             "packet_buffers",
-            &dpdk.packet_buffers,
+            dpdk.packet_buffers.as_ref(),
             1024..=1 << 27,
             32_768,
         ),
         admin_socket: admin_socket(problems, shunt),
         metrics_listen: metrics_listen(problems, &file.metrics),
         huge_pages: huge_pages(problems, dpdk),
-        memory_mb: integer(problems, "memory_mb", &dpdk.memory_mb, 64..=1 << 20, 512),
+        memory_mb: integer(problems, "memory_mb", dpdk.memory_mb.as_ref(), 64..=1 << 20, 512),
         file_prefix: file_prefix(problems, dpdk),
         eal_arguments: eal_arguments(dpdk),
     }
@@ -65,13 +64,14 @@ pub(super) fn policy(problems: &mut Problems, file: &schema::File) -> Policy {
     let none = schema::Shunt::default();
     let shunt = file.shunt.as_ref().map_or(&none, Spanned::get_ref);
     let strays = [("reject", Strays::Reject), ("drop", Strays::Drop)];
-    let deadline = integer(problems, "drain_deadline_s", &shunt.drain_deadline_s, 0..=86_400, 30);
+    let deadline =
+        integer(problems, "drain_deadline_s", shunt.drain_deadline_s.as_ref(), 0..=86_400, 30);
     Policy {
         strays: choice(problems, "strays", shunt.strays.as_ref(), &strays, Strays::Reject),
         punt_per_second: integer(
             problems,
             "punt_per_second",
-            &shunt.punt_per_second,
+            shunt.punt_per_second.as_ref(),
             1..=10_000_000,
             20_000,
         ),
@@ -87,7 +87,7 @@ pub(super) fn timeouts(problems: &mut Problems, written: &schema::Timeouts) -> T
             $(timeouts.$key = integer(
                 problems,
                 stringify!($key),
-                &written.$key,
+                written.$key.as_ref(),
                 1..=TIMEOUT_MAX_S,
                 timeouts.$key,
             );)*
@@ -103,7 +103,7 @@ pub(super) fn timeouts(problems: &mut Problems, written: &schema::Timeouts) -> T
 fn workers(
     problems: &mut Problems,
     shunt: &schema::Shunt,
-    table: Range<usize>,
+    table: Span,
     machine: &Machine,
 ) -> Vec<usize> {
     let help = "for example `workers = [1, 2]` under [shunt]; `lscpu -e` lists the CPUs";
@@ -115,8 +115,8 @@ fn workers(
         problems.error_help(list.span(), "no workers: this list is empty", help);
     }
     if let Some(excess) = list.get_ref().get(limits::WORKERS) {
-        let message = format!("more than {} workers", limits::WORKERS);
-        problems.error(excess.span(), message);
+        problems.error(excess.span(), format!("more than {} workers", limits::WORKERS));
+        return Vec::new();
     }
     let mut seen = BTreeSet::new();
     let mut cpus = Vec::new();
@@ -170,7 +170,7 @@ fn cpu(
 fn connections(problems: &mut Problems, file: &schema::File, workers: usize) -> u32 {
     let workers = i64::try_from(workers.max(1)).unwrap_or(1);
     let most = WORKER_CONNECTIONS_MAX.saturating_mul(workers).min(i64::from(u32::MAX));
-    integer(problems, "connections", &file.limits.connections, 1024..=most, 1_000_000)
+    integer(problems, "connections", file.limits.connections.as_ref(), 1024..=most, 1_000_000)
 }
 
 fn admin_socket(problems: &mut Problems, shunt: &schema::Shunt) -> PathBuf {
@@ -215,6 +215,6 @@ fn file_prefix(problems: &mut Problems, dpdk: &schema::Dpdk) -> String {
 }
 
 fn eal_arguments(dpdk: &schema::Dpdk) -> Vec<String> {
-    let list = dpdk.eal_arguments.iter().flat_map(|list| list.get_ref());
+    let list = dpdk.eal_arguments.iter().flat_map(Spanned::get_ref);
     list.map(|argument| argument.get_ref().clone()).collect()
 }

@@ -34,7 +34,7 @@ struct Seen {
 pub(super) fn ports(problems: &mut Problems, written: &[Spanned<schema::Port>]) -> Vec<Port> {
     if written.is_empty() {
         let help = "a [[port]] table names a network device; one port is enough";
-        problems.error_help(0..0, "no ports: there is nothing to receive packets from", help);
+        problems.error_help(None, "no ports: there is nothing to receive packets from", help);
     }
     if let Some(excess) = written.get(limits::PORTS) {
         problems.error(excess.span(), format!("more than {} ports", limits::PORTS));
@@ -55,7 +55,7 @@ pub(super) fn buffers(
         ports.iter().map(|port| usize::from(descriptors(port)) * queues).sum::<usize>()
     };
     let (rx, tx) = (sum(|port| port.rx_descriptors), sum(|port| port.tx_descriptors));
-    let (count, span) = (daemon.packet_buffers, written.map_or(0..0, Spanned::span));
+    let (count, span) = (daemon.packet_buffers, written.map(Spanned::span));
     let available = usize::try_from(count).unwrap_or(usize::MAX);
     let shape = format!("{} ports with {queues} queues each", ports.len());
     if available <= rx {
@@ -82,18 +82,18 @@ fn port(problems: &mut Problems, written: &schema::Port, seen: &mut Seen) -> Por
         tap: tap(problems, written, seen),
         routes: routes(problems, written, &addresses, seen),
         addresses,
-        mtu: integer(problems, "mtu", &written.mtu, 576..=9216, 1500),
+        mtu: integer(problems, "mtu", written.mtu.as_ref(), 576..=9216, 1500),
         rx_descriptors: power_of_two(
             problems,
             "rx_descriptors",
-            &written.rx_descriptors,
+            written.rx_descriptors.as_ref(),
             64..=4096,
             1024,
         ),
         tx_descriptors: power_of_two(
             problems,
             "tx_descriptors",
-            &written.tx_descriptors,
+            written.tx_descriptors.as_ref(),
             64..=4096,
             1024,
         ),
@@ -153,7 +153,7 @@ fn addresses(
     seen: &mut Seen,
 ) -> Vec<(Ipv4Addr, u8)> {
     let mut addresses = Vec::new();
-    for value in written.addresses.iter().flat_map(|list| list.get_ref()) {
+    for value in written.addresses.iter().flat_map(Spanned::get_ref) {
         let Some((address, length)) = prefix(problems, "port address", value) else { continue };
         if !unicast(problems, "port address", value, address) {
             continue;

@@ -114,7 +114,7 @@ fn backends(problems: &mut Problems, written: &schema::Service) -> (Vec<Backend>
     let mut seen = HashSet::new();
     let (mut backends, mut places) = (Vec::new(), Vec::new());
     for backend in &written.backend {
-        let weight = integer(problems, "weight", &backend.weight, 0..=WEIGHT_MAX, 1);
+        let weight = integer(problems, "weight", backend.weight.as_ref(), 0..=WEIGHT_MAX, 1);
         let (value, ipv6) = (&backend.address, "this service's VIP is IPv4");
         let Some(address) = socket(problems, "backend", value, ipv6) else { continue };
         if !seen.insert(address) {
@@ -155,15 +155,20 @@ fn one_part_each(problems: &mut Problems, drafts: &[Draft]) {
     let mut backends = HashMap::new();
     for draft in drafts {
         let name = draft.service.name.as_str();
-        vips.extend(draft.vip.iter().map(|(address, _)| (*address, name)));
-        backends.extend(draft.backends.iter().map(|(address, _)| (*address, name)));
+        if let Some((address, _)) = &draft.vip {
+            vips.entry(*address).or_insert(name);
+        }
+        for (address, _) in &draft.backends {
+            backends.entry(*address).or_insert(name);
+        }
     }
     for (address, span) in drafts.iter().flat_map(|draft| &draft.locals) {
         if let Some(service) = vips.get(address) {
             let message = format!("local address {address} is also the VIP of service `{service}`");
             problems.error(span.clone(), message);
         } else if let Some(service) = backends.get(address) {
-            let message = format!("local address {address} is also a backend of `{service}`");
+            let message =
+                format!("local address {address} is also a backend of service `{service}`");
             problems.error(span.clone(), message);
         }
     }

@@ -11,13 +11,12 @@ use toml::Spanned;
 
 use super::super::error::Problems;
 use super::super::explain::did_you_mean;
-use super::super::schema::Maybe;
 
 /// A number within `range`, which must itself fit `T`.
 pub(super) fn integer<T: TryFrom<i64>>(
     problems: &mut Problems,
     key: &str,
-    value: &Maybe<i64>,
+    value: Option<&Spanned<i64>>,
     range: RangeInclusive<i64>,
     default: T,
 ) -> T {
@@ -35,10 +34,7 @@ fn checked_integer<T: TryFrom<i64>>(
     let fits = range.contains(&number).then(|| T::try_from(number).ok()).flatten();
     if fits.is_none() {
         let (least, most) = (range.start(), range.end());
-        problems.error(
-            value.span(),
-            format!("{key} {number} is out of range: {least} to {most} is possible"),
-        );
+        problems.error(value.span(), format!("{key} {number} is out of range ({least} to {most})"));
     }
     fits
 }
@@ -47,7 +43,7 @@ fn checked_integer<T: TryFrom<i64>>(
 pub(super) fn power_of_two(
     problems: &mut Problems,
     key: &str,
-    value: &Maybe<i64>,
+    value: Option<&Spanned<i64>>,
     range: RangeInclusive<i64>,
     default: u16,
 ) -> u16 {
@@ -76,7 +72,7 @@ pub(super) fn choice<T: Copy>(
         return *meaning;
     }
     let known: Vec<&str> = choices.iter().map(|(known, _)| *known).collect();
-    let message = format!("unknown {key} `{word}`; supported: {}", known.join(", "));
+    let message = format!("unknown value `{word}` for {key}; supported: {}", known.join(", "));
     match did_you_mean(word, &known) {
         Some(help) => problems.error_help(value.span(), message, help),
         None => problems.error(value.span(), message),
@@ -95,7 +91,7 @@ pub(super) fn name(problems: &mut Problems, key: &str, value: &Spanned<String>, 
         let length = name.len();
         problems.error(
             value.span(),
-            format!("{key} `{name}` is too long: {length} characters, {most} are possible"),
+            format!("{key} `{name}` is too long: {length} characters, the limit is {most}"),
         );
     }
 }
@@ -150,7 +146,7 @@ pub(super) fn socket(
     };
     if address.port() == 0 {
         problems
-            .error(value.span(), format!("{what} {address} has port 0: 1 to 65535 is possible"));
+            .error(value.span(), format!("{what} {address} has port 0; 1 to 65535 was expected"));
         return None;
     }
     unicast(problems, what, value, *address.ip()).then_some(address)

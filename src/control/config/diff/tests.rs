@@ -1,0 +1,238 @@
+use std::path::Path;
+
+use super::*;
+use crate::control::config::{Machine, parse_for};
+
+const BASE: &str = include_str!("../tests/base.toml");
+
+fn plan(text: &str) -> Plan {
+    parse_for(text, Path::new("shunt.toml"), &Machine::with_cpus(8)).unwrap().plan
+}
+
+/// Edits of the good file, and the difference they make.
+struct Row {
+    name: &'static str,
+    edits: &'static [(&'static str, &'static str)],
+    says: &'static [&'static str],
+}
+
+const WEB: &str = "address = \"10.44.0.11:8080\"\nweight = 1";
+
+const ROWS: &[Row] = &[
+    Row { name: "nothing", edits: &[], says: &[] },
+    Row {
+        name: "comments, blanks and defaults spelled out",
+        edits: &[
+            ("weight = 1", "# one\n\n"),
+            ("name = \"web\"", "name = \"web\"\nscheduler = \"wrr\"\nmode = \"fullnat\""),
+        ],
+        says: &[],
+    },
+    Row {
+        name: "a weight",
+        edits: &[("weight = 1", "weight = 7")],
+        says: &["~ service web: backend 10.44.0.11:8080 weight 1 -> 7"],
+    },
+    Row {
+        name: "a drain",
+        edits: &[("weight = 1", "weight = 0")],
+        says: &["~ service web: backend 10.44.0.11:8080 weight 1 -> 0 (drain)"],
+    },
+    Row {
+        name: "a backend more",
+        edits: &[(
+            WEB,
+            "address = \"10.44.0.12:8080\"\nweight = 3\n\
+             [[service.backend]]\naddress = \"10.44.0.11:8080\"",
+        )],
+        says: &["+ service web: backend 10.44.0.12:8080 weight 3"],
+    },
+    Row {
+        name: "a backend for another, on the same host",
+        edits: &[("10.44.0.11:8080", "10.44.0.11:8081")],
+        says: &[
+            "+ service web: backend 10.44.0.11:8081 weight 1",
+            "- service web: backend 10.44.0.11:8080 weight 1",
+        ],
+    },
+    Row {
+        name: "a service's own settings",
+        edits: &[
+            ("name = \"web\"", "name = \"www\"\nscheduler = \"rr\""),
+            ("[\"10.44.0.2\"]", "[\"10.44.0.3\", \"10.44.0.2\"]"),
+        ],
+        says: &[
+            "~ service www: name web -> www",
+            "~ service www: scheduler wrr -> rr",
+            "~ service www: local_addresses [10.44.0.2] -> [10.44.0.3, 10.44.0.2]",
+        ],
+    },
+    Row {
+        name: "another port of the VIP is another service",
+        edits: &[("198.51.100.10:80", "198.51.100.10:443")],
+        says: &[
+            "+ service web tcp 198.51.100.10:443, wrr, local 10.44.0.2, 1 backend",
+            "- service web tcp 198.51.100.10:80, wrr, local 10.44.0.2, 1 backend",
+        ],
+    },
+    Row {
+        name: "another protocol is another service",
+        edits: &[("\"udp\"", "\"tcp\""), ("address = \"10.44.0.21:53\"", WEB)],
+        says: &[
+            "+ service dns tcp 198.51.100.10:53, wrr, local 10.44.0.2, 1 backend",
+            "- service dns udp 198.51.100.10:53, wrr, local 10.44.0.2, 1 backend",
+        ],
+    },
+    Row {
+        name: "settings that change at once",
+        edits: &[(
+            "[dpdk]",
+            "drain_deadline_s = 5\nstrays = \"drop\"\npunt_per_second = 9\n\
+             [timeouts]\nudp_s = 60\ntcp_none_s = 3\n[dpdk]",
+        )],
+        says: &[
+            "~ [shunt] drain_deadline_s: 30 -> 5",
+            "~ [shunt] strays: reject -> drop",
+            "~ [shunt] punt_per_second: 20000 -> 9",
+            "~ [timeouts] tcp_none_s: 2 -> 3",
+            "~ [timeouts] udp_s: 300 -> 60",
+        ],
+    },
+    Row {
+        name: "settings of the process",
+        edits: &[
+            (
+                "workers = [1, 2]",
+                "workers = [2, 1]\ncontrol_core = 0\nbusy_poll = true\nadmin_socket = \"/x\"\n\
+                 [limits]\nconnections = 2048\n[metrics]\nlisten = \"\"",
+            ),
+            (
+                "memory_mb = 512",
+                "memory_mb = 1024\nhuge_pages = \"never\"\nfile_prefix = \"x\"\n\
+                 eal_arguments = [\"-v\"]\npacket_buffers = 65536",
+            ),
+        ],
+        says: &[
+            "! [shunt] workers: [1, 2] -> [2, 1] (needs a restart)",
+            "! [shunt] control_core: none -> 0 (needs a restart)",
+            "! [shunt] busy_poll: false -> true (needs a restart)",
+            "! [shunt] admin_socket: /run/shunt/admin.sock -> /x (needs a restart)",
+            "! [dpdk] huge_pages: auto -> never (needs a restart)",
+            "! [dpdk] memory_mb: 512 -> 1024 (needs a restart)",
+            "! [dpdk] file_prefix: shunt -> x (needs a restart)",
+            "! [dpdk] eal_arguments: [] -> [-v] (needs a restart)",
+            "! [dpdk] packet_buffers: 32768 -> 65536 (needs a restart)",
+            "! [limits] connections: 1000000 -> 2048 (needs a restart)",
+            "! [metrics] listen: 127.0.0.1:9150 -> off (needs a restart)",
+        ],
+    },
+    Row {
+        name: "settings of a port",
+        edits: &[
+            ("0000:3b:00.0", "0000:3b:00.1"),
+            (
+                "\"192.0.2.1/24\"]",
+                "\"192.0.2.2/24\"]\ntap = \"w\"\nmtu = 9000\n\
+              rx_descriptors = 512\ntx_descriptors = 2048",
+            ),
+            ("192.0.2.254", "192.0.2.253"),
+        ],
+        says: &[
+            "! [[port]] wan device: 0000:3b:00.0 -> 0000:3b:00.1 (needs a restart)",
+            "! [[port]] wan tap: wan -> w (needs a restart)",
+            "! [[port]] wan addresses: [192.0.2.1/24] -> [192.0.2.2/24] (needs a restart)",
+            "! [[port]] wan mtu: 1500 -> 9000 (needs a restart)",
+            "! [[port]] wan rx_descriptors: 1024 -> 512 (needs a restart)",
+            "! [[port]] wan tx_descriptors: 1024 -> 2048 (needs a restart)",
+            "! [[port]] wan route: [0.0.0.0/0 via 192.0.2.254] -> [0.0.0.0/0 via 192.0.2.253] \
+             (needs a restart)",
+        ],
+    },
+    Row {
+        name: "other ports",
+        edits: &[("name = \"lan\"", "name = \"inside\"")],
+        says: &["! [[port]]: [wan, lan] -> [wan, inside] (needs a restart)"],
+    },
+];
+
+fn edited(row: &Row) -> Plan {
+    let text = row.edits.iter().fold(BASE.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "{}: no {from:?}", row.name);
+        text.replacen(from, to, 1)
+    });
+    plan(&text)
+}
+
+#[test]
+fn a_difference_is_a_line_and_no_difference_is_none() {
+    for row in ROWS {
+        let diff = diff(&plan(BASE), &edited(row));
+        assert_eq!(diff.to_string().lines().collect::<Vec<_>>(), row.says, "{}", row.name);
+        assert_eq!(diff.is_empty(), row.says.is_empty(), "{}", row.name);
+    }
+}
+
+#[test]
+fn a_plan_differs_from_any_other_and_not_from_itself() {
+    let plans: Vec<Plan> = ROWS.iter().map(edited).collect();
+    for old in &plans {
+        for new in &plans {
+            assert_eq!(diff(old, new).is_empty(), old == new);
+        }
+    }
+}
+
+#[test]
+fn what_needs_a_restart_is_told_apart() {
+    let new = BASE.replace("[1, 2]", "[1]\nstrays = \"drop\"").replace("memory_mb = 512", "")
+        + "\n[limits]\nconnections = 5000";
+    let diff =
+        diff(&plan(BASE), &plan(&new.replace("name = \"lan\"", "name = \"lan\"\nmtu = 600")));
+    let notice = diff.restart_notice().unwrap();
+    assert_eq!(notice, "needs a restart: [shunt] workers, [limits] connections, [[port]] lan mtu");
+    assert_eq!((diff.changes.len(), diff.needs_restart().count()), (4, 3));
+    let diff = self::diff(&plan(BASE), &plan(&BASE.replace("weight = 1", "weight = 2")));
+    assert_eq!((diff.restart_notice(), diff.needs_restart().count()), (None, 0));
+}
+
+#[test]
+fn the_order_of_services_and_backends_in_the_file_is_no_difference() {
+    let mut new = plan(BASE);
+    new.services.reverse();
+    let second = Backend { address: "10.44.0.12:80".parse().unwrap(), weight: 2 };
+    let mut old = plan(BASE);
+    old.services[0].backends.push(second);
+    new.services[1].backends.insert(0, second);
+    assert!(diff(&old, &new).is_empty());
+}
+
+#[test]
+fn as_json_a_change_carries_its_kind_and_values() {
+    let new =
+        BASE.replace("weight = 1", "weight = 0").replace("198.51.100.10:53", "198.51.100.9:53");
+    let json = serde_json::to_value(diff(&plan(BASE), &plan(&new))).unwrap();
+    let dns = |change: &str, address: &str| {
+        serde_json::json!({
+            "change": change,
+            "name": "dns",
+            "protocol": "udp",
+            "address": address,
+            "scheduler": "wrr",
+            "local_addresses": ["10.44.0.2"],
+            "backends": [{ "address": "10.44.0.21:53", "weight": 1 }],
+        })
+    };
+    let weight = serde_json::json!({
+        "change": "backend_weight",
+        "service": "web",
+        "address": "10.44.0.11:8080",
+        "from": 1,
+        "to": 0,
+    });
+    let expected = [
+        weight,
+        dns("service_added", "198.51.100.9:53"),
+        dns("service_removed", "198.51.100.10:53"),
+    ];
+    assert_eq!(json, serde_json::Value::from(expected.to_vec()));
+}

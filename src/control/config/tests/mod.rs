@@ -1,0 +1,205 @@
+use std::fmt::Write as _;
+use std::net::SocketAddrV4;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::dataplane::snapshot::{Protocol, Scheduler, Strays, Timeouts};
+use crate::ids::limits;
+use plan::{Backend, Daemon, HugePages, Port, Service};
+
+mod daemon;
+mod odd;
+mod ports;
+mod services;
+mod shape;
+mod whole;
+
+/// A good file; every row of the tables is one edit away from it.
+const BASE: &str = include_str!("base.toml");
+const SAMPLE: &str = include_str!("../../../../dpdk-config/shunt.toml");
+const DOCUMENTATION: &str = include_str!("../../../../docs/configuration.md");
+
+/// One edit of the good file, and all that is said about it.
+struct Row {
+    name: &'static str,
+    /// The first occurrence of one text in [`BASE`], replaced by another.
+    edit: (&'static str, &'static str),
+    /// The rendered messages, line by line.
+    says: &'static [&'static str],
+}
+
+fn read(text: &str) -> Result<Reading, ConfigErrors> {
+    parse_for(text, Path::new("shunt.toml"), &Machine::with_cpus(16))
+}
+
+fn refusal(text: &str) -> String {
+    read(text).expect_err("this text must be refused").to_string()
+}
+
+fn edited(row: &Row) -> String {
+    let (from, to) = row.edit;
+    assert!(BASE.contains(from), "{}: the good file has no {from:?}", row.name);
+    BASE.replacen(from, to, 1)
+}
+
+#[test]
+fn every_refusal_says_what_is_wrong_and_where() {
+    let tables = [shape::ROWS, daemon::ROWS, ports::ROWS, services::ROWS];
+    let mut wrong = String::new();
+    for row in tables.into_iter().flatten() {
+        let said = read(&edited(row)).map_or_else(|errors| errors.to_string(), |_| "ok".into());
+        if said != row.says.join("\n") {
+            let expected = row.says.join("\n");
+            writeln!(wrong, "{}:\n{said}\nexpected:\n{expected}\n", row.name).unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn every_oddity_is_warned_of_and_used() {
+    for row in odd::ROWS {
+        let reading = read(&edited(row)).unwrap_or_else(|errors| panic!("{}: {errors}", row.name));
+        assert_eq!(reading.warnings.join("\n"), row.says.join("\n"), "{}", row.name);
+    }
+}
+
+#[test]
+fn a_good_file_becomes_this_plan_with_these_defaults() {
+    let socket = |text: &str| text.parse::<SocketAddrV4>().unwrap();
+    let service = |name: &str, protocol, address, backend| Service {
+        name: name.into(),
+        protocol,
+        address: socket(address),
+        scheduler: Scheduler::Wrr,
+        local_addresses: vec!["10.44.0.2".parse().unwrap()],
+        backends: vec![Backend { address: socket(backend), weight: 1 }],
+    };
+    let port = |name: &str, device: &str, address: &str| Port {
+        name: name.into(),
+        device: device.into(),
+        tap: name.into(),
+        addresses: vec![(address.parse().unwrap(), 24)],
+        routes: Vec::new(),
+        mtu: 1500,
+        rx_descriptors: 1024,
+        tx_descriptors: 1024,
+    };
+    let mut wan = port("wan", "0000:3b:00.0", "192.0.2.1");
+    wan.routes.push(("0.0.0.0".parse().unwrap(), 0, "192.0.2.254".parse().unwrap()));
+    let plan = Plan {
+        daemon: Daemon {
+            worker_cores: vec![1, 2],
+            control_core: None,
+            busy_poll: false,
+            connections_max: 1_000_000,
+            packet_buffers: 32_768,
+            admin_socket: "/run/shunt/admin.sock".into(),
+            metrics_listen: Some("127.0.0.1:9150".parse().unwrap()),
+            huge_pages: HugePages::Auto,
+            memory_mb: 512,
+            file_prefix: "shunt".into(),
+            eal_arguments: Vec::new(),
+        },
+        ports: vec![wan, port("lan", "net_tap0,iface=x", "10.44.0.1")],
+        timeouts: Timeouts::default(),
+        strays: Strays::Reject,
+        punt_per_second: 20_000,
+        drain_deadline: Duration::from_secs(30),
+        services: vec![
+            service("web", Protocol::Tcp, "198.51.100.10:80", "10.44.0.11:8080"),
+            service("dns", Protocol::Udp, "198.51.100.10:53", "10.44.0.21:53"),
+        ],
+    };
+    let reading = read(BASE).unwrap();
+    assert_eq!(reading.plan, plan);
+    assert_eq!(reading.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn every_value_written_arrives_where_it_belongs() {
+    let text = r#"
+        [shunt]
+        workers = [3, 1]
+        control_core = 0
+        busy_poll = true
+        admin_socket = "/tmp/x.sock"
+        drain_deadline_s = 0
+        strays = "drop"
+        punt_per_second = 7
+        [dpdk]
+        huge_pages = "never"
+        memory_mb = 64
+        file_prefix = "p"
+        eal_arguments = ["--log-level", "lib.eal:debug"]
+        packet_buffers = 1024
+        [limits]
+        connections = 4294967294
+        [metrics]
+        listen = ""
+        [[port]]
+        name = "p"
+        device = "net_null0"
+        tap = "t"
+        mtu = 9216
+        rx_descriptors = 64
+        tx_descriptors = 128
+    "#;
+    let Reading { plan, warnings } = read(text).unwrap();
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let Daemon { metrics_listen, connections_max, .. } = plan.daemon;
+    assert_eq!(
+        (plan.daemon.worker_cores.as_slice(), plan.daemon.control_core),
+        (&[3, 1][..], Some(0))
+    );
+    assert_eq!(
+        (plan.daemon.busy_poll, metrics_listen, connections_max),
+        (true, None, u32::MAX - 1)
+    );
+    assert_eq!(plan.daemon.admin_socket, PathBuf::from("/tmp/x.sock"));
+    assert_eq!((plan.daemon.huge_pages, plan.daemon.memory_mb), (HugePages::Never, 64));
+    assert_eq!((plan.daemon.file_prefix.as_str(), plan.daemon.packet_buffers), ("p", 1024));
+    assert_eq!(plan.daemon.eal_arguments, ["--log-level", "lib.eal:debug"]);
+    assert_eq!((plan.strays, plan.punt_per_second), (Strays::Drop, 7));
+    assert_eq!(plan.drain_deadline, Duration::ZERO);
+    let port = &plan.ports[0];
+    assert_eq!((port.tap.as_str(), port.mtu), ("t", 9216));
+    assert_eq!((port.rx_descriptors, port.tx_descriptors), (64, 128));
+}
+
+#[test]
+fn every_timeout_written_arrives_where_it_belongs() {
+    let timeouts = "[timeouts]
+        tcp_established_s = 1
+        tcp_syn_sent_s = 2
+        tcp_syn_recv_s = 3
+        tcp_fin_wait_s = 4
+        tcp_time_wait_s = 5
+        tcp_close_s = 6
+        tcp_close_wait_s = 7
+        tcp_last_ack_s = 8
+        tcp_listen_s = 9
+        tcp_synack_s = 10
+        tcp_none_s = 11
+        udp_s = 12
+        [dpdk]";
+    let read = read(&BASE.replace("[dpdk]", timeouts)).unwrap().plan.timeouts;
+    let timeouts = Timeouts {
+        tcp_established_s: 1,
+        tcp_syn_sent_s: 2,
+        tcp_syn_recv_s: 3,
+        tcp_fin_wait_s: 4,
+        tcp_time_wait_s: 5,
+        tcp_close_s: 6,
+        tcp_close_wait_s: 7,
+        tcp_last_ack_s: 8,
+        tcp_listen_s: 9,
+        tcp_synack_s: 10,
+        tcp_none_s: 11,
+        udp_s: 12,
+    };
+    assert_eq!(read, timeouts);
+}

@@ -1,0 +1,71 @@
+//! What is used all the same, with a warning.
+
+use super::Row;
+
+#[rustfmt::skip]
+pub(super) const ROWS: &[Row] = &[
+    Row {
+        name: "a control core that carries a worker",
+        edit: (
+            "workers = [1, 2]",
+            "workers = [1, 2]\ncontrol_core = 1",
+        ),
+        says: &[
+            "shunt.toml:3:16: warning: CPU 1 carries a worker too: control will be slow \
+             under load",
+            "    3 | control_core = 1",
+            "      |                ^",
+        ],
+    },
+    Row {
+        name: "buffers that may run out",
+        edit: (
+            "memory_mb = 512",
+            "packet_buffers = 8191",
+        ),
+        says: &[
+            "shunt.toml:5:18: warning: packet_buffers 8191 may run out: 2 ports with 2 \
+             queues each can hold 8192 at once",
+            "    5 | packet_buffers = 8191",
+            "      |                  ^^^^",
+        ],
+    },
+    Row {
+        name: "a service without backends",
+        edit: (
+            "\n[[service.backend]]\naddress = \"10.44.0.21:53\"\n",
+            "",
+        ),
+        says: &[
+            "shunt.toml:31:1: warning: service `dns` has no backends: it refuses everybody",
+            "   31 | [[service]]",
+            "      | ^^^^^^^^^^^",
+        ],
+    },
+    Row {
+        name: "a VIP that is a port's address",
+        edit: (
+            "198.51.100.10:80",
+            "192.0.2.1:80",
+        ),
+        says: &[
+            "shunt.toml:24:11: warning: VIP 192.0.2.1 is a port's address too: ssh and the \
+             like to it will not reach this host",
+            "   24 | address = \"192.0.2.1:80\"",
+            "      |           ^^^^^^^^^^^^^^",
+        ],
+    },
+    Row {
+        name: "a local address that is a port's address",
+        edit: (
+            "80\"\nlocal_addresses = [\"10.44.0.2\"]",
+            "80\"\nlocal_addresses = [\"10.44.0.1\"]",
+        ),
+        says: &[
+            "shunt.toml:25:20: warning: local address 10.44.0.1 is a port's address too: ssh \
+             and the like to it will not reach this host",
+            "   25 | local_addresses = [\"10.44.0.1\"]",
+            "      |                    ^^^^^^^^^^^",
+        ],
+    },
+];

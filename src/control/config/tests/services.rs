@@ -1,0 +1,375 @@
+//! What is wrong with services and backends.
+
+use super::Row;
+
+#[rustfmt::skip]
+pub(super) const ROWS: &[Row] = &[
+    Row {
+        name: "a service name used twice",
+        edit: (
+            "name = \"dns\"",
+            "name = \"web\"",
+        ),
+        says: &[
+            "shunt.toml:32:8: service name `web` is used twice",
+            "   32 | name = \"web\"",
+            "      |        ^^^^^",
+        ],
+    },
+    Row {
+        name: "a service name that is none",
+        edit: (
+            "name = \"web\"",
+            "name = \"\"",
+        ),
+        says: &[
+            "shunt.toml:22:8: service name `` is not a name",
+            "   22 | name = \"\"",
+            "      |        ^^",
+            "      help: use letters, digits, `.`, `_` and `-`",
+        ],
+    },
+    Row {
+        name: "a VIP, protocol and port used twice",
+        edit: (
+            "\"udp\"\naddress = \"198.51.100.10:53\"",
+            "\"tcp\"\naddress = \"198.51.100.10:80\"",
+        ),
+        says: &[
+            "shunt.toml:34:11: tcp 198.51.100.10:80 is the address of service `web` too",
+            "   34 | address = \"198.51.100.10:80\"",
+            "      |           ^^^^^^^^^^^^^^^^^^",
+        ],
+    },
+    Row {
+        name: "a VIP of the other family",
+        edit: (
+            "198.51.100.10:80",
+            "[2001:db8::1]:80",
+        ),
+        says: &[
+            "shunt.toml:24:11: VIP [2001:db8::1]:80 is IPv6; only IPv4 is balanced",
+            "   24 | address = \"[2001:db8::1]:80\"",
+            "      |           ^^^^^^^^^^^^^^^^^^",
+        ],
+    },
+    Row {
+        name: "a VIP without a port",
+        edit: (
+            "198.51.100.10:80",
+            "198.51.100.10",
+        ),
+        says: &[
+            "shunt.toml:24:11: VIP 198.51.100.10 has no port",
+            "   24 | address = \"198.51.100.10\"",
+            "      |           ^^^^^^^^^^^^^^^",
+            "      help: for example 198.51.100.10:80",
+        ],
+    },
+    Row {
+        name: "a VIP with port 0",
+        edit: (
+            "198.51.100.10:80",
+            "198.51.100.10:0",
+        ),
+        says: &[
+            "shunt.toml:24:11: VIP 198.51.100.10:0 has port 0; 1 to 65535 was expected",
+            "   24 | address = \"198.51.100.10:0\"",
+            "      |           ^^^^^^^^^^^^^^^^^",
+        ],
+    },
+    Row {
+        name: "a VIP that is a name",
+        edit: (
+            "198.51.100.10:80",
+            "www.example.com:80",
+        ),
+        says: &[
+            "shunt.toml:24:11: VIP `www.example.com:80` is not an IPv4 address and port",
+            "   24 | address = \"www.example.com:80\"",
+            "      |           ^^^^^^^^^^^^^^^^^^^^",
+            "      help: for example 192.0.2.10:80; names are not resolved",
+        ],
+    },
+    Row {
+        name: "a VIP that is multicast",
+        edit: (
+            "198.51.100.10:80",
+            "239.1.1.1:80",
+        ),
+        says: &[
+            "shunt.toml:24:11: VIP 239.1.1.1 is a multicast address; a unicast address was \
+             expected",
+            "   24 | address = \"239.1.1.1:80\"",
+            "      |           ^^^^^^^^^^^^^^",
+        ],
+    },
+    Row {
+        name: "a VIP that is loopback",
+        edit: (
+            "198.51.100.10:80",
+            "127.0.0.1:80",
+        ),
+        says: &[
+            "shunt.toml:24:11: VIP 127.0.0.1 is a loopback address; a unicast address was \
+             expected",
+            "   24 | address = \"127.0.0.1:80\"",
+            "      |           ^^^^^^^^^^^^^^",
+        ],
+    },
+    Row {
+        name: "a VIP that is broadcast",
+        edit: (
+            "198.51.100.10:80",
+            "255.255.255.255:80",
+        ),
+        says: &[
+            "shunt.toml:24:11: VIP 255.255.255.255 is the broadcast address; a unicast \
+             address was expected",
+            "   24 | address = \"255.255.255.255:80\"",
+            "      |           ^^^^^^^^^^^^^^^^^^^^",
+        ],
+    },
+    Row {
+        name: "a VIP that is unspecified",
+        edit: (
+            "198.51.100.10:80",
+            "0.0.0.0:80",
+        ),
+        says: &[
+            "shunt.toml:24:11: VIP 0.0.0.0 is not an address of a host; a unicast address \
+             was expected",
+            "   24 | address = \"0.0.0.0:80\"",
+            "      |           ^^^^^^^^^^^^",
+        ],
+    },
+    Row {
+        name: "an unknown protocol",
+        edit: (
+            "\"tcp\"",
+            "\"sctp\"",
+        ),
+        says: &[
+            "shunt.toml:23:12: unknown value `sctp` for protocol; supported: tcp, udp",
+            "   23 | protocol = \"sctp\"",
+            "      |            ^^^^^^",
+        ],
+    },
+    Row {
+        name: "an unknown mode",
+        edit: (
+            "name = \"web\"",
+            "name = \"web\"\nmode = \"dr\"",
+        ),
+        says: &[
+            "shunt.toml:23:8: unknown value `dr` for mode; supported: fullnat",
+            "   23 | mode = \"dr\"",
+            "      |        ^^^^",
+        ],
+    },
+    Row {
+        name: "an unknown scheduler",
+        edit: (
+            "name = \"web\"",
+            "name = \"web\"\nscheduler = \"wlc\"",
+        ),
+        says: &[
+            "shunt.toml:23:13: unknown value `wlc` for scheduler; supported: rr, wrr",
+            "   23 | scheduler = \"wlc\"",
+            "      |             ^^^^^",
+        ],
+    },
+    Row {
+        name: "no local address",
+        edit: (
+            "address = \"198.51.100.10:80\"\nlocal_addresses = [\"10.44.0.2\"]",
+            "address = \"198.51.100.10:80\"",
+        ),
+        says: &[
+            "shunt.toml:21:1: service `web` has no local address, and FULL-NAT needs one",
+            "   21 | [[service]]",
+            "      | ^^^^^^^^^^^",
+            "      help: for example `local_addresses = [\"10.44.0.2\"]`, an address of this \
+             box's own that the backends can reach",
+        ],
+    },
+    Row {
+        name: "an empty list of local addresses",
+        edit: (
+            "80\"\nlocal_addresses = [\"10.44.0.2\"]",
+            "80\"\nlocal_addresses = []",
+        ),
+        says: &[
+            "shunt.toml:25:19: service `web` has no local address, and FULL-NAT needs one",
+            "   25 | local_addresses = []",
+            "      |                   ^^",
+            "      help: for example `local_addresses = [\"10.44.0.2\"]`, an address of this \
+             box's own that the backends can reach",
+        ],
+    },
+    Row {
+        name: "a local address of the other family",
+        edit: (
+            "80\"\nlocal_addresses = [\"10.44.0.2\"]",
+            "80\"\nlocal_addresses = [\"2001:db8::2\"]",
+        ),
+        says: &[
+            "shunt.toml:25:20: local address 2001:db8::2 is IPv6; this service's VIP is IPv4",
+            "   25 | local_addresses = [\"2001:db8::2\"]",
+            "      |                    ^^^^^^^^^^^^^",
+        ],
+    },
+    Row {
+        name: "a local address listed twice",
+        edit: (
+            "80\"\nlocal_addresses = [\"10.44.0.2\"]",
+            "80\"\nlocal_addresses = [\"10.44.0.2\", \"10.44.0.2\"]",
+        ),
+        says: &[
+            "shunt.toml:25:33: local address 10.44.0.2 is listed twice",
+            "   25 | local_addresses = [\"10.44.0.2\", \"10.44.0.2\"]",
+            "      |                                 ^^^^^^^^^^^",
+        ],
+    },
+    Row {
+        name: "a local address that is a VIP",
+        edit: (
+            "80\"\nlocal_addresses = [\"10.44.0.2\"]",
+            "80\"\nlocal_addresses = [\"198.51.100.10\"]",
+        ),
+        says: &[
+            "shunt.toml:25:20: local address 198.51.100.10 is also the VIP of service `web`",
+            "   25 | local_addresses = [\"198.51.100.10\"]",
+            "      |                    ^^^^^^^^^^^^^^^",
+        ],
+    },
+    Row {
+        name: "a local address that is a backend of another service",
+        edit: (
+            "80\"\nlocal_addresses = [\"10.44.0.2\"]",
+            "80\"\nlocal_addresses = [\"10.44.0.21\"]",
+        ),
+        says: &[
+            "shunt.toml:25:20: local address 10.44.0.21 is also a backend of service `dns`",
+            "   25 | local_addresses = [\"10.44.0.21\"]",
+            "      |                    ^^^^^^^^^^^^",
+        ],
+    },
+    Row {
+        name: "a local address with a port",
+        edit: (
+            "80\"\nlocal_addresses = [\"10.44.0.2\"]",
+            "80\"\nlocal_addresses = [\"10.44.0.2:1\"]",
+        ),
+        says: &[
+            "shunt.toml:25:20: local address `10.44.0.2:1` is not an IPv4 address",
+            "   25 | local_addresses = [\"10.44.0.2:1\"]",
+            "      |                    ^^^^^^^^^^^^^",
+            "      help: write it as four numbers: 192.0.2.10",
+        ],
+    },
+    Row {
+        name: "a backend of the other family",
+        edit: (
+            "10.44.0.11:8080",
+            "[2001:db8::11]:8080",
+        ),
+        says: &[
+            "shunt.toml:28:11: backend [2001:db8::11]:8080 is IPv6; this service's VIP is \
+             IPv4",
+            "   28 | address = \"[2001:db8::11]:8080\"",
+            "      |           ^^^^^^^^^^^^^^^^^^^^^",
+        ],
+    },
+    Row {
+        name: "a backend of the other family without a port",
+        edit: (
+            "10.44.0.11:8080",
+            "2001:db8::11",
+        ),
+        says: &[
+            "shunt.toml:28:11: backend 2001:db8::11 is IPv6; this service's VIP is IPv4",
+            "   28 | address = \"2001:db8::11\"",
+            "      |           ^^^^^^^^^^^^^^",
+        ],
+    },
+    Row {
+        name: "a backend listed twice",
+        edit: (
+            "weight = 1",
+            "weight = 1\n[[service.backend]]\naddress = \"10.44.0.11:8080\"",
+        ),
+        says: &[
+            "shunt.toml:31:11: backend 10.44.0.11:8080 is listed twice in service `web`",
+            "   31 | address = \"10.44.0.11:8080\"",
+            "      |           ^^^^^^^^^^^^^^^^^",
+        ],
+    },
+    Row {
+        name: "a backend with port 0",
+        edit: (
+            "10.44.0.11:8080",
+            "10.44.0.11:0",
+        ),
+        says: &[
+            "shunt.toml:28:11: backend 10.44.0.11:0 has port 0; 1 to 65535 was expected",
+            "   28 | address = \"10.44.0.11:0\"",
+            "      |           ^^^^^^^^^^^^^^",
+        ],
+    },
+    Row {
+        name: "a backend that is a VIP",
+        edit: (
+            "10.44.0.11:8080",
+            "198.51.100.10:8080",
+        ),
+        says: &[
+            "shunt.toml:28:11: backend 198.51.100.10 is the VIP of service `web`: a loop",
+            "   28 | address = \"198.51.100.10:8080\"",
+            "      |           ^^^^^^^^^^^^^^^^^^^^",
+        ],
+    },
+    Row {
+        name: "a weight below zero",
+        edit: (
+            "weight = 1",
+            "weight = -1",
+        ),
+        says: &[
+            "shunt.toml:29:10: weight -1 is out of range (0 to 65535)",
+            "   29 | weight = -1",
+            "      |          ^^",
+        ],
+    },
+    Row {
+        name: "a weight too large",
+        edit: (
+            "weight = 1",
+            "weight = 65536",
+        ),
+        says: &[
+            "shunt.toml:29:10: weight 65536 is out of range (0 to 65535)",
+            "   29 | weight = 65536",
+            "      |          ^^^^^",
+        ],
+    },
+    Row {
+        name: "several problems at once, in the order of the file",
+        edit: (
+            "weight = 1",
+            "weight = -1\n[[service.backend]]\naddress = \"x\"\n[limits]\nconnections = 1",
+        ),
+        says: &[
+            "shunt.toml:29:10: weight -1 is out of range (0 to 65535)",
+            "   29 | weight = -1",
+            "      |          ^^",
+            "shunt.toml:31:11: backend `x` is not an IPv4 address and port",
+            "   31 | address = \"x\"",
+            "      |           ^^^",
+            "      help: for example 192.0.2.10:80; names are not resolved",
+            "shunt.toml:33:15: connections 1 is out of range (1024 to 4294967294)",
+            "   33 | connections = 1",
+            "      |               ^",
+        ],
+    },
+];

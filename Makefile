@@ -15,6 +15,12 @@ TEST_PACKAGES := nginx-light curl wrk iproute2 ethtool nftables procps socat bin
   iputils-ping iputils-tracepath tcpdump prometheus
 PACKAGES := $(BUILD_PACKAGES) $(TEST_PACKAGES)
 
+# What needs root is run as root; building never is, unless all of make runs as root.
+ifneq ($(shell id -u),0)
+AS_ROOT := sudo --preserve-env
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(AS_ROOT)
+endif
+
 SECONDS_EACH ?= 60
 FLOWS ?= 1000000
 DURATION ?= 5
@@ -37,12 +43,11 @@ deps: ## Install what Debian has to provide and cargo-nextest (needs root; safe 
 	@missing=$$($(MISSING_PACKAGES)); \
 	if [ -n "$$missing" ]; then \
 	  echo "deps: this changes the machine, as root: apt-get installs $$missing"; \
-	  if [ "$$(id -u)" = 0 ]; then as_root=; \
-	  elif command -v sudo >/dev/null; then as_root=sudo; \
-	  else echo "deps: not root and no sudo; run as root: apt-get install $$missing" >&2; exit 1; fi; \
+	  if [ "$$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then \
+	    echo "deps: not root and no sudo; run as root: apt-get install $$missing" >&2; exit 1; fi; \
 	  $(QUIET_DAEMONS) \
-	  $$as_root apt-get update; \
-	  $$as_root env DEBIAN_FRONTEND=noninteractive \
+	  $(AS_ROOT) apt-get update; \
+	  $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive \
 	    apt-get install --yes --no-install-recommends $$missing; \
 	fi
 	@if ! command -v cargo >/dev/null; then \
@@ -60,9 +65,9 @@ define QUIET_DAEMONS
 policy=/usr/sbin/policy-rc.d; \
 if [ ! -e $$policy ]; then \
   echo "deps: no daemon of these packages is started ($$policy for the time being)"; \
-  printf '#!/bin/sh\nexit 101\n' | $$as_root tee $$policy >/dev/null; \
-  $$as_root chmod 755 $$policy; \
-  trap '$$as_root rm -f /usr/sbin/policy-rc.d' EXIT; \
+  printf '#!/bin/sh\nexit 101\n' | $(AS_ROOT) tee $$policy >/dev/null; \
+  $(AS_ROOT) chmod 755 $$policy; \
+  trap '$(AS_ROOT) rm -f /usr/sbin/policy-rc.d' EXIT; \
 fi;
 endef
 
@@ -74,7 +79,8 @@ need-tools:
 
 need-root:
 	@if [ "$$(id -u)" != 0 ]; then \
-	  echo "This makes network namespaces and starts programs in them: run it as root." >&2; exit 1; fi
+	  command -v sudo >/dev/null || { echo "make: needs root, and there is no sudo" >&2; exit 1; }; \
+	  echo "make: network namespaces need root: sudo may ask for your password"; sudo --validate; fi
 
 build: need-tools ## Build everything, optimised: target/release/{shuntd,shunt,shunt-bench}
 	cargo build --release --workspace --bins
@@ -82,7 +88,7 @@ build: need-tools ## Build everything, optimised: target/release/{shuntd,shunt,s
 demo: need-tools need-root ## Balance real traffic between network namespaces (needs root; two minutes)
 	cargo build --release --workspace --bins
 	@echo "demo: makes network namespaces named shunt-lab-*, and removes them again"
-	@target/release/demo
+	@$(AS_ROOT) target/release/demo
 
 # Doc tests before nextest, so that the runner's summary is the last thing printed. The helper
 # programs are built first: the end-to-end tests start them beside shuntd.
@@ -106,13 +112,13 @@ bench: need-tools ## Measure FULL-NAT beside its floor (FLOWS=1000000 DURATION=5
 	target/release/shunt-bench run --mode fullnat --flows 1000 --duration $(DURATION)
 	target/release/shunt-bench run --mode fullnat --flows $(FLOWS) --duration $(DURATION)
 
-fuzz: need-tools ## Fuzz parse and rewrite for SECONDS_EACH=60 each
-	BOLERO_RANDOM_TEST_TIME_MS=$$(( $(SECONDS_EACH) * 1000 )) BOLERO_RANDOM_ITERATIONS=2000000000 \
-	  cargo test --release --package shunt fuzz -- --nocapture
+fuzz: need-tools ## Random input to parse and rewrite, SECONDS_EACH=60 for each target
+	BOLERO_RANDOM_TEST_TIME_MS=$$(( $(SECONDS_EACH) * 1000 )) \
+	  cargo test --package shunt --test 'fuzz*'
 
 fmt: need-tools ## Format the code
 	cargo fmt --all
 
 clean: ## Remove what was built, and what killed test runs left behind
-	@if [ -x target/debug/lab ] && [ "$$(id -u)" = 0 ]; then target/debug/lab clean; fi
+	@if [ -x target/debug/lab ]; then $(AS_ROOT) target/debug/lab clean; fi
 	cargo clean

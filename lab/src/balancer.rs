@@ -84,42 +84,50 @@ impl<'network> Balancer<'network> {
     }
 
     /// Puts this configuration in force: writes the file, sends SIGHUP, waits until every worker
-    /// has it.
+    /// uses a snapshot made of it. A reload that ends in any other way is an error.
     pub fn reload(&mut self, config: Config) -> Result<()> {
         config.write(&self.file)?;
-        let before = self.generation()?;
-        self.program.signal(Signal::HUP)?;
-        let newer = || Ok(self.generation()? > before);
-        wait::until_true("the reload to be in force", RELOAD_TIMEOUT, newer)
-            .with_context(|| self.program.tail())?;
+        match self.hang_up()?.as_str() {
+            "applied" => self.wait_for_workers()?,
+            "unchanged" => {}
+            other => bail!("the reload was {other}\n{}", self.program.tail()),
+        }
         self.config = config;
         Ok(())
     }
 
-    /// Writes a text that must be refused, sends SIGHUP, and waits until the daemon has counted a
-    /// refused reload. The file keeps the bad text.
+    /// Writes a text that must be refused, sends SIGHUP, and waits until the daemon has said so.
+    /// The file keeps the bad text.
     pub fn reload_refused(&mut self, text: &str) -> Result<()> {
         fs::write(&self.file, text)?;
-        let before = self.refused_reloads()?;
+        match self.hang_up()?.as_str() {
+            "refused" | "invalid" => Ok(()),
+            other => bail!("the reload was {other}, not refused\n{}", self.program.tail()),
+        }
+    }
+
+    /// Sends SIGHUP and waits for the reload to end; its result, as the exporter labels it.
+    fn hang_up(&self) -> Result<String> {
+        let before = self.metrics()?;
         self.program.signal(Signal::HUP)?;
-        let counted = || Ok(self.refused_reloads()? > before);
-        wait::until_true("the reload to be refused", RELOAD_TIMEOUT, counted)
-            .with_context(|| self.program.tail())
+        let ended = || {
+            let now = self.metrics()?;
+            let grew = |result: &&str| reloads(&now, result) > reloads(&before, result);
+            Ok(RELOAD_RESULTS.iter().copied().find(|result| grew(result)).map(str::to_owned))
+        };
+        wait::until("the reload to end", RELOAD_TIMEOUT, ended).with_context(|| self.program.tail())
     }
 
-    /// Generation of the snapshot in force, from `shunt status --json`.
-    pub fn generation(&self) -> Result<u64> {
-        let status = self.shunt_json("status")?;
-        find_key(&status, "generation")
-            .and_then(Value::as_u64)
-            .with_context(|| format!("`shunt status --json` names no generation: {status}"))
-    }
-
-    /// Reloads refused since start.
-    fn refused_reloads(&self) -> Result<f64> {
-        let metrics = self.metrics()?;
-        let all = metrics.sum(RELOADS, &[]).with_context(|| format!("no metric {RELOADS}"))?;
-        Ok(all - metrics.sum(RELOADS, &[("result", RELOAD_APPLIED)]).unwrap_or(0.0))
+    /// Waits until every worker uses the snapshot last published, or a later one.
+    fn wait_for_workers(&self) -> Result<()> {
+        let published = self.metrics()?.sum("shunt_generation", &[]).unwrap_or(f64::MAX);
+        let arrived = || {
+            let metrics = self.metrics()?;
+            let mut workers =
+                metrics.samples.iter().filter(|it| it.name == "shunt_worker_generation").peekable();
+            Ok(workers.peek().is_some() && workers.all(|worker| worker.value >= published))
+        };
+        wait::until_true("the workers to take the snapshot", RELOAD_TIMEOUT, arrived)
     }
 
     /// Runs `shunt` against this daemon; its standard output.
@@ -156,25 +164,17 @@ impl<'network> Balancer<'network> {
     }
 }
 
-/// Counts reloads by their result.
-const RELOADS: &str = "shunt_reloads_total";
-/// The result of a reload that is in force.
-const RELOAD_APPLIED: &str = "applied";
+/// How a reload can end.
+const RELOAD_RESULTS: [&str; 4] = ["applied", "unchanged", "refused", "invalid"];
+
+/// Reloads that ended so, since start.
+fn reloads(metrics: &Metrics, result: &str) -> f64 {
+    metrics.sum("shunt_config_reloads_total", &[("result", result)]).unwrap_or(0.0)
+}
 
 /// A whole word, so that `already` is not taken for it.
 fn says_ready(log: &str) -> bool {
     log.split(|character: char| !character.is_alphanumeric()).any(|word| word == "ready")
-}
-
-/// The first value of this key, however deep.
-fn find_key<'value>(value: &'value Value, key: &str) -> Option<&'value Value> {
-    match value {
-        Value::Object(map) => {
-            map.get(key).or_else(|| map.values().find_map(|inner| find_key(inner, key)))
-        }
-        Value::Array(list) => list.iter().find_map(|inner| find_key(inner, key)),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ fn wrk_and_a_stoppable_load_run_side_by_side(network: &Network, binaries: &Binar
 
 fn files_arrive_whole_both_ways(network: &Network, servers: &[programs::Nginx]) {
     let file = network.folder().join("blob");
-    let bytes: Vec<u8> = (0..3_000_000u32).flat_map(|n| n.to_le_bytes()).collect();
+    let bytes: Vec<u8> = (0..3_000_000u32).flat_map(u32::to_le_bytes).collect();
     std::fs::write(&file, bytes).unwrap();
     let sum = programs::sha256(&file).unwrap();
     let client = &network.clients[0];

@@ -1,0 +1,39 @@
+//! Nothing is lost to ARP: what the workers need to know about neighbours, they know in time.
+
+use std::time::Duration;
+
+use lab::programs;
+
+use crate::harness::{Rig, WEB};
+
+/// A SYN that is lost is sent again after a second.
+const HANDSHAKE_MS_MAX: f64 = 500.0;
+
+#[test]
+fn the_first_syn_of_two_clients_to_three_fresh_backends_is_not_lost() {
+    let rig = Rig::new(2, 3);
+    for backend in &rig.network.backends {
+        backend.ip("neigh flush all").unwrap();
+    }
+    let mut balancer = rig.start(rig.web_config(2, "rr", &[(1, 1), (2, 1), (3, 1)]));
+    let mut loads: Vec<_> = rig
+        .network
+        .clients
+        .iter()
+        .map(|client| {
+            // Six at once: every backend is first met by one of them.
+            let arguments = ["--requests", "6", "--threads", "6"];
+            programs::load(&rig.network, &rig.binaries, client, WEB, &arguments).unwrap()
+        })
+        .collect();
+    for load in &mut loads {
+        let report = programs::load_report(load, Duration::from_secs(30)).unwrap();
+        assert_eq!((report.ok, report.failed), (6, 0), "{report:?}");
+        assert!(report.connect_ms_max < HANDSHAKE_MS_MAX, "{report:?}");
+    }
+    for host in rig.network.clients.iter().chain(&rig.network.backends) {
+        let again = host.kernel_counter("TcpRetransSegs").unwrap();
+        assert_eq!(again, 0, "{} sent segments again", host.name());
+    }
+    balancer.stop().unwrap();
+}

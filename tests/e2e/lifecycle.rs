@@ -1,0 +1,78 @@
+//! Start, stop, kill, start again.
+
+use std::time::{Duration, Instant};
+
+use lab::network::VIP;
+use lab::program::Signal;
+use lab::{cleanup, programs, wait};
+
+use crate::harness::{Rig, WEB};
+
+/// Nothing of the daemon is left: no socket, no TAP, no file of DPDK's.
+fn assert_nothing_left(rig: &Rig) {
+    let socket = rig.network.folder().join("admin.sock");
+    assert!(!socket.exists(), "the admin socket is left");
+    let interfaces = rig.balancer_interfaces();
+    for tap in ["wan0", "lan0"] {
+        assert!(!interfaces.contains(tap), "TAP {tap} is left: {interfaces}");
+    }
+    let files = cleanup::dpdk_files(rig.network.name());
+    assert!(files.is_empty(), "DPDK left {files:?}");
+}
+
+#[test]
+fn sigterm_ends_an_idle_daemon_with_exit_code_0_and_leaves_nothing() {
+    let rig = Rig::new(1, 1);
+    let mut balancer = rig.start(rig.web_config(2, "rr", &[(1, 1)]));
+    programs::curl(&rig.network.clients[0], &format!("http://{VIP}/")).unwrap();
+    let interfaces = rig.balancer_interfaces();
+    assert!(interfaces.contains("wan0") && interfaces.contains("lan0"), "{interfaces}");
+    balancer.stop().unwrap();
+    assert_nothing_left(&rig);
+}
+
+#[test]
+fn sigterm_takes_no_new_connections_and_keeps_old_ones_until_the_deadline() {
+    let rig = Rig::new(2, 1);
+    let mut config = rig.web_config(2, "rr", &[(1, 1)]);
+    config.shunt.drain_deadline_s = 3;
+    let mut balancer = rig.start(config);
+    // A connection that outlives the deadline; its pause keeps it from ending by itself.
+    let arguments = ["--keep-alive", "--pause-ms", "20"];
+    let client = &rig.network.clients[0];
+    let mut lasting = programs::load(&rig.network, &rig.binaries, client, WEB, &arguments).unwrap();
+    let served = || Ok(!rig.network.clients[0].run("ss", &["-tnH"])?.trim().is_empty());
+    wait::until_true("a lasting connection", Duration::from_secs(10), served).unwrap();
+
+    let start = Instant::now();
+    balancer.program.signal(Signal::TERM).unwrap();
+    let refused = || {
+        let url = format!("http://{VIP}/");
+        let quick = ["-sS", "--fail", "--max-time", "0.3", &url];
+        Ok(rig.network.clients[1].run("curl", &quick).is_err())
+    };
+    wait::until_true("new connections to be refused", Duration::from_secs(2), refused).unwrap();
+    assert!(balancer.program.is_running(), "it waits for the lasting connection");
+    let report = programs::stop_load(&mut lasting).unwrap();
+    assert!(report.ok > 0 && report.failed == 0, "served while draining: {report:?}");
+
+    let status = balancer.program.wait_for_end(Duration::from_secs(10)).unwrap();
+    assert!(status.success(), "{status}");
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    assert_nothing_left(&rig);
+}
+
+#[test]
+fn a_daemon_killed_the_hard_way_can_be_started_again_at_once() {
+    let rig = Rig::new(1, 1);
+    let config = rig.web_config(2, "rr", &[(1, 1)]);
+    for _ in 0..3 {
+        let balancer = rig.start(config.clone());
+        programs::curl(&rig.network.clients[0], &format!("http://{VIP}/")).unwrap();
+        balancer.kill();
+    }
+    let mut balancer = rig.start(config);
+    programs::curl(&rig.network.clients[0], &format!("http://{VIP}/")).unwrap();
+    balancer.stop().unwrap();
+    assert_nothing_left(&rig);
+}

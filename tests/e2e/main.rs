@@ -1,0 +1,21 @@
+//! End to end: real programs in network namespaces, `shuntd` on DPDK between them.
+//!
+//! Needs root, and fails saying so without. Every test makes its own network and its own daemon;
+//! they run one at a time (`.config/nextest.toml`, and a lock for `cargo test`), because each wants
+//! both cores.
+//!
+//! - [`balance`]: who gets which connection. [`load`]: many short connections, none lost.
+//! - [`transfer`]: many bytes and datagrams, all whole. [`first_packet`]: nothing is lost to ARP.
+//! - [`reload`]: changing what runs. [`lifecycle`]: start, stop, kill.
+//! - [`observe`]: what the tool and the exporter say. [`refuse`]: bad input.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failing test panics")]
+
+mod balance;
+mod first_packet;
+mod harness;
+mod lifecycle;
+mod load;
+mod observe;
+mod refuse;
+mod reload;
+mod transfer;

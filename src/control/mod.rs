@@ -9,8 +9,10 @@
 pub mod admin;
 pub mod compile;
 pub mod config;
+pub mod configure;
 pub mod neighbors;
 pub mod parts;
+pub mod ports;
 pub mod publish;
 pub mod punt;
 mod reload;

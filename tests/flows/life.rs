@@ -137,10 +137,7 @@ fn a_syn_on_a_connection_that_is_over_starts_another() {
     assert_eq!(world.connections(), [1; 4]);
     // A SYN that repeats on a live connection does not.
     let again = world.one(0, 0, &from_client(CLIENT, SYN));
-    assert_eq!(
-        judge(&again.frame).unwrap().destination,
-        judge(&second.frame).unwrap().destination
-    );
+    assert_eq!(judge(&again.frame).unwrap().destination, judge(&second.frame).unwrap().destination);
 }
 
 #[test]
@@ -174,10 +171,8 @@ fn the_way_back_follows_the_clients_router() {
 
 #[test]
 fn new_connections_follow_the_weights() {
-    let mut world = World::new(Plan {
-        weights: vec![Some(3), Some(2), Some(1)],
-        ..Plan::default()
-    });
+    let mut world =
+        World::new(Plan { weights: vec![Some(3), Some(2), Some(1)], ..Plan::default() });
     let mut sequence = String::new();
     for port in 1..=12 {
         let sent = world.one(0, 0, &from_client(client(port), SYN));
@@ -195,8 +190,7 @@ fn a_listing_by_pages_shows_every_connection_once() {
     }
     for rows in [1, 7, 64] {
         let listed = world.list(rows);
-        let ports: std::collections::BTreeSet<_> =
-            listed.iter().map(|c| c.client.port()).collect();
+        let ports: std::collections::BTreeSet<_> = listed.iter().map(|c| c.client.port()).collect();
         assert_eq!((listed.len(), ports.len()), (50, 50), "{rows} rows a page");
     }
     let one = world.list(8)[0];

@@ -61,7 +61,10 @@ fn elsewhere(port: u16) -> Endpoint {
 }
 
 /// A connection whose backend then leaves; what the next packet of `side` gets.
-fn gone(frame: fn(&crate::world::Sent) -> Vec<u8>, port: usize) -> (World, Vec<crate::world::Sent>) {
+fn gone(
+    frame: fn(&crate::world::Sent) -> Vec<u8>,
+    port: usize,
+) -> (World, Vec<crate::world::Sent>) {
     let mut world = World::new(Plan::default());
     let there = open(&mut world, CLIENT);
     world.plan.weights = vec![None; 3];

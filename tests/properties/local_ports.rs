@@ -86,13 +86,11 @@ fn every_port_from_the_lowest_up_has_an_owner_that_uses_it() {
             let mut turn = 0;
             let mut mine = HashSet::new();
             // Twice around, one at a time: `is_free` refuses what was chosen before.
-            while let Some(key) = owner.choose(
-                &mut turn,
-                &[Ipv4Addr::new(10, 44, 0, 2)],
-                17,
-                (BACKEND, 53),
-                |key| !mine.contains(&key.destination_port()),
-            ) {
+            while let Some(key) =
+                owner.choose(&mut turn, &[Ipv4Addr::new(10, 44, 0, 2)], 17, (BACKEND, 53), |key| {
+                    !mine.contains(&key.destination_port())
+                })
+            {
                 mine.insert(key.destination_port());
             }
             assert!(mine.is_disjoint(&seen), "{workers} workers share a port");

@@ -84,7 +84,7 @@ pub(crate) struct Wire {
 
 /// A pair of ports, both ends.
 pub(crate) fn ports(eal: &Eal, depth: u32) -> anyhow::Result<([RingPort; 2], [Wire; 2])> {
-    let mut port = || -> anyhow::Result<(RingPort, Wire)> {
+    let port = || -> anyhow::Result<(RingPort, Wire)> {
         let (to, inbound) = lane(eal, depth)?;
         let (outbound, from) = lane(eal, depth)?;
         Ok((RingPort { inbound, outbound }, Wire { to, from }))

@@ -49,6 +49,11 @@ pub struct FlowHash(u64);
 pub struct Seed(pub [u64; 2]);
 
 impl Seed {
+    /// A fresh secret from the system.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        Ok(Self([getrandom::u64()?, getrandom::u64()?]))
+    }
+
     /// Hashes a key: two 64-bit words through one 128-bit multiplication each, folded.
     #[inline(always)]
     pub fn hash(self, key: FlowKey) -> FlowHash {
@@ -206,12 +211,7 @@ impl Index {
     }
 
     /// Moves an entry of a full bucket to its other bucket, if that has an empty entry.
-    fn displace(
-        &mut self,
-        from: u32,
-        reference: u32,
-        hash_of: &impl Fn(u32) -> FlowHash,
-    ) -> bool {
+    fn displace(&mut self, from: u32, reference: u32, hash_of: &impl Fn(u32) -> FlowHash) -> bool {
         let hash = hash_of(reference);
         let (home, alternate) = (self.home(hash), self.alternate(hash));
         let to = if from == home { alternate } else { home };

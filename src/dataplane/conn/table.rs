@@ -9,8 +9,7 @@
 use super::index::{FlowHash, Index, Seed};
 use super::key::FlowKey;
 use super::record::{NewConnection, Record, Side};
-use crate::dataplane::mem::MemoryError;
-use crate::dataplane::mem::{Region, prefetch};
+use crate::dataplane::mem::{HugePages, MemoryError, Region, prefetch};
 
 /// Why a connection was not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +63,14 @@ pub struct Table {
 impl Table {
     /// An empty table for `capacity` connections (below 2^31), all memory reserved and touched.
     pub fn new(capacity: u32, seed: Seed) -> Result<Self, MemoryError> {
-        let records = Region::new(capacity as usize)?;
-        let index = Index::new(Region::new(Index::buckets_for(capacity as usize))?);
+        Self::on(capacity, seed, HugePages::Auto)
+    }
+
+    /// As [`Table::new`], on the pages that `huge_pages` says.
+    pub fn on(capacity: u32, seed: Seed, huge_pages: HugePages) -> Result<Self, MemoryError> {
+        let records = Region::on(capacity as usize, huge_pages)?;
+        let buckets = Region::on(Index::buckets_for(capacity as usize), huge_pages)?;
+        let index = Index::new(buckets);
         Ok(Self { records, index, seed, free: NIL, used: 0, live: 0 })
     }
 

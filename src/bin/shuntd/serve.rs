@@ -1,0 +1,84 @@
+//! The daemon's life: read, claim, bring up, balance, take down. In this order, so that whatever
+//! is refused is refused before the next thing was started.
+
+use std::path::Path;
+
+use anyhow::ensure;
+use shunt::control::admin::Claims;
+use shunt::control::config::plan::{HugePages, Plan};
+use shunt::control::configure::TomlFile;
+use shunt::control::parts::{Lanes, Parts};
+use shunt::control::{config, ports};
+use shunt::dataplane::conn::table::Table;
+use shunt::dpdk::clock::Clock;
+use shunt::dpdk::eal::{self, Eal, EalOptions};
+use shunt::dpdk::lcore;
+use shunt::dpdk::memory;
+use shunt::stats::slow::StaticFacts;
+
+use crate::workers;
+
+/// Balances until told to stop.
+pub(crate) fn serve(file: &Path) -> anyhow::Result<()> {
+    ensure!(
+        std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("bmi2"),
+        "this CPU lacks AVX2 or BMI2: shuntd needs x86-64-v3 (2013 or later)"
+    );
+    let plan = config::load(file)?;
+    tracing::info!("shuntd {}, configuration {}", env!("SHUNT_VERSION"), file.display());
+    let claims = Claims::take(&plan.daemon.admin_socket, plan.daemon.metrics_listen)?;
+    if let Some(core) = plan.daemon.control_core {
+        lcore::pin(core)?;
+    }
+    let eal = Eal::start(&eal_options(&plan))?;
+    tracing::info!("{}", eal.description());
+    let running = ports::bring_up(&eal, &plan)?;
+    let started = workers::start(&eal, &plan, &running.views, running.queues)?;
+    let pool = running.pool;
+    let outcome = shunt::control::run(Parts {
+        workers: started.parts,
+        taps: running.taps,
+        lanes: Lanes {
+            punt: started.punts,
+            inject: started.inject,
+            make: move |frame: &[u8]| pool.packet_from(frame),
+        },
+        configure: TomlFile::new(running.views),
+        facts: facts(&plan, &eal),
+        plan,
+        plan_file: file.to_owned(),
+        claims,
+    });
+    // Workers have been told to stop whatever the outcome; their queues go before the ports do.
+    started.crew.join();
+    drop(running.ports);
+    Ok(outcome?)
+}
+
+fn eal_options(plan: &Plan) -> EalOptions {
+    EalOptions {
+        huge_pages: match plan.daemon.huge_pages {
+            HugePages::Auto => memory::HugePages::Auto,
+            HugePages::Require => memory::HugePages::Require,
+            HugePages::Never => memory::HugePages::Never,
+        },
+        memory_mb: plan.daemon.memory_mb,
+        file_prefix: plan.daemon.file_prefix.clone(),
+        devices: plan.ports.iter().map(|port| port.device.clone()).collect(),
+        extra: plan.daemon.eal_arguments.clone(),
+    }
+}
+
+fn facts(plan: &Plan, eal: &Eal) -> StaticFacts {
+    let workers = plan.daemon.worker_cores.len();
+    let each = workers::capacity(plan);
+    StaticFacts {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        revision: env!("SHUNT_GIT").to_owned(),
+        dpdk_version: eal::version(),
+        memory: eal.description().to_owned(),
+        tsc_hz: Clock::shared().hz(),
+        table_capacity: u64::from(each) * workers as u64,
+        table_bytes: (Table::bytes_for(each) * workers) as u64,
+    }
+}

@@ -1,0 +1,243 @@
+//! Starting the workers: a thread each, pinned before it reserves its tables, so that they lie in
+//! its own node's memory.
+//!
+//! A worker that panics takes the process down: half a balancer is worse than none, and the
+//! service manager starts another.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver as Answers, Sender as Answer, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use shunt::control::config::plan::{HugePages, Plan};
+use shunt::control::parts::WorkerPart;
+use shunt::dataplane::conn::index::Seed;
+use shunt::dataplane::conn::ports::Ownership;
+use shunt::dataplane::conn::table::Table;
+use shunt::dataplane::flows::Flows;
+use shunt::dataplane::io::dpdk::Dpdk;
+use shunt::dataplane::mailbox::mailbox;
+use shunt::dataplane::orders::{Order, WorkerEnd};
+use shunt::dataplane::run;
+use shunt::dataplane::snapshot::{PortView, Snapshot};
+use shunt::dataplane::worker::{Links, Worker};
+use shunt::dpdk::burst::Queue;
+use shunt::dpdk::clock::{self, Clock};
+use shunt::dpdk::eal::Eal;
+use shunt::dpdk::ring::{Receiver, Sender, lane};
+use shunt::dpdk::{lcore, memory};
+use shunt::ids::WorkerId;
+use shunt::stats::counters::WorkerStats;
+
+/// Packets that may wait on their way from one worker to another: some tens of bursts.
+const HANDOVER_DEPTH: u32 = 2048;
+/// Packets that may wait for the kernel, or come from it.
+const KERNEL_DEPTH: u32 = 1024;
+/// How late the kernel may wake a worker that sleeps.
+const TIMER_SLACK: Duration = Duration::from_micros(1);
+
+/// Workers that run, and the control plane's ends of what connects to them.
+pub(crate) struct Started {
+    pub(crate) parts: Vec<WorkerPart>,
+    pub(crate) punts: Vec<Receiver>,
+    pub(crate) inject: Sender,
+    pub(crate) crew: Crew,
+}
+
+/// The workers' threads.
+pub(crate) struct Crew(Vec<JoinHandle<()>>);
+
+impl Crew {
+    /// Waits for all of them. They have been told to stop.
+    pub(crate) fn join(self) {
+        for thread in self.0 {
+            // A panic in it has ended the process already.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What one worker's thread is given.
+struct Kit {
+    id: WorkerId,
+    core: usize,
+    capacity: u32,
+    huge_pages: memory::HugePages,
+    busy_poll: bool,
+    seed: Seed,
+    views: Arc<[PortView]>,
+    workers: u8,
+    eal: Eal,
+    links: Links<Dpdk>,
+    end: WorkerEnd,
+    stats: Arc<WorkerStats>,
+}
+
+/// Connections each worker has room for.
+pub(crate) fn capacity(plan: &Plan) -> u32 {
+    let workers = u32::try_from(plan.daemon.worker_cores.len()).unwrap_or(u32::MAX).max(1);
+    plan.daemon.connections_max.div_ceil(workers)
+}
+
+/// Starts all workers; returns when each has its tables and polls, or with the first refusal.
+pub(crate) fn start(
+    eal: &Eal,
+    plan: &Plan,
+    views: &[PortView],
+    queues: Vec<Vec<Queue>>,
+) -> anyhow::Result<Started> {
+    let count = queues.len();
+    let workers = u8::try_from(count).context("expected at most 255 workers")?;
+    let views: Arc<[PortView]> = views.into();
+    let seed = Seed::random()?;
+    let (inject, injected) = lane(eal, KERNEL_DEPTH)?;
+    let (mut injected, mut mesh) = (Some(injected), Mesh::new(eal, count)?);
+    let (answer, answers) = channel();
+    let (mut parts, mut punts, mut threads) = (vec![], vec![], vec![]);
+    for ((id, core), ports) in (0..).map(WorkerId).zip(&plan.daemon.worker_cores).zip(queues) {
+        let (punt, to_kernel) = lane(eal, KERNEL_DEPTH)?;
+        let (mailbox, end) = mailbox();
+        let stats = Arc::new(WorkerStats::default());
+        let (from_peers, to_peers) = mesh.ends_of(id);
+        let kit = Kit {
+            id,
+            core: *core,
+            capacity: capacity(plan),
+            huge_pages: huge_pages(plan.daemon.huge_pages),
+            busy_poll: plan.daemon.busy_poll,
+            seed,
+            views: Arc::clone(&views),
+            workers,
+            eal: eal.clone(),
+            links: Links { ports, from_peers, to_peers, punt, inject: injected.take() },
+            end,
+            stats: Arc::clone(&stats),
+        };
+        let answer = answer.clone();
+        let name = format!("worker-{id}");
+        threads.push(thread::Builder::new().name(name).spawn(move || work(kit, &answer))?);
+        punts.push(to_kernel);
+        parts.push(WorkerPart { core: *core, mailbox, stats });
+    }
+    let started = Started { parts, punts, inject, crew: Crew(threads) };
+    all_well(started, &answers)
+}
+
+/// Waits for every worker's word; if one refuses, stops the others.
+fn all_well(
+    mut started: Started,
+    answers: &Answers<Result<(), String>>,
+) -> anyhow::Result<Started> {
+    let refused = started.parts.iter().find_map(|_| match answers.recv() {
+        Ok(Ok(())) => None,
+        Ok(Err(refusal)) => Some(anyhow!(refusal)),
+        Err(gone) => Some(gone.into()),
+    });
+    let Some(refusal) = refused else { return Ok(started) };
+    for part in &mut started.parts {
+        // A fresh mailbox has room.
+        let _ = part.mailbox.send(Order::Stop);
+    }
+    started.crew.join();
+    Err(refusal)
+}
+
+/// A worker's thread.
+fn work(kit: Kit, answer: &Answer<Result<(), String>>) {
+    let _guard = DownWithMe;
+    let (busy_poll, eal, core) = (kit.busy_poll, kit.eal.clone(), kit.core);
+    let prepared = lcore::pin(core)
+        .and_then(|()| lcore::set_timer_slack(TIMER_SLACK))
+        .and_then(|()| eal.register_thread())
+        .map_err(|error| error.to_string())
+        .and_then(|registration| Ok((registration, make(kit)?)));
+    match prepared {
+        Ok((_registration, mut worker)) => {
+            let _ = answer.send(Ok(()));
+            run::run(&mut worker, &Ticks(Clock::shared()), busy_poll);
+        }
+        Err(refusal) => {
+            let _ = answer.send(Err(format!("worker on CPU {core}: {refusal}")));
+        }
+    }
+}
+
+fn make(kit: Kit) -> Result<Worker<Dpdk>, String> {
+    let table = Table::on(kit.capacity, kit.seed, kit.huge_pages).map_err(|e| e.to_string())?;
+    let ownership = Ownership::new(kit.id, kit.workers, &kit.views);
+    // Until the first snapshot is published everything is the kernel's.
+    let mut nothing = Snapshot::default();
+    nothing.ports = kit.views.iter().cloned().collect();
+    let flows = Flows::new(table, Arc::new(nothing.indexed()), ownership, kit.stats);
+    Ok(Worker::new(flows, kit.links, kit.end))
+}
+
+fn huge_pages(wish: HugePages) -> memory::HugePages {
+    match wish {
+        // Tables fall back to ordinary pages even where packet memory may not.
+        HugePages::Auto | HugePages::Require => memory::HugePages::Auto,
+        HugePages::Never => memory::HugePages::Never,
+    }
+}
+
+/// The CPU's counter as the data path wants it.
+struct Ticks(Clock);
+
+impl run::Clock for Ticks {
+    #[inline(always)]
+    fn ticks(&self) -> u64 {
+        clock::now()
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "workers count milliseconds in 32 bits")]
+    fn ms(&self, ticks: u64) -> u32 {
+        self.0.ms(ticks) as u32
+    }
+}
+
+/// Ends the process if the thread that holds it panics.
+struct DownWithMe;
+
+impl Drop for DownWithMe {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+/// The handover lanes: one for each ordered pair of workers.
+struct Mesh {
+    /// `to[from][to]`, until handed out.
+    to: Vec<Vec<Option<Sender>>>,
+    /// `from[to]`: the receiving ends of a worker.
+    from: Vec<Vec<Receiver>>,
+}
+
+impl Mesh {
+    fn new(eal: &Eal, workers: usize) -> anyhow::Result<Self> {
+        let mut mesh = Self {
+            to: std::iter::repeat_with(Vec::new).take(workers).collect(),
+            from: std::iter::repeat_with(Vec::new).take(workers).collect(),
+        };
+        for from in 0..workers {
+            for to in 0..workers {
+                if from == to {
+                    mesh.to[from].push(None);
+                    continue;
+                }
+                let (sender, receiver) = lane(eal, HANDOVER_DEPTH)?;
+                mesh.to[from].push(Some(sender));
+                mesh.from[to].push(receiver);
+            }
+        }
+        Ok(mesh)
+    }
+
+    fn ends_of(&mut self, worker: WorkerId) -> (Vec<Receiver>, Vec<Option<Sender>>) {
+        let at = worker.index();
+        (std::mem::take(&mut self.from[at]), std::mem::take(&mut self.to[at]))
+    }
+}

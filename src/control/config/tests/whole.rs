@@ -99,6 +99,9 @@ fn no_more_than_twenty_problems_are_shown_and_the_rest_counted() {
     let errors = read(&text).unwrap_err();
     assert_eq!((errors.messages.len(), errors.more), (REPORTED_MAX, 5));
     assert!(errors.to_string().ends_with("\nand 5 more"));
+    let warnings = read(&services(25, 0)).unwrap().warnings;
+    assert_eq!(warnings.len(), REPORTED_MAX + 1);
+    assert_eq!(warnings[REPORTED_MAX], "shunt.toml: and 5 more warnings");
 }
 
 #[test]

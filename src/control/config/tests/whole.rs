@@ -255,3 +255,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn no_depth_of_nesting_overflows_the_stack() {
+    let deep = |open: &str| format!("x = {}", open.repeat(200_000));
+    let dotted = format!("x{} = 1", ".x".repeat(200_000));
+    let headers = format!("[x{}]", ".x".repeat(200_000));
+    for text in [deep("["), deep("{a="), dotted, headers] {
+        is_a_refusal_with_places_in(&text, &read(&text).unwrap_err());
+    }
+}

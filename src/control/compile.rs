@@ -18,8 +18,8 @@
 //!
 //! Order: IPVS adds a destination at the *front* of its list and its schedulers walk from there,
 //! so a service's backends are newest first. The first listed in the file counts as the oldest;
-//! later additions come in front; an edit of the weight, or a backend moved within the file, changes
-//! no position.
+//! later additions come in front; an edit of the weight, or a backend moved within the file,
+//! changes no position.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -32,25 +32,30 @@ use crate::dataplane::snapshot::{
 use crate::ids::{BackendId, ServiceId, limits};
 
 mod ids;
+mod names;
 
 use ids::Ids;
+pub use names::{BackendName, Names, ServiceName};
 
 /// Why a plan cannot be compiled. Nothing has changed then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
     /// No id is left for a new service or backend.
     #[error(
-        "no room for {wanted} new {what}: {limit} may exist at once and {retired} removed ones \
-         still have connections; wait until those end, or add fewer"
+        "no room for {wanted} new {what}: {used} of {limit} ids are in use, {retired} of them by \
+         removed {what}; an id is free when its last connection has ended, so remove first and add \
+         when `shunt services` shows none left"
     )]
     Full {
         /// `services` or `backends`.
         what: &'static str,
         /// Ids the plan needs that are not there yet.
         wanted: usize,
+        /// Ids in use.
+        used: usize,
         /// The limit.
         limit: usize,
-        /// Ids kept for what was removed.
+        /// How many of those in use are kept for what was removed before.
         retired: usize,
     },
 }
@@ -102,61 +107,6 @@ impl Default for Compiler {
     }
 }
 
-/// A service's name and address, for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServiceName<'a> {
-    /// Its name in the configuration (the last one, if it was removed).
-    pub name: &'a str,
-    /// Its protocol.
-    pub protocol: Protocol,
-    /// VIP and port.
-    pub address: SocketAddrV4,
-    /// Gone from the configuration; connections may still name it.
-    pub removed: bool,
-}
-
-/// A backend's service and address, for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BackendName {
-    /// The service it serves.
-    pub service: ServiceId,
-    /// Its address and port.
-    pub address: SocketAddrV4,
-    /// Gone from the configuration; connections may still name it.
-    pub removed: bool,
-}
-
-/// Names by id, those of removed things included until their ids are released.
-#[derive(Clone, Copy, Debug)]
-pub struct Names<'a> {
-    compiler: &'a Compiler,
-}
-
-impl<'a> Names<'a> {
-    /// The service of that id, if the id is in use.
-    pub fn service(&self, id: ServiceId) -> Option<ServiceName<'a>> {
-        let (key, removed) = self.compiler.services.get(id.0)?;
-        let name = &*self.compiler.memory.get(id.index())?.name;
-        Some(ServiceName { name, protocol: key.protocol, address: key.address, removed })
-    }
-
-    /// The backend of that id, if the id is in use.
-    pub fn backend(&self, id: BackendId) -> Option<BackendName> {
-        let (key, removed) = self.compiler.backends.get(id.0)?;
-        Some(BackendName { service: key.service, address: key.address, removed })
-    }
-
-    /// Ids of all services, removed ones included, ascending.
-    pub fn services(&self) -> impl Iterator<Item = ServiceId> + use<'a> {
-        self.compiler.services.used().map(ServiceId)
-    }
-
-    /// Ids of all backends, removed ones included, ascending.
-    pub fn backends(&self) -> impl Iterator<Item = BackendId> + use<'a> {
-        self.compiler.backends.used().map(BackendId)
-    }
-}
-
 impl Compiler {
     /// A compiler that has given out no id yet.
     pub fn new() -> Self {
@@ -170,7 +120,7 @@ impl Compiler {
 
     /// Names by id.
     pub fn names(&self) -> Names<'_> {
-        Names { compiler: self }
+        Names::of(self)
     }
 
     /// Compiles `plan`. `resolve` gives the next hop towards an address as far as it is known; it

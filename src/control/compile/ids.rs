@@ -77,11 +77,11 @@ impl<K: Copy + Eq + Hash> Ids<K> {
 
     /// Refuses more new keys than there are ids for.
     pub(super) fn check_room(&self, what: &'static str, wanted: usize) -> Result<(), CompileError> {
-        let room = self.limit - self.slots.len() + self.free.len();
-        if wanted <= room {
+        let (limit, used) = (self.limit, self.slots.len() - self.free.len());
+        if wanted <= limit - used {
             return Ok(());
         }
-        Err(CompileError::Full { what, wanted, limit: self.limit, retired: self.retired() })
+        Err(CompileError::Full { what, wanted, used, limit, retired: self.retired() })
     }
 
     /// Gives every key its id, the one it has or a free one, and retires what is not among them.

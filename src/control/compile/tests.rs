@@ -174,15 +174,17 @@ fn what_comes_back_before_its_release_has_its_id_again() {
 
 #[test]
 fn another_service_under_an_old_id_has_a_revision_of_its_own() {
-    let mut compiler = Compiler::new();
-    let c = &mut compiler;
-    let first = compile(c, vec![service(80, &[(1, 1)])]);
-    compile(c, vec![]);
-    c.release(2, |_| false);
-    let second = compile(c, vec![service(81, &[(1, 1)])]);
-    let (first, second) = (first.services[0].as_ref(), second.services[0].as_ref());
-    assert_eq!(first.unwrap().backends, second.unwrap().backends, "same ids");
-    assert!(second.unwrap().revision > first.unwrap().revision);
+    for backends in [&[(1, 1)][..], &[]] {
+        let mut compiler = Compiler::new();
+        let c = &mut compiler;
+        let first = compile(c, vec![service(80, backends)]);
+        compile(c, vec![]);
+        c.release(2, |_| false);
+        let second = compile(c, vec![service(81, backends)]);
+        let (first, second) = (first.services[0].as_ref(), second.services[0].as_ref());
+        assert_eq!(first.unwrap().backends, second.unwrap().backends, "same ids");
+        assert!(second.unwrap().revision > first.unwrap().revision, "{backends:?}");
+    }
 }
 
 #[test]
@@ -202,12 +204,13 @@ fn running_out_of_ids_is_refused_and_changes_nothing() {
     };
     assert_eq!(
         refused(c, more),
-        "no room for 1 new backends: 65536 may exist at once and 0 removed ones still have \
-         connections; wait until those end, or add fewer"
+        "no room for 1 new backends: 65536 of 65536 ids are in use, 0 of them by removed \
+         backends; an id is free when its last connection has ended, so remove first and add when \
+         `shunt services` shows none left"
     );
     compile(c, vec![service(80, &[])]);
     let said = refused(c, vec![service(82, &[(1, 1)])]);
-    assert!(said.contains("and 65536 removed ones still have connections"), "{said}");
+    assert!(said.contains("in use, 65536 of them by removed"), "{said}");
     assert_eq!(compile(c, full).generation, 3, "what was refused does not count");
     assert_eq!(c.retired_backends(), 0);
 }
@@ -218,8 +221,8 @@ fn running_out_of_service_ids_is_refused() {
     let vips = |range: std::ops::Range<u16>| range.map(|vip| service(vip, &[])).collect::<Vec<_>>();
     compile(&mut compiler, vips(0..16_384));
     let error = compiler.compile(&plan(vips(0..16_385)), &[], &|_| None, true).unwrap_err();
-    let CompileError::Full { what, wanted, limit, retired } = error;
-    assert_eq!((what, wanted, limit, retired), ("services", 1, limits::SERVICES, 0));
+    let CompileError::Full { what, wanted, used, limit, retired } = error;
+    assert_eq!((what, wanted, used, limit, retired), ("services", 1, 16_384, 16_384, 0));
 }
 
 /// What an operator does between two compiles.
@@ -259,6 +262,8 @@ struct World {
     compiler: Compiler,
     /// File order of backends, by VIP port.
     file: BTreeMap<u16, Vec<(u16, u32)>>,
+    /// Backends of services that left, to come back with them.
+    shelf: BTreeMap<u16, Vec<(u16, u32)>>,
     /// Backends newest first, by VIP port.
     newest_first: BTreeMap<u16, Vec<u16>>,
     /// What an id means to the connections that name it.
@@ -271,8 +276,13 @@ struct World {
 impl World {
     fn apply(&mut self, edit: &Edit) {
         match edit {
-            Edit::Toggle(vip) if self.file.remove(vip).is_none() => {
-                self.file.insert(*vip, Vec::new());
+            Edit::Toggle(vip) => {
+                if let Some(backends) = self.file.remove(vip) {
+                    self.shelf.insert(*vip, backends);
+                } else {
+                    let backends = self.shelf.remove(vip).unwrap_or_default();
+                    self.file.insert(*vip, backends);
+                }
             }
             Edit::ToggleBackend(vip, port, at) => {
                 let Some(file) = self.file.get_mut(vip) else { return };
@@ -286,7 +296,7 @@ impl World {
                 backends.filter(|(known, _)| known == port).for_each(|(_, old)| *old = *weight);
             }
             Edit::Reverse(vip) => self.file.entry(*vip).or_default().reverse(),
-            Edit::Toggle(_) | Edit::Connect(_) | Edit::Release => {}
+            Edit::Connect(_) | Edit::Release => {}
         }
     }
 

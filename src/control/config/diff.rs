@@ -21,6 +21,8 @@ use serde::Serialize;
 use super::plan::{Backend, Plan, Port, Service};
 use crate::dataplane::snapshot::Protocol;
 
+mod show;
+
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
@@ -307,47 +309,6 @@ fn list<T: fmt::Display>(values: &[T]) -> String {
 
 fn each<T>(values: &[T], show: impl Fn(&T) -> String) -> String {
     format!("[{}]", values.iter().map(show).collect::<Vec<_>>().join(", "))
-}
-
-/// `name tcp 198.51.100.10:80, wrr, local 10.44.0.2, 3 backends`
-fn summary(service: &Service) -> String {
-    let Service { name, protocol, address, scheduler, local_addresses, backends } = service;
-    let locals: Vec<String> = local_addresses.iter().map(ToString::to_string).collect();
-    let (locals, count) = (locals.join(" "), backends.len());
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{name} {protocol} {address}, {scheduler}, local {locals}, {count} backend{plural}")
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Restart { setting, from, to } => {
-                write!(f, "! {setting}: {from} -> {to} (needs a restart)")
-            }
-            Self::Setting { setting, from, to } => write!(f, "~ {setting}: {from} -> {to}"),
-            Self::ServiceAdded(service) => write!(f, "+ service {}", summary(service)),
-            Self::ServiceRemoved(service) => write!(f, "- service {}", summary(service)),
-            Self::ServiceSetting { service, setting, from, to } => {
-                write!(f, "~ service {service}: {setting} {from} -> {to}")
-            }
-            Self::BackendAdded { service, backend: Backend { address, weight } } => {
-                write!(f, "+ service {service}: backend {address} weight {weight}")
-            }
-            Self::BackendRemoved { service, backend: Backend { address, weight } } => {
-                write!(f, "- service {service}: backend {address} weight {weight}")
-            }
-            Self::BackendWeight { service, address, from, to } => {
-                let drain = if *to == 0 { " (drain)" } else { "" };
-                write!(f, "~ service {service}: backend {address} weight {from} -> {to}{drain}")
-            }
-        }
-    }
-}
-
-impl fmt::Display for Diff {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.changes.iter().try_for_each(|change| writeln!(f, "{change}"))
-    }
 }
 
 #[cfg(test)]

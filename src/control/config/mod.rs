@@ -35,7 +35,7 @@ const SIZE_MAX: u64 = 64 << 20;
 pub struct Reading {
     /// The configuration.
     pub plan: Plan,
-    /// Rendered like errors; the configuration is used all the same.
+    /// Rendered and bounded like errors; the configuration is used all the same.
     pub warnings: Vec<String>,
 }
 
@@ -68,8 +68,12 @@ pub fn parse_for(text: &str, origin: &Path, machine: &Machine) -> Result<Reading
     if !problems.errors.is_empty() {
         return Err(refuse(problems.errors));
     }
-    let warnings = error::render_all(&mut problems.warnings, text, origin, "warning: ");
-    Ok(Reading { plan, warnings: warnings.messages })
+    let rendered = error::render_all(&mut problems.warnings, text, origin, "warning: ");
+    let mut warnings = rendered.messages;
+    if rendered.more > 0 {
+        warnings.push(format!("{}: and {} more warnings", origin.display(), rendered.more));
+    }
+    Ok(Reading { plan, warnings })
 }
 
 /// The file's text, or one sentence why there is none.

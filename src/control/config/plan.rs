@@ -28,6 +28,15 @@ pub struct Plan {
     pub services: Vec<Service>,
 }
 
+impl Plan {
+    /// This plan with all that only a restart changes taken from the `running` one: what a reload
+    /// can put to use. `config::diff` names what it leaves aside.
+    #[must_use]
+    pub fn with_fixed_of(self, running: &Self) -> Self {
+        Self { daemon: running.daemon.clone(), ports: running.ports.clone(), ..self }
+    }
+}
+
 /// Settings that need a restart to change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Daemon {

@@ -196,6 +196,18 @@ fn what_needs_a_restart_is_told_apart() {
 }
 
 #[test]
+fn a_reload_makes_exactly_the_changes_that_need_no_restart() {
+    let running = plan(BASE);
+    for row in ROWS {
+        let new = edited(row);
+        let all = diff(&running, &new);
+        let made = diff(&running, &new.with_fixed_of(&running));
+        let expected: Vec<_> = all.changes.into_iter().filter(|c| !c.needs_restart()).collect();
+        assert_eq!(made.changes, expected, "{}", row.name);
+    }
+}
+
+#[test]
 fn the_order_of_services_and_backends_in_the_file_is_no_difference() {
     let mut new = plan(BASE);
     new.services.reverse();

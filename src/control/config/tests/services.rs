@@ -330,6 +330,18 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
+        name: "a backend that is this host",
+        edit: (
+            "10.44.0.11:8080",
+            "10.44.0.1:8080",
+        ),
+        says: &[
+            "shunt.toml:28:11: backend 10.44.0.1 is a port's address: this host itself",
+            "   28 | address = \"10.44.0.1:8080\"",
+            "      |           ^^^^^^^^^^^^^^^^",
+        ],
+    },
+    Row {
         name: "a weight below zero",
         edit: (
             "weight = 1",

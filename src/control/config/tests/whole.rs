@@ -99,6 +99,9 @@ fn no_more_than_twenty_problems_are_shown_and_the_rest_counted() {
     let errors = read(&text).unwrap_err();
     assert_eq!((errors.messages.len(), errors.more), (REPORTED_MAX, 5));
     assert!(errors.to_string().ends_with("\nand 5 more"));
+    let warnings = read(&services(25, 0)).unwrap().warnings;
+    assert_eq!(warnings.len(), REPORTED_MAX + 1);
+    assert_eq!(warnings[REPORTED_MAX], "shunt.toml: and 5 more warnings");
 }
 
 #[test]
@@ -250,5 +253,15 @@ proptest! {
         if let Err(errors) = read(&text) {
             is_a_refusal_with_places_in(&text, &errors);
         }
+    }
+}
+
+#[test]
+fn no_depth_of_nesting_overflows_the_stack() {
+    let deep = |open: &str| format!("x = {}", open.repeat(200_000));
+    let dotted = format!("x{} = 1", ".x".repeat(200_000));
+    let headers = format!("[x{}]", ".x".repeat(200_000));
+    for text in [deep("["), deep("{a="), dotted, headers] {
+        is_a_refusal_with_places_in(&text, &read(&text).unwrap_err());
     }
 }

@@ -180,11 +180,16 @@ fn one_part_each(problems: &mut Problems, drafts: &[Draft]) {
     }
 }
 
-/// TCP and UDP to a VIP or local address never reach the kernel's own sockets.
+/// What a port's own address, which is the kernel's, cannot be, and what it had better not be: TCP
+/// and UDP to a VIP or local address never reach the kernel's sockets.
 fn shared_with_the_kernel(problems: &mut Problems, drafts: &[Draft], ports: &[Port]) {
     let own: HashSet<Ipv4Addr> =
         ports.iter().flat_map(|port| &port.addresses).map(|(address, _)| *address).collect();
     for draft in drafts {
+        for (address, span) in draft.backends.iter().filter(|(address, _)| own.contains(address)) {
+            let message = format!("backend {address} is a port's address: this host itself");
+            problems.error(span.clone(), message);
+        }
         let vip = draft.vip.iter().map(|place| ("VIP", place));
         let locals = draft.locals.iter().map(|place| ("local address", place));
         for (what, (address, span)) in vip.chain(locals) {

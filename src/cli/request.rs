@@ -92,8 +92,10 @@ impl Socket {
     fn ask(&self, method: Method, route: &str) -> Result<(StatusCode, Bytes), RequestError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| RequestError::Build(error.to_string()))?;
-        let exchange = tokio::time::timeout(PATIENCE, self.exchange(method, route));
-        runtime.block_on(async { exchange.await.map_err(|_| RequestError::Silent)? })
+        runtime.block_on(async {
+            let exchange = tokio::time::timeout(PATIENCE, self.exchange(method, route));
+            exchange.await.map_err(|_| RequestError::Silent)?
+        })
     }
 
     async fn exchange(

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// A namespace. Removed on drop.
-pub struct Namespace {
-    pub name: String,
+pub(crate) struct Namespace {
+    pub(crate) name: String,
 }
 
 impl Namespace {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("shunt-ctl-{}-{n}", std::process::id());
@@ -22,17 +22,17 @@ impl Namespace {
     }
 
     /// Runs a shell line inside; fails the test if it fails.
-    pub fn sh(&self, line: &str) -> String {
+    pub(crate) fn sh(&self, line: &str) -> String {
         sh(&format!("ip netns exec {} sh -c '{line}'", self.name))
     }
 
     /// Runs `ip` inside.
-    pub fn ip(&self, arguments: &str) -> String {
+    pub(crate) fn ip(&self, arguments: &str) -> String {
         sh(&format!("ip -n {} {arguments}", self.name))
     }
 
     /// Moves this thread inside.
-    pub fn enter(&self) {
+    pub(crate) fn enter(&self) {
         let file = std::fs::File::open(format!("/run/netns/{}", self.name)).unwrap();
         move_into_link_name_space(
             std::os::fd::AsFd::as_fd(&file),
@@ -42,7 +42,7 @@ impl Namespace {
     }
 
     /// Runs `work` on a runtime of a thread that is inside.
-    pub fn run<T: Send, F: Future<Output = T>>(&self, work: impl FnOnce() -> F + Send) -> T {
+    pub(crate) fn run<T: Send, F: Future<Output = T>>(&self, work: impl FnOnce() -> F + Send) -> T {
         std::thread::scope(|scope| {
             let inside = scope.spawn(|| {
                 self.enter();
@@ -61,7 +61,7 @@ impl Drop for Namespace {
 }
 
 /// Runs a shell line; fails the test if it fails.
-pub fn sh(line: &str) -> String {
+pub(crate) fn sh(line: &str) -> String {
     let output = Command::new("sh").args(["-c", line]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "`{line}` failed (these tests need root): {said}");

@@ -18,7 +18,7 @@ use shunt::wire::Mac;
 
 use crate::namespace::Namespace;
 
-pub fn spec(id: u8, tap: &str, address: [u8; 4]) -> TapSpec {
+pub(crate) fn spec(id: u8, tap: &str, address: [u8; 4]) -> TapSpec {
     TapSpec {
         id: PortId(id),
         port: format!("port{id}"),

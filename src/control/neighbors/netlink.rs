@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use futures_util::{StreamExt, TryStreamExt};
-use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage,
     NeighbourState,
@@ -94,7 +94,13 @@ impl Kernel {
 
     /// Asks the kernel to resolve a neighbour and, with `keep`, to keep it resolved by itself.
     /// Failures are not errors: the neighbour will simply stay unknown and be asked for again.
+    ///
+    /// A permanent entry is left alone. It needs no asking, and `NTF_USE` would make it an ordinary
+    /// one: the operator's static MAC would be lost.
     pub async fn ask(&self, via: Via, keep: bool) {
+        if self.permanent(via).await {
+            return;
+        }
         let request = self.handle.neighbours().add(via.index, IpAddr::V4(via.address));
         let request = request.state(NeighbourState::None).flags(NeighbourFlags::Use);
         let mut request = request.replace();
@@ -104,6 +110,26 @@ impl Kernel {
         }
         if let Err(error) = request.execute().await {
             tracing::debug!(address = %via.address, %error, "the kernel does not ask for a neighbour");
+        }
+    }
+}
+
+impl Kernel {
+    /// Has somebody set this neighbour by hand?
+    async fn permanent(&self, via: Via) -> bool {
+        let mut question = NeighbourMessage::default();
+        question.header.family = AddressFamily::Inet;
+        question.header.ifindex = via.index;
+        let destination = NeighbourAddress::Inet(via.address);
+        question.attributes.push(NeighbourAttribute::Destination(destination));
+        let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetNeighbour(question));
+        request.header.flags = NLM_F_REQUEST;
+        let Ok(mut answers) = self.handle.clone().request(request) else { return false };
+        match answers.next().await.map(|answer| answer.payload) {
+            Some(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(found))) => {
+                found.header.state == NeighbourState::Permanent
+            }
+            _ => false,
         }
     }
 }

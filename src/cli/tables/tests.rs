@@ -1,0 +1,168 @@
+//! What people see, as a whole.
+
+use super::*;
+use crate::control::admin::view::{Drops, LastReload, StaticFacts};
+
+fn status_view() -> Status {
+    Status {
+        facts: StaticFacts {
+            version: "0.1.0".into(),
+            revision: "abc1234".into(),
+            dpdk_version: "DPDK 22.11.7".into(),
+            memory: "512 huge pages of 2 MB".into(),
+            tsc_hz: 2_000_000_000,
+            table_capacity: 1_000_000,
+            table_bytes: 104_857_600,
+        },
+        uptime_s: 3725,
+        file: "/etc/shunt/shunt.toml".into(),
+        generation: 7,
+        accepting: true,
+        connections: 1234,
+        workers: vec![
+            Worker { id: 0, core: 2, busy: 0.073, connections: 600, generation: 7, stalled: false },
+            Worker { id: 1, core: 3, busy: 1.0, connections: 634, generation: 6, stalled: true },
+        ],
+        ports: vec![Port {
+            name: "wan".into(),
+            mac: "02:00:00:00:00:01".into(),
+            tap: "tap-wan".into(),
+            rx_packets: 1000,
+            rx_bytes: 64000,
+            tx_packets: 900,
+            tx_bytes: 57600,
+            to_kernel_packets: 12,
+            from_kernel_packets: 11,
+            tap_dropped_packets: 0,
+        }],
+        drops: vec![Drops {
+            reason: "no_service".into(),
+            meaning: "No service is configured for this VIP, protocol and port.".into(),
+            packets: 42,
+        }],
+        next_hops: NextHops {
+            resolved: 2,
+            unanswered: vec![[10, 0, 0, 9].into()],
+            unrouted: vec![],
+        },
+        last_reload: Some(LastReload {
+            at_s: 1,
+            result: ReloadResult::Applied,
+            message: "2 changes applied; generation 7, 1 services".into(),
+        }),
+    }
+}
+
+#[test]
+fn status_tells_all_of_it_on_one_page() {
+    let want = "\
+shuntd     0.1.0 (abc1234), DPDK 22.11.7
+memory     512 huge pages of 2 MB
+uptime     1h 2m
+file       /etc/shunt/shunt.toml, generation 7, accepting
+table      1234 of 1000000 connections, 100 MiB reserved
+next hops  2 resolved; no answer from: 10.0.0.9
+reload     applied: 2 changes applied; generation 7, 1 services
+
+worker  core  busy  connections  generation
+0          2    7%          600           7
+1          3  100%          634           6  STANDS STILL
+
+port  mac                rx packets  rx bytes  tx packets  tx bytes  tap      to kernel  from kernel  dropped
+wan   02:00:00:00:00:01        1000     64000         900     57600  tap-wan         12           11        0
+
+dropped  reason      meaning
+     42  no_service  No service is configured for this VIP, protocol and port.
+";
+    let found = status(&status_view());
+    assert!(found == want, "{found}");
+}
+
+fn backend(port: u16, weight: Option<u32>, reachable: bool) -> Backend {
+    let address = std::net::SocketAddrV4::new([10, 0, 0, 2].into(), port);
+    Backend { address, weight, reachable, connections: 5, new_connections: 100 }
+}
+
+#[test]
+fn services_list_their_backends_under_them_and_say_what_is_odd_about_one() {
+    let backends = vec![
+        backend(80, Some(1), true),
+        backend(81, Some(0), true),
+        backend(82, Some(1), false),
+        backend(83, None, true),
+    ];
+    let services_view = Services {
+        services: vec![Service {
+            name: "web".into(),
+            protocol: "tcp".into(),
+            address: "192.0.2.1:80".parse().unwrap(),
+            scheduler: "wrr".into(),
+            removed: false,
+            connections: 20,
+            new_connections: 400,
+            refused: 1,
+            backends,
+        }],
+    };
+    let want = "\
+service  protocol  address       scheduler  weight  connections  new  refused
+web      tcp       192.0.2.1:80  wrr                         20  400        1
+         ->        10.0.0.2:80                   1            5  100
+         ->        10.0.0.2:81                   0            5  100           draining
+         ->        10.0.0.2:82                   1            5  100           unreachable
+         ->        10.0.0.2:83                                5  100           removed
+";
+    let found = services(&services_view);
+    assert!(found == want, "{found}");
+    assert_eq!(services(&Services::default()), "no services\n");
+}
+
+#[test]
+fn connections_are_one_line_each_and_the_rest_is_announced() {
+    let mut view = Connections {
+        connections: vec![Connection {
+            protocol: "tcp".into(),
+            state: "ESTABLISHED".into(),
+            client: "198.51.100.7:40000".parse().unwrap(),
+            vip: "192.0.2.1:80".parse().unwrap(),
+            local: "10.0.0.1:1024".parse().unwrap(),
+            backend: "10.0.0.2:80".parse().unwrap(),
+            service: "web".into(),
+            worker: 1,
+            idle_ms: 1250,
+            expires_ms: 898_750,
+        }],
+        next: None,
+    };
+    let want = "\
+protocol  state        client              vip           local          backend      service  worker  idle  expires
+tcp       ESTABLISHED  198.51.100.7:40000  192.0.2.1:80  10.0.0.1:1024  10.0.0.2:80  web           1  1.2s   898.7s
+";
+    let found = connections(&view);
+    assert!(found == want, "{found}");
+    view.next = Some("1:5".into());
+    assert!(
+        connections(&view).ends_with("there are more; a higher --limit or a filter shows them\n")
+    );
+}
+
+#[test]
+fn a_reload_shows_its_changes_and_a_refused_one_what_it_would_have_changed() {
+    let mut outcome = Reload {
+        result: ReloadResult::Applied,
+        message: "1 change applied; generation 8, 1 services".into(),
+        changes: vec!["service web: backend 10.0.0.3:80 added".into()],
+    };
+    let want = "applied: 1 change applied; generation 8, 1 services\n  service web: backend 10.0.0.3:80 added\n";
+    assert_eq!(reload(&outcome), want);
+    outcome.result = ReloadResult::Refused;
+    assert!(reload(&outcome).contains("\nthe file would change:\n  service web"));
+}
+
+#[test]
+fn durations_read_like_uptime() {
+    let table = [(5, "5s"), (65, "1m 5s"), (3725, "1h 2m"), (90_000, "1d 1h")];
+    for (seconds, text) in table {
+        assert_eq!(duration(seconds), text);
+    }
+}

@@ -1,0 +1,8 @@
+//! The control plane against a real kernel: TAPs, netlink, sockets and signals, in network
+//! namespaces made for each test. Needs root. No DPDK: workers are threads that obey orders, lanes
+//! are vectors.
+
+mod daemon;
+mod namespace;
+mod neighbors;
+mod taps;

@@ -1,0 +1,204 @@
+//! The neighbour mirror against a kernel: a veth stands in for the TAP, its peer for the network.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use shunt::control::neighbors::table::Link;
+use shunt::control::neighbors::{Neighbors, View};
+use shunt::ids::PortId;
+use shunt::wire::Mac;
+
+use crate::namespace::Namespace;
+
+const A: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
+const FAR: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+const SILENT: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 77);
+const OWN: Mac = Mac([2, 0, 0, 0, 2, 1]);
+const PEER: Mac = Mac([2, 0, 0, 0, 2, 2]);
+const OTHER: Mac = Mac([2, 0, 0, 0, 2, 3]);
+
+/// The balancer's namespace and the network's, joined.
+struct Net {
+    balancer: Namespace,
+    network: Namespace,
+}
+
+fn net() -> Net {
+    let (balancer, network) = (Namespace::new(), Namespace::new());
+    let other = &network.name;
+    balancer.ip(&format!(
+        "link add lb0 address {OWN} type veth peer name n0 address {PEER} netns {other}"
+    ));
+    balancer.ip("addr add 10.1.0.1/24 dev lb0");
+    balancer.ip("link set lb0 up");
+    network.ip("addr add 10.1.0.2/24 dev n0");
+    network.ip("addr add 10.1.0.254/24 dev n0");
+    network.ip("link set n0 up");
+    Net { balancer, network }
+}
+
+impl Net {
+    fn index(&self) -> u32 {
+        let text = self.balancer.ip("-o link show lb0");
+        text.split(':').next().unwrap().trim().parse().unwrap()
+    }
+
+    fn start(&self) -> Neighbors {
+        let link = Link { index: self.index(), port: PortId(4), mac: OWN };
+        Neighbors::start(vec![link]).unwrap()
+    }
+}
+
+/// Waits until the view is as wished, up to three seconds.
+async fn until(neighbors: &mut Neighbors, wish: impl Fn(&View) -> bool) -> std::sync::Arc<View> {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(3);
+    loop {
+        let view = neighbors.view();
+        if wish(&view) {
+            return view;
+        }
+        let change = tokio::time::timeout_at(deadline, neighbors.changed()).await;
+        assert!(change.is_ok(), "still {view:?}");
+    }
+}
+
+fn is_at(view: &View, address: Ipv4Addr, mac: Mac) -> bool {
+    view.hops
+        .get(&address)
+        .is_some_and(|hop| hop.destination == mac && hop.source == OWN && hop.port == PortId(4))
+}
+
+#[test]
+fn a_wanted_backend_is_resolved_without_any_traffic() {
+    let net = net();
+    net.balancer.run(|| async {
+        let mut neighbors = net.start();
+        let start = std::time::Instant::now();
+        neighbors.want(vec![A]);
+        until(&mut neighbors, |view| is_at(view, A, PEER)).await;
+        println!("resolved after {:?}", start.elapsed());
+    });
+    // Keeping it so is the kernel's own business from now on.
+    assert!(net.balancer.ip("neigh show").contains("managed"));
+}
+
+#[test]
+fn a_backend_behind_a_gateway_follows_the_route() {
+    let net = net();
+    net.balancer.ip("route add 10.9.0.0/16 via 10.1.0.254");
+    net.balancer.run(|| async {
+        let mut neighbors = net.start();
+        neighbors.want(vec![FAR]);
+        until(&mut neighbors, |view| is_at(view, FAR, PEER)).await;
+        net.balancer.ip(&format!("neigh replace 10.1.0.253 lladdr {OTHER} dev lb0 nud permanent"));
+        net.balancer.ip("route change 10.9.0.0/16 via 10.1.0.253");
+        until(&mut neighbors, |view| is_at(view, FAR, OTHER)).await;
+        net.balancer.ip("route del 10.9.0.0/16");
+        until(&mut neighbors, |view| view.unrouted == [FAR]).await;
+        net.balancer.ip("route add default via 10.1.0.254");
+        until(&mut neighbors, |view| is_at(view, FAR, PEER)).await;
+    });
+}
+
+#[test]
+fn a_backend_that_does_not_answer_is_told_and_found_when_it_comes() {
+    let net = net();
+    net.balancer.run(|| async {
+        let mut neighbors = net.start();
+        neighbors.want(vec![SILENT, A]);
+        let view = until(&mut neighbors, |view| is_at(view, A, PEER)).await;
+        assert_eq!(view.unanswered, [SILENT]);
+        // ARP gives up after three seconds; being asked for again every second finds it sooner.
+        net.network.ip("addr add 10.1.0.77/24 dev n0");
+        until(&mut neighbors, |view| is_at(view, SILENT, PEER)).await;
+    });
+}
+
+#[test]
+fn a_mac_that_changes_is_followed_and_one_that_fails_is_dropped() {
+    let net = net();
+    net.balancer.run(|| async {
+        let mut neighbors = net.start();
+        neighbors.want(vec![A]);
+        until(&mut neighbors, |view| is_at(view, A, PEER)).await;
+        net.balancer.ip(&format!("neigh replace 10.1.0.2 lladdr {OTHER} dev lb0 nud stale"));
+        until(&mut neighbors, |view| is_at(view, A, OTHER)).await;
+        net.balancer.ip("neigh replace 10.1.0.2 dev lb0 nud failed");
+        until(&mut neighbors, |view| view.unanswered == [A]).await;
+    });
+}
+
+#[test]
+fn a_link_that_goes_down_takes_its_next_hops_with_it_and_brings_them_back() {
+    let net = net();
+    net.balancer.run(|| async {
+        let mut neighbors = net.start();
+        neighbors.want(vec![A]);
+        until(&mut neighbors, |view| is_at(view, A, PEER)).await;
+        net.balancer.ip("link set lb0 down");
+        until(&mut neighbors, |view| view.unrouted == [A]).await;
+        net.balancer.ip("link set lb0 up");
+        until(&mut neighbors, |view| is_at(view, A, PEER)).await;
+    });
+}
+
+#[test]
+fn an_address_of_the_box_itself_is_not_reached_through_a_port() {
+    let net = net();
+    net.balancer.run(|| async {
+        let mut neighbors = net.start();
+        neighbors.want(vec![Ipv4Addr::new(10, 1, 0, 1)]);
+        until(&mut neighbors, |view| view.unrouted.len() == 1).await;
+    });
+}
+
+#[test]
+fn a_mac_set_by_hand_is_used_and_stays_as_it_was_set() {
+    let net = net();
+    net.balancer.ip(&format!("neigh replace {SILENT} lladdr {OTHER} dev lb0 nud permanent"));
+    net.balancer.run(|| async {
+        let mut neighbors = net.start();
+        neighbors.want(vec![SILENT]);
+        until(&mut neighbors, |view| is_at(view, SILENT, OTHER)).await;
+        neighbors.want(vec![]);
+        until(&mut neighbors, |view| view.hops.is_empty()).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let entry = net.balancer.ip(&format!("neigh show {SILENT}"));
+        assert!(entry.contains("PERMANENT") && entry.contains(&OTHER.to_string()), "{entry}");
+    });
+}
+
+#[test]
+fn what_is_no_longer_wanted_is_let_go() {
+    let net = net();
+    net.balancer.run(|| async {
+        let mut neighbors = net.start();
+        neighbors.want(vec![A]);
+        until(&mut neighbors, |view| is_at(view, A, PEER)).await;
+        neighbors.want(vec![]);
+        until(&mut neighbors, |view| view.hops.is_empty() && view.complete()).await;
+        for _ in 0..100 {
+            if !net.balancer.ip("neigh show").contains("managed") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the kernel still keeps it: {}", net.balancer.ip("neigh show"));
+    });
+}
+
+#[test]
+fn many_route_changes_at_once_end_in_the_right_next_hop() {
+    let net = net();
+    net.balancer.ip("route add 10.9.0.0/16 via 10.1.0.254");
+    net.balancer.ip(&format!("neigh replace 10.1.0.253 lladdr {OTHER} dev lb0 nud permanent"));
+    net.balancer.run(|| async {
+        let mut neighbors = net.start();
+        neighbors.want(vec![FAR, A]);
+        until(&mut neighbors, |view| view.complete()).await;
+        // Enough messages to overrun a socket that nobody reads meanwhile.
+        net.balancer.sh("for i in $(seq 1 40); do for j in $(seq 0 250); do echo route add 10.$((i+20)).$j.0/24 via 10.1.0.254; done; done | ip -batch -");
+        net.balancer.ip("route change 10.9.0.0/16 via 10.1.0.253");
+        until(&mut neighbors, |view| is_at(view, FAR, OTHER) && is_at(view, A, PEER)).await;
+    });
+}

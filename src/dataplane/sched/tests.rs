@@ -28,7 +28,10 @@ fn snapshot(scheduler: Scheduler, revision: u64, weights: &[(char, u32)]) -> Sna
         local_addresses: [Ipv4Addr::new(10, 44, 0, 2)].into(),
         revision,
     };
-    Snapshot { services: [Some(service)].into(), backends: backends.into(), ..Snapshot::default() }
+    let mut snapshot = Snapshot::default();
+    snapshot.services = [Some(service)].into();
+    snapshot.backends = backends.into();
+    snapshot
 }
 
 fn sequence(snapshot: &Snapshot, turn: &mut Turn, worker: u8, flows: usize) -> String {

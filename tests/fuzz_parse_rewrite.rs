@@ -4,9 +4,14 @@
 //! and a second of random input each. A campaign:
 //!
 //! ```text
+//! cargo install cargo-bolero
 //! cargo test --test fuzz_parse_rewrite seed_the_corpus -- --ignored
-//! cargo bolero test any_bytes --time 10m                  (or mutated_packets)
+//! cargo bolero test any_bytes --rustc-bootstrap -T 10m    (or mutated_packets)
 //! ```
+//!
+//! `--rustc-bootstrap` lets a stable compiler build with the address sanitizer, whose runtime the
+//! coverage counters need. Without that tool, and without coverage to guide it, a longer run is
+//! `BOLERO_RANDOM_TEST_TIME_MS=600000 cargo test --release --test fuzz_parse_rewrite`.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

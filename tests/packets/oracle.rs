@@ -19,6 +19,11 @@ pub(crate) struct Judgement {
     pub(crate) l4_right: bool,
 }
 
+/// Is this the checksum, or zero's other face? A receiver, which sums, cannot tell them apart.
+fn same(right: u16, written: u16) -> bool {
+    written == right || (right == 0 && written == 0xffff)
+}
+
 /// Reads a frame; an error if `etherparse` refuses it or finds no whole TCP, UDP or ICMP in it.
 pub(crate) fn judge(frame: &[u8]) -> Result<Judgement, String> {
     let sliced = SlicedPacket::from_ethernet(frame).map_err(|error| error.to_string())?;
@@ -28,16 +33,16 @@ pub(crate) fn judge(frame: &[u8]) -> Result<Judgement, String> {
     let (ports, l4_right) = match &sliced.transport {
         Some(TransportSlice::Tcp(tcp)) => (
             (tcp.source_port(), tcp.destination_port()),
-            tcp.calc_checksum_ipv4(from, to).is_ok_and(|right| right == tcp.checksum()),
+            tcp.calc_checksum_ipv4(from, to).is_ok_and(|right| same(right, tcp.checksum())),
         ),
         Some(TransportSlice::Udp(udp)) => {
             let right = udp.to_header().calc_checksum_ipv4_raw(from, to, udp.payload());
-            let right = udp.checksum() == 0 || right.is_ok_and(|right| right == udp.checksum());
+            let right = udp.checksum() == 0 || right.is_ok_and(|right| same(right, udp.checksum()));
             ((udp.source_port(), udp.destination_port()), right)
         }
         Some(TransportSlice::Icmpv4(icmp)) => {
             let right = icmp.header().icmp_type.calc_checksum(icmp.payload());
-            ((0, 0), right == icmp.checksum())
+            ((0, 0), same(right, icmp.checksum()))
         }
         _ => return Err("no transport header".to_owned()),
     };
@@ -45,7 +50,7 @@ pub(crate) fn judge(frame: &[u8]) -> Result<Judgement, String> {
         source: ip.source_addr(),
         destination: ip.destination_addr(),
         ports,
-        ip_right: ip.to_header().calc_header_checksum() == ip.header_checksum(),
+        ip_right: same(ip.to_header().calc_header_checksum(), ip.header_checksum()),
         l4_right,
     })
 }

@@ -1,6 +1,8 @@
 //! EAL's beginning and end, each in a process of its own: a test runs its body in a child, which is
 //! this same program asked for the one test.
 
+#![expect(clippy::expect_used, reason = "tests say by panicking what is wrong")]
+
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 use std::time::Duration;

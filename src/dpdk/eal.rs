@@ -367,6 +367,16 @@ mod tests {
     }
 
     #[test]
+    fn the_library_loaded_is_of_the_release_whose_headers_were_bound() {
+        let bound = env!("SHUNT_DPDK_VERSION");
+        let release = bound.rsplit_once('.').map_or(bound, |(release, _)| release);
+        let loaded = version();
+        assert!(loaded.starts_with(&format!("DPDK {release}")), "{loaded}, bound {bound}");
+        let stamp = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SHUNT_GIT"), ")");
+        assert_eq!(env!("SHUNT_VERSION"), stamp);
+    }
+
+    #[test]
     fn without_huge_pages_the_two_exclusive_memory_modes_never_meet() {
         let options = EalOptions::default();
         let plain = arguments(&options, false, &[0, 1]);

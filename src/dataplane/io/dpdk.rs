@@ -1,6 +1,6 @@
 //! The platform of the daemon: packets, queues and lanes of DPDK.
 //!
-//! Nothing happens here. The types implement the traits next to their `unsafe`, in [`crate::dpdk`];
+//! Nothing happens here. The types implement the traits where they are made, in [`crate::dpdk`];
 //! this names them together.
 
 use super::Platform;

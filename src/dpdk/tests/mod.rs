@@ -92,3 +92,31 @@ fn a_thread_registers_once_and_is_forgotten_when_the_guard_goes() {
     .join()
     .expect("no panic");
 }
+
+/// Does not compile if the type implements the trait: the call would be ambiguous.
+macro_rules! must_not_implement {
+    ($type:ty, $trait:path) => {{
+        trait Ambiguous<Tag> {
+            fn check() {}
+        }
+        impl<T: ?Sized> Ambiguous<()> for T {}
+        impl<T: ?Sized + $trait> Ambiguous<u8> for T {}
+        <$type as Ambiguous<_>>::check();
+    }};
+}
+
+#[test]
+fn what_a_thread_may_not_do_does_not_compile() {
+    fn may_move_to_another_thread<T: Send>() {}
+    fn may_be_shared<T: Send + Sync + Clone>() {}
+    use crate::dpdk::{burst::Queue, lcore::Registration, mbuf::Mbuf, ring};
+
+    must_not_implement!(Registration, Send);
+    must_not_implement!(Queue, Sync);
+    must_not_implement!(Queue, Clone);
+    must_not_implement!(ring::Sender, Clone);
+    must_not_implement!(ring::Receiver, Clone);
+    must_not_implement!(Mbuf, Clone);
+    may_move_to_another_thread::<(Queue, ring::Sender, ring::Receiver, Mbuf)>();
+    may_be_shared::<(Eal, Pool)>();
+}

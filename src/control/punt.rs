@@ -61,7 +61,7 @@ pub enum PuntError {
         /// The step that failed.
         what: String,
         /// What the kernel said.
-        source: rtnetlink::Error,
+        source: Box<rtnetlink::Error>,
     },
 }
 
@@ -78,7 +78,10 @@ pub struct Twin {
 
 impl std::fmt::Debug for Twin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Twin").field("port", &self.port).field("index", &self.index).finish()
+        f.debug_struct("Twin")
+            .field("port", &self.port)
+            .field("index", &self.index)
+            .finish_non_exhaustive()
     }
 }
 

@@ -166,14 +166,17 @@ impl Configure for OneService {
 /// What a worker was last told.
 type Seen = Arc<Mutex<Arc<Snapshot>>>;
 
-/// A worker: obeys orders, has as many connections as its gauge says, moves while `moving`.
-fn worker(
-    id: u8,
-    mut end: WorkerEnd,
+/// What a test sees and steers of a worker.
+#[derive(Clone)]
+struct Model {
     stats: Arc<WorkerStats>,
     seen: Seen,
     moving: Arc<AtomicBool>,
-) {
+}
+
+/// A worker: obeys orders, has as many connections as its gauge says, moves while told to.
+fn worker(id: u8, mut end: WorkerEnd, model: &Model) {
+    let Model { stats, seen, moving } = model;
     let mut snapshot = Arc::<Snapshot>::default();
     loop {
         std::thread::sleep(Duration::from_micros(100));
@@ -231,7 +234,9 @@ struct Running {
     seen: Vec<Seen>,
     moving: Arc<AtomicBool>,
     thread: JoinHandle<Result<(), ControlError>>,
-    _directory: tempfile::TempDir,
+    /// Removed with everything in it when the test ends.
+    #[expect(dead_code, reason = "held for its drop")]
+    directory: tempfile::TempDir,
 }
 
 const FILE: &str = "2 10.0.0.100\n10.0.0.2:80\n";
@@ -251,8 +256,10 @@ impl Running {
             let (control, end) = mailbox();
             let counters = Arc::new(WorkerStats::default());
             let last = Seen::default();
-            let (a, b, c) = (Arc::clone(&counters), Arc::clone(&last), Arc::clone(&moving));
-            std::thread::spawn(move || worker(id, end, a, b, c));
+            let (stats_of, seen_by) = (Arc::clone(&counters), Arc::clone(&last));
+            let moving = Arc::clone(&moving);
+            let model = Model { stats: stats_of, seen: seen_by, moving };
+            std::thread::spawn(move || worker(id, end, &model));
             let part = Arc::clone(&counters);
             workers.push(WorkerPart { core: usize::from(id) + 4, mailbox: control, stats: part });
             stats.push(counters);
@@ -274,8 +281,7 @@ impl Running {
                 facts: StaticFacts { tsc_hz: 1000, table_capacity: 1000, ..StaticFacts::default() },
             })
         });
-        let _directory = directory;
-        Self { namespace, socket, file, metrics, stats, seen, moving, thread, _directory }
+        Self { namespace, socket, file, metrics, stats, seen, moving, thread, directory }
     }
 
     /// Runs `shunt`; the outcome and what it printed.
@@ -306,10 +312,6 @@ impl Running {
         self.until("the start", |_| started());
     }
 
-    fn signal(&self, name: &str) {
-        sh(&format!("kill -{name} {}", std::process::id()));
-    }
-
     fn addresses(&self) -> String {
         self.namespace.ip("-4 -o addr show tw0")
     }
@@ -320,6 +322,11 @@ impl Running {
         assert!(!self.namespace.ip("link show").contains("tw0"), "the TAP is gone");
         outcome
     }
+}
+
+/// Signals this process, and with it the daemon under test.
+fn signal(name: &str) {
+    sh(&format!("kill -{name} {}", std::process::id()));
 }
 
 fn turn() -> std::sync::MutexGuard<'static, ()> {
@@ -351,7 +358,7 @@ fn a_daemon_shows_itself_and_ends_when_told_leaving_nothing() {
     assert!(
         text.contains("shunt_new_connections_total{service=\"web\",backend=\"10.0.0.2:80\"} 0")
     );
-    daemon.signal("TERM");
+    signal("TERM");
     daemon.end().unwrap();
 }
 
@@ -376,9 +383,9 @@ fn connections_are_listed_over_all_workers_up_to_the_limit() {
     assert_eq!(some.connections[0].service, "web");
     let (outcome, _) = daemon.shunt("connections --service nope");
     assert!(outcome.unwrap_err().contains("there is no service named `nope`"));
-    daemon.signal("TERM");
+    signal("TERM");
     daemon.until("the drain", |d| !d.seen[0].lock().unwrap().accepting);
-    daemon.signal("TERM");
+    signal("TERM");
     daemon.end().unwrap();
 }
 
@@ -404,7 +411,7 @@ fn a_reload_applies_all_of_a_good_file_and_nothing_of_a_bad_one() {
     // A connection of the old local address keeps that address on the TAP.
     daemon.stats[0].services[0].connections.up();
     std::fs::write(&daemon.file, "2 10.0.0.101\n10.0.0.2:80\n10.0.0.3:80\n").unwrap();
-    daemon.signal("HUP");
+    signal("HUP");
     daemon.until("the reload", |d| d.seen[1].lock().unwrap().backends.len() == 2);
     daemon.until("the new address", |d| d.addresses().contains("10.0.0.101/32"));
     assert!(daemon.addresses().contains("10.0.0.100/32"), "still in use");
@@ -420,7 +427,7 @@ fn a_reload_applies_all_of_a_good_file_and_nothing_of_a_bad_one() {
             "{result}"
         );
     }
-    daemon.signal("TERM");
+    signal("TERM");
     daemon.end().unwrap();
 }
 
@@ -430,7 +437,7 @@ fn an_end_waits_for_connections_but_takes_no_new_ones() {
     let daemon = Running::start();
     daemon.ready();
     daemon.stats[1].connections.up();
-    daemon.signal("TERM");
+    signal("TERM");
     daemon.until("the drain", |d| d.seen.iter().all(|seen| !seen.lock().unwrap().accepting));
     std::thread::sleep(Duration::from_millis(300));
     assert!(!daemon.thread.is_finished(), "a connection is left");
@@ -451,7 +458,7 @@ fn a_worker_that_stands_still_is_reported() {
     daemon.until("the report", |d| d.status().workers.iter().all(|w| w.stalled));
     let text = scrape(daemon.metrics.unwrap());
     assert!(text.contains("shunt_worker_stalled{worker=\"1\"} 1"));
-    daemon.signal("INT");
+    signal("INT");
     daemon.end().unwrap();
 }
 
@@ -466,8 +473,8 @@ fn a_daemon_that_cannot_start_stops_its_workers_and_leaves_nothing() {
     let (control, end) = mailbox();
     let stats = Arc::new(WorkerStats::default());
     let part = WorkerPart { core: 0, mailbox: control, stats: Arc::clone(&stats) };
-    let moving = Arc::new(AtomicBool::new(true));
-    let worker = std::thread::spawn(move || worker(0, end, stats, Seen::default(), moving));
+    let model = Model { stats, seen: Seen::default(), moving: Arc::default() };
+    let worker = std::thread::spawn(move || worker(0, end, &model));
     let outcome = std::thread::scope(|scope| {
         let inside = scope.spawn(|| {
             namespace.enter();

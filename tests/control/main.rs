@@ -2,6 +2,8 @@
 //! namespaces made for each test. Needs root. No DPDK: workers are threads that obey orders, lanes
 //! are vectors.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says no by panicking")]
+
 mod daemon;
 mod namespace;
 mod neighbors;

@@ -195,7 +195,7 @@ fn many_route_changes_at_once_end_in_the_right_next_hop() {
     net.balancer.run(|| async {
         let mut neighbors = net.start();
         neighbors.want(vec![FAR, A]);
-        until(&mut neighbors, |view| view.complete()).await;
+        until(&mut neighbors, View::complete).await;
         // Enough messages to overrun a socket that nobody reads meanwhile.
         net.balancer.sh("for i in $(seq 1 40); do for j in $(seq 0 250); do echo route add 10.$((i+20)).$j.0/24 via 10.1.0.254; done; done | ip -batch -");
         net.balancer.ip("route change 10.9.0.0/16 via 10.1.0.253");

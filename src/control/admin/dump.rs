@@ -208,9 +208,10 @@ impl Job {
         let rows = page.rows.iter().filter(|row| self.wants(row));
         let rows: Vec<_> = rows.map(|row| describe(row, directory)).collect();
         self.found.extend(rows);
-        (self.query.worker, self.query.slot) = match page.done {
-            true => (self.query.worker.saturating_add(1), 0),
-            false => (self.query.worker, page.cursor),
+        (self.query.worker, self.query.slot) = if page.done {
+            (self.query.worker.saturating_add(1), 0)
+        } else {
+            (self.query.worker, page.cursor)
         };
     }
 

@@ -56,23 +56,17 @@ impl Kernel {
 
     /// The next announcement that matters. Opens the socket anew if it broke.
     pub async fn event(&mut self) -> Event {
-        loop {
-            match self.messages.next().await {
-                Some(message) => {
-                    if let Some(event) = read(&message.payload) {
-                        return event;
-                    }
-                }
-                None => {
-                    tokio::time::sleep(super::RETRY).await;
-                    match listen() {
-                        Ok(messages) => self.messages = messages,
-                        Err(error) => tracing::warn!(%error, "netlink not opened again"),
-                    }
-                    return Event::Lost;
-                }
+        while let Some(message) = self.messages.next().await {
+            if let Some(event) = read(&message.payload) {
+                return event;
             }
         }
+        tokio::time::sleep(super::RETRY).await;
+        match listen() {
+            Ok(messages) => self.messages = messages,
+            Err(error) => tracing::warn!(%error, "netlink not opened again"),
+        }
+        Event::Lost
     }
 
     /// All IPv4 neighbours.
@@ -153,8 +147,14 @@ fn read(payload: &NetlinkPayload<RouteNetlinkMessage>) -> Option<Event> {
         M::DelNeighbour(message) => {
             neighbor(message).map(|gone| Event::Neighbor(Neighbor { mac: None, ..gone }))
         }
-        M::NewRoute(_) | M::DelRoute(_) | M::NewRule(_) | M::DelRule(_) => Some(Event::Routing),
-        M::NewLink(_) | M::DelLink(_) | M::NewAddress(_) | M::DelAddress(_) => Some(Event::Routing),
+        M::NewRoute(_)
+        | M::DelRoute(_)
+        | M::NewRule(_)
+        | M::DelRule(_)
+        | M::NewLink(_)
+        | M::DelLink(_)
+        | M::NewAddress(_)
+        | M::DelAddress(_) => Some(Event::Routing),
         _ => None,
     }
 }

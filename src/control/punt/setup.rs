@@ -62,6 +62,7 @@ async fn add_routes(handle: &Handle, spec: &TapSpec, index: u32) -> Result<(), P
 }
 
 fn failed(spec: &TapSpec, what: String, source: rtnetlink::Error) -> PuntError {
+    let source = Box::new(source);
     PuntError::Setup { port: spec.port.clone(), tap: spec.tap.clone(), what, source }
 }
 

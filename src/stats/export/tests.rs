@@ -120,17 +120,14 @@ fn promtool_finds_nothing_to_criticise() {
 
 #[test]
 fn the_documentation_lists_exactly_the_metrics_and_reasons_there_are() {
-    let mut wanted = String::new();
-    for name in METRICS {
+    let metric = |name: &Name| {
         let kind = if name.kind == Kind::Counter { "counter" } else { "gauge" };
         let labels = name.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>();
-        let labels = labels.join(", ");
-        wanted += &format!("| `{}` | {kind} | {labels} | {} |\n", name.name, name.help);
-    }
-    for reason in Reason::ALL {
-        wanted += &format!("| `{}` | {} |\n", reason.label(), reason.describe().trim());
-    }
-    let rows = DOCS.lines().filter(|line| line.starts_with("| `"));
-    let found: String = rows.map(|line| format!("{line}\n")).collect();
+        format!("| `{}` | {kind} | {} | {} |", name.name, labels.join(", "), name.help)
+    };
+    let reason = |r: &Reason| format!("| `{}` | {} |", r.label(), r.describe().trim());
+    let wanted = METRICS.iter().map(metric).chain(Reason::ALL.iter().map(reason));
+    let wanted = wanted.collect::<Vec<_>>().join("\n");
+    let found = DOCS.lines().filter(|line| line.starts_with("| `")).collect::<Vec<_>>().join("\n");
     assert!(found == wanted, "docs/metrics.md should have these rows, in this order:\n{wanted}");
 }

@@ -90,12 +90,12 @@ demo: need-tools need-root ## Balance real traffic between network namespaces (n
 	@echo "demo: makes network namespaces named shunt-lab-*, and removes them again"
 	@$(AS_ROOT) target/release/demo
 
-# Doc tests before nextest, so that the runner's summary is the last thing printed. The helper
-# programs are built first: the end-to-end tests start them beside shuntd.
+# Doc tests before nextest, so that the runner's summary is the last thing printed. `--workspace`
+# also builds the `lab` program, which the end-to-end tests start beside shuntd.
 test: need-tools need-root ## Formatting, lints, every test (needs root: network namespaces)
+	@echo "test: the end-to-end tests make network namespaces named shunt-lab-*, and remove them again"
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo build --workspace --bins
 	cargo test --quiet --package shunt --package lab --doc
 	cargo nextest run --workspace
 

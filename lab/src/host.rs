@@ -82,7 +82,7 @@ impl Host {
         Ok(())
     }
 
-    /// A counter of this host's kernel, such as `TcpRetransSegs`, since the host was made.
+    /// A counter of this host's kernel, such as `TcpExtTCPSynRetrans`, since the host was made.
     pub fn kernel_counter(&self, name: &str) -> Result<u64> {
         let table = self.run("nstat", &["-asz", name])?;
         table

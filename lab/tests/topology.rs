@@ -196,3 +196,16 @@ fn the_balancers_kernel_is_deaf_on_ports_given_to_dpdk() {
     network.give_ports_to_dpdk().unwrap();
     network.clients[0].run("ping", &ping).expect_err("after, it does not");
 }
+
+#[test]
+fn a_syn_that_is_lost_is_seen_in_the_clients_counter() {
+    let network = Network::new(1, 1).unwrap();
+    let client = &network.clients[0];
+    assert_eq!(client.kernel_counter("TcpExtTCPSynRetrans").unwrap(), 0);
+    // A neighbour that takes frames and never answers: the balancer, deaf.
+    network.give_ports_to_dpdk().unwrap();
+    client.ip(&format!("neigh replace {WAN} lladdr 02:00:00:00:00:01 dev eth0")).unwrap();
+    let url = format!("http://{VIP}/");
+    client.run("curl", &["-sS", "--max-time", "1.5", &url]).expect_err("nobody is there");
+    assert_eq!(client.kernel_counter("TcpExtTCPSynRetrans").unwrap(), 1);
+}

@@ -32,8 +32,9 @@ fn the_first_syn_of_two_clients_to_three_fresh_backends_is_not_lost() {
         assert!(report.connect_ms_max < HANDSHAKE_MS_MAX, "{report:?}");
     }
     for host in rig.network.clients.iter().chain(&rig.network.backends) {
-        let again = host.kernel_counter("TcpRetransSegs").unwrap();
-        assert_eq!(again, 0, "{} sent segments again", host.name());
+        // SYN and SYN-ACK: probes of a later tail may be sent again on a busy machine.
+        let again = host.kernel_counter("TcpExtTCPSynRetrans").unwrap();
+        assert_eq!(again, 0, "{} sent a SYN again", host.name());
     }
     balancer.stop().unwrap();
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lab::programs;
+use lab::{Balancer, programs};
 
 use crate::harness::{Rig, WEB};
 
@@ -18,7 +18,19 @@ fn ten_thousand_connections(workers: usize) {
     for share in report.backends.values() {
         assert!(share.abs_diff(3333) <= 3, "round robin under concurrency: {report:?}");
     }
+    every_worker_took_part(&balancer, workers);
     balancer.stop().unwrap();
+}
+
+/// The tables still hold what has just ended: each worker made a fair part of it.
+fn every_worker_took_part(balancer: &Balancer<'_>, workers: usize) {
+    let metrics = balancer.metrics().unwrap();
+    for worker in 0..workers {
+        let labels = [("worker", worker.to_string())];
+        let labels = labels.each_ref().map(|(key, value)| (*key, value.as_str()));
+        let connections = metrics.sum("shunt_worker_connections", &labels).unwrap();
+        assert!(connections > 1000.0, "worker {worker} has {connections} of 10000 connections");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! - [`balance`]: who gets which connection. [`load`]: many short connections, none lost.
 //! - [`transfer`]: many bytes and datagrams, all whole. [`first_packet`]: nothing is lost to ARP.
 //! - [`reload`]: changing what runs. [`lifecycle`]: start, stop, kill.
+//! - [`slow_path`]: what belongs to the box itself, and what belongs to nobody.
 //! - [`observe`]: what the tool and the exporter say. [`refuse`]: bad input.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failing test panics")]
 
@@ -18,4 +19,5 @@ mod load;
 mod observe;
 mod refuse;
 mod reload;
+mod slow_path;
 mod transfer;

@@ -79,6 +79,7 @@ fn check_accepts_the_labs_configuration_and_diff_names_what_changes() {
     let shuntd = || std::process::Command::new(&rig.binaries.shuntd);
     command::run(shuntd().arg("check").arg(&old_file)).unwrap();
     let output = command::output(shuntd().arg("diff").arg(&old_file).arg(&new_file)).unwrap();
+    assert_eq!(output.status.code(), Some(1), "as diff(1): they differ");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("10.44.0.12"), "{text}");
     assert!(!text.contains("10.44.0.11"), "what stays is not named: {text}");

@@ -12,7 +12,7 @@
 use super::conn::index::FlowHash;
 use super::conn::table::{Hit, Table};
 use super::io::{BURST, Packet};
-use super::parse::{Parse, parse};
+use super::parse::{Parse, Parsed, common, examine};
 
 /// What is known of one packet between the stages.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,30 @@ pub struct Look {
     pub hash: FlowHash,
     /// The connection it most likely belongs to.
     pub guess: Option<Hit>,
+}
+
+impl Look {
+    /// First stage. The common packet is taken on its own branch: a result that either parser may
+    /// have given would go through memory, which costs as much again as parsing.
+    #[inline(always)]
+    fn begin<P: Packet>(&mut self, packet: &P, table: &Table) {
+        let (frame, info) = (packet.data(), packet.rx_info());
+        if let Some(parsed) = common(frame, info) {
+            self.enter(parsed, table);
+        } else {
+            match examine(frame, info) {
+                Parse::Flow(parsed) => self.enter(parsed, table),
+                other => self.parsed = other,
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn enter(&mut self, parsed: Parsed, table: &Table) {
+        self.hash = table.hash(parsed.key);
+        table.prefetch_bucket(self.hash);
+        self.parsed = Parse::Flow(parsed);
+    }
 }
 
 /// The looks of one burst.
@@ -44,11 +68,7 @@ impl Looks {
             packet.prefetch();
         }
         for (packet, look) in burst.iter().zip(&mut self.0) {
-            look.parsed = parse(packet.data(), packet.rx_info());
-            if let Parse::Flow(parsed) = &look.parsed {
-                look.hash = table.hash(parsed.key);
-                table.prefetch_bucket(look.hash);
-            }
+            look.begin(packet, table);
         }
         for look in self.0.iter_mut().take(burst.len()) {
             if let Parse::Flow(_) = &look.parsed {

@@ -4,7 +4,10 @@
 //! last worker has sent it back. Tables are indexed by stable ids; a `None` is an id not in use, or
 //! a backend that was removed while connections still name it.
 
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
+
+use foldhash::fast::RandomState;
 
 use crate::ids::{BackendId, PortId, ServiceId};
 use crate::wire::Mac;
@@ -215,9 +218,9 @@ pub struct Snapshot {
 /// Which addresses are ours, and which service a VIP, protocol and port name.
 #[derive(Clone, Debug, Default)]
 struct AddressTable {
-    services: std::collections::HashMap<(Ipv4Addr, u16, u8), ServiceId>,
-    vips: std::collections::HashSet<Ipv4Addr>,
-    locals: std::collections::HashSet<Ipv4Addr>,
+    services: HashMap<(Ipv4Addr, u16, u8), ServiceId, RandomState>,
+    vips: HashSet<Ipv4Addr, RandomState>,
+    locals: HashSet<Ipv4Addr, RandomState>,
 }
 
 impl Snapshot {

@@ -43,9 +43,9 @@ impl Probed {
     /// Takes a device over: finds it if EAL has it already, attaches it if not. `name` is the
     /// port's name in the configuration, for messages.
     pub fn probe(eal: &Eal, name: &str, device: &str) -> Result<Self, PortError> {
-        let label = Label { name: name.to_owned(), device: short_name(device).to_owned() };
+        let label = Label { name: name.to_owned(), device: device.to_owned() };
         let lock = eal.control();
-        let (id, attached) = match find(&label.device) {
+        let (id, attached) = match find(short_name(device)) {
             Some(id) => (id, false),
             None => (attach(&label, device)?, true),
         };
@@ -184,7 +184,7 @@ impl Port {
     }
 }
 
-/// How messages name a port: `port wan (net_af_packet0)`.
+/// How messages name a port: `port wan (net_af_packet0,iface=eth1)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
     name: String,
@@ -324,7 +324,7 @@ fn attach(label: &Label, device: &str) -> Result<u16, PortError> {
         return Err(refused(error_text(result)));
     }
     let appeared = || valid_ports().into_iter().find(|id| !before.contains(id));
-    find(&label.device)
+    find(short_name(device))
         .or_else(appeared)
         .ok_or_else(|| refused("the device made no network port".into()))
 }

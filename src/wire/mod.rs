@@ -20,9 +20,21 @@ pub use zerocopy::native_endian::{U16 as Raw16, U32 as Raw32, U64 as Raw64};
 pub use zerocopy::network_endian::{U16 as Be16, U32 as Be32};
 
 /// A link-layer address (IEEE 802 MAC-48).
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout, zerocopy::Immutable)]
-#[derive(zerocopy::Unaligned)]
+#[derive(
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    zerocopy::FromBytes,
+    zerocopy::IntoBytes,
+    zerocopy::KnownLayout,
+    zerocopy::Immutable,
+    zerocopy::Unaligned,
+)]
 #[repr(transparent)]
 pub struct Mac(pub [u8; 6]);
 

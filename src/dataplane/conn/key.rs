@@ -19,11 +19,7 @@ pub struct FlowKey {
 
 impl FlowKey {
     /// The key of a packet from `source` to `destination`.
-    pub fn new(
-        protocol: u8,
-        source: (Ipv4Addr, u16),
-        destination: (Ipv4Addr, u16),
-    ) -> Self {
+    pub fn new(protocol: u8, source: (Ipv4Addr, u16), destination: (Ipv4Addr, u16)) -> Self {
         let [a, b, c, d] = source.0.octets();
         let [e, f, g, h] = destination.0.octets();
         let [s0, s1] = source.1.to_be_bytes();

@@ -22,6 +22,10 @@ use crate::ids::{PortId, limits};
 use crate::stats::counters::WorkerStats;
 use crate::wire::Mac;
 
+/// While draining, how long a connection whose ends have both closed is kept for stragglers:
+/// nobody waits two minutes for a `TIME_WAIT` that carries nothing.
+const DRAIN_LINGER_MS: u32 = 1_000;
+
 /// How a packet reached this worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -102,7 +106,10 @@ impl Flows {
         self.now_ms = now_ms;
         let (snapshot, stats, timeouts) = (&*self.snapshot, &*self.stats, self.timeouts);
         let is_over = |record: &Record| {
-            now_ms.wrapping_sub(record.seen_ms) >= timeouts.of(record.state())
+            let idle_ms = now_ms.wrapping_sub(record.seen_ms);
+            let closed = !snapshot.accepting && record.state().is_reusable();
+            idle_ms >= timeouts.of(record.state())
+                || (closed && idle_ms >= DRAIN_LINGER_MS)
                 || snapshot.backend(record.backend_id()).is_none()
         };
         self.sweep.run(&mut self.table, now_ms, is_over, |record| {
@@ -248,8 +255,5 @@ fn client_hop(snapshot: &Snapshot, record: &Record) -> Option<NextHop> {
 /// The link-layer sender of a frame; parse has proven that it has one.
 #[inline(always)]
 pub(super) fn source_mac(frame: &[u8]) -> Mac {
-    match frame {
-        [_, _, _, _, _, _, a, b, c, d, e, f, ..] => Mac([*a, *b, *c, *d, *e, *f]),
-        _ => Mac::default(),
-    }
+    frame.get(6..12).and_then(|bytes| bytes.try_into().ok()).map_or_else(Mac::default, Mac)
 }

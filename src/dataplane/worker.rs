@@ -274,18 +274,24 @@ struct PuntLimit {
     /// Packets × 1000.
     tokens: u64,
     last_ms: u32,
+    /// The rate it was filled for.
+    per_second: u32,
 }
 
 impl PuntLimit {
     #[inline]
     fn refill(&mut self, now_ms: u32, per_second: u32) {
         let elapsed = now_ms.wrapping_sub(self.last_ms);
-        if elapsed == 0 {
+        if elapsed == 0 && per_second == self.per_second {
             return;
         }
-        self.last_ms = now_ms;
         let full = (u64::from(per_second) * 100).max(BURST as u64 * 1000);
-        self.tokens = (self.tokens + u64::from(elapsed) * u64::from(per_second)).min(full);
+        let earned = u64::from(elapsed) * u64::from(per_second);
+        // A rate never used before starts with a full bucket: the first packets for the kernel are
+        // the answers that make next hops known.
+        let before = if per_second == self.per_second { self.tokens } else { full };
+        (self.last_ms, self.per_second) = (now_ms, per_second);
+        self.tokens = (before + earned).min(full);
     }
 
     fn take(&mut self) -> bool {

@@ -170,6 +170,22 @@ fn the_way_back_follows_the_clients_router() {
 }
 
 #[test]
+fn draining_waits_for_those_who_still_talk_only() {
+    let mut world = World::new(Plan::default());
+    let talking = open(&mut world, client(1));
+    let closed = open(&mut world, client(2));
+    world.one(0, 0, &from_client(client(2), FIN | ACK));
+    world.one(0, 1, &answer(&closed, FIN | ACK));
+    world.publish(|snapshot| snapshot.accepting = false);
+    assert_eq!(world.connections(), [2; 4]);
+    world.one(0, 0, &from_client(client(2), ACK));
+    world.wait(4);
+    assert_eq!(world.connections(), [1; 4], "what is closed on both sides is not waited for");
+    world.one(0, 1, &answer(&talking, ACK));
+    assert_eq!(world.drops(), []);
+}
+
+#[test]
 fn new_connections_follow_the_weights() {
     let mut world =
         World::new(Plan { weights: vec![Some(3), Some(2), Some(1)], ..Plan::default() });

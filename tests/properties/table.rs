@@ -14,16 +14,16 @@ use shunt::wire::Mac;
 
 /// The connection number `n`: its keys differ from every other number's.
 fn connection(n: u32) -> NewConnection {
-    let [a, b, c, d] = n.to_be_bytes();
-    let client = (Ipv4Addr::new(10, a, b, c), 1024 + u16::from(d));
-    let backend = (Ipv4Addr::new(172, 16, a, d), 8080);
-    let local = (Ipv4Addr::new(192, 168, b, c), 1024 + u16::from(d));
+    let [high, upper, lower, low] = n.to_be_bytes();
+    let client = (Ipv4Addr::new(10, high, upper, lower), 1024 + u16::from(low));
+    let backend = (Ipv4Addr::new(172, 16, high, low), 8080);
+    let local = (Ipv4Addr::new(192, 168, upper, lower), 1024 + u16::from(low));
     NewConnection {
         client: FlowKey::new(6, client, (Ipv4Addr::new(198, 51, 100, 10), 80)),
         backend: FlowKey::new(6, backend, local),
         service: ServiceId(n % 7),
         backend_id: BackendId(n),
-        client_mac: Mac([2, 0, a, b, c, d]),
+        client_mac: Mac([2, 0, high, upper, lower, low]),
         client_port: PortId(0),
         state: State::None,
     }

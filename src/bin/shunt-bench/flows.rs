@@ -56,9 +56,8 @@ impl Order {
     }
 
     /// A number below `limit`, and a coin.
-    #[expect(clippy::cast_possible_truncation, reason = "scaled below a 32-bit limit")]
     pub(crate) fn below(&mut self, limit: u32) -> (u32, bool) {
         let bits = self.next();
-        (((bits >> 32) * u64::from(limit) >> 32) as u32, bits & 1 == 1)
+        ((((bits >> 32) * u64::from(limit)) >> 32) as u32, bits & 1 == 1)
     }
 }

@@ -65,6 +65,7 @@ struct Kit {
     capacity: u32,
     huge_pages: memory::HugePages,
     busy_poll: bool,
+    punt_per_second: u32,
     seed: Seed,
     views: Arc<[PortView]>,
     workers: u8,
@@ -106,6 +107,7 @@ pub(crate) fn start(
             capacity: capacity(plan),
             huge_pages: huge_pages(plan.daemon.huge_pages),
             busy_poll: plan.daemon.busy_poll,
+            punt_per_second: plan.punt_per_second,
             seed,
             views: Arc::clone(&views),
             workers,
@@ -169,6 +171,7 @@ fn make(kit: Kit) -> Result<Worker<Dpdk>, String> {
     // Until the first snapshot is published everything is the kernel's.
     let mut nothing = Snapshot::default();
     nothing.ports = kit.views.iter().cloned().collect();
+    nothing.punt_per_second = kit.punt_per_second;
     let flows = Flows::new(table, Arc::new(nothing.indexed()), ownership, kit.stats);
     Ok(Worker::new(flows, kit.links, kit.end))
 }

@@ -82,7 +82,6 @@ impl FlowHash {
 
     /// A second, differently mixed value for other uses of the same key (choosing a worker).
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "half of the hash is wanted")]
     pub fn spread(self) -> u32 {
         (self.0.rotate_left(17) >> 32) as u32
     }
@@ -121,7 +120,6 @@ impl Index {
 
     /// Scales a 32-bit value to a bucket number without a division.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "a bucket number is below 2^32")]
     fn scale(&self, value: u32) -> u32 {
         ((u64::from(value) * self.buckets.len() as u64) >> 32) as u32
     }

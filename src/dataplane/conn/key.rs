@@ -20,12 +20,10 @@ pub struct FlowKey {
 impl FlowKey {
     /// The key of a packet from `source` to `destination`.
     pub fn new(protocol: u8, source: (Ipv4Addr, u16), destination: (Ipv4Addr, u16)) -> Self {
-        let [a, b, c, d] = source.0.octets();
-        let [e, f, g, h] = destination.0.octets();
         let [s0, s1] = source.1.to_be_bytes();
         let [d0, d1] = destination.1.to_be_bytes();
         Self {
-            addresses: u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+            addresses: crate::wire::ipv4::address_pair(source.0, destination.0),
             ports: u32::from_ne_bytes([s0, s1, d0, d1]),
             protocol,
         }

@@ -153,7 +153,7 @@ impl Ownership {
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "scaled below the number of workers")]
     pub fn request(&self, hash: FlowHash) -> WorkerId {
-        WorkerId((u64::from(hash.spread()) * u64::from(self.workers) >> 32) as u8)
+        WorkerId(((u64::from(hash.spread()) * u64::from(self.workers)) >> 32) as u8)
     }
 
     /// Chooses a local address and port towards a backend: the next candidate whose replies come
@@ -211,7 +211,7 @@ impl Ownership {
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "scaled below the number of workers")]
 fn slice_of(port: u16, workers: u8) -> WorkerId {
-    WorkerId((u32::from(port.swap_bytes()) * u32::from(workers) >> 16) as u8)
+    WorkerId(((u32::from(port.swap_bytes()) * u32::from(workers)) >> 16) as u8)
 }
 
 #[inline]

@@ -37,6 +37,7 @@ impl Side {
 
     /// The other one.
     #[inline(always)]
+    #[must_use]
     pub fn opposite(self) -> Self {
         Self::from_bit(self as u32 ^ 1)
     }

@@ -2,7 +2,7 @@
 //! names mean the *pair* of ends here, seen from the middle).
 //!
 //! One event per packet, by precedence RST, SYN, FIN, ACK; none of them counts as a reset of what
-//! was known. A SYN+ACK from the backend is an OUTPUT SYN and leaves SYN_RECV as it is: only the
+//! was known. A SYN+ACK from the backend is an OUTPUT SYN and leaves `SYN_RECV` as it is: only the
 //! client's ACK makes ESTABLISHED. There are no sequence checks: the balancer sees no windows.
 
 use super::record::Side;

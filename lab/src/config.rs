@@ -121,7 +121,8 @@ impl Config {
             shunt: Shunt {
                 workers: (0..workers).collect(),
                 admin_socket: network.folder().join("admin.sock"),
-                drain_deadline_s: 5,
+                // Connections in TIME_WAIT count as living: every stop waits this long.
+                drain_deadline_s: 1,
             },
             dpdk: Dpdk {
                 huge_pages: "auto".to_owned(),

@@ -69,11 +69,13 @@ fn every_source_is_answered(workers: usize) {
         let arguments = ["--sources", "600", "--rounds", "3", "--size", size];
         let client = &rig.network.clients[0];
         let report = programs::udp_load(&rig.binaries, client, target, &arguments).unwrap();
-        assert_eq!((report.ok, report.failed), (1800, 0), "{report:?}");
-        // A source stays with its backend: three answers each, a third of the sources each.
+        let status = balancer.shunt(&["status"]).unwrap();
+        assert_eq!((report.ok, report.failed), (1800, 0), "{report:?}\n{status}");
+        // A source stays with its backend: three answers each. The first time, every source is
+        // new and each backend gets a third of them; later some ports come again and stay.
         for answers in report.backends.values() {
             assert_eq!(answers % 3, 0, "{report:?}");
-            assert!(answers.abs_diff(600) <= 6, "{report:?}");
+            assert!(size != "40" || answers.abs_diff(600) <= 6, "{report:?}");
         }
         assert_eq!(report.backends.len(), 3, "{report:?}");
     }

@@ -188,6 +188,22 @@ fn what_is_no_longer_wanted_is_let_go() {
 }
 
 #[test]
+fn hundreds_of_backends_are_resolved_before_anybody_waits_for_them() {
+    let net = net();
+    let addresses: Vec<_> = (3..=202).map(|n| Ipv4Addr::new(10, 1, 0, n)).collect();
+    let add = "for i in $(seq 3 202); do echo addr add 10.1.0.$i/24 dev n0; done | ip -batch -";
+    net.network.sh(add);
+    net.balancer.run(|| async {
+        let mut neighbors = net.start();
+        let start = std::time::Instant::now();
+        neighbors.want(addresses.clone());
+        until(&mut neighbors, |view| view.hops.len() == 200).await;
+        println!("200 backends resolved after {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(1), "what the start waits at most");
+    });
+}
+
+#[test]
 fn many_route_changes_at_once_end_in_the_right_next_hop() {
     let net = net();
     net.balancer.ip("route add 10.9.0.0/16 via 10.1.0.254");

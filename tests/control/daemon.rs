@@ -26,7 +26,7 @@ use shunt::stats::collect::{BackendEntry, Names, ServiceEntry};
 use shunt::stats::counters::WorkerStats;
 use shunt::stats::slow::StaticFacts;
 
-use crate::namespace::{Namespace, sh};
+use crate::namespace::{Namespace, enter, sh};
 use crate::taps::spec;
 
 const VIP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 80);
@@ -226,7 +226,8 @@ fn connection(worker: u8, n: u32) -> ConnectionView {
 
 /// A running control plane.
 struct Running {
-    namespace: Arc<Namespace>,
+    /// Owned here and not by the daemon's thread: removed even if a test fails half-way.
+    namespace: Namespace,
     socket: PathBuf,
     file: PathBuf,
     metrics: Option<SocketAddr>,
@@ -243,7 +244,7 @@ const FILE: &str = "2 10.0.0.100\n10.0.0.2:80\n";
 
 impl Running {
     fn start() -> Self {
-        let namespace = Arc::new(Namespace::new());
+        let namespace = Namespace::new();
         let directory = tempfile::tempdir().unwrap();
         let (socket, file) = (directory.path().join("a.sock"), directory.path().join("shunt.conf"));
         std::fs::write(&file, FILE).unwrap();
@@ -265,9 +266,9 @@ impl Running {
             stats.push(counters);
             seen.push(last);
         }
-        let (inside, plan_file) = (Arc::clone(&namespace), file.clone());
+        let (inside, plan_file) = (namespace.name.clone(), file.clone());
         let thread = std::thread::spawn(move || {
-            inside.enter();
+            enter(&inside);
             let punt = vec![VecLane::new(64), VecLane::new(64)];
             let make = |frame: &[u8]| Some(VecPacket::new(frame));
             run(Parts {

@@ -212,6 +212,7 @@ impl Follower {
     }
 
     async fn read_all(&mut self) {
+        self.kernel.drain().await;
         match self.kernel.neighbors().await {
             Ok(neighbors) => {
                 self.table.replace(neighbors);

@@ -17,7 +17,8 @@ pub mod publish;
 pub mod punt;
 mod reload;
 mod runtime;
+mod start;
 pub mod supervise;
 pub mod watch;
 
-pub use runtime::{ControlError, run};
+pub use start::{ControlError, run};

@@ -21,7 +21,8 @@
 //!
 //! Limits: changes reach the view after [`COALESCE`]; routes are asked for anew at most once every
 //! [`ROUTE_PASS_GAP`], however much a routing daemon writes. When the kernel says that messages
-//! were lost (`ENOBUFS`), everything is read again.
+//! were lost (`ENOBUFS`), everything is read again. The kernel holds no more neighbours than
+//! `net.ipv4.neigh.default.gc_thresh3` (1024 unless raised): more next hops than that need it raised.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -121,6 +122,7 @@ struct Follower {
 impl Follower {
     async fn follow(mut self, mut wanted: watch::Receiver<Vec<Ipv4Addr>>) {
         let mut retry = tokio::time::interval(RETRY);
+        retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut rounds = 0u64;
         loop {
             let due = [self.emit_at, self.routes_at].into_iter().flatten().min();
@@ -210,6 +212,7 @@ impl Follower {
     }
 
     async fn read_all(&mut self) {
+        self.kernel.drain().await;
         match self.kernel.neighbors().await {
             Ok(neighbors) => {
                 self.table.replace(neighbors);

@@ -3,6 +3,10 @@
 //! The control plane knows nothing of DPDK: lanes come as [`Rx`] and [`Tx`], buffers from a closure,
 //! facts as plain numbers. So the whole of it runs in a test with `Vec` packets.
 //!
+//! The order of a start: [`Claims::take`] before anything else, so that a second daemon finds out
+//! before it has touched a port; then EAL, ports, workers; then `control::run` with all of it, which
+//! returns when the daemon has been asked to end and the workers have stopped.
+//!
 //! [`Rx`]: crate::dataplane::io::Rx
 //! [`Tx`]: crate::dataplane::io::Tx
 

@@ -9,6 +9,8 @@
 //! Until `publish` nothing a connection could notice has happened. New backends are resolved
 //! before they get their first connection.
 
+use std::collections::HashSet;
+
 use super::admin::view::{LastReload, Reload, ReloadResult};
 use super::config::plan::Plan;
 use super::parts::{Changes, Configure};
@@ -54,9 +56,11 @@ impl<C: Configure> Control<C> {
 
     async fn apply(&mut self, plan: Plan, changes: Changes) -> Reload {
         let new = backends(&plan);
-        let both = [backends(&self.plan), new.clone()].concat();
-        self.slow_path.neighbors.want(both);
-        self.await_next_hops(&new).await;
+        let old: HashSet<_> = backends(&self.plan).into_iter().collect();
+        // Only those that are new: one that has long been dead shall not delay every reload.
+        let fresh: Vec<_> = new.iter().copied().filter(|address| !old.contains(address)).collect();
+        self.slow_path.neighbors.want(old.into_iter().chain(new.iter().copied()).collect());
+        self.await_next_hops(&fresh).await;
         let moves = self.address_moves(&plan);
         self.add_addresses(moves.add).await;
         let old = std::mem::replace(&mut self.plan, plan);

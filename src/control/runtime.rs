@@ -10,163 +10,33 @@
 //! State has one owner, so nothing here is locked. What waits for the world (TAPs, netlink, HTTP)
 //! runs as tasks on the same thread and speaks to the loop by channels.
 
-use std::cell::RefCell;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::task::{LocalSet, spawn_local};
 
 use super::admin::Command;
 use super::admin::dump::Dumps;
-use super::admin::server::{self, Served};
 use super::admin::view::LastReload;
 use super::config::plan::Plan;
-use super::neighbors::table::Link;
-use super::neighbors::{NeighborError, Neighbors, View};
-use super::parts::{Configure, Lanes, Parts, TapSpec};
+use super::neighbors::View;
+use super::parts::{Configure, TapSpec};
 use super::publish::Publisher;
 use super::punt::pace::Pace;
 use super::punt::place::{Addresses, Moves, Placed, place};
-use super::punt::{PuntError, Twin, pump, setup};
+use super::punt::setup;
+use super::start::{ControlError, SlowPath, stop_workers};
 use super::supervise::{Ending, Signals, Systemd, Wish};
 use super::watch::{Cycles, Turn, Watched};
-use crate::dataplane::io::{Rx, Tx};
 use crate::dataplane::snapshot::Snapshot;
-use crate::ids::{PortId, ServiceId};
+use crate::ids::ServiceId;
 use crate::stats::collect::Sources;
 
 /// Between two rounds of housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
 /// How long the start, or a reload, waits for next hops that are new.
 const NEXT_HOP_PATIENCE: Duration = Duration::from_secs(1);
-
-/// Why the control plane ended.
-#[derive(Debug, thiserror::Error)]
-pub enum ControlError {
-    /// The runtime or a socket of its own failed.
-    #[error("the control thread cannot run: {0}")]
-    Io(#[from] std::io::Error),
-    /// A TAP could not be made ready.
-    #[error(transparent)]
-    Punt(#[from] PuntError),
-    /// The kernel cannot be followed.
-    #[error(transparent)]
-    Neighbors(#[from] NeighborError),
-    /// The first snapshot cannot be built.
-    #[error("{0}")]
-    Compile(String),
-    /// Workers did not stop when told.
-    #[error("workers {0} did not stop within {secs} s", secs = super::supervise::STOP_PATIENCE.as_secs())]
-    Stuck(String),
-}
-
-/// Runs the control plane on this thread until it is asked to end. Whatever the outcome, the
-/// workers have been told to stop, and the TAPs and the admin socket are gone on return.
-pub fn run<R, T, F, C>(parts: Parts<R, T, F, C>) -> Result<(), ControlError>
-where
-    R: Rx + 'static,
-    T: Tx + 'static,
-    F: Fn(&[u8]) -> Option<T::Packet> + 'static,
-    C: Configure,
-{
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, serve(parts))
-}
-
-async fn serve<R, T, F, C>(parts: Parts<R, T, F, C>) -> Result<(), ControlError>
-where
-    R: Rx + 'static,
-    T: Tx + 'static,
-    F: Fn(&[u8]) -> Option<T::Packet> + 'static,
-    C: Configure,
-{
-    let mut mailboxes = Vec::new();
-    let (mut stats, mut cores) = (Vec::new(), Vec::new());
-    for worker in parts.workers {
-        mailboxes.push(worker.mailbox);
-        stats.push(worker.stats);
-        cores.push(worker.core);
-    }
-    let ports = parts.taps.iter().map(|tap| tap.port.clone()).collect();
-    let sources = Arc::new(Sources::new(parts.facts, ports, stats));
-    let mut publisher = Publisher::new(mailboxes);
-    let signals = Signals::listen()?;
-    let started = async {
-        let slow_path = SlowPath::start(&parts.taps, parts.lanes, &sources).await?;
-        Ok((slow_path, server::serve(parts.claims, Arc::clone(&sources))?))
-    };
-    let (slow_path, Served { commands, file }) = match started.await {
-        Ok(started) => started,
-        Err(error) => {
-            stop_workers(&mut publisher).await;
-            return Err(error);
-        }
-    };
-    let control = Control {
-        plan: parts.plan,
-        file: parts.plan_file,
-        configure: parts.configure,
-        watched: vec![Watched::new(Instant::now()); cores.len()],
-        cores,
-        taps: parts.taps,
-        sources,
-        publisher,
-        snapshot: Arc::default(),
-        view: Arc::default(),
-        slow_path,
-        addresses: Addresses::default(),
-        dumps: Dumps::default(),
-        ending: Ending::Serving,
-        systemd: Systemd::new(Instant::now()),
-        last_reload: None,
-        started: Instant::now(),
-    };
-    let outcome = control.live(signals, commands).await;
-    drop(file);
-    outcome
-}
-
-/// What stands between the kernel and the loop.
-pub(super) struct SlowPath {
-    /// For TAP addresses.
-    pub(super) netlink: rtnetlink::Handle,
-    /// Port and interface index of each TAP.
-    pub(super) twins: Vec<(PortId, u32)>,
-    /// Next hops.
-    pub(super) neighbors: Neighbors,
-}
-
-impl SlowPath {
-    async fn start<R, T, F>(
-        taps: &[TapSpec],
-        lanes: Lanes<R, T, F>,
-        sources: &Arc<Sources>,
-    ) -> Result<Self, ControlError>
-    where
-        R: Rx + 'static,
-        T: Tx + 'static,
-        F: Fn(&[u8]) -> Option<T::Packet> + 'static,
-    {
-        let (connection, netlink, _) = rtnetlink::new_connection()?;
-        tokio::spawn(connection);
-        let twins: Rc<[Twin]> = setup::create_all(&netlink, taps).await?.into();
-        let link =
-            |(tap, twin): (&TapSpec, &Twin)| Link { index: twin.index, port: tap.id, mac: tap.mac };
-        let neighbors = Neighbors::start(taps.iter().zip(twins.iter()).map(link).collect())?;
-        let indices = twins.iter().map(|twin| (twin.port, twin.index)).collect();
-        spawn_local(pump::drain(lanes.punt, Rc::clone(&twins), Arc::clone(sources)));
-        let (inject, make) = (Rc::new(RefCell::new(lanes.inject)), Rc::new(lanes.make));
-        for position in 0..twins.len() {
-            let (inject, make) = (Rc::clone(&inject), Rc::clone(&make));
-            let sources = Arc::clone(sources);
-            spawn_local(pump::inject(Rc::clone(&twins), position, inject, make, sources));
-        }
-        Ok(Self { netlink, twins: indices, neighbors })
-    }
-}
 
 /// The state of the control plane.
 pub(super) struct Control<C> {
@@ -192,7 +62,7 @@ pub(super) struct Control<C> {
 }
 
 impl<C: Configure> Control<C> {
-    async fn live(
+    pub(super) async fn live(
         mut self,
         mut signals: Signals,
         mut commands: mpsc::Receiver<Command>,
@@ -394,14 +264,4 @@ impl<C: Configure> Control<C> {
 pub(super) fn backends(plan: &Plan) -> Vec<std::net::Ipv4Addr> {
     let backends = plan.services.iter().flat_map(|service| &service.backends);
     backends.map(|backend| *backend.address.ip()).collect()
-}
-
-/// After a start that failed: the workers leave, or patience does.
-async fn stop_workers(publisher: &mut Publisher) {
-    let deadline = Instant::now() + super::supervise::STOP_PATIENCE;
-    publisher.stop();
-    while !publisher.stopped() && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        publisher.poll();
-    }
 }

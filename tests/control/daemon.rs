@@ -17,6 +17,7 @@ use shunt::control::config::plan::{Backend, Daemon, HugePages, Plan, Port, Servi
 use shunt::control::parts::{Changes, Configure, Lanes, Parts, WorkerPart};
 use shunt::control::{ControlError, run};
 use shunt::dataplane::conn::state::State;
+use shunt::dataplane::io::Packet;
 use shunt::dataplane::io::memory::{VecLane, VecPacket};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Answer, ConnectionView, Order, WorkerEnd};
@@ -26,7 +27,7 @@ use shunt::stats::collect::{BackendEntry, Names, ServiceEntry};
 use shunt::stats::counters::WorkerStats;
 use shunt::stats::slow::StaticFacts;
 
-use crate::namespace::{Namespace, sh};
+use crate::namespace::{Namespace, enter, sh};
 use crate::taps::spec;
 
 const VIP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 80);
@@ -163,8 +164,8 @@ impl Configure for OneService {
     }
 }
 
-/// What a worker was last told.
-type Seen = Arc<Mutex<Arc<Snapshot>>>;
+/// What a worker was told, the last one last.
+type Seen = Arc<Mutex<Vec<Arc<Snapshot>>>>;
 
 /// What a test sees and steers of a worker.
 #[derive(Clone)]
@@ -188,7 +189,7 @@ fn worker(id: u8, mut end: WorkerEnd, model: &Model) {
             None => {}
             Some(Order::Publish(new)) => {
                 stats.run.generation.set(new.generation);
-                *seen.lock().unwrap() = Arc::clone(&new);
+                seen.lock().unwrap().push(Arc::clone(&new));
                 end.answer(Answer::Retired(std::mem::replace(&mut snapshot, new)));
             }
             Some(Order::Dump(mut page)) => {
@@ -226,13 +227,16 @@ fn connection(worker: u8, n: u32) -> ConnectionView {
 
 /// A running control plane.
 struct Running {
-    namespace: Arc<Namespace>,
+    /// Owned here and not by the daemon's thread: removed even if a test fails half-way.
+    namespace: Namespace,
     socket: PathBuf,
     file: PathBuf,
     metrics: Option<SocketAddr>,
     stats: Vec<Arc<WorkerStats>>,
     seen: Vec<Seen>,
     moving: Arc<AtomicBool>,
+    punt: VecLane,
+    inject: VecLane,
     thread: JoinHandle<Result<(), ControlError>>,
     /// Removed with everything in it when the test ends.
     #[expect(dead_code, reason = "held for its drop")]
@@ -243,7 +247,7 @@ const FILE: &str = "2 10.0.0.100\n10.0.0.2:80\n";
 
 impl Running {
     fn start() -> Self {
-        let namespace = Arc::new(Namespace::new());
+        let namespace = Namespace::new();
         let directory = tempfile::tempdir().unwrap();
         let (socket, file) = (directory.path().join("a.sock"), directory.path().join("shunt.conf"));
         std::fs::write(&file, FILE).unwrap();
@@ -265,15 +269,17 @@ impl Running {
             stats.push(counters);
             seen.push(last);
         }
-        let (inside, plan_file) = (Arc::clone(&namespace), file.clone());
+        let (inside, plan_file) = (namespace.name.clone(), file.clone());
+        let (punt, inject) = (VecLane::new(64), VecLane::new(64));
+        let (punt_end, inject_end) = (punt.clone(), inject.clone());
         let thread = std::thread::spawn(move || {
-            inside.enter();
-            let punt = vec![VecLane::new(64), VecLane::new(64)];
+            enter(&inside);
+            let punt = vec![punt_end, VecLane::new(64)];
             let make = |frame: &[u8]| Some(VecPacket::new(frame));
             run(Parts {
                 workers,
                 taps: vec![spec(0, "tw0", [10, 0, 0, 1])],
-                lanes: Lanes { punt, inject: VecLane::new(64), make },
+                lanes: Lanes { punt, inject: inject_end, make },
                 plan: parse(FILE).unwrap(),
                 plan_file,
                 configure: OneService { generation: 0, backends: vec![], current: vec![] },
@@ -281,7 +287,19 @@ impl Running {
                 facts: StaticFacts { tsc_hz: 1000, table_capacity: 1000, ..StaticFacts::default() },
             })
         });
-        Self { namespace, socket, file, metrics, stats, seen, moving, thread, directory }
+        Self {
+            namespace,
+            socket,
+            file,
+            metrics,
+            stats,
+            seen,
+            moving,
+            punt,
+            inject,
+            thread,
+            directory,
+        }
     }
 
     /// Runs `shunt`; the outcome and what it printed.
@@ -308,8 +326,25 @@ impl Running {
     }
 
     fn ready(&self) {
-        let started = || self.seen[1].lock().unwrap().generation >= 2;
-        self.until("the start", |_| started());
+        self.until("the start", |d| d.last(1).generation >= 2);
+    }
+
+    /// What a worker was told last.
+    fn last(&self, worker: usize) -> Arc<Snapshot> {
+        self.seen[worker].lock().unwrap().last().cloned().unwrap_or_default()
+    }
+
+    /// Plays the network behind the port: answers one ARP request, if there is one.
+    fn answer_arp(&self) {
+        let Some(request) = self.inject.pop() else { return };
+        let data = request.data();
+        if data[12..14] != [8, 6] || data[20..22] != [0, 1] || data[28..32] == data[38..42] {
+            return;
+        }
+        let own = [2, 0, 0, 0, 9, data[41]];
+        let mut reply = [&data[6..12], &own, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 2]].concat();
+        reply.extend([&own, &data[38..42], &data[22..32]].concat());
+        assert!(self.punt.push(VecPacket::new(&reply)).is_ok());
     }
 
     fn addresses(&self) -> String {
@@ -384,7 +419,7 @@ fn connections_are_listed_over_all_workers_up_to_the_limit() {
     let (outcome, _) = daemon.shunt("connections --service nope");
     assert!(outcome.unwrap_err().contains("there is no service named `nope`"));
     signal("TERM");
-    daemon.until("the drain", |d| !d.seen[0].lock().unwrap().accepting);
+    daemon.until("the drain", |d| !d.last(0).accepting);
     signal("TERM");
     daemon.end().unwrap();
 }
@@ -412,7 +447,7 @@ fn a_reload_applies_all_of_a_good_file_and_nothing_of_a_bad_one() {
     daemon.stats[0].services[0].connections.up();
     std::fs::write(&daemon.file, "2 10.0.0.101\n10.0.0.2:80\n10.0.0.3:80\n").unwrap();
     signal("HUP");
-    daemon.until("the reload", |d| d.seen[1].lock().unwrap().backends.len() == 2);
+    daemon.until("the reload", |d| d.last(1).backends.len() == 2);
     daemon.until("the new address", |d| d.addresses().contains("10.0.0.101/32"));
     assert!(daemon.addresses().contains("10.0.0.100/32"), "still in use");
     let (_, text) = daemon.shunt("services --json");
@@ -432,13 +467,42 @@ fn a_reload_applies_all_of_a_good_file_and_nothing_of_a_bad_one() {
 }
 
 #[test]
+fn backends_have_next_hops_before_they_can_have_connections() {
+    let _turn = turn();
+    let daemon = Running::start();
+    let serving = |d: &Running, backends: usize| {
+        d.answer_arp();
+        d.last(0).backends.len() == backends && d.status().next_hops.resolved == backends
+    };
+    daemon.until("the start", |d| d.last(0).generation >= 1);
+    daemon.until("the first backend", |d| serving(d, 1));
+    let before = daemon.seen[0].lock().unwrap().len();
+    std::fs::write(&daemon.file, "2 10.0.0.100\n10.0.0.2:80\n10.0.0.3:80\n").unwrap();
+    signal("HUP");
+    daemon.until("the second backend", |d| {
+        // A network that takes its time.
+        std::thread::sleep(Duration::from_millis(50));
+        d.answer_arp();
+        d.last(0).backends.len() == 2
+    });
+    for snapshot in daemon.seen[0].lock().unwrap().iter().skip(before) {
+        for backend in snapshot.backends.iter().flatten() {
+            let hop = backend.next_hop.unwrap_or_else(|| panic!("{backend:?} without a next hop"));
+            assert_eq!(hop.destination.0[5], backend.address.octets()[3]);
+        }
+    }
+    signal("TERM");
+    daemon.end().unwrap();
+}
+
+#[test]
 fn an_end_waits_for_connections_but_takes_no_new_ones() {
     let _turn = turn();
     let daemon = Running::start();
     daemon.ready();
     daemon.stats[1].connections.up();
     signal("TERM");
-    daemon.until("the drain", |d| d.seen.iter().all(|seen| !seen.lock().unwrap().accepting));
+    daemon.until("the drain", |d| (0..2).all(|worker| !d.last(worker).accepting));
     std::thread::sleep(Duration::from_millis(300));
     assert!(!daemon.thread.is_finished(), "a connection is left");
     assert!(!daemon.status().accepting);

@@ -33,12 +33,7 @@ impl Namespace {
 
     /// Moves this thread inside.
     pub(crate) fn enter(&self) {
-        let file = std::fs::File::open(format!("/run/netns/{}", self.name)).unwrap();
-        move_into_link_name_space(
-            std::os::fd::AsFd::as_fd(&file),
-            Some(LinkNameSpaceType::Network),
-        )
-        .unwrap();
+        enter(&self.name);
     }
 
     /// Runs `work` on a runtime of a thread that is inside.
@@ -66,4 +61,11 @@ pub(crate) fn sh(line: &str) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "`{line}` failed (these tests need root): {said}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Moves this thread into the namespace of that name.
+pub(crate) fn enter(name: &str) {
+    let file = std::fs::File::open(format!("/run/netns/{name}")).unwrap();
+    let fd = std::os::fd::AsFd::as_fd(&file);
+    move_into_link_name_space(fd, Some(LinkNameSpaceType::Network)).unwrap();
 }

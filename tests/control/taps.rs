@@ -160,6 +160,26 @@ fn an_arp_request_is_answered_through_the_tap_in_less_than_a_client_would_notice
     assert!(median < Duration::from_millis(5), "{median:?}");
 }
 
+/// CPU time of this thread so far.
+fn cpu_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+}
+
+#[test]
+fn an_idle_slow_path_costs_next_to_nothing() {
+    let namespace = Namespace::new();
+    namespace.run(|| async {
+        let _path = slow_path(16).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let before = cpu_time();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let share = cpu_time().saturating_sub(before).as_secs_f64() / 2.0;
+        println!("idle slow path: {:.2} % of a core", share * 100.0);
+        assert!(share < 0.05, "{share}");
+    });
+}
+
 #[test]
 fn what_the_inject_lane_does_not_take_is_counted() {
     let namespace = Namespace::new();

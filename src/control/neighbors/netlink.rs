@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage,
@@ -38,6 +38,9 @@ const GROUPS: [MulticastGroup; 5] = [
     MulticastGroup::Ipv4Rule,
 ];
 
+/// How often [`Kernel::drain`] looks again.
+const DRAIN_ROUNDS_MAX: usize = 100;
+
 type Messages = futures_util::stream::LocalBoxStream<'static, NetlinkMessage<RouteNetlinkMessage>>;
 
 /// The sockets.
@@ -67,6 +70,23 @@ impl Kernel {
             Err(error) => tracing::warn!(%error, "netlink not opened again"),
         }
         Event::Lost
+    }
+
+    /// Throws away what is queued, before a dump: messages from before a loss would be applied after
+    /// the dump and bring back what has changed since. Gives up on a storm that does not end; what
+    /// it says then is newer than the loss.
+    pub async fn drain(&mut self) {
+        for _ in 0..DRAIN_ROUNDS_MAX {
+            // The socket is read by a task of its own: let it.
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            let mut dropped = 0;
+            while let Some(Some(_)) = self.messages.next().now_or_never() {
+                dropped += 1;
+            }
+            if dropped == 0 {
+                return;
+            }
+        }
     }
 
     /// All IPv4 neighbours.

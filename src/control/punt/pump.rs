@@ -102,7 +102,7 @@ where
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
             Err(error) => return Err(error),
         };
-        match make(&frame[..length]) {
+        match make(padded(frame, length)) {
             Some(mut packet) => {
                 packet.set_port(twin.port);
                 burst.push(packet);
@@ -117,8 +117,37 @@ where
     Ok(())
 }
 
+/// Shortest frame a link carries, without FCS (IEEE 802.3): virtual ports do not pad by themselves.
+const FRAME_MIN: usize = 60;
+
+/// The frame of `length` bytes at the front of `buffer`, made long enough. What is added is zero,
+/// never the rest of an earlier frame.
+fn padded(buffer: &mut [u8], length: usize) -> &[u8] {
+    let end = length.max(FRAME_MIN).min(buffer.len());
+    if let Some(padding) = buffer.get_mut(length..end) {
+        padding.fill(0);
+    }
+    &buffer[..end]
+}
+
 fn send<T: Tx>(burst: &mut Burst<T::Packet>, lane: &mut T, counters: &TapCounters) {
     counters.from_kernel.add(lane.tx(burst) as u64);
     counters.from_kernel_dropped.add(burst.len() as u64);
     burst.clear();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_frames_are_padded_with_zeros_and_long_ones_left_alone() {
+        let mut buffer = [7; 100];
+        let frame = padded(&mut buffer, 42);
+        assert_eq!(frame.len(), 60);
+        assert!(frame[..42].iter().all(|b| *b == 7) && frame[42..].iter().all(|b| *b == 0));
+        let mut buffer = [7; 100];
+        assert_eq!(padded(&mut buffer, 90), [7; 90]);
+        assert_eq!(padded(&mut [7; 50], 50), [7; 50]);
+    }
 }

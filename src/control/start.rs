@@ -1,0 +1,164 @@
+//! From parts to a running control thread, or back to nothing.
+//!
+//! ```text
+//! signals ─► TAPs (addresses, up, routes) ─► neighbours ─► pumps ─► admin, /metrics ─► Control::live
+//!                  └──────────── any failure ────────────┘
+//!                  workers stopped, TAPs and socket gone
+//! ```
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::{LocalSet, spawn_local};
+
+use super::admin::dump::Dumps;
+use super::admin::server::{self, Served};
+use super::neighbors::table::Link;
+use super::neighbors::{NeighborError, Neighbors};
+use super::parts::{Configure, Lanes, Parts, TapSpec};
+use super::publish::Publisher;
+use super::punt::place::Addresses;
+use super::punt::{PuntError, Twin, pump, setup};
+use super::runtime::Control;
+use super::supervise::{Ending, Signals, Systemd};
+use super::watch::Watched;
+use crate::dataplane::io::{Rx, Tx};
+use crate::ids::PortId;
+use crate::stats::collect::Sources;
+
+/// Why the control plane ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The runtime or a socket of its own failed.
+    #[error("the control thread cannot run: {0}")]
+    Io(#[from] std::io::Error),
+    /// A TAP could not be made ready.
+    #[error(transparent)]
+    Punt(#[from] PuntError),
+    /// The kernel cannot be followed.
+    #[error(transparent)]
+    Neighbors(#[from] NeighborError),
+    /// The first snapshot cannot be built.
+    #[error("{0}")]
+    Compile(String),
+    /// Workers did not stop when told.
+    #[error("workers {0} did not stop within {secs} s", secs = super::supervise::STOP_PATIENCE.as_secs())]
+    Stuck(String),
+}
+
+/// Runs the control plane on this thread until it is asked to end. Whatever the outcome, the
+/// workers have been told to stop, and the TAPs and the admin socket are gone on return.
+pub fn run<R, T, F, C>(parts: Parts<R, T, F, C>) -> Result<(), ControlError>
+where
+    R: Rx + 'static,
+    T: Tx + 'static,
+    F: Fn(&[u8]) -> Option<T::Packet> + 'static,
+    C: Configure,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, serve(parts))
+}
+
+async fn serve<R, T, F, C>(parts: Parts<R, T, F, C>) -> Result<(), ControlError>
+where
+    R: Rx + 'static,
+    T: Tx + 'static,
+    F: Fn(&[u8]) -> Option<T::Packet> + 'static,
+    C: Configure,
+{
+    let mut mailboxes = Vec::new();
+    let (mut stats, mut cores) = (Vec::new(), Vec::new());
+    for worker in parts.workers {
+        mailboxes.push(worker.mailbox);
+        stats.push(worker.stats);
+        cores.push(worker.core);
+    }
+    let ports = parts.taps.iter().map(|tap| tap.port.clone()).collect();
+    let sources = Arc::new(Sources::new(parts.facts, ports, stats));
+    let mut publisher = Publisher::new(mailboxes);
+    let signals = Signals::listen()?;
+    let started = async {
+        let slow_path = SlowPath::start(&parts.taps, parts.lanes, &sources).await?;
+        Ok((slow_path, server::serve(parts.claims, Arc::clone(&sources))?))
+    };
+    let (slow_path, Served { commands, file }) = match started.await {
+        Ok(started) => started,
+        Err(error) => {
+            stop_workers(&mut publisher).await;
+            return Err(error);
+        }
+    };
+    let control = Control {
+        plan: parts.plan,
+        file: parts.plan_file,
+        configure: parts.configure,
+        watched: vec![Watched::new(Instant::now()); cores.len()],
+        cores,
+        taps: parts.taps,
+        sources,
+        publisher,
+        snapshot: Arc::default(),
+        view: Arc::default(),
+        slow_path,
+        addresses: Addresses::default(),
+        dumps: Dumps::default(),
+        ending: Ending::Serving,
+        systemd: Systemd::new(Instant::now()),
+        last_reload: None,
+        started: Instant::now(),
+    };
+    let outcome = control.live(signals, commands).await;
+    drop(file);
+    outcome
+}
+
+/// What stands between the kernel and the loop.
+pub(super) struct SlowPath {
+    /// For TAP addresses.
+    pub(super) netlink: rtnetlink::Handle,
+    /// Port and interface index of each TAP.
+    pub(super) twins: Vec<(PortId, u32)>,
+    /// Next hops.
+    pub(super) neighbors: Neighbors,
+}
+
+impl SlowPath {
+    async fn start<R, T, F>(
+        taps: &[TapSpec],
+        lanes: Lanes<R, T, F>,
+        sources: &Arc<Sources>,
+    ) -> Result<Self, ControlError>
+    where
+        R: Rx + 'static,
+        T: Tx + 'static,
+        F: Fn(&[u8]) -> Option<T::Packet> + 'static,
+    {
+        let (connection, netlink, _) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        let twins: Rc<[Twin]> = setup::create_all(&netlink, taps).await?.into();
+        let link =
+            |(tap, twin): (&TapSpec, &Twin)| Link { index: twin.index, port: tap.id, mac: tap.mac };
+        let neighbors = Neighbors::start(taps.iter().zip(twins.iter()).map(link).collect())?;
+        let indices = twins.iter().map(|twin| (twin.port, twin.index)).collect();
+        spawn_local(pump::drain(lanes.punt, Rc::clone(&twins), Arc::clone(sources)));
+        let (inject, make) = (Rc::new(RefCell::new(lanes.inject)), Rc::new(lanes.make));
+        for position in 0..twins.len() {
+            let (inject, make) = (Rc::clone(&inject), Rc::clone(&make));
+            let sources = Arc::clone(sources);
+            spawn_local(pump::inject(Rc::clone(&twins), position, inject, make, sources));
+        }
+        Ok(Self { netlink, twins: indices, neighbors })
+    }
+}
+
+/// After a start that failed: the workers leave, or patience does.
+pub(super) async fn stop_workers(publisher: &mut Publisher) {
+    let deadline = Instant::now() + super::supervise::STOP_PATIENCE;
+    publisher.stop();
+    while !publisher.stopped() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        publisher.poll();
+    }
+}

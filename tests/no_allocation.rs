@@ -4,6 +4,13 @@
 //! The allocator counts what this thread asks of it; freeing is not counted, since a `Vec` packet
 //! that is dropped frees (an mbuf goes back to its pool).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 

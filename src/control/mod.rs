@@ -9,7 +9,7 @@
 pub mod admin;
 pub mod compile;
 pub mod config;
-pub mod configure;
+pub mod configured;
 pub mod neighbors;
 pub mod parts;
 pub mod ports;

@@ -1,6 +1,13 @@
 //! Whole flows through real workers, without DPDK: what happens to a connection from its first
 //! packet to its last, with one worker and with several.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 #[path = "../packets/mod.rs"]
 mod packets;
 mod world;

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use anyhow::ensure;
 use shunt::control::admin::Claims;
+use shunt::control::config::Machine;
 use shunt::control::config::plan::{HugePages, Plan};
-use shunt::control::configure::TomlFile;
+use shunt::control::configured::Configured;
 use shunt::control::parts::{Lanes, Parts};
 use shunt::control::{config, ports};
 use shunt::dataplane::conn::table::Table;
@@ -43,7 +44,7 @@ pub(crate) fn serve(file: &Path) -> anyhow::Result<()> {
             inject: started.inject,
             make: move |frame: &[u8]| pool.packet_from(frame),
         },
-        configure: TomlFile::new(running.views),
+        configure: Configured::new(running.views, Machine::here()),
         facts: facts(&plan, &eal),
         plan,
         plan_file: file.to_owned(),

@@ -69,7 +69,8 @@ fn the_counter_counts() {
 #[test]
 fn no_packet_costs_an_allocation() {
     let mut world = World::new(Plan { workers: 2, ..Plan::default() });
-    let rows: [(&str, fn(u16) -> Vec<u8>); 6] = [
+    type Row = (&'static str, fn(u16) -> Vec<u8>);
+    let rows: [Row; 6] = [
         ("new connections", |n| packet().tcp(client(n), VIP).flags(SYN).build()),
         ("known connections", |n| packet().tcp(client(n), VIP).flags(ACK).build()),
         ("udp", |n| packet().udp(client(n), VIP).payload(b"?").build()),

@@ -81,8 +81,9 @@ fn udp_is_translated_both_ways_and_a_missing_checksum_stays_missing() {
 
 #[test]
 fn a_tcp_life_goes_through_its_states_and_times_out_in_each() {
-    // Steps: who sends what, and then the state and its timeout in seconds (IPVS defaults).
-    let rows: &[(&[(bool, u8)], State, u32)] = &[
+    /// Who sends what, then the state and its timeout in seconds (IPVS defaults).
+    type Row<'a> = (&'a [(bool, u8)], State, u32);
+    let rows: &[Row<'_>] = &[
         (&[(true, SYN)], State::SynRecv, 60),
         (&[(true, SYN), (false, SYN | ACK)], State::SynRecv, 60),
         (&[(true, SYN), (false, SYN | ACK), (true, ACK)], State::Established, 900),

@@ -1,3 +1,5 @@
+//! Ids that outlive any number of edits, held against a model that only knows names.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

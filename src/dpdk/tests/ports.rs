@@ -204,7 +204,7 @@ fn a_port_that_cannot_be_probed_says_why_and_what_to_check() {
         ("0000:ff:1f.7", "bound to vfio-pci"),
     ] {
         let error = Probed::probe(eal(), "wan", device).expect_err(device).to_string();
-        let start = format!("port wan ({})", device.split(',').next().unwrap());
+        let start = format!("port wan ({device})");
         assert!(error.starts_with(&start) && error.contains(mend), "{error}");
     }
 }
@@ -214,7 +214,7 @@ fn too_few_queues_are_refused_with_the_argument_that_gives_more() {
     let error = refused("net_pcap12,iface=lo", |wanted| wanted.queues = 2);
     assert_eq!(
         error,
-        "port wan (net_pcap12): has 1 rx queue, 2 workers need 2: \
+        "port wan (net_pcap12,iface=lo): has 1 rx queue, 2 workers need 2: \
          name 2 files, `rx_pcap=` and `tx_pcap=` once per queue"
     );
     let error = refused("net_null12", |wanted| wanted.queues = 0);
@@ -226,13 +226,13 @@ fn a_kernel_interface_must_have_exactly_one_queue_per_worker() {
     let error = refused("net_af_packet13,iface=lo", |wanted| wanted.queues = 2);
     assert_eq!(
         error,
-        "port wan (net_af_packet13): has 1 rx queue, 2 workers need 2: \
+        "port wan (net_af_packet13,iface=lo): has 1 rx queue, 2 workers need 2: \
          add `qpairs=2` to its device arguments"
     );
     let error = refused("net_af_packet13,iface=lo,qpairs=2", |_| ());
     assert_eq!(
         error,
-        "port wan (net_af_packet13): spreads packets over 2 rx queues, but only 1 would be read: \
+        "port wan (net_af_packet13,iface=lo,qpairs=2): spreads packets over 2 rx queues, but only 1 would be read: \
          add `qpairs=1` to its device arguments"
     );
 }

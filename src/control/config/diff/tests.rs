@@ -1,3 +1,5 @@
+//! What a reload would change, line by line.
+
 use std::path::Path;
 
 use super::*;

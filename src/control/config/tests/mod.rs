@@ -1,3 +1,5 @@
+//! The reader against tables: what is accepted, what is refused, and in which words.
+
 use std::fmt::Write as _;
 use std::net::SocketAddrV4;
 use std::path::PathBuf;

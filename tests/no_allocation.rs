@@ -66,10 +66,12 @@ fn the_counter_counts() {
     assert_eq!(ALLOCATIONS.with(Cell::get) - before, 1);
 }
 
+/// What comes, and the frame of packet *n* of it.
+type Row = (&'static str, fn(u16) -> Vec<u8>);
+
 #[test]
 fn no_packet_costs_an_allocation() {
     let mut world = World::new(Plan { workers: 2, ..Plan::default() });
-    type Row = (&'static str, fn(u16) -> Vec<u8>);
     let rows: [Row; 6] = [
         ("new connections", |n| packet().tcp(client(n), VIP).flags(SYN).build()),
         ("known connections", |n| packet().tcp(client(n), VIP).flags(ACK).build()),

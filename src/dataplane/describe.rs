@@ -2,7 +2,8 @@
 
 use std::net::SocketAddrV4;
 
-use super::conn::record::{Record, Side};
+use super::conn::key::Side;
+use super::conn::record::Record;
 use super::conn::table::Slot;
 use super::flows::Flows;
 use super::orders::{ConnectionView, Page};

@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use super::conn::expiry::{Sweep, TimeoutsMs};
+use super::conn::key::Side;
 use super::conn::ports::Ownership;
-use super::conn::record::{Record, Side};
+use super::conn::record::Record;
 use super::conn::state::{self, flags};
 use super::conn::table::{Hit, Slot, Table};
 use super::io::Packet;

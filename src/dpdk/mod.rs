@@ -15,6 +15,8 @@
 //! cloned and are used through `&mut`; a thread's registration cannot leave it. [`eal`] tells how
 //! packets, which are too small to keep anything, fit in.
 
+#![expect(unsafe_code, reason = "the FFI fence: the workspace denies it everywhere else")]
+
 pub mod burst;
 pub mod clock;
 pub mod eal;

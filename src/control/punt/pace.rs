@@ -44,7 +44,7 @@ impl Pace {
         #[expect(
             deprecated,
             reason = "warns of types whose descriptor may change or close under tokio; an OwnedFd \
-                      held here does neither, and the successor is an unsafe function"
+                      held here does neither, and its successor cannot be called from safe code"
         )]
         let timer = AsyncFd::new(timer)?;
         Ok(Self { timer, empty: 0 })

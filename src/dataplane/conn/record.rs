@@ -12,36 +12,11 @@
 //! side is an array index, not a branch. Checksum deltas are kept for side 0; side 1 is their
 //! inverse.
 
-use super::key::FlowKey;
+use super::key::{FlowKey, Side};
 use super::state::State;
 use crate::ids::{BackendId, PortId, ServiceId};
 use crate::wire::Mac;
 use crate::wire::checksum::Delta;
-
-/// Which of a connection's two keys a packet matched, that is, who sent it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Side {
-    /// Sent by the client, to the VIP.
-    Client = 0,
-    /// Sent by the backend, to the local address.
-    Backend = 1,
-}
-
-impl Side {
-    /// The side named by the lowest bit.
-    #[inline(always)]
-    pub fn from_bit(bit: u32) -> Self {
-        if bit & 1 == 0 { Side::Client } else { Side::Backend }
-    }
-
-    /// The other one.
-    #[inline(always)]
-    #[must_use]
-    pub fn opposite(self) -> Self {
-        Self::from_bit(self as u32 ^ 1)
-    }
-}
 
 /// The record. All-zero bytes are a free record.
 #[derive(Clone, Copy, Debug, zerocopy::FromBytes, zerocopy::Immutable, zerocopy::KnownLayout)]

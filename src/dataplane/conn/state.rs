@@ -5,7 +5,7 @@
 //! was known. A SYN+ACK from the backend is an OUTPUT SYN and leaves `SYN_RECV` as it is: only the
 //! client's ACK makes ESTABLISHED. There are no sequence checks: the balancer sees no windows.
 
-use super::record::Side;
+use super::key::Side;
 
 /// TCP flag bits (RFC 9293, 3.1).
 pub mod flags {

@@ -8,7 +8,8 @@
 
 use super::index::{FlowHash, Index, Seed};
 use super::key::FlowKey;
-use super::record::{NewConnection, Record, Side};
+use super::key::Side;
+use super::record::{NewConnection, Record};
 use crate::dataplane::mem::{HugePages, MemoryError, Region, prefetch};
 
 /// Why a connection was not made.

@@ -51,6 +51,43 @@ impl std::fmt::Display for Scheduler {
     }
 }
 
+/// How packets of a connection reach their backend (IPVS: packet-forwarding method). Backends of
+/// one service may differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Both addresses and ports are rewritten; the backend sees a local address.
+    #[default]
+    Fullnat,
+    /// The destination is rewritten; the backend sees the client and answers through this box.
+    Nat,
+    /// Nothing is rewritten but link addresses; the backend has the VIP and answers by itself.
+    Dr,
+    /// As `Dr`, in an outer IPv4 header: the backend may be behind routers.
+    Tunnel(Encapsulation),
+}
+
+/// What is put around a packet in [`Mode::Tunnel`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encapsulation {
+    /// IPv4 in IPv4, protocol 4 (RFC 2003).
+    #[default]
+    Ipip,
+    /// UDP and a 4-byte header, version 0 (draft-ietf-intarea-gue).
+    Gue {
+        /// Destination port.
+        port: u16,
+        /// Is the outer UDP checksum computed, or zero?
+        checksum: bool,
+    },
+    /// GRE (RFC 2784), 4 bytes or, with a checksum, 8.
+    Gre {
+        /// Is the GRE checksum computed?
+        checksum: bool,
+    },
+}
+
 /// Where a frame goes on the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NextHop {
@@ -71,6 +108,10 @@ pub struct Backend {
     pub address: Ipv4Addr,
     /// Its port.
     pub port: u16,
+    /// How packets reach it.
+    pub mode: Mode,
+    /// Our own address towards it: the outer source of tunnel packets.
+    pub our_address: Ipv4Addr,
     /// Its share of new connections; 0 drains: no new connections, existing ones live.
     pub weight: u32,
     /// How to reach it; `None` while the kernel has not resolved it.

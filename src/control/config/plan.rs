@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::dataplane::snapshot::{Protocol, Scheduler, Strays, Timeouts};
+use crate::dataplane::snapshot::{Mode, Protocol, Scheduler, Strays, Timeouts};
 
 /// A whole configuration, valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,4 +132,6 @@ pub struct Backend {
     pub address: SocketAddrV4,
     /// Share of new connections; 0 drains.
     pub weight: u32,
+    /// How packets reach it.
+    pub mode: Mode,
 }

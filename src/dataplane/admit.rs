@@ -3,17 +3,27 @@
 //! Order matters: everything that can refuse comes before the table is touched, so a refused
 //! packet leaves nothing behind.
 
+use std::net::Ipv4Addr;
+
 use super::conn::key::FlowKey;
-use super::conn::record::NewConnection;
+use super::conn::record::{NewConnection, Way};
 use super::conn::state::{State, flags};
 use super::conn::table::Refusal;
 use super::flows::{Fate, Flows, source_mac};
 use super::io::Packet;
 use super::parse::Parsed;
 use super::sched;
-use super::snapshot::{Protocol, Service};
+use super::snapshot::{Mode, Protocol, Service};
 use super::verdict::Reason;
 use crate::ids::{BackendId, ServiceId};
+
+/// What a new connection will be.
+struct Chosen {
+    backend: BackendId,
+    way: Way,
+    /// The key of the backend's answers.
+    answers: FlowKey,
+}
 
 impl Flows {
     /// A packet to a VIP, ours, of no connection.
@@ -31,14 +41,15 @@ impl Flows {
         let made = self
             .may_start(parsed)
             .and_then(|()| self.plan(service_id, service, key))
-            .map(|(backend_id, backend)| NewConnection {
+            .map(|chosen| NewConnection {
                 client: key,
-                backend,
+                backend: chosen.answers,
                 service: service_id,
-                backend_id,
+                backend_id: chosen.backend,
                 client_mac,
                 client_port: packet.port(),
                 state: first_state(service.protocol),
+                way: chosen.way,
             })
             .and_then(|new| self.enter(&new).map(|slot| (new, slot)));
         match made {
@@ -77,26 +88,53 @@ impl Flows {
         }
     }
 
-    /// Which backend, and by which local address and port.
+    /// Which backend, how, and what its answers will look like.
     fn plan(
         &mut self,
         service_id: ServiceId,
         service: &Service,
         client: FlowKey,
-    ) -> Result<(BackendId, FlowKey), Reason> {
-        let index = service_id.index();
-        let turn = self.turns.get_mut(index).ok_or(Reason::NoService)?;
+    ) -> Result<Chosen, Reason> {
+        let turn = self.turns.get_mut(service_id.index()).ok_or(Reason::NoService)?;
         let me = self.ownership.me();
         let id = sched::pick(&self.snapshot, service, turn, me).ok_or(Reason::NoBackend)?;
-        let backend = self.snapshot.backend(id).ok_or(Reason::NoBackend)?;
+        let backend = *self.snapshot.backend(id).ok_or(Reason::NoBackend)?;
         backend.next_hop.ok_or(Reason::NextHop)?;
-        let port_turn = self.port_turns.get_mut(index).ok_or(Reason::NoService)?;
         let address = (backend.address, backend.port);
+        let (way, answers) = match backend.mode {
+            Mode::Fullnat => {
+                (Way::Translated, self.local_port(service_id, service, client, address)?)
+            }
+            Mode::Nat => (Way::Translated, self.to_the_client(client, address)?),
+            Mode::Dr => (Way::Direct, client.reversed()),
+            Mode::Tunnel(encapsulation) => (Way::Wrapped(encapsulation), client.reversed()),
+        };
+        Ok(Chosen { backend: id, way, answers })
+    }
+
+    /// FULL-NAT: the backend answers to a local address and port of our choice.
+    fn local_port(
+        &mut self,
+        service_id: ServiceId,
+        service: &Service,
+        client: FlowKey,
+        backend: (Ipv4Addr, u16),
+    ) -> Result<FlowKey, Reason> {
+        let turn = self.port_turns.get_mut(service_id.index()).ok_or(Reason::NoService)?;
         let table = &self.table;
         let is_free = |key| table.find(key, table.hash(key)).is_none();
         let locals = &service.local_addresses;
-        let chosen = self.ownership.choose(port_turn, locals, client.protocol, address, is_free);
-        Ok((id, chosen.ok_or(Reason::LocalPorts)?))
+        let chosen = self.ownership.choose(turn, locals, client.protocol, backend, is_free);
+        chosen.ok_or(Reason::LocalPorts)
+    }
+
+    /// NAT: the backend answers to the client. A client that uses one port towards two VIPs of the
+    /// same backend would get the same answers twice: the second has to use another port.
+    fn to_the_client(&self, client: FlowKey, backend: (Ipv4Addr, u16)) -> Result<FlowKey, Reason> {
+        let source = (client.source(), client.source_port());
+        let answers = FlowKey::new(client.protocol, backend, source);
+        let taken = self.table.find(answers, self.table.hash(answers)).is_some();
+        if taken { Err(Reason::ClientPort) } else { Ok(answers) }
     }
 
     fn enter(&mut self, new: &NewConnection) -> Result<super::conn::table::Slot, Reason> {

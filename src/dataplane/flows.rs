@@ -15,9 +15,10 @@ use super::conn::table::{Hit, Slot, Table};
 use super::io::Packet;
 use super::lookup::Look;
 use super::parse::{Other, OtherKind, Parse, Parsed};
-use super::rewrite::{Translation, fullnat};
+use super::reply::{IcmpError, icmp_error};
+use super::rewrite::{Translation, fullnat, tunnel};
 use super::sched::Turn;
-use super::snapshot::{NextHop, Snapshot};
+use super::snapshot::{Encapsulation, NextHop, Snapshot};
 use super::verdict::Reason;
 use crate::ids::{PortId, limits};
 use crate::stats::counters::WorkerStats;
@@ -158,16 +159,58 @@ impl Flows {
             Side::Backend => client_hop(&self.snapshot, record),
         };
         let Some(next_hop) = next_hop else { return self.count(Reason::NextHop) };
+        let wrapping = record.wrapping();
+        let mtu = path_mtu(&self.snapshot, next_hop.port, wrapping);
+        if parsed.end - parsed.l3 > mtu {
+            return self.too_big(packet, parsed, mtu);
+        }
         if parsed.ttl <= 1 {
-            return self.count(Reason::TtlExpired);
+            return self.refuse(packet, parsed, Reason::TtlExpired);
         }
         record.seen_ms = self.now_ms;
-        record.set_state(state::next(record.state(), hit.side, parsed.tcp_flags));
+        let direction = record.direction(hit.side);
+        record.set_state(state::next(record.state(), direction, parsed.tcp_flags));
         let translation = translation(record, hit.side, next_hop);
-        if fullnat::rewrite(packet.data_mut(), parsed, &translation) {
-            Fate::Send(next_hop.port)
+        if !fullnat::rewrite(packet.data_mut(), parsed, &translation) {
+            return self.count(Reason::Truncated);
+        }
+        match wrapping {
+            None => Fate::Send(next_hop.port),
+            Some(encapsulation) => self.wrap(packet, parsed, encapsulation, hit.slot),
+        }
+    }
+
+    /// Longer than the next link carries: the sender is told, if it said that nobody may cut it.
+    #[cold]
+    fn too_big<P: Packet>(&mut self, packet: &mut P, parsed: &Parsed, mtu: u16) -> Fate {
+        self.stats.count_drop(Reason::TooBig);
+        let uncut = packet.data().get(usize::from(parsed.l3) + 6).is_some_and(|b| b & 0x40 != 0);
+        let (error, source) = (IcmpError::FragmentationNeeded { mtu }, parsed.key.destination());
+        if uncut && icmp_error(packet, parsed.l3, error, source) {
+            Fate::Send(packet.port())
         } else {
-            self.count(Reason::Truncated)
+            Fate::Free
+        }
+    }
+
+    /// Puts the outer header of tunnel mode around a packet that is otherwise ready.
+    fn wrap<P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed,
+        encapsulation: Encapsulation,
+        slot: Slot,
+    ) -> Fate {
+        let backend = self.snapshot.backend(self.table.record(slot).backend_id());
+        let Some((backend, hop)) = backend.and_then(|b| Some((b, b.next_hop?))) else {
+            return self.count(Reason::NextHop);
+        };
+        let ends = (backend.our_address, backend.address);
+        let hash = self.table.hash(parsed.key).spread();
+        if tunnel::wrap(packet, parsed, encapsulation, ends, hash) {
+            Fate::Send(hop.port)
+        } else {
+            self.count(Reason::NoRoom)
         }
     }
 
@@ -243,6 +286,17 @@ fn translation(record: &Record, side: Side, next_hop: NextHop) -> Translation {
     let to = record.translated(side);
     let (ip_delta, l4_delta) = record.deltas(side);
     Translation { addresses: to.addresses, ports: to.ports, ip_delta, l4_delta, next_hop }
+}
+
+/// Longest IP packet that goes out by `port`, wrapped as said.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "an outer header is at most 32 bytes")]
+fn path_mtu(snapshot: &Snapshot, port: PortId, wrapping: Option<Encapsulation>) -> u16 {
+    let mtu = snapshot.ports.get(port.index()).map_or(0, |port| port.mtu);
+    match wrapping {
+        None => mtu,
+        Some(encapsulation) => mtu.saturating_sub(tunnel::overhead(encapsulation) as u16),
+    }
 }
 
 /// The way back to the client: where its last packet came from.

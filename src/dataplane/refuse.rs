@@ -33,6 +33,10 @@ impl Flows {
                     let source = parsed.key.destination();
                     icmp_error(packet, parsed.l3, IcmpError::PortUnreachable, source)
                 }
+                Reason::TtlExpired if self.snapshot.is_vip(parsed.key.destination()) => {
+                    let source = parsed.key.destination();
+                    icmp_error(packet, parsed.l3, IcmpError::TimeExceeded, source)
+                }
                 _ => false,
             };
         if answered { Fate::Send(packet.port()) } else { Fate::Free }

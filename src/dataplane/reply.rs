@@ -36,6 +36,11 @@ pub enum IcmpError {
     PortUnreachable,
     /// The TTL would have reached zero here.
     TimeExceeded,
+    /// Longer than the way carries, and not to be cut; what it carries (RFC 1191).
+    FragmentationNeeded {
+        /// Longest IP packet that goes through.
+        mtu: u16,
+    },
 }
 
 impl IcmpError {
@@ -43,6 +48,15 @@ impl IcmpError {
         match self {
             Self::PortUnreachable => (icmp::UNREACHABLE, icmp::PORT_UNREACHABLE),
             Self::TimeExceeded => (icmp::TIME_EXCEEDED, 0),
+            Self::FragmentationNeeded { .. } => (icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED),
+        }
+    }
+
+    /// The second word of the ICMP header.
+    fn rest(self) -> Be32 {
+        match self {
+            Self::FragmentationNeeded { mtu } => u32::from(mtu).into(),
+            Self::PortUnreachable | Self::TimeExceeded => Be32::ZERO,
         }
     }
 }
@@ -146,8 +160,9 @@ fn report_for(
         return None;
     }
     let quote = &packet[..packet.len().min(ICMP_LENGTH_MAX - ipv4::LEN - icmp::LEN)];
+    let rest = kind.rest();
     let (kind, code) = kind.kind_and_code();
-    let mut icmp = icmp::Header { kind, code, checksum: Raw16::ZERO, rest: Be32::ZERO };
+    let mut icmp = icmp::Header { kind, code, checksum: Raw16::ZERO, rest };
     icmp.checksum = Raw16::new(checksum::checksum_of_two(icmp.as_bytes(), quote));
     let addresses = ipv4::address_pair(source, ip.source());
     let length = ipv4::LEN + icmp::LEN + quote.len();

@@ -160,6 +160,8 @@ pub enum Steering {
 pub struct PortView {
     /// Its link-layer address.
     pub mac: Mac,
+    /// Longest IP packet it sends.
+    pub mtu: u16,
     /// How its packets find their owner.
     pub steering: Steering,
 }
@@ -260,6 +262,11 @@ pub struct Snapshot {
 #[derive(Clone, Debug, Default)]
 struct AddressTable {
     services: HashMap<(Ipv4Addr, u16, u8), ServiceId, RandomState>,
+    /// Services some backend of which sees the client itself and answers through this box: their
+    /// connections are owned by a worker that follows from the client alone.
+    by_client: HashSet<ServiceId, RandomState>,
+    /// Those backends.
+    nat_backends: HashSet<(Ipv4Addr, u16, u8), RandomState>,
     vips: HashSet<Ipv4Addr, RandomState>,
     locals: HashSet<Ipv4Addr, RandomState>,
 }
@@ -276,6 +283,12 @@ impl Snapshot {
             table.vips.insert(service.vip);
             table.locals.extend(service.local_addresses.iter());
         }
+        for backend in self.backends.iter().flatten().filter(|b| b.mode == Mode::Nat) {
+            let Some(service) = self.service(backend.service) else { continue };
+            let key = (backend.address, backend.port, service.protocol as u8);
+            table.nat_backends.insert(key);
+            table.by_client.insert(backend.service);
+        }
         self.addresses = table;
         self
     }
@@ -284,6 +297,18 @@ impl Snapshot {
     #[inline]
     pub fn service_for(&self, vip: Ipv4Addr, port: u16, protocol: u8) -> Option<ServiceId> {
         self.addresses.services.get(&(vip, port, protocol)).copied()
+    }
+
+    /// Does the owner of this service's connections follow from the client alone?
+    #[inline]
+    pub fn is_by_client(&self, service: ServiceId) -> bool {
+        self.addresses.by_client.contains(&service)
+    }
+
+    /// Is this a backend in NAT mode, whose packets to clients are answers?
+    #[inline]
+    pub fn is_nat_backend(&self, address: Ipv4Addr, port: u16, protocol: u8) -> bool {
+        self.addresses.nat_backends.contains(&(address, port, protocol))
     }
 
     /// Is this some service's VIP?

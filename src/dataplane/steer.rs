@@ -1,10 +1,15 @@
 //! Whose is it? Asked only of a packet that no connection of this worker claims.
 //!
-//! A reply names its owner by its local port, or by its Toeplitz hash (`conn::ports`). A client's
-//! packet that came by a port which keeps flows together belongs to the worker that got it; by any
-//! other port, to the worker its hash names.
+//! A reply to a local address names its owner by its local port, or by its Toeplitz hash
+//! (`conn::ports`). A reply in NAT mode goes to the client itself, so there the owner follows from
+//! the client's address and port alone, which both directions carry. Any other client's packet that
+//! came by a port which keeps flows together belongs to the worker that got it; by any other port,
+//! to the worker its hash names.
+
+use std::net::Ipv4Addr;
 
 use super::conn::index::FlowHash;
+use super::conn::key::FlowKey;
 use super::flows::{Fate, Flows, Origin};
 use super::io::Packet;
 use super::parse::Parsed;
@@ -22,12 +27,14 @@ impl Flows {
         hash: FlowHash,
         origin: Origin,
     ) -> Fate {
-        let destination = parsed.key.destination();
-        let to_vip = self.snapshot.is_vip(destination);
+        let key = parsed.key;
+        let to_vip = self.snapshot.is_vip(key.destination());
         let owner = if to_vip {
-            self.request_owner(packet.port(), hash, origin)
-        } else if self.snapshot.is_local(destination) {
-            self.ownership.reply(parsed.key)
+            self.request_owner(packet.port(), key, hash, origin)
+        } else if self.snapshot.is_local(key.destination()) {
+            self.ownership.reply(key)
+        } else if self.snapshot.is_nat_backend(key.source(), key.source_port(), key.protocol) {
+            self.client_owner(key.protocol, (key.destination(), key.destination_port()))
         } else {
             return Fate::Punt;
         };
@@ -41,15 +48,34 @@ impl Flows {
         }
     }
 
-    fn request_owner(&self, port: PortId, hash: FlowHash, origin: Origin) -> WorkerId {
-        let steering = self.snapshot.ports.get(port.index()).map(|port| &port.steering);
-        let spreads_flows = matches!(steering, Some(Steering::Rss { .. }));
+    fn request_owner(
+        &self,
+        port: PortId,
+        key: FlowKey,
+        hash: FlowHash,
+        origin: Origin,
+    ) -> WorkerId {
         // Whoever handed it over has computed that it is ours.
-        if spreads_flows || origin == Origin::Handover {
+        if origin == Origin::Handover {
+            return self.ownership.me();
+        }
+        let service =
+            self.snapshot.service_for(key.destination(), key.destination_port(), key.protocol);
+        if service.is_some_and(|service| self.snapshot.is_by_client(service)) {
+            return self.client_owner(key.protocol, (key.source(), key.source_port()));
+        }
+        let steering = self.snapshot.ports.get(port.index()).map(|port| &port.steering);
+        if matches!(steering, Some(Steering::Rss { .. })) {
             self.ownership.me()
         } else {
             self.ownership.request(hash)
         }
+    }
+
+    /// The owner that follows from the client alone.
+    fn client_owner(&self, protocol: u8, client: (Ipv4Addr, u16)) -> WorkerId {
+        let alone = FlowKey::new(protocol, client, (Ipv4Addr::UNSPECIFIED, 0));
+        self.ownership.request(self.table.hash(alone))
     }
 
     fn hand_over(&self, owner: WorkerId, origin: Origin) -> Fate {

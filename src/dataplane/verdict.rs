@@ -87,6 +87,12 @@ reasons! {
     IndexFull => "index_full",
     /// No local address and port is free towards this backend.
     LocalPorts => "local_ports",
+    /// NAT: the client uses this port towards another VIP of the same backend already.
+    ClientPort => "client_port",
+    /// Longer than the way to the backend or client carries.
+    TooBig => "too_big",
+    /// The buffer has no room for an outer header.
+    NoRoom => "no_room",
     /// The link-layer address of the next hop is not known.
     NextHop => "next_hop",
     /// The owner's handover lane is full.

@@ -20,6 +20,9 @@ pub const UNREACHABLE: u8 = 3;
 pub const ECHO_REQUEST: u8 = 8;
 /// Time exceeded.
 pub const TIME_EXCEEDED: u8 = 11;
+/// Code of [`UNREACHABLE`]: fragmentation needed and DF set; the low half of `rest` is the MTU
+/// (RFC 1191).
+pub const FRAGMENTATION_NEEDED: u8 = 4;
 /// Code of [`UNREACHABLE`]: nobody listens on that port.
 pub const PORT_UNREACHABLE: u8 = 3;
 

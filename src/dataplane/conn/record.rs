@@ -1,19 +1,24 @@
 //! One connection in one cache line: all that an established packet needs, in either direction.
 //!
 //! ```text
-//! byte  0        16       24      28       32      36       40        46 47 48 49      56      64
-//!       addresses ports    seen_ms backend service deltas    client    p  p  s  f  side  link
-//!       [2 × u64] [2 × u32]                        ip, l4    MAC       o  r  t  l        (free list)
+//! byte  0        16       24      28       32      36      40         48 49      50   52   56   60
+//!       addresses ports    seen_ms backend service deltas  client     st live    way  side link
+//!       [2 × u64] [2 × u32]                        ip, l4  MAC,port,  at         e,p       (free)
+//!                                                          protocol   e
 //! ```
 //!
 //! A connection has two *sides*: the client's (side 0: client → VIP) and the backend's (side 1:
 //! backend → local address). A packet that matches one side's key leaves with the *reverse of the
 //! other side's key*, so both the match and the rewrite read the same two pairs of words, and the
-//! side is an array index, not a branch. Checksum deltas are kept for side 0; side 1 is their
+//! side is an array index, not a branch. NAT is the same with the client's own address and port in
+//! the place of the local ones. In DR and tunnel mode the backend answers by itself: then side 1 is
+//! the reverse of side 0, "translation" changes nothing, and only side 0 is in the index. Checksum
+//! deltas are kept for side 0; side 1 is their
 //! inverse.
 
 use super::key::{FlowKey, Side};
-use super::state::State;
+use super::state::{Direction, State};
+use crate::dataplane::snapshot::Encapsulation;
 use crate::ids::{BackendId, PortId, ServiceId};
 use crate::wire::Mac;
 use crate::wire::checksum::Delta;
@@ -36,7 +41,11 @@ pub struct Record {
     protocol: u8,
     state: u8,
     live: u8,
-    reserved: [u8; 6],
+    /// [`Way`], and what it needs.
+    way: u8,
+    reserved: u8,
+    way_port: u16,
+    reserved_2: u16,
     /// Reserved for the side slab (sequence shifts, SYN cookies): 0 is none.
     side: u32,
     /// Free list link while the record is free.
@@ -62,6 +71,41 @@ pub struct NewConnection {
     pub client_port: PortId,
     /// Its first state.
     pub state: State,
+    /// How its packets go to the backend.
+    pub way: Way,
+}
+
+/// How packets of a connection go to its backend, for all its life: a reload that changes the
+/// backend's mode is for new connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// Rewritten, both directions passing here (NAT, FULL-NAT).
+    #[default]
+    Translated,
+    /// As they are.
+    Direct,
+    /// As they are, wrapped.
+    Wrapped(Encapsulation),
+}
+
+impl Way {
+    /// One byte: 0 translated, 1 direct, from 2 wrapped.
+    fn code(self) -> u8 {
+        match self {
+            Way::Translated => 0,
+            Way::Direct => 1,
+            Way::Wrapped(Encapsulation::Ipip) => 2,
+            Way::Wrapped(Encapsulation::Gre { checksum }) => 3 + u8::from(checksum),
+            Way::Wrapped(Encapsulation::Gue { checksum, .. }) => 5 + u8::from(checksum),
+        }
+    }
+
+    fn port(self) -> u16 {
+        match self {
+            Way::Wrapped(Encapsulation::Gue { port, .. }) => port,
+            _ => 0,
+        }
+    }
 }
 
 impl Record {
@@ -84,7 +128,10 @@ impl Record {
             protocol: new.client.protocol,
             state: new.state as u8,
             live: 1,
-            reserved: [0; 6],
+            way: new.way.code(),
+            reserved: 0,
+            way_port: new.way.port(),
+            reserved_2: 0,
             side: 0,
             link: 0,
         }
@@ -99,6 +146,39 @@ impl Record {
     /// Marks the record free.
     pub(super) fn retire(&mut self) {
         self.live = 0;
+    }
+
+    /// Does the backend answer by itself?
+    #[inline(always)]
+    pub fn is_direct(&self) -> bool {
+        self.way != 0
+    }
+
+    /// What its packets are wrapped in, if they are.
+    #[inline(always)]
+    pub fn wrapping(&self) -> Option<Encapsulation> {
+        match self.way {
+            0 | 1 => None,
+            2 => Some(Encapsulation::Ipip),
+            3 => Some(Encapsulation::Gre { checksum: false }),
+            4 => Some(Encapsulation::Gre { checksum: true }),
+            code => Some(Encapsulation::Gue { port: self.way_port, checksum: code == 6 }),
+        }
+    }
+
+    /// Which state table a packet sent by `side` is an event of.
+    #[inline(always)]
+    pub fn direction(&self, side: Side) -> Direction {
+        match side {
+            Side::Backend => Direction::Output,
+            Side::Client if self.is_direct() => Direction::InputOnly,
+            Side::Client => Direction::Input,
+        }
+    }
+
+    /// The sides that have an index entry.
+    pub fn sides(&self) -> &'static [Side] {
+        if self.is_direct() { &[Side::Client] } else { &[Side::Client, Side::Backend] }
     }
 
     /// The key of packets sent by `side`.

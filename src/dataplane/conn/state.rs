@@ -1,11 +1,9 @@
-//! The TCP state machine, table for table as IPVS has it (its INPUT and OUTPUT tables; RFC 9293
+//! The TCP state machine, table for table as IPVS has it (its INPUT, OUTPUT and INPUT-ONLY tables; RFC 9293
 //! names mean the *pair* of ends here, seen from the middle).
 //!
 //! One event per packet, by precedence RST, SYN, FIN, ACK; none of them counts as a reset of what
 //! was known. A SYN+ACK from the backend is an OUTPUT SYN and leaves `SYN_RECV` as it is: only the
 //! client's ACK makes ESTABLISHED. There are no sequence checks: the balancer sees no windows.
-
-use super::key::Side;
 
 /// TCP flag bits (RFC 9293, 3.1).
 pub mod flags {
@@ -188,12 +186,33 @@ const OUTPUT: [Row; EVENTS] = [
     VOID,
 ];
 
-const TRANSITIONS: [[Row; EVENTS]; 2] = [INPUT, OUTPUT];
+/// Packets of the client when the backend's do not pass here (DR, tunnel).
+const INPUT_ONLY: [Row; EVENTS] = [
+    INPUT[Event::Syn as usize],
+    row(&[(&[None], Close), (&[Established], FinWait), (&[SynRecv, Synack], TimeWait)]),
+    INPUT[Event::Ack as usize],
+    row(&[(&[None, Established, SynSent, FinWait, TimeWait, CloseWait, Synack], Close)]),
+    VOID,
+];
 
-/// The state after a packet with these flags sent by `side`.
+/// Which of the three tables a packet is an event of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Direction {
+    /// The client's packet, where both directions pass.
+    Input = 0,
+    /// The backend's packet.
+    Output = 1,
+    /// The client's packet, where the backend answers by itself.
+    InputOnly = 2,
+}
+
+const TRANSITIONS: [[Row; EVENTS]; 3] = [INPUT, OUTPUT, INPUT_ONLY];
+
+/// The state after a packet with these flags.
 #[inline(always)]
-pub fn next(state: State, side: Side, tcp_flags: u8) -> State {
-    TRANSITIONS[side as usize][Event::of(tcp_flags) as usize][state as usize]
+pub fn next(state: State, direction: Direction, tcp_flags: u8) -> State {
+    TRANSITIONS[direction as usize][Event::of(tcp_flags) as usize][state as usize]
 }
 
 #[cfg(test)]
@@ -201,12 +220,13 @@ mod tests {
     use super::*;
     use flags::{ACK, FIN, PSH, RST, SYN};
 
-    const C: Side = Side::Client;
-    const B: Side = Side::Backend;
+    const C: Direction = Direction::Input;
+    const B: Direction = Direction::Output;
+    const D: Direction = Direction::InputOnly;
 
     #[test]
     fn ordinary_lives_pass_through_the_recorded_states() {
-        type Step = (Side, u8, State);
+        type Step = (Direction, u8, State);
         let rows: &[(&str, &[Step])] = &[
             (
                 "client closes first",
@@ -233,13 +253,22 @@ mod tests {
             ),
             ("refused by the backend", &[(C, SYN, SynRecv), (B, RST | ACK, Close)]),
             ("client's reset in SYN_RECV stays", &[(C, SYN, SynRecv), (C, RST, SynRecv)]),
+            (
+                "DR: the client's FIN, and the ACK that follows",
+                &[
+                    (D, SYN, SynRecv),
+                    (D, ACK, Established),
+                    (D, FIN | ACK, FinWait),
+                    (D, ACK, FinWait),
+                ],
+            ),
             ("null packet closes", &[(C, SYN, SynRecv), (C, ACK, Established), (C, 0, Close)]),
             ("SYN+FIN is a SYN", &[(C, SYN | FIN, SynRecv)]),
         ];
         for (name, steps) in rows {
             let mut state = None;
-            for (i, (side, flags, expected)) in steps.iter().enumerate() {
-                state = next(state, *side, *flags);
+            for (i, (direction, flags, expected)) in steps.iter().enumerate() {
+                state = next(state, *direction, *flags);
                 assert_eq!(state, *expected, "{name}, step {i}");
             }
         }
@@ -272,10 +301,15 @@ mod tests {
             (B, FIN, "TFSTFTCTALT"),
             (B, ACK, "EESEFTCWAEE"),
             (B, RST, "CCSCCTCCCCC"),
+            (D, SYN, "REERRRRRRRR"),
+            (D, FIN, "CFSTFTCWALT"),
+            (D, ACK, "EESEFTCWCLE"),
+            (D, RST, "CCCRCCCCALC"),
         ];
-        for (side, flag, expected) in rows {
-            let got: String = State::ALL[..11].iter().map(|s| name(next(*s, side, flag))).collect();
-            assert_eq!(got, expected, "{side:?} {flag:#x}");
+        for (direction, flag, expected) in rows {
+            let got: String =
+                State::ALL[..11].iter().map(|s| name(next(*s, direction, flag))).collect();
+            assert_eq!(got, expected, "{direction:?} {flag:#x}");
         }
     }
 }

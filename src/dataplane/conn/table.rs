@@ -1,7 +1,7 @@
 //! The table: records, their index, and the rule that ties them.
 //!
-//! The rule: a live record has exactly two index entries, one for each side's key; a free record
-//! has none and is on the free list. No pointers, no reference counts: two flat regions that can
+//! The rule: a live record has exactly one index entry for each side whose packets pass here (two,
+//! or one in DR and tunnel mode); a free record has none and is on the free list. No pointers, no reference counts: two flat regions that can
 //! be mapped, dumped and checked.
 //!
 //! Limits: `capacity` connections, fixed at start. Full is [`Refusal::Full`].
@@ -169,22 +169,18 @@ impl Table {
         &mut self.records[slot.0 as usize]
     }
 
-    /// Makes a connection. The caller has made sure that neither key is in the table.
+    /// Makes a connection. The caller has made sure that none of its keys is in the table.
     pub fn insert(&mut self, new: &NewConnection, now_ms: u32) -> Result<Slot, Refusal> {
         let slot = self.take_free().ok_or(Refusal::Full)?;
-        let client = Hit { slot, side: Side::Client }.reference();
-        let backend = Hit { slot, side: Side::Backend }.reference();
         // Written first: making room in the index asks records for their keys.
-        self.records[slot.0 as usize] = Record::new(new, now_ms);
-        let client_hash = self.hash(new.client);
-        if !self.enter(client_hash, client) {
-            self.give_back(slot);
-            return Err(Refusal::IndexFull);
-        }
-        if !self.enter(self.hash(new.backend), backend) {
-            self.index.remove(client_hash, client);
-            self.give_back(slot);
-            return Err(Refusal::IndexFull);
+        let record = Record::new(new, now_ms);
+        self.records[slot.0 as usize] = record;
+        for (entered, side) in record.sides().iter().enumerate() {
+            let reference = Hit { slot, side: *side }.reference();
+            if !self.enter(self.seed.hash(record.key(*side)), reference) {
+                self.withdraw(slot, &record, &record.sides()[..entered]);
+                return Err(Refusal::IndexFull);
+            }
         }
         self.live += 1;
         Ok(slot)
@@ -200,18 +196,21 @@ impl Table {
 
     /// Forgets a connection. Nothing happens if the slot is free.
     pub fn remove(&mut self, slot: Slot) {
-        let record = &self.records[slot.0 as usize];
-        if !record.is_live() {
-            return;
+        let record = self.records[slot.0 as usize];
+        if record.is_live() {
+            self.withdraw(slot, &record, record.sides());
+            self.live -= 1;
         }
-        let keys = [Side::Client, Side::Backend].map(|side| (side, record.key(side)));
-        for (side, key) in keys {
-            let reference = Hit { slot, side }.reference();
-            let removed = self.index.remove(self.seed.hash(key), reference);
-            debug_assert!(removed, "a live record has both its index entries");
+    }
+
+    /// Takes a record's entries for `sides` out of the index, and frees it.
+    fn withdraw(&mut self, slot: Slot, record: &Record, sides: &[Side]) {
+        for side in sides {
+            let reference = Hit { slot, side: *side }.reference();
+            let removed = self.index.remove(self.seed.hash(record.key(*side)), reference);
+            debug_assert!(removed, "a live record has its index entries");
         }
         self.give_back(slot);
-        self.live -= 1;
     }
 
     fn take_free(&mut self) -> Option<Slot> {
@@ -232,7 +231,7 @@ impl Table {
         self.free = slot.0;
     }
 
-    /// Index entries in use: two per connection, always.
+    /// Index entries in use: one per side that passes here.
     pub fn index_entries(&self) -> usize {
         self.index.entries()
     }

@@ -1,6 +1,7 @@
 //! From a decision to bytes.
 
 pub mod fullnat;
+pub mod tunnel;
 
 use crate::dataplane::snapshot::NextHop;
 

@@ -13,5 +13,6 @@ mod packets;
 mod world;
 
 mod life;
+mod modes;
 mod ownership;
 mod reasons;

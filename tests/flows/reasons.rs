@@ -7,7 +7,7 @@ use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::conn::state::flags::{ACK, PSH, SYN};
 use shunt::dataplane::io::memory::VecPacket;
 use shunt::dataplane::io::{ChecksumVerdict, RxInfo};
-use shunt::dataplane::snapshot::{Snapshot, Strays};
+use shunt::dataplane::snapshot::{Encapsulation, Mode, Snapshot, Strays};
 use shunt::dataplane::verdict::Reason;
 
 use crate::life::{answer, client, from_client, open};
@@ -20,13 +20,20 @@ enum Told {
     Nothing,
     Reset,
     PortUnreachable,
+    TimeExceeded,
+    FragmentationNeeded,
 }
 
 fn told(frames: &[crate::world::Sent]) -> Told {
     match frames {
         [] => Told::Nothing,
         [sent] if sent.frame[23] == 6 && sent.frame[47] & 4 != 0 => Told::Reset,
-        [sent] if sent.frame[23] == 1 && sent.frame[34..36] == [3, 3] => Told::PortUnreachable,
+        [sent] if sent.frame[23] == 1 => match sent.frame[34..36] {
+            [3, 3] => Told::PortUnreachable,
+            [3, 4] => Told::FragmentationNeeded,
+            [11, 0] => Told::TimeExceeded,
+            _ => panic!("an ICMP error that is not in the list: {sent:?}"),
+        },
         other => panic!("neither silence, nor RST, nor port unreachable: {other:?}"),
     }
 }
@@ -75,7 +82,7 @@ fn gone(
 
 #[expect(clippy::too_many_lines, reason = "a table: a row for each refusal")]
 fn cases() -> Vec<Case> {
-    use Told::{Nothing, PortUnreachable, Reset};
+    use Told::{FragmentationNeeded, Nothing, PortUnreachable, Reset, TimeExceeded};
     let case = |name, reason, told, run| Case { name, reason, told, run };
     vec![
         case("TCP to a port without service", Reason::NoService, Reset, || {
@@ -133,16 +140,34 @@ fn cases() -> Vec<Case> {
             };
             with(unresolved, &syn())
         }),
-        case("a last hop", Reason::TtlExpired, Nothing, || {
+        case("a last hop", Reason::TtlExpired, TimeExceeded, || {
             after(Plan::default(), &packet().tcp(CLIENT, VIP).flags(SYN).ttl(1).build())
         }),
-        case("a last hop in a connection", Reason::TtlExpired, Nothing, || {
+        case("a last hop in a connection", Reason::TtlExpired, TimeExceeded, || {
             let mut world = World::new(Plan::default());
             open(&mut world, CLIENT);
             let late = packet().tcp(CLIENT, VIP).flags(ACK).ttl(1).build();
             let sent = world.exchange(0, 0, &late);
             (world, sent)
         }),
+        case("longer than the next link carries", Reason::TooBig, FragmentationNeeded, || {
+            let frame = packet().tcp(CLIENT, VIP).flags(SYN).payload(&[0; 1500]).build();
+            after(Plan::default(), &frame)
+        }),
+        case("the same, and it may be cut", Reason::TooBig, Nothing, || {
+            let frame = packet().udp(CLIENT, VIP).payload(&[0; 1500]).flags_fragment(0).build();
+            after(Plan::default(), &frame)
+        }),
+        case("a buffer without room for an outer header", Reason::NoRoom, Nothing, || {
+            let modes = vec![Mode::Tunnel(Encapsulation::Ipip); 3];
+            let mut world = World::new(Plan { modes, ..Plan::default() });
+            let tight = VecPacket::with_headroom(&syn(), 19);
+            world.port(0, 0).inbound.push(tight).unwrap();
+            world.poll();
+            let sent = world.sent();
+            (world, sent)
+        }),
+        case("one client port, two VIPs, one NAT backend", Reason::ClientPort, Nothing, client_port),
         case("a source that is no host", Reason::IpSource, Nothing, || {
             let source = ([224, 0, 0, 1].into(), 5);
             after(Plan::default(), &packet().tcp(source, VIP).flags(SYN).build())
@@ -194,6 +219,22 @@ fn cases() -> Vec<Case> {
             (world, vec![])
         }),
     ]
+}
+
+/// Two services with the same NAT backends: what comes back to a client's port could be either's.
+fn client_port() -> (World, Vec<crate::world::Sent>) {
+    let modes = vec![Mode::Nat];
+    let mut world = World::new(Plan { weights: vec![Some(1)], modes, ..Plan::default() });
+    world.publish(|snapshot| {
+        let mut second = snapshot.services[0].clone().unwrap();
+        second.port = 81;
+        let mut services = snapshot.services.to_vec();
+        services.push(Some(second));
+        snapshot.services = services.into();
+    });
+    world.one(0, 0, &syn());
+    let sent = world.exchange(0, 0, &packet().tcp(CLIENT, elsewhere(81)).flags(SYN).build());
+    (world, sent)
 }
 
 fn received(info: RxInfo) -> (World, Vec<crate::world::Sent>) {

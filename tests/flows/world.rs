@@ -17,7 +17,7 @@ use shunt::dataplane::io::memory::{Memory, VecLane, VecPacket, VecPort};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
 use shunt::dataplane::snapshot::{
-    Backend, NextHop, PortView, Protocol, Scheduler, Service, Snapshot, Steering,
+    Backend, Mode, NextHop, PortView, Protocol, Scheduler, Service, Snapshot, Steering,
 };
 use shunt::dataplane::verdict::Reason;
 use shunt::dataplane::worker::{Links, Worker};
@@ -45,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) capacity: u32,
     /// Weights of the backends 10.44.0.11, .12, …; `None` is a removed one.
     pub(crate) weights: Vec<Option<u32>>,
+    /// How each of them is reached.
+    pub(crate) modes: Vec<Mode>,
     pub(crate) locals: Vec<Ipv4Addr>,
     pub(crate) seed: Seed,
     /// Packets a queue or lane takes.
@@ -58,6 +60,7 @@ impl Default for Plan {
             card: Card::Any,
             capacity: 1024,
             weights: vec![Some(1), Some(1), Some(1)],
+            modes: vec![Mode::Fullnat; 3],
             locals: vec![Ipv4Addr::new(10, 44, 0, 2)],
             seed: Seed([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]),
             lane: 4096,
@@ -158,11 +161,15 @@ impl World {
             revision: self.generation,
         };
         let backends = |service| {
-            self.plan.weights.iter().zip(11..).map(move |(weight, host): (_, u8)| {
+            let backends = self.plan.weights.iter().zip(&self.plan.modes);
+            backends.zip(11..).map(move |((weight, mode), host): (_, u8)| {
+                let keeps_port = matches!(mode, Mode::Dr | Mode::Tunnel(_));
                 Some(Backend {
                     service,
                     address: Ipv4Addr::new(10, 44, 0, host),
-                    port: 8080,
+                    port: if keeps_port { packets::VIP.1 } else { 8080 },
+                    mode: *mode,
+                    our_address: Ipv4Addr::new(10, 44, 0, 1),
                     weight: (*weight)?,
                     next_hop: Some(NextHop {
                         port: PortId(1),
@@ -190,7 +197,7 @@ impl World {
             Card::Any => Steering::Software,
             Card::Rss => Steering::Rss { key: RSS_KEY.into(), table: self.redirection() },
         };
-        PortView { mac, steering }
+        PortView { mac, mtu: 1500, steering }
     }
 
     fn redirection(&self) -> Box<[u16]> {

@@ -20,7 +20,7 @@ fn ports(rss: Option<([u8; 40], usize)>, workers: u8) -> Vec<PortView> {
             table: (0..length).map(|i| u16::try_from(i % workers as usize).unwrap()).collect(),
         },
     };
-    vec![PortView { mac: Mac::default(), steering }; 2]
+    vec![PortView { mac: Mac::default(), mtu: 1500, steering }; 2]
 }
 
 fn owners(rss: Option<([u8; 40], usize)>, workers: u8) -> Vec<Ownership> {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::conn::key::Side;
-use shunt::dataplane::conn::record::NewConnection;
+use shunt::dataplane::conn::record::{NewConnection, Way};
 use shunt::dataplane::conn::state::State;
 use shunt::dataplane::conn::table::{Refusal, Slot, Table};
 use shunt::ids::{BackendId, PortId, ServiceId};
@@ -27,6 +27,7 @@ fn connection(n: u32) -> NewConnection {
         client_mac: Mac([2, 0, high, upper, lower, low]),
         client_port: PortId(0),
         state: State::None,
+        way: Way::Translated,
     }
 }
 

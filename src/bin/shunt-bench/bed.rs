@@ -17,7 +17,7 @@ use shunt::dataplane::io::{Burst, Platform, Rx, Tx};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::ControlEnd;
 use shunt::dataplane::snapshot::{
-    Backend, NextHop, PortView, Protocol, Scheduler, Service, Snapshot, Steering,
+    Backend, Mode, NextHop, PortView, Protocol, Scheduler, Service, Snapshot, Steering,
 };
 use shunt::dataplane::worker::{Links, Worker};
 use shunt::dpdk::eal::Eal;
@@ -142,6 +142,8 @@ fn snapshot(backends: u16) -> Snapshot {
             address: Ipv4Addr::new(172, 16, 0, host),
             port: 8080,
             weight: 1,
+            mode: Mode::Fullnat,
+            our_address: Ipv4Addr::new(172, 16, 0, 254),
             next_hop: Some(next_hop),
         })
     };
@@ -156,7 +158,7 @@ fn snapshot(backends: u16) -> Snapshot {
         revision: 1,
     };
     let mut snapshot = Snapshot::default();
-    snapshot.ports = OUR_MACS.map(|mac| PortView { mac, steering: Steering::Software }).into();
+    snapshot.ports = OUR_MACS.map(|mac| PortView { mac, mtu: 1500, steering: Steering::Software }).into();
     snapshot.services = [Some(service)].into();
     snapshot.backends = (0..backends).map(backend).collect();
     // Longer than any run: a measurement of forwarding, not of forgetting.

@@ -29,10 +29,15 @@ pub struct VecPacket {
 impl VecPacket {
     /// A packet holding `frame`. Frames longer than [`ROOM`] are cut.
     pub fn new(frame: &[u8]) -> Self {
+        Self::with_headroom(frame, HEADROOM)
+    }
+
+    /// As [`VecPacket::new`], with that much room in front.
+    pub fn with_headroom(frame: &[u8], headroom: usize) -> Self {
         let length = frame.len().min(ROOM);
-        let mut buffer = vec![0; HEADROOM + ROOM];
-        buffer[HEADROOM..HEADROOM + length].copy_from_slice(&frame[..length]);
-        let (start, end) = (HEADROOM, HEADROOM + length);
+        let mut buffer = vec![0; headroom + ROOM];
+        buffer[headroom..headroom + length].copy_from_slice(&frame[..length]);
+        let (start, end) = (headroom, headroom + length);
         Self { buffer, start, end, port: PortId(0), info: RxInfo::default() }
     }
 }

@@ -1,7 +1,7 @@
 //! Sequences recorded from a kernel: backends A, B, C added in this order.
 
 use super::*;
-use crate::dataplane::snapshot::{Backend, Protocol};
+use crate::dataplane::snapshot::{Backend, Mode, Protocol};
 use crate::ids::ServiceId;
 use std::net::Ipv4Addr;
 
@@ -15,6 +15,8 @@ fn snapshot(scheduler: Scheduler, revision: u64, weights: &[(char, u32)]) -> Sna
             address: Ipv4Addr::new(10, 44, 0, 11),
             port: 8080,
             weight: *weight,
+            mode: Mode::Fullnat,
+            our_address: Ipv4Addr::UNSPECIFIED,
             next_hop: None,
         });
     }

@@ -89,12 +89,16 @@ pub struct Service {
     pub protocol: String,
     /// VIP and port.
     pub address: SocketAddrV4,
-    /// `fullnat`.
+    /// `fullnat`, `nat`, `dr` or `tunnel`.
     pub mode: String,
     /// `rr` or `wrr`.
     pub scheduler: String,
     /// Addresses FULL-NAT speaks from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub local_addresses: Vec<Ipv4Addr>,
+    /// `[service.tunnel]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<Tunnel>,
     /// Its backends.
     pub backend: Vec<Backend>,
 }
@@ -106,6 +110,48 @@ pub struct Backend {
     pub address: SocketAddrV4,
     /// Share of new connections; 0 drains.
     pub weight: u32,
+    /// Its own mode, if not the service's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// `[service.backend.tunnel]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<Tunnel>,
+}
+
+impl Backend {
+    fn new(address: SocketAddrV4, weight: u32) -> Self {
+        Self { address, weight, mode: None, tunnel: None }
+    }
+}
+
+/// What mode `tunnel` puts around packets.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tunnel {
+    /// `ipip`, `gue` or `gre`.
+    pub kind: String,
+    /// UDP port, of `gue` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Of `gue` and `gre` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<bool>,
+}
+
+impl Tunnel {
+    /// IPv4 in IPv4.
+    pub fn ipip() -> Self {
+        Self { kind: "ipip".to_owned(), port: None, checksum: None }
+    }
+
+    /// Generic UDP encapsulation.
+    pub fn gue(port: u16, checksum: bool) -> Self {
+        Self { kind: "gue".to_owned(), port: Some(port), checksum: Some(checksum) }
+    }
+
+    /// GRE.
+    pub fn gre(checksum: bool) -> Self {
+        Self { kind: "gre".to_owned(), port: None, checksum: Some(checksum) }
+    }
 }
 
 impl Config {
@@ -154,12 +200,43 @@ impl Config {
             mode: "fullnat".to_owned(),
             scheduler: scheduler.to_owned(),
             local_addresses: LOCAL.to_vec(),
+            tunnel: None,
             backend: backends
                 .iter()
-                .map(|&(address, weight)| Backend { address, weight })
+                .map(|&(address, weight)| Backend::new(address, weight))
                 .collect(),
         });
         self
+    }
+
+    /// Gives a service another mode than FULL-NAT, for all its backends, and takes away the local
+    /// addresses that then are of no use. `tunnel` is for mode `tunnel`.
+    pub fn set_mode(
+        &mut self,
+        service: &str,
+        mode: &str,
+        tunnel: Option<Tunnel>,
+    ) -> Result<&mut Self> {
+        let service = self.service_mut(service)?;
+        mode.clone_into(&mut service.mode);
+        service.tunnel = tunnel;
+        service.local_addresses.clear();
+        Ok(self)
+    }
+
+    /// Gives a backend a mode of its own.
+    pub fn set_backend_mode(
+        &mut self,
+        service: &str,
+        address: SocketAddrV4,
+        mode: &str,
+        tunnel: Option<Tunnel>,
+    ) -> Result<&mut Self> {
+        let backends = &mut self.service_mut(service)?.backend;
+        let backend = backends.iter_mut().find(|backend| backend.address == address);
+        let backend = backend.with_context(|| format!("{service} has no backend {address}"))?;
+        (backend.mode, backend.tunnel) = (Some(mode.to_owned()), tunnel);
+        Ok(self)
     }
 
     /// Gives a backend of a service this weight, adding it if it is not there.
@@ -172,7 +249,7 @@ impl Config {
         let backends = &mut self.service_mut(service)?.backend;
         match backends.iter_mut().find(|backend| backend.address == address) {
             Some(backend) => backend.weight = weight,
-            None => backends.push(Backend { address, weight }),
+            None => backends.push(Backend::new(address, weight)),
         }
         Ok(self)
     }

@@ -1,6 +1,7 @@
 //! A host: one network namespace with at most a few links.
 
 use std::ffi::OsStr;
+use std::net::Ipv4Addr;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -24,6 +25,8 @@ impl Host {
         command::run(Command::new("ip").args(["netns", "add", &host.namespace]))
             .context("making a network namespace (needs root)")?;
         host.run("sysctl", &["-qw", "net.ipv4.ip_forward=0", "net.ipv4.conf.all.rp_filter=0"])?;
+        // What `all` allows an interface may still forbid, and takes from `default` when it is made.
+        host.run("sysctl", &["-qw", "net.ipv4.conf.default.rp_filter=0"])?;
         let no_ipv6 = ["net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"];
         host.run("sysctl", &["-qw", no_ipv6[0], no_ipv6[1]])?;
         host.ip("link set lo up")?;
@@ -59,6 +62,23 @@ impl Host {
         let mut command = Command::new("ip");
         command.args(["-n", &self.namespace]).args(arguments.split_whitespace());
         command::run(&mut command).with_context(|| format!("on host {}", self.name))
+    }
+
+    /// Gives it a VIP on its loopback, on which it takes packets and for which it answers no ARP: a
+    /// backend that is reached by DR or a tunnel.
+    pub fn carry_vip(&self, vip: Ipv4Addr) -> Result<()> {
+        let silent = ["net.ipv4.conf.all.arp_ignore=1", "net.ipv4.conf.all.arp_announce=2"];
+        self.run("sysctl", &["-qw", silent[0], silent[1]])?;
+        self.ip(&format!("addr add {vip}/32 dev lo"))?;
+        Ok(())
+    }
+
+    /// Packets this host has received on an interface.
+    pub fn received_packets(&self, interface: &str) -> Result<u64> {
+        let text = self.ip(&format!("-j -s link show dev {interface}"))?;
+        let links: serde_json::Value = serde_json::from_str(&text)?;
+        let count = links.pointer("/0/stats64/rx/packets").and_then(serde_json::Value::as_u64);
+        count.with_context(|| format!("no count of packets in {text}"))
     }
 
     /// Joins two hosts by a link (a veth pair, both ends up).

@@ -23,6 +23,10 @@ pub const SERVER_SIDE: &str = "ls";
 pub const WAN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// The balancer on the servers' LAN.
 pub const LAN: Ipv4Addr = Ipv4Addr::new(10, 44, 0, 1);
+/// The router beside the balancer, on the clients' LAN.
+pub const ROUTER_WAN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
+/// The router beside the balancer, on the servers' LAN.
+pub const ROUTER_LAN: Ipv4Addr = Ipv4Addr::new(10, 44, 0, 254);
 /// The VIP of the lab's services.
 pub const VIP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
 /// Local addresses FULL-NAT speaks from.
@@ -48,7 +52,7 @@ pub struct Network {
     /// The balancer, with [`CLIENT_SIDE`] and [`SERVER_SIDE`].
     pub balancer: Host,
     // After the hosts: dropped last, when no program writes into it any more.
-    _switch: Host,
+    switch: Host,
     folder: TempDir,
     name: String,
 }
@@ -75,7 +79,7 @@ impl Network {
         let backends = (1..=backends)
             .map(|number| add_backend(&name, &switch, number))
             .collect::<Result<_>>()?;
-        Ok(Self { clients, backends, balancer, _switch: switch, folder, name })
+        Ok(Self { clients, backends, balancer, switch, folder, name })
     }
 
     /// Its unique name: what its namespaces' names begin with.
@@ -103,6 +107,32 @@ impl Network {
              table netdev lab_mute {{\n{client_side}{server_side}}}\n"
         );
         command::run_with_input(self.balancer.command("nft").args(["-f", "-"]), &rules)?;
+        Ok(())
+    }
+}
+
+/// How backends answer when they see the client's address: not needed in FULL-NAT.
+impl Network {
+    /// NAT: this backend's way to the clients is the balancer.
+    pub fn answer_through_the_balancer(&self, backend: &Host) -> Result<()> {
+        backend.ip(&format!("route replace default via {LAN}"))?;
+        Ok(())
+    }
+
+    /// DR and tunnels: this backend has the VIP, and its way to the clients is the router.
+    pub fn answer_past_the_balancer(&self, backend: &Host) -> Result<()> {
+        self.route_past_the_balancer()?;
+        backend.carry_vip(VIP)?;
+        backend.ip(&format!("route replace default via {ROUTER_LAN}"))?;
+        Ok(())
+    }
+
+    /// Makes the switch a router too, at [`ROUTER_WAN`] and [`ROUTER_LAN`].
+    fn route_past_the_balancer(&self) -> Result<()> {
+        for (bridge, address) in [("clients", ROUTER_WAN), ("servers", ROUTER_LAN)] {
+            self.switch.ip(&format!("addr replace {address}/{PREFIX_LENGTH} dev {bridge}"))?;
+        }
+        self.switch.run("sysctl", &["-qw", "net.ipv4.ip_forward=1"])?;
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::agent::decap;
 use crate::agent::report::Report;
 use crate::{Binaries, Host, Network, Program, command};
 
@@ -90,6 +91,24 @@ pub fn dns(
     command.arg("dns").arg(format!("{address}:53"));
     let mut program = Program::start(network, &what, command)?;
     program.wait_until_ready(START_TIMEOUT, |_| is_listening(host, "udp", 53))?;
+    Ok(program)
+}
+
+/// Starts the far end of a tunnel on a backend; packets must come from this address. What it finds
+/// wrong with any is on its standard error. `arguments` are those of `lab decap`.
+pub fn decap(
+    network: &Network,
+    binaries: &Binaries,
+    host: &Host,
+    from: Ipv4Addr,
+    arguments: &[&str],
+) -> Result<Program> {
+    let what = format!("decap-{}", host.name());
+    let mut command = host.command(&binaries.lab);
+    command.args(["decap", "--from"]).arg(from.to_string()).args(arguments);
+    let mut program = Program::start(network, &what, command)?;
+    let ready = |program: &Program| Ok(program.stdout().contains(decap::READY));
+    program.wait_until_ready(START_TIMEOUT, ready)?;
     Ok(program)
 }
 

@@ -20,15 +20,17 @@
 //! so a service's backends are newest first. The first listed in the file counts as the oldest;
 //! later additions come in front; an edit of the weight, or a backend moved within the file,
 //! changes no position.
+//!
+//! A backend's mode is no part of its identity and of no revision: an edit of it changes how new
+//! connections are forwarded, while those that are there carry their own way with them.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use crate::control::config::plan::{self, Plan};
-use crate::dataplane::snapshot::{
-    Backend, NextHop, PortView, Protocol, Scheduler, Service, Snapshot,
-};
+use crate::control::neighbors::Way;
+use crate::dataplane::snapshot::{Backend, PortView, Protocol, Scheduler, Service, Snapshot};
 use crate::ids::{BackendId, ServiceId, limits};
 
 mod ids;
@@ -123,8 +125,8 @@ impl Compiler {
         Names::of(self)
     }
 
-    /// Compiles `plan`. `resolve` gives the next hop towards an address as far as it is known; it
-    /// is asked once for each backend. Compiling the same plan again, because next hops changed,
+    /// Compiles `plan`. `resolve` gives the way to an address as far as it is known; it is asked
+    /// once for each backend. Compiling the same plan again, because next hops changed,
     /// changes no id and no revision.
     ///
     /// # Errors
@@ -134,7 +136,7 @@ impl Compiler {
         &mut self,
         plan: &Plan,
         ports: &[PortView],
-        resolve: &dyn Fn(Ipv4Addr) -> Option<NextHop>,
+        resolve: &dyn Fn(Ipv4Addr) -> Option<Way>,
         accepting: bool,
     ) -> Result<Arc<Snapshot>, CompileError> {
         self.check_room(plan)?;
@@ -148,7 +150,7 @@ impl Compiler {
         snapshot.generation = self.generation;
         snapshot.ports = ports.into();
         snapshot.services = self.service_table(plan, &service_ids);
-        snapshot.backends = self.backend_table(&service_ids, resolve);
+        snapshot.backends = self.backend_table(plan, &service_ids, resolve);
         snapshot.timeouts = plan.timeouts;
         snapshot.strays = plan.strays;
         snapshot.accepting = accepting;
@@ -262,19 +264,25 @@ impl Compiler {
 
     fn backend_table(
         &self,
+        plan: &Plan,
         ids: &[ServiceId],
-        resolve: &dyn Fn(Ipv4Addr) -> Option<NextHop>,
+        resolve: &dyn Fn(Ipv4Addr) -> Option<Way>,
     ) -> Box<[Option<Backend>]> {
         let mut table = vec![None; self.backends.len()];
-        for &service in ids {
-            for &(id, weight) in &self.memory[service.index()].order {
-                let Some((key, _)) = self.backends.get(id.0) else { continue };
-                table[id.index()] = Some(Backend {
+        for (planned, &service) in plan.services.iter().zip(ids) {
+            for &plan::Backend { address, weight, mode } in &planned.backends {
+                let Some(id) = self.backends.find(&BackendKey { service, address }) else {
+                    continue;
+                };
+                let way = resolve(*address.ip());
+                table[BackendId(id).index()] = Some(Backend {
                     service,
-                    address: *key.address.ip(),
-                    port: key.address.port(),
+                    address: *address.ip(),
+                    port: address.port(),
+                    mode,
+                    our_address: way.map_or(Ipv4Addr::UNSPECIFIED, |way| way.our_address),
                     weight,
-                    next_hop: resolve(*key.address.ip()),
+                    next_hop: way.map(|way| way.next_hop),
                 });
             }
         }

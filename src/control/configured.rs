@@ -8,8 +8,9 @@ use super::compile::Compiler;
 use super::config::diff::{Change, diff};
 use super::config::plan::Plan;
 use super::config::{self, Machine};
+use super::neighbors::Way;
 use super::parts::{Changes, Configure};
-use crate::dataplane::snapshot::{NextHop, PortView, Snapshot};
+use crate::dataplane::snapshot::{PortView, Snapshot};
 use crate::ids::BackendId;
 use crate::stats::collect::{BackendEntry, Names, ServiceEntry};
 
@@ -50,7 +51,7 @@ impl Configure for Configured {
     fn compile(
         &mut self,
         plan: &Plan,
-        resolve: &dyn Fn(Ipv4Addr) -> Option<NextHop>,
+        resolve: &dyn Fn(Ipv4Addr) -> Option<Way>,
         accepting: bool,
     ) -> Result<Arc<Snapshot>, String> {
         let compiled = self.compiler.compile(plan, &self.ports, resolve, accepting);

@@ -5,7 +5,7 @@
 //!                       for each of those: keep its neighbour entry alive ──► link-layer address
 //!  netlink groups   ──► neighbour changed: apply │ route, rule, link, address changed: ask again
 //!                                  ▼ coalesced
-//!  view (next hops) ──► compile ──► publish
+//!  view (ways) ──► compile ──► publish
 //! ```
 //!
 //! *Why the kernel is asked per backend* rather than its route table copied: `RTM_GETROUTE` gives
@@ -15,6 +15,9 @@
 //! *Ahead of need*: each next hop is asked for with `NTF_USE` at start, on change and every
 //! [`REFRESH`], and with `NTF_EXT_MANAGED` (Linux 5.16) the kernel itself keeps it fresh in between.
 //! A hop that does not answer is asked for again every [`RETRY`].
+//!
+//! The answer to a route question also says which of our addresses the kernel would speak from:
+//! tunnel packets do.
 //!
 //! A MAC stays good while the kernel thinks so (REACHABLE, STALE, DELAY, PROBE, PERMANENT); FAILED
 //! and INCOMPLETE mean there is none.
@@ -37,7 +40,7 @@ pub mod table;
 use netlink::{Event, Kernel};
 use table::{Link, Table, Via};
 
-pub use table::View;
+pub use table::{View, Way};
 
 /// A change waits this long for others before it is shown.
 pub const COALESCE: Duration = Duration::from_millis(5);
@@ -179,8 +182,8 @@ impl Follower {
         }
         let before = self.table.targets();
         for address in self.table.want(addresses) {
-            let via = self.kernel.route(address).await;
-            self.table.set_route(address, via);
+            let route = self.kernel.route(address).await;
+            self.table.set_route(address, route);
         }
         self.settle(&before).await;
     }
@@ -205,8 +208,8 @@ impl Follower {
         }
         let before = self.table.targets();
         for address in self.table.wanted() {
-            let via = self.kernel.route(address).await;
-            self.table.set_route(address, via);
+            let route = self.kernel.route(address).await;
+            self.table.set_route(address, route);
         }
         self.settle(&before).await;
     }

@@ -16,8 +16,9 @@ use std::sync::Arc;
 
 use super::admin::Claims;
 use super::config::plan::Plan;
+use super::neighbors::Way;
 use crate::dataplane::orders::ControlEnd;
-use crate::dataplane::snapshot::{NextHop, Snapshot};
+use crate::dataplane::snapshot::Snapshot;
 use crate::ids::{BackendId, PortId};
 use crate::stats::collect::Names;
 use crate::stats::counters::WorkerStats;
@@ -88,7 +89,7 @@ pub trait Configure {
     fn compile(
         &mut self,
         plan: &Plan,
-        resolve: &dyn Fn(Ipv4Addr) -> Option<NextHop>,
+        resolve: &dyn Fn(Ipv4Addr) -> Option<Way>,
         accepting: bool,
     ) -> Result<Arc<Snapshot>, String>;
 

@@ -115,7 +115,7 @@ impl<C: Configure> Control<C> {
 
     /// Waits, for a while, until these addresses have next hops. The view is up to date after it.
     pub(super) async fn await_next_hops(&mut self, addresses: &[std::net::Ipv4Addr]) {
-        let known = |view: &View| addresses.iter().all(|a| view.hops.contains_key(a));
+        let known = |view: &View| addresses.iter().all(|a| view.ways.contains_key(a));
         let deadline = tokio::time::Instant::now() + NEXT_HOP_PATIENCE;
         loop {
             let view = self.slow_path.neighbors.view();
@@ -133,7 +133,7 @@ impl<C: Configure> Control<C> {
     /// Compiles what is known now and gives it to the workers.
     pub(super) fn publish(&mut self) -> Result<(), String> {
         let view = Arc::clone(&self.view);
-        let resolve = |address| view.hops.get(&address).copied();
+        let resolve = |address| view.ways.get(&address).copied();
         let accepting = self.ending.accepting();
         let snapshot = self.configure.compile(&self.plan, &resolve, accepting)?;
         self.sources.slow.generation.set(snapshot.generation);
@@ -154,7 +154,7 @@ impl<C: Configure> Control<C> {
 
     fn see(&mut self, view: Arc<View>) {
         let counts = &self.sources.slow.neighbors;
-        counts.resolved.set(view.hops.len() as u64);
+        counts.resolved.set(view.ways.len() as u64);
         counts.unanswered.set(view.unanswered.len() as u64);
         counts.unrouted.set(view.unrouted.len() as u64);
         self.view = view;

@@ -138,8 +138,12 @@ impl SlowPath {
         let (connection, netlink, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
         let twins: Rc<[Twin]> = setup::create_all(&netlink, taps).await?.into();
-        let link =
-            |(tap, twin): (&TapSpec, &Twin)| Link { index: twin.index, port: tap.id, mac: tap.mac };
+        let link = |(tap, twin): (&TapSpec, &Twin)| Link {
+            index: twin.index,
+            port: tap.id,
+            mac: tap.mac,
+            address: tap.addresses.first().map(|(address, _)| *address),
+        };
         let neighbors = Neighbors::start(taps.iter().zip(twins.iter()).map(link).collect())?;
         let indices = twins.iter().map(|twin| (twin.port, twin.index)).collect();
         spawn_local(pump::drain(lanes.punt, Rc::clone(&twins), Arc::clone(sources)));

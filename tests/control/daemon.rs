@@ -14,6 +14,7 @@ use shunt::cli;
 use shunt::control::admin::Claims;
 use shunt::control::admin::view::{Connections, ReloadResult, Services, Status};
 use shunt::control::config::plan::{Backend, Daemon, HugePages, Plan, Port, Service};
+use shunt::control::neighbors::Way;
 use shunt::control::parts::{Changes, Configure, Lanes, Parts, WorkerPart};
 use shunt::control::{ControlError, run};
 use shunt::dataplane::conn::state::State;
@@ -21,7 +22,7 @@ use shunt::dataplane::io::Packet;
 use shunt::dataplane::io::memory::{VecLane, VecPacket};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Answer, ConnectionView, Order, WorkerEnd};
-use shunt::dataplane::snapshot::{self, NextHop, Protocol, Scheduler, Snapshot};
+use shunt::dataplane::snapshot::{self, Mode, Protocol, Scheduler, Snapshot};
 use shunt::ids::{BackendId, ServiceId, WorkerId};
 use shunt::stats::collect::{BackendEntry, Names, ServiceEntry};
 use shunt::stats::counters::WorkerStats;
@@ -45,7 +46,8 @@ struct OneService {
 }
 
 fn plan(local: Ipv4Addr, backends: &[SocketAddrV4], workers: usize) -> Plan {
-    let backend = |address: &SocketAddrV4| Backend { address: *address, weight: 1 };
+    let backend =
+        |address: &SocketAddrV4| Backend { address: *address, weight: 1, mode: Mode::Fullnat };
     Plan {
         daemon: Daemon {
             worker_cores: (0..workers).collect(),
@@ -99,7 +101,7 @@ impl Configure for OneService {
     fn compile(
         &mut self,
         plan: &Plan,
-        resolve: &dyn Fn(Ipv4Addr) -> Option<NextHop>,
+        resolve: &dyn Fn(Ipv4Addr) -> Option<Way>,
         accepting: bool,
     ) -> Result<Arc<Snapshot>, String> {
         self.generation += 1;
@@ -118,8 +120,10 @@ impl Configure for OneService {
                 service: ServiceId(0),
                 address: *address.ip(),
                 port: address.port(),
+                mode: Mode::Fullnat,
+                our_address: Ipv4Addr::UNSPECIFIED,
                 weight: 1,
-                next_hop: resolve(*address.ip()),
+                next_hop: resolve(*address.ip()).map(|way| way.next_hop),
             })
         };
         let mut snapshot = Snapshot::default();

@@ -12,6 +12,8 @@ use crate::namespace::Namespace;
 
 const A: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
 const FAR: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+const FIRST: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
+const SECOND: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 3);
 const SILENT: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 77);
 const OWN: Mac = Mac([2, 0, 0, 0, 2, 1]);
 const PEER: Mac = Mac([2, 0, 0, 0, 2, 2]);
@@ -44,7 +46,8 @@ impl Net {
     }
 
     fn start(&self) -> Neighbors {
-        let link = Link { index: self.index(), port: PortId(4), mac: OWN };
+        let address = Some(FIRST);
+        let link = Link { index: self.index(), port: PortId(4), mac: OWN, address };
         Neighbors::start(vec![link]).unwrap()
     }
 }
@@ -63,9 +66,10 @@ async fn until(neighbors: &mut Neighbors, wish: impl Fn(&View) -> bool) -> std::
 }
 
 fn is_at(view: &View, address: Ipv4Addr, mac: Mac) -> bool {
-    view.hops
-        .get(&address)
-        .is_some_and(|hop| hop.destination == mac && hop.source == OWN && hop.port == PortId(4))
+    view.ways.get(&address).is_some_and(|way| {
+        let hop = way.next_hop;
+        hop.destination == mac && hop.source == OWN && hop.port == PortId(4)
+    })
 }
 
 #[test]
@@ -97,6 +101,27 @@ fn a_backend_behind_a_gateway_follows_the_route() {
         until(&mut neighbors, |view| view.unrouted == [FAR]).await;
         net.balancer.ip("route add default via 10.1.0.254");
         until(&mut neighbors, |view| is_at(view, FAR, PEER)).await;
+    });
+}
+
+#[test]
+fn our_address_is_the_one_the_kernel_would_speak_from() {
+    let net = net();
+    net.balancer.ip(&format!("addr add {SECOND}/24 dev lb0"));
+    net.balancer.ip("route add 10.9.0.0/16 via 10.1.0.254");
+    net.balancer.run(|| async {
+        let mut neighbors = net.start();
+        neighbors.want(vec![A, FAR]);
+        let ours = |view: &View, address| view.ways.get(&address).map(|way| way.our_address);
+        let speaks = |a, far| move |view: &View| (ours(view, A), ours(view, FAR)) == (a, far);
+        until(&mut neighbors, speaks(Some(FIRST), Some(FIRST))).await;
+        // The operator prefers another for one route; the other route stays as it is.
+        net.balancer.ip(&format!("route change 10.9.0.0/16 via 10.1.0.254 src {SECOND}"));
+        until(&mut neighbors, speaks(Some(FIRST), Some(SECOND))).await;
+        // A VIP on the same interface is nobody's preference.
+        net.balancer.ip("addr add 198.51.100.10/32 dev lb0");
+        net.balancer.ip("route change 10.9.0.0/16 via 10.1.0.254");
+        until(&mut neighbors, speaks(Some(FIRST), Some(FIRST))).await;
     });
 }
 
@@ -161,7 +186,7 @@ fn a_mac_set_by_hand_is_used_and_stays_as_it_was_set() {
         neighbors.want(vec![SILENT]);
         until(&mut neighbors, |view| is_at(view, SILENT, OTHER)).await;
         neighbors.want(vec![]);
-        until(&mut neighbors, |view| view.hops.is_empty()).await;
+        until(&mut neighbors, |view| view.ways.is_empty()).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
         let entry = net.balancer.ip(&format!("neigh show {SILENT}"));
         assert!(entry.contains("PERMANENT") && entry.contains(&OTHER.to_string()), "{entry}");
@@ -176,7 +201,7 @@ fn what_is_no_longer_wanted_is_let_go() {
         neighbors.want(vec![A]);
         until(&mut neighbors, |view| is_at(view, A, PEER)).await;
         neighbors.want(vec![]);
-        until(&mut neighbors, |view| view.hops.is_empty() && view.complete()).await;
+        until(&mut neighbors, |view| view.ways.is_empty() && view.complete()).await;
         for _ in 0..100 {
             if !net.balancer.ip("neigh show").contains("managed") {
                 return;
@@ -197,7 +222,7 @@ fn hundreds_of_backends_are_resolved_before_anybody_waits_for_them() {
         let mut neighbors = net.start();
         let start = std::time::Instant::now();
         neighbors.want(addresses.clone());
-        until(&mut neighbors, |view| view.hops.len() == 200).await;
+        until(&mut neighbors, |view| view.ways.len() == 200).await;
         println!("200 backends resolved after {:?}", start.elapsed());
         assert!(start.elapsed() < Duration::from_secs(1), "what the start waits at most");
     });

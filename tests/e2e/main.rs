@@ -6,6 +6,7 @@
 //!
 //! - [`balance`]: who gets which connection. [`load`]: many short connections, none lost.
 //! - [`transfer`]: many bytes and datagrams, all whole. [`first_packet`]: nothing is lost to ARP.
+//! - [`modes`]: NAT, DR and tunnels beside FULL-NAT.
 //! - [`reload`]: changing what runs. [`lifecycle`]: start, stop, kill.
 //! - [`slow_path`]: what belongs to the box itself, and what belongs to nobody.
 //! - [`observe`]: what the tool and the exporter say. [`refuse`]: bad input.
@@ -16,6 +17,7 @@ mod first_packet;
 mod harness;
 mod lifecycle;
 mod load;
+mod modes;
 mod observe;
 mod refuse;
 mod reload;

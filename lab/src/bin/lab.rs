@@ -1,11 +1,11 @@
 //! `lab`: the lab's own clients and servers, and its broom. The tests start it inside hosts.
 
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use lab::agent::{dns, load, udp};
+use lab::agent::{decap, dns, load, udp};
 use lab::cleanup;
 
 /// Clients and servers for the lab's hosts, and the removal of what dead ones left behind.
@@ -60,6 +60,20 @@ enum Task {
         /// Address and port.
         listen: SocketAddr,
     },
+    /// Take packets out of a tunnel and into this host's stack; say what is wrong with them.
+    Decap {
+        /// What they are inside of.
+        kind: decap::Kind,
+        /// The outer source address they must have.
+        #[arg(long)]
+        from: Ipv4Addr,
+        /// UDP port of GUE.
+        #[arg(long, default_value_t = 6080)]
+        port: u16,
+        /// The outer UDP or GRE checksum must be there, and right; else it must not be there.
+        #[arg(long)]
+        checksum: bool,
+    },
     /// Answer every DNS question with the address it listens at.
     Dns {
         /// Address and port.
@@ -87,6 +101,9 @@ fn main() -> Result<()> {
             udp::load(target, sources, rounds, size)?.print()
         }
         Task::Echo { name, listen } => udp::echo(&name, listen),
+        Task::Decap { kind, from, port, checksum } => {
+            decap::run(decap::Tunnel { kind, from, port, checksum })
+        }
         Task::Dns { listen } => dns::serve(listen),
     }
 }

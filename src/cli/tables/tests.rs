@@ -1,7 +1,8 @@
 //! What people see, as a whole.
 
 use super::*;
-use crate::control::admin::view::{Drops, LastReload, StaticFacts};
+use crate::control::admin::view::{Drops, LastReload, Spelled, StaticFacts};
+use crate::dataplane::snapshot::{Encapsulation, Mode};
 
 fn status_view() -> Status {
     Status {
@@ -78,18 +79,20 @@ dropped  reason      meaning
     assert!(found == want, "{found}");
 }
 
-fn backend(port: u16, weight: Option<u32>, reachable: bool) -> Backend {
+fn backend(port: u16, mode: Option<Mode>, weight: Option<u32>, reachable: bool) -> Backend {
     let address = std::net::SocketAddrV4::new([10, 0, 0, 2].into(), port);
-    Backend { address, weight, reachable, connections: 5, new_connections: 100 }
+    let forward = mode.map(Spelled::from);
+    Backend { address, forward, weight, reachable, connections: 5, new_connections: 100 }
 }
 
 #[test]
 fn services_list_their_backends_under_them_and_say_what_is_odd_about_one() {
+    let tunnel = Mode::Tunnel(Encapsulation::Gue { port: 6080, checksum: true });
     let backends = vec![
-        backend(80, Some(1), true),
-        backend(81, Some(0), true),
-        backend(82, Some(1), false),
-        backend(83, None, true),
+        backend(80, Some(Mode::Fullnat), Some(1), true),
+        backend(81, Some(Mode::Nat), Some(0), true),
+        backend(82, Some(tunnel), Some(1), false),
+        backend(83, None, None, true),
     ];
     let services_view = Services {
         services: vec![Service {
@@ -105,16 +108,36 @@ fn services_list_their_backends_under_them_and_say_what_is_odd_about_one() {
         }],
     };
     let want = "\
-service  protocol  address       scheduler  weight  connections  new  refused
-web      tcp       192.0.2.1:80  wrr                         20  400        1
-         ->        10.0.0.2:80                   1            5  100
-         ->        10.0.0.2:81                   0            5  100           draining
-         ->        10.0.0.2:82                   1            5  100           unreachable
-         ->        10.0.0.2:83                                5  100           removed
+service  protocol  address       scheduler  forward                   weight  connections  new  refused
+web      tcp       192.0.2.1:80  wrr                                                   20  400        1
+         ->        10.0.0.2:80              fullnat                        1            5  100
+         ->        10.0.0.2:81              nat                            0            5  100           draining
+         ->        10.0.0.2:82              tunnel gue:6080 checksum       1            5  100           unreachable
+         ->        10.0.0.2:83                                                          5  100           removed
 ";
     let found = services(&services_view);
     assert!(found == want, "{found}");
     assert_eq!(services(&Services::default()), "no services\n");
+}
+
+#[test]
+fn as_json_a_backend_has_the_keys_of_the_file_and_reads_back() {
+    let tunnel = Mode::Tunnel(Encapsulation::Gre { checksum: false });
+    for (mode, keys) in [
+        (Some(Mode::Dr), serde_json::json!({ "mode": "dr" })),
+        (
+            Some(tunnel),
+            serde_json::json!({ "mode": "tunnel", "tunnel": { "kind": "gre", "checksum": false } }),
+        ),
+        (None, serde_json::json!({})),
+    ] {
+        let backend = backend(80, mode, Some(1), true);
+        let json = serde_json::to_value(&backend).unwrap();
+        for key in ["mode", "tunnel"] {
+            assert_eq!(json.get(key), keys.get(key), "{json}");
+        }
+        assert_eq!(serde_json::from_value::<Backend>(json).unwrap(), backend);
+    }
 }
 
 #[test]

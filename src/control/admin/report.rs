@@ -5,7 +5,7 @@ use super::view::{self, spelled};
 use crate::control::parts::Configure;
 use crate::control::runtime::Control;
 use crate::dataplane::verdict::Reason;
-use crate::ids::{BackendId, PortId, ServiceId};
+use crate::ids::{PortId, ServiceId};
 use crate::stats::collect::{Directory, ServiceEntry};
 
 impl<C: Configure> Control<C> {
@@ -36,7 +36,7 @@ impl<C: Configure> Control<C> {
             ports: self.port_views(),
             drops: self.drop_views(),
             next_hops: view::NextHops {
-                resolved: self.view.hops.len(),
+                resolved: self.view.ways.len(),
                 unanswered: self.view.unanswered.clone(),
                 unrouted: self.view.unrouted.clone(),
             },
@@ -113,14 +113,15 @@ impl<C: Configure> Control<C> {
     }
 
     fn backend_views(&self, directory: &Directory, service: ServiceId) -> Vec<view::Backend> {
-        let weight = |id: BackendId| self.snapshot.backend(id).map(|backend| backend.weight);
         let of_service = directory.names.backends.iter().filter(|entry| entry.service == service);
         let view = |entry: &crate::stats::collect::BackendEntry| {
             let activity = self.sources.backend(directory, entry.id);
+            let current = self.snapshot.backend(entry.id).filter(|_| !entry.removed);
             view::Backend {
                 address: entry.address,
-                weight: weight(entry.id).filter(|_| !entry.removed),
-                reachable: self.view.hops.contains_key(entry.address.ip()),
+                weight: current.map(|backend| backend.weight),
+                forward: current.map(|backend| backend.mode.into()),
+                reachable: self.view.ways.contains_key(entry.address.ip()),
                 connections: activity.connections,
                 new_connections: activity.new_connections,
             }

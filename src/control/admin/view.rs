@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::control::config::mode::{Spelled, SpelledTunnel};
 pub use crate::stats::slow::{ReloadResult, StaticFacts};
 
 /// `GET /status`.
@@ -147,6 +148,10 @@ pub struct Backend {
     pub address: SocketAddrV4,
     /// Its weight; 0 drains; `None` once removed.
     pub weight: Option<u32>,
+    /// How packets of new connections reach it, as in the file: `mode` and `tunnel`. `None` once
+    /// removed.
+    #[serde(flatten)]
+    pub forward: Option<Spelled>,
     /// Is its next hop known?
     pub reachable: bool,
     /// Connections now.

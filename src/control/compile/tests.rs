@@ -10,7 +10,7 @@ use super::*;
 use crate::control::config::plan::{
     Backend as PlanBackend, Daemon, HugePages, Service as PlanService,
 };
-use crate::dataplane::snapshot::{Strays, Timeouts};
+use crate::dataplane::snapshot::{Encapsulation, Mode, NextHop, Strays, Timeouts};
 use crate::ids::PortId;
 use crate::wire::Mac;
 
@@ -43,6 +43,7 @@ fn service(vip: u16, backends: &[(u16, u32)]) -> PlanService {
     let backend = |&(port, weight): &(u16, u32)| PlanBackend {
         address: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), port),
         weight,
+        mode: Mode::Fullnat,
     };
     PlanService {
         name: format!("s{vip}"),
@@ -118,16 +119,44 @@ fn the_revision_grows_when_set_order_weight_or_scheduler_change_and_only_then() 
 }
 
 #[test]
+fn a_mode_reaches_the_snapshot_and_an_edit_of_it_changes_no_id_and_no_revision() {
+    let mut compiler = Compiler::new();
+    let c = &mut compiler;
+    let mut edited = service(80, &[(1, 1), (2, 1)]);
+    let first = compile(c, vec![edited.clone()]);
+    let gue = Mode::Tunnel(Encapsulation::Gue { port: 6080, checksum: true });
+    edited.backends[0].mode = Mode::Dr;
+    edited.backends[1].mode = gue;
+    edited.local_addresses.clear();
+    let second = compile(c, vec![edited]);
+    let modes = |snapshot: &Snapshot| -> Vec<(u16, Mode)> {
+        let backend = |&id: &BackendId| snapshot.backend(id).map(|b| (b.port, b.mode));
+        find(snapshot, 80).backends.iter().filter_map(backend).collect()
+    };
+    assert_eq!(modes(&first), [(2, Mode::Fullnat), (1, Mode::Fullnat)]);
+    assert_eq!(modes(&second), [(2, gue), (1, Mode::Dr)]);
+    let (before, after) = (find(&first, 80), find(&second, 80));
+    assert_eq!((&before.backends, before.revision), (&after.backends, after.revision));
+    assert!(after.local_addresses.is_empty());
+}
+
+#[test]
 fn next_hops_change_no_id_and_no_revision() {
     let mut compiler = Compiler::new();
     let plan = plan(vec![service(80, &[(1, 1), (2, 1)])]);
     let first = compiler.compile(&plan, &[], &|_| None, true).unwrap();
     let mac = |last| Mac([2, 0, 0, 0, 0, last]);
     let hop = NextHop { port: PortId(1), source: mac(1), destination: mac(2) };
-    let known = |address| (address == Ipv4Addr::new(10, 0, 0, 1)).then_some(hop);
+    let our_address = Ipv4Addr::new(10, 0, 0, 9);
+    let way = Way { next_hop: hop, our_address };
+    let known = |address| (address == Ipv4Addr::new(10, 0, 0, 1)).then_some(way);
     let second = compiler.compile(&plan, &[], &known, false).unwrap();
     assert!(first.backends.iter().flatten().all(|backend| backend.next_hop.is_none()));
     assert!(second.backends.iter().flatten().all(|backend| backend.next_hop == Some(hop)));
+    let ours = |snapshot: &Snapshot, address: Ipv4Addr| {
+        snapshot.backends.iter().flatten().all(|backend| backend.our_address == address)
+    };
+    assert!(ours(&first, Ipv4Addr::UNSPECIFIED) && ours(&second, our_address));
     assert_eq!(first.services, second.services);
     assert_eq!((first.generation, second.generation), (1, 2));
     assert_eq!((first.accepting, second.accepting), (true, false));

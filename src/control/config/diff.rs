@@ -18,6 +18,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use serde::Serialize;
 
+use super::mode::line;
 use super::plan::{Backend, Plan, Port, Service};
 use crate::dataplane::snapshot::Protocol;
 
@@ -75,6 +76,17 @@ pub enum Change {
         from: u32,
         /// Weight in the new file; 0 drains.
         to: u32,
+    },
+    /// How packets reach a backend. Connections that are there keep their way; new ones take this.
+    BackendMode {
+        /// The service's name.
+        service: String,
+        /// The backend.
+        address: SocketAddrV4,
+        /// Mode in use, on one line: `tunnel gue:6080`.
+        from: String,
+        /// Mode in the new file.
+        to: String,
     },
     /// A backend that leaves a service that stays.
     BackendRemoved {
@@ -283,22 +295,35 @@ fn service_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
 }
 
 fn backend_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
-    let before: HashMap<SocketAddrV4, u32> =
-        old.backends.iter().map(|backend| (backend.address, backend.weight)).collect();
+    let before: HashMap<SocketAddrV4, Backend> =
+        old.backends.iter().map(|&backend| (backend.address, backend)).collect();
     let after: HashSet<SocketAddrV4> = new.backends.iter().map(|backend| backend.address).collect();
     let service = || new.name.clone();
     for &backend in &new.backends {
-        let Backend { address, weight: to } = backend;
-        match before.get(&address) {
+        match before.get(&backend.address) {
             None => changes.push(Change::BackendAdded { service: service(), backend }),
-            Some(&from) if from != to => {
-                changes.push(Change::BackendWeight { service: service(), address, from, to });
-            }
-            Some(_) => {}
+            Some(&before) => backend_settings(changes, &service, before, backend),
         }
     }
     for &backend in old.backends.iter().filter(|backend| !after.contains(&backend.address)) {
         changes.push(Change::BackendRemoved { service: service(), backend });
+    }
+}
+
+fn backend_settings(
+    changes: &mut Vec<Change>,
+    service: &impl Fn() -> String,
+    old: Backend,
+    new: Backend,
+) {
+    let Backend { address, weight: to, mode } = new;
+    if old.mode != mode {
+        let (from, to) = (line(old.mode), line(mode));
+        changes.push(Change::BackendMode { service: service(), address, from, to });
+    }
+    if old.weight != to {
+        let (service, from) = (service(), old.weight);
+        changes.push(Change::BackendWeight { service, address, from, to });
     }
 }
 

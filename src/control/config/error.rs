@@ -1,7 +1,7 @@
 //! What is wrong with a configuration, and where.
 //!
 //! ```text
-//! shunt.toml:12:1: unknown key `wieght`; known keys here: address, weight
+//! shunt.toml:12:1: unknown key `wieght`; known keys here: address, weight, mode, tunnel
 //!    12 | wieght = 1
 //!       | ^^^^^^
 //!       help: did you mean `weight`?

@@ -19,6 +19,7 @@ pub mod diff;
 mod error;
 mod explain;
 mod machine;
+pub mod mode;
 pub mod plan;
 mod schema;
 mod validate;

@@ -119,7 +119,7 @@ pub struct Service {
     pub address: SocketAddrV4,
     /// How backends are chosen.
     pub scheduler: Scheduler,
-    /// Addresses FULL-NAT may use; never empty.
+    /// Addresses FULL-NAT may use; never empty if a backend is reached so.
     pub local_addresses: Vec<Ipv4Addr>,
     /// In file order.
     pub backends: Vec<Backend>,
@@ -133,5 +133,6 @@ pub struct Backend {
     /// Share of new connections; 0 drains.
     pub weight: u32,
     /// How packets reach it.
+    #[serde(flatten, serialize_with = "super::mode::serialize")]
     pub mode: Mode,
 }

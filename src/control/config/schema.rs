@@ -33,9 +33,11 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[[port]]", &["name", "device", "tap", "addresses", "mtu", "rx_descriptors",
         "tx_descriptors", "route"]),
     ("[[port.route]]", &["to", "via"]),
-    ("[[service]]", &["name", "protocol", "address", "mode", "scheduler", "local_addresses",
-        "backend"]),
-    ("[[service.backend]]", &["address", "weight"]),
+    ("[[service]]", &["name", "protocol", "address", "mode", "tunnel", "scheduler",
+        "local_addresses", "backend"]),
+    ("[service.tunnel]", &["kind", "port", "checksum"]),
+    ("[[service.backend]]", &["address", "weight", "mode", "tunnel"]),
+    ("[service.backend.tunnel]", &["kind", "port", "checksum"]),
 ];
 
 /// The whole file.
@@ -145,6 +147,7 @@ pub(super) struct Service {
     pub(super) protocol: Spanned<String>,
     pub(super) address: Spanned<String>,
     pub(super) mode: Maybe<String>,
+    pub(super) tunnel: Maybe<Tunnel>,
     pub(super) scheduler: Maybe<String>,
     pub(super) local_addresses: Option<List<String>>,
     #[serde(default)]
@@ -157,4 +160,15 @@ pub(super) struct Service {
 pub(super) struct Backend {
     pub(super) address: Spanned<String>,
     pub(super) weight: Maybe<i64>,
+    pub(super) mode: Maybe<String>,
+    pub(super) tunnel: Maybe<Tunnel>,
+}
+
+/// `[service.tunnel]` and `[service.backend.tunnel]`: what mode `tunnel` puts around packets.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tunnel {
+    pub(super) kind: Maybe<String>,
+    pub(super) port: Maybe<i64>,
+    pub(super) checksum: Maybe<bool>,
 }

@@ -15,7 +15,7 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, MulticastGroup};
 
 use super::NeighborError;
-use super::table::{Neighbor, Via};
+use super::table::{Neighbor, Route, Via};
 use crate::wire::Mac;
 
 /// What the kernel announced.
@@ -97,13 +97,13 @@ impl Kernel {
     }
 
     /// Where the kernel would send a packet for `address`. `None` if nowhere, or to itself.
-    pub async fn route(&self, address: Ipv4Addr) -> Option<Via> {
+    pub async fn route(&self, address: Ipv4Addr) -> Option<Route> {
         let mut question = RouteMessage::default();
         question.header.address_family = AddressFamily::Inet;
         question.header.destination_prefix_length = 32;
         question.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(address)));
         let answer = self.handle.route().get(question).execute().try_next().await;
-        route_via(&answer.ok()??, address)
+        read_route(&answer.ok()??, address)
     }
 
     /// Asks the kernel to resolve a neighbour and, with `keep`, to keep it resolved by itself.
@@ -204,20 +204,23 @@ fn neighbor(message: &NeighbourMessage) -> Option<Neighbor> {
     Some(Neighbor { via, mac: mac.filter(|_| usable) })
 }
 
-fn route_via(route: &RouteMessage, address: Ipv4Addr) -> Option<Via> {
+fn read_route(route: &RouteMessage, address: Ipv4Addr) -> Option<Route> {
     if route.header.kind != RouteType::Unicast {
         return None;
     }
     let mut index = None;
     let mut gateway = None;
+    let mut our_address = None;
     for attribute in &route.attributes {
         match attribute {
             RouteAttribute::Oif(oif) => index = Some(*oif),
             RouteAttribute::Gateway(RouteAddress::Inet(via)) => gateway = Some(*via),
+            RouteAttribute::PrefSource(RouteAddress::Inet(ours)) => our_address = Some(*ours),
             _ => {}
         }
     }
-    Some(Via { index: index?, address: gateway.unwrap_or(address) })
+    let via = Via { index: index?, address: gateway.unwrap_or(address) };
+    Some(Route { via, our_address })
 }
 
 #[cfg(test)]
@@ -287,11 +290,23 @@ mod tests {
         let mut route = RouteMessage::default();
         route.header.kind = RouteType::Unicast;
         route.attributes.push(RouteAttribute::Oif(3));
-        assert_eq!(route_via(&route, A), Some(Via { index: 3, address: A }));
+        let read = |route: &RouteMessage| read_route(route, A).map(|route| route.via);
+        assert_eq!(read(&route), Some(Via { index: 3, address: A }));
         let gateway = Ipv4Addr::new(10, 0, 0, 254);
         route.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
-        assert_eq!(route_via(&route, A), Some(Via { index: 3, address: gateway }));
+        assert_eq!(read(&route), Some(Via { index: 3, address: gateway }));
         route.header.kind = RouteType::Local;
-        assert_eq!(route_via(&route, A), None, "an address of the box's own is no backend");
+        assert_eq!(read(&route), None, "an address of the box's own is no backend");
+    }
+
+    #[test]
+    fn our_address_is_the_source_the_kernel_prefers() {
+        let mut route = RouteMessage::default();
+        route.header.kind = RouteType::Unicast;
+        route.attributes.push(RouteAttribute::Oif(3));
+        assert_eq!(read_route(&route, A).unwrap().our_address, None);
+        let ours = Ipv4Addr::new(10, 0, 0, 1);
+        route.attributes.push(RouteAttribute::PrefSource(RouteAddress::Inet(ours)));
+        assert_eq!(read_route(&route, A).unwrap().our_address, Some(ours));
     }
 }

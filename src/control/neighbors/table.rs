@@ -16,6 +16,8 @@ pub struct Link {
     pub port: PortId,
     /// The port's link-layer address.
     pub mac: Mac,
+    /// The first of its addresses: where the kernel prefers none, we speak from this one.
+    pub address: Option<Ipv4Addr>,
 }
 
 /// An address on a link: what a neighbour entry is for.
@@ -27,6 +29,24 @@ pub struct Via {
     pub address: Ipv4Addr,
 }
 
+/// What the kernel decides about packets to an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Where they go.
+    pub via: Via,
+    /// The source it would give them, if it has a preference.
+    pub our_address: Option<Ipv4Addr>,
+}
+
+/// How an address is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Where frames go on the link.
+    pub next_hop: NextHop,
+    /// Our own address towards it; unspecified if the link has none.
+    pub our_address: Ipv4Addr,
+}
+
 /// What the kernel says of a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Neighbor {
@@ -36,11 +56,11 @@ pub struct Neighbor {
     pub mac: Option<Mac>,
 }
 
-/// The outcome: next hops of what is wanted, and what has none.
+/// The outcome: ways to what is wanted, and what has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     /// By wanted address.
-    pub hops: HashMap<Ipv4Addr, NextHop>,
+    pub ways: HashMap<Ipv4Addr, Way>,
     /// Wanted addresses without a route through one of our TAPs.
     pub unrouted: Vec<Ipv4Addr>,
     /// Wanted addresses whose next hop has not answered.
@@ -48,7 +68,7 @@ pub struct View {
 }
 
 impl View {
-    /// Has everything wanted a next hop?
+    /// Is there a way to everything wanted?
     pub fn complete(&self) -> bool {
         self.unrouted.is_empty() && self.unanswered.is_empty()
     }
@@ -58,7 +78,7 @@ impl View {
 #[derive(Debug)]
 pub struct Table {
     links: Vec<Link>,
-    wanted: BTreeMap<Ipv4Addr, Option<Via>>,
+    wanted: BTreeMap<Ipv4Addr, Option<Route>>,
     neighbors: HashMap<Via, Mac>,
 }
 
@@ -84,10 +104,10 @@ impl Table {
     }
 
     /// Sets the route of a wanted address. Routes through links that are not ours are none.
-    pub fn set_route(&mut self, address: Ipv4Addr, via: Option<Via>) {
-        let via = via.filter(|via| self.link(via.index).is_some());
-        if let Some(route) = self.wanted.get_mut(&address) {
-            *route = via;
+    pub fn set_route(&mut self, address: Ipv4Addr, route: Option<Route>) {
+        let route = route.filter(|route| self.link(route.via.index).is_some());
+        if let Some(known) = self.wanted.get_mut(&address) {
+            *known = route;
         }
     }
 
@@ -101,7 +121,7 @@ impl Table {
             Some(mac) => self.neighbors.insert(via, mac),
             None => self.neighbors.remove(&via),
         };
-        before != mac && self.wanted.values().flatten().any(|wanted| *wanted == via)
+        before != mac && self.wanted.values().flatten().any(|route| route.via == via)
     }
 
     /// Replaces all neighbours by what a dump said.
@@ -114,7 +134,7 @@ impl Table {
 
     /// The next hops of everything wanted: what the kernel shall keep resolved.
     pub fn targets(&self) -> BTreeSet<Via> {
-        self.wanted.values().flatten().copied().collect()
+        self.wanted.values().flatten().map(|route| route.via).collect()
     }
 
     /// Next hops without a link-layer address.
@@ -125,22 +145,24 @@ impl Table {
     /// The outcome now.
     pub fn view(&self) -> View {
         let mut view = View::default();
-        for (address, via) in &self.wanted {
-            match via.map(|via| self.hop(via)) {
+        for (address, route) in &self.wanted {
+            match route.map(|route| self.way(route)) {
                 None => view.unrouted.push(*address),
                 Some(None) => view.unanswered.push(*address),
-                Some(Some(hop)) => {
-                    view.hops.insert(*address, hop);
+                Some(Some(way)) => {
+                    view.ways.insert(*address, way);
                 }
             }
         }
         view
     }
 
-    fn hop(&self, via: Via) -> Option<NextHop> {
+    fn way(&self, Route { via, our_address }: Route) -> Option<Way> {
         let link = self.link(via.index)?;
         let destination = *self.neighbors.get(&via)?;
-        Some(NextHop { port: link.port, source: link.mac, destination })
+        let next_hop = NextHop { port: link.port, source: link.mac, destination };
+        let our_address = our_address.or(link.address).unwrap_or(Ipv4Addr::UNSPECIFIED);
+        Some(Way { next_hop, our_address })
     }
 
     fn link(&self, index: u32) -> Option<&Link> {
@@ -155,6 +177,8 @@ mod tests {
     const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
     const B: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 3);
     const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
+    const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
+    const FIRST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
     const OURS: u32 = 7;
 
     fn mac(last: u8) -> Mac {
@@ -165,16 +189,26 @@ mod tests {
         Via { index: OURS, address }
     }
 
+    /// A route to which the kernel would give the source [`SOURCE`].
+    fn route(address: Ipv4Addr) -> Route {
+        Route { via: via(address), our_address: Some(SOURCE) }
+    }
+
+    fn link() -> Link {
+        Link { index: OURS, port: PortId(1), mac: mac(1), address: Some(FIRST) }
+    }
+
     fn table() -> Table {
-        let mut table = Table::new(vec![Link { index: OURS, port: PortId(1), mac: mac(1) }]);
+        let mut table = Table::new(vec![link()]);
         assert_eq!(table.want(&[A, B, A]), [A, B]);
-        table.set_route(A, Some(via(A)));
-        table.set_route(B, Some(via(GATEWAY)));
+        table.set_route(A, Some(route(A)));
+        table.set_route(B, Some(route(GATEWAY)));
         table
     }
 
-    fn hop(destination: Mac) -> NextHop {
-        NextHop { port: PortId(1), source: mac(1), destination }
+    fn way(destination: Mac) -> Way {
+        let next_hop = NextHop { port: PortId(1), source: mac(1), destination };
+        Way { next_hop, our_address: SOURCE }
     }
 
     #[test]
@@ -183,8 +217,24 @@ mod tests {
         assert!(table.apply(Neighbor { via: via(A), mac: Some(mac(2)) }));
         assert!(table.apply(Neighbor { via: via(GATEWAY), mac: Some(mac(3)) }));
         let view = table.view();
-        assert_eq!(view.hops, HashMap::from([(A, hop(mac(2))), (B, hop(mac(3)))]));
+        assert_eq!(view.ways, HashMap::from([(A, way(mac(2))), (B, way(mac(3)))]));
         assert!(view.complete());
+    }
+
+    #[test]
+    fn our_address_is_the_kernels_choice_else_the_links_first_else_none() {
+        let rows = [
+            (Some(SOURCE), Some(FIRST), SOURCE),
+            (None, Some(FIRST), FIRST),
+            (None, None, Ipv4Addr::UNSPECIFIED),
+        ];
+        for (our_address, address, expected) in rows {
+            let mut table = Table::new(vec![Link { address, ..link() }]);
+            table.want(&[A]);
+            table.set_route(A, Some(Route { via: via(A), our_address }));
+            table.apply(Neighbor { via: via(A), mac: Some(mac(2)) });
+            assert_eq!(table.view().ways[&A].our_address, expected);
+        }
     }
 
     #[test]
@@ -199,7 +249,8 @@ mod tests {
     #[test]
     fn a_route_through_somebody_elses_interface_is_none() {
         let mut table = table();
-        table.set_route(A, Some(Via { index: 99, address: A }));
+        let via = Via { index: 99, address: A };
+        table.set_route(A, Some(Route { via, our_address: Some(SOURCE) }));
         assert_eq!(table.view().unrouted, [A]);
         assert!(!table.apply(Neighbor { via: Via { index: 99, address: A }, mac: Some(mac(2)) }));
     }
@@ -229,6 +280,6 @@ mod tests {
         let mut table = table();
         table.apply(Neighbor { via: via(A), mac: Some(mac(2)) });
         table.replace(vec![Neighbor { via: via(GATEWAY), mac: Some(mac(3)) }]);
-        assert_eq!(table.view().hops, HashMap::from([(B, hop(mac(3)))]));
+        assert_eq!(table.view().ways, HashMap::from([(B, way(mac(3)))]));
     }
 }

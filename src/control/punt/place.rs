@@ -115,7 +115,10 @@ fn same_subnet(a: Ipv4Addr, b: Ipv4Addr, length: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::control::config::{Machine, parse_for};
     use crate::wire::Mac;
 
     fn tap(id: u8, addresses: &[(&str, u8)]) -> TapSpec {
@@ -154,6 +157,16 @@ mod tests {
             let want = port.map(|port| placed(port, address));
             assert_eq!(place_one(&taps, address.parse().unwrap()), want, "{address}");
         }
+    }
+
+    #[test]
+    fn a_service_without_local_addresses_places_its_vip_alone() {
+        let file = include_str!("../config/tests/base.toml");
+        let file = file.replace("local_addresses = [\"10.44.0.2\"]", "mode = \"nat\"");
+        let machine = Machine::with_cpus(4);
+        let plan = parse_for(&file, Path::new("shunt.toml"), &machine).unwrap().plan;
+        let taps = [tap(0, &[("192.0.2.1", 24)]), tap(1, &[("10.44.0.1", 24)])];
+        assert_eq!(place(&taps, &plan), BTreeSet::from([placed(0, "198.51.100.10")]));
     }
 
     #[test]

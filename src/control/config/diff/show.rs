@@ -3,15 +3,47 @@
 use std::fmt;
 
 use super::{Change, Diff};
+use crate::control::config::mode::line;
 use crate::control::config::plan::{Backend, Service};
+use crate::dataplane::snapshot::Mode;
 
-/// `name tcp 198.51.100.10:80, wrr, local 10.44.0.2, 3 backends`
+/// `name tcp 198.51.100.10:80, wrr, local 10.44.0.2, 3 backends`; what is not there, or only
+/// FULL-NAT, is left out.
 fn summary(service: &Service) -> String {
     let Service { name, protocol, address, scheduler, local_addresses, backends } = service;
     let locals: Vec<String> = local_addresses.iter().map(ToString::to_string).collect();
-    let (locals, count) = (locals.join(" "), backends.len());
+    let locals = match locals.join(" ") {
+        locals if locals.is_empty() => String::new(),
+        locals => format!(", local {locals}"),
+    };
+    let count = backends.len();
     let plural = if count == 1 { "" } else { "s" };
-    format!("{name} {protocol} {address}, {scheduler}, local {locals}, {count} backend{plural}")
+    let modes = modes(backends);
+    format!("{name} {protocol} {address}, {scheduler}{locals}, {count} backend{plural}{modes}")
+}
+
+/// ` (dr, tunnel ipip)`, each mode once; nothing if there is none but FULL-NAT.
+fn modes(backends: &[Backend]) -> String {
+    let mut modes: Vec<Mode> = Vec::new();
+    for backend in backends {
+        if !modes.contains(&backend.mode) {
+            modes.push(backend.mode);
+        }
+    }
+    if modes.iter().all(|mode| *mode == Mode::Fullnat) {
+        return String::new();
+    }
+    let modes: Vec<String> = modes.into_iter().map(line).collect();
+    format!(" ({})", modes.join(", "))
+}
+
+/// `10.44.0.12:80 weight 1 mode dr`; FULL-NAT goes without saying.
+fn whole(Backend { address, weight, mode }: &Backend) -> String {
+    let mode = match mode {
+        Mode::Fullnat => String::new(),
+        mode => format!(" mode {}", line(*mode)),
+    };
+    format!("{address} weight {weight}{mode}")
 }
 
 impl fmt::Display for Change {
@@ -26,11 +58,14 @@ impl fmt::Display for Change {
             Self::ServiceSetting { service, setting, from, to } => {
                 write!(f, "~ service {service}: {setting} {from} -> {to}")
             }
-            Self::BackendAdded { service, backend: Backend { address, weight } } => {
-                write!(f, "+ service {service}: backend {address} weight {weight}")
+            Self::BackendAdded { service, backend } => {
+                write!(f, "+ service {service}: backend {}", whole(backend))
             }
-            Self::BackendRemoved { service, backend: Backend { address, weight } } => {
-                write!(f, "- service {service}: backend {address} weight {weight}")
+            Self::BackendRemoved { service, backend } => {
+                write!(f, "- service {service}: backend {}", whole(backend))
+            }
+            Self::BackendMode { service, address, from, to } => {
+                write!(f, "~ service {service}: backend {address} mode {from} -> {to}")
             }
             Self::BackendWeight { service, address, from, to } => {
                 let drain = if *to == 0 { " (drain)" } else { "" };

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::control::config::{Machine, parse_for};
+use crate::dataplane::snapshot::{Encapsulation, Mode};
 
 const BASE: &str = include_str!("../tests/base.toml");
 
@@ -19,6 +20,8 @@ struct Row {
 }
 
 const WEB: &str = "address = \"10.44.0.11:8080\"\nweight = 1";
+
+const LOCALS_GO: (&str, &str) = ("80\"\nlocal_addresses = [\"10.44.0.2\"]\n", "80\"\n");
 
 const ROWS: &[Row] = &[
     Row { name: "nothing", edits: &[], says: &[] },
@@ -48,6 +51,49 @@ const ROWS: &[Row] = &[
              [[service.backend]]\naddress = \"10.44.0.11:8080\"",
         )],
         says: &["+ service web: backend 10.44.0.12:8080 weight 3"],
+    },
+    Row {
+        name: "a mode",
+        edits: &[(WEB, "address = \"10.44.0.11:8080\"\nweight = 1\nmode = \"nat\""), LOCALS_GO],
+        says: &[
+            "~ service web: local_addresses [10.44.0.2] -> []",
+            "~ service web: backend 10.44.0.11:8080 mode fullnat -> nat",
+        ],
+    },
+    Row {
+        name: "a mode and a weight of a backend",
+        edits: &[(WEB, "address = \"10.44.0.11:8080\"\nweight = 0\nmode = \"nat\""), LOCALS_GO],
+        says: &[
+            "~ service web: local_addresses [10.44.0.2] -> []",
+            "~ service web: backend 10.44.0.11:8080 mode fullnat -> nat",
+            "~ service web: backend 10.44.0.11:8080 weight 1 -> 0 (drain)",
+        ],
+    },
+    Row {
+        name: "a backend more in another mode",
+        edits: &[(
+            WEB,
+            "address = \"10.44.0.12:80\"\nmode = \"tunnel\"\n\
+             tunnel = { kind = \"gue\", port = 6080 }\n\
+             [[service.backend]]\naddress = \"10.44.0.11:8080\"",
+        )],
+        says: &["+ service web: backend 10.44.0.12:80 weight 1 mode tunnel gue:6080"],
+    },
+    Row {
+        name: "another service without local addresses, in two modes",
+        edits: &[
+            LOCALS_GO,
+            ("198.51.100.10:80", "198.51.100.10:81"),
+            (
+                WEB,
+                "address = \"10.44.0.11:81\"\nmode = \"dr\"\n\
+                 [[service.backend]]\naddress = \"10.44.0.12:81\"\nmode = \"nat\"",
+            ),
+        ],
+        says: &[
+            "+ service web tcp 198.51.100.10:81, wrr, 2 backends (dr, nat)",
+            "- service web tcp 198.51.100.10:80, wrr, local 10.44.0.2, 1 backend",
+        ],
     },
     Row {
         name: "a backend for another, on the same host",
@@ -213,7 +259,7 @@ fn a_reload_makes_exactly_the_changes_that_need_no_restart() {
 fn the_order_of_services_and_backends_in_the_file_is_no_difference() {
     let mut new = plan(BASE);
     new.services.reverse();
-    let second = Backend { address: "10.44.0.12:80".parse().unwrap(), weight: 2 };
+    let second = Backend { address: "10.44.0.12:80".parse().unwrap(), weight: 2, mode: Mode::Nat };
     let mut old = plan(BASE);
     old.services[0].backends.push(second);
     new.services[1].backends.insert(0, second);
@@ -233,7 +279,7 @@ fn as_json_a_change_carries_its_kind_and_values() {
             "address": address,
             "scheduler": "wrr",
             "local_addresses": ["10.44.0.2"],
-            "backends": [{ "address": "10.44.0.21:53", "weight": 1 }],
+            "backends": [{ "address": "10.44.0.21:53", "weight": 1, "mode": "fullnat" }],
         })
     };
     let weight = serde_json::json!({
@@ -249,4 +295,33 @@ fn as_json_a_change_carries_its_kind_and_values() {
         dns("service_removed", "198.51.100.10:53"),
     ];
     assert_eq!(json, serde_json::Value::from(expected.to_vec()));
+}
+
+#[test]
+fn an_edit_of_the_tunnel_is_an_edit_of_the_mode() {
+    let with = |mode| {
+        let mut plan = plan(BASE);
+        plan.services[0].backends[0].mode = mode;
+        plan
+    };
+    let gue = |port, checksum| Mode::Tunnel(Encapsulation::Gue { port, checksum });
+    let rows = [
+        (Mode::Nat, Mode::Dr, "nat -> dr"),
+        (Mode::Tunnel(Encapsulation::Ipip), gue(1, false), "tunnel ipip -> tunnel gue:1"),
+        (gue(1, false), gue(2, false), "tunnel gue:1 -> tunnel gue:2"),
+        (gue(1, false), gue(1, true), "tunnel gue:1 -> tunnel gue:1 checksum"),
+    ];
+    for (from, to, change) in rows {
+        let said = diff(&with(from), &with(to)).to_string();
+        assert_eq!(said, format!("~ service web: backend 10.44.0.11:8080 mode {change}\n"));
+    }
+    let json = serde_json::to_value(diff(&with(Mode::Nat), &with(Mode::Dr))).unwrap();
+    let expected = serde_json::json!([{
+        "change": "backend_mode",
+        "service": "web",
+        "address": "10.44.0.11:8080",
+        "from": "nat",
+        "to": "dr",
+    }]);
+    assert_eq!(json, expected);
 }

@@ -8,11 +8,12 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::dataplane::snapshot::{Protocol, Scheduler, Strays, Timeouts};
+use crate::dataplane::snapshot::{Mode, Protocol, Scheduler, Strays, Timeouts};
 use crate::ids::limits;
 use plan::{Backend, Daemon, HugePages, Port, Service};
 
 mod daemon;
+mod modes;
 mod odd;
 mod ports;
 mod services;
@@ -49,7 +50,7 @@ fn edited(row: &Row) -> String {
 
 #[test]
 fn every_refusal_says_what_is_wrong_and_where() {
-    let tables = [shape::ROWS, daemon::ROWS, ports::ROWS, services::ROWS];
+    let tables = [shape::ROWS, daemon::ROWS, ports::ROWS, services::ROWS, modes::ROWS];
     let mut wrong = String::new();
     for row in tables.into_iter().flatten() {
         let said = read(&edited(row)).map_or_else(|errors| errors.to_string(), |_| "ok".into());
@@ -78,7 +79,7 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
         address: socket(address),
         scheduler: Scheduler::Wrr,
         local_addresses: vec!["10.44.0.2".parse().unwrap()],
-        backends: vec![Backend { address: socket(backend), weight: 1 }],
+        backends: vec![Backend { address: socket(backend), weight: 1, mode: Mode::Fullnat }],
     };
     let port = |name: &str, device: &str, address: &str| Port {
         name: name.into(),

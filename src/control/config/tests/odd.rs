@@ -43,6 +43,19 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
+        name: "local addresses and nothing in FULL-NAT",
+        edit: (
+            "80\"\nlocal_addresses = [\"10.44.0.2\"]",
+            "80\"\nmode = \"nat\"\nlocal_addresses = [\"10.44.0.2\"]",
+        ),
+        says: &[
+            "shunt.toml:26:19: warning: nothing of service `web` has mode `fullnat`: these are \
+             not used",
+            "   26 | local_addresses = [\"10.44.0.2\"]",
+            "      |                   ^^^^^^^^^^^^^",
+        ],
+    },
+    Row {
         name: "a VIP that is a port's address",
         edit: (
             "198.51.100.10:80",

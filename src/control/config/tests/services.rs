@@ -156,18 +156,6 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
-        name: "an unknown mode",
-        edit: (
-            "name = \"web\"",
-            "name = \"web\"\nmode = \"dr\"",
-        ),
-        says: &[
-            "shunt.toml:23:8: unknown value `dr` for mode; supported: fullnat",
-            "   23 | mode = \"dr\"",
-            "      |        ^^^^",
-        ],
-    },
-    Row {
         name: "an unknown scheduler",
         edit: (
             "name = \"web\"",

@@ -11,7 +11,8 @@ pub(super) const ROWS: &[Row] = &[
             "wieght = 1",
         ),
         says: &[
-            "shunt.toml:29:1: unknown key `wieght`; known keys here: address, weight",
+            "shunt.toml:29:1: unknown key `wieght`; known keys here: address, weight, \
+             mode, tunnel",
             "   29 | wieght = 1",
             "      | ^^^^^^",
             "      help: did you mean `weight`?",
@@ -25,7 +26,7 @@ pub(super) const ROWS: &[Row] = &[
         ),
         says: &[
             "shunt.toml:23:1: unknown key `protocoll`; known keys here: name, protocol, \
-             address, mode, scheduler, local_addresses, backend",
+             address, mode, tunnel, scheduler, local_addresses, backend",
             "   23 | protocoll = \"tcp\"",
             "      | ^^^^^^^^^",
             "      help: did you mean `protocol`?",
@@ -326,7 +327,8 @@ pub(super) const ROWS: &[Row] = &[
             "\t\"wäight\" = 1\r",
         ),
         says: &[
-            "shunt.toml:29:2: unknown key `wäight`; known keys here: address, weight",
+            "shunt.toml:29:2: unknown key `wäight`; known keys here: address, weight, \
+             mode, tunnel",
             "   29 |  \"wäight\" = 1",
             "      |  ^^^^^^^^",
             "      help: did you mean `weight`?",
@@ -352,7 +354,8 @@ pub(super) const ROWS: &[Row] = &[
             "\"we\\u001b[31might\" = 1",
         ),
         says: &[
-            "shunt.toml:29:1: unknown key `we�[31might`; known keys here: address, weight",
+            "shunt.toml:29:1: unknown key `we�[31might`; known keys here: address, weight, \
+             mode, tunnel",
             "   29 | \"we\\u001b[31might\" = 1",
             "      | ^^^^^^^^^^^^^^^^^^",
         ],

@@ -162,8 +162,12 @@ fn known_keys(text: &str) -> Vec<String> {
 fn the_list_of_tables_and_keys_is_what_the_reader_knows() {
     let tables: Vec<&str> = schema::TABLES.iter().map(|(table, _)| *table).collect();
     for (table, keys) in schema::TABLES {
-        let outer = if *table == "[[service.backend]]" { "[[service]]\n" } else { "" };
-        let outer = if *table == "[[port.route]]" { "[[port]]\n" } else { outer };
+        let outer = match *table {
+            "[[port.route]]" => "[[port]]\n",
+            "[[service.backend]]" | "[service.tunnel]" => "[[service]]\n",
+            "[service.backend.tunnel]" => "[[service]]\n[[service.backend]]\n",
+            _ => "",
+        };
         assert_eq!(&known_keys(&format!("{outer}{table}")), keys, "{table}");
     }
     for key in known_keys("") {
@@ -180,7 +184,7 @@ fn the_sample_is_good_and_shows_every_key_of_every_table() {
     for (table, keys) in schema::TABLES {
         let (_, section) = SAMPLE.split_once(&format!("\n{table}\n")).expect(table);
         let section = section.split("\n[").next().unwrap();
-        for key in keys.iter().filter(|key| !["route", "backend"].contains(key)) {
+        for key in keys.iter().filter(|key| !["route", "backend", "tunnel"].contains(key)) {
             let set = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{key} = "));
             assert!(section.lines().any(set), "{table} {key} is not in the sample");
         }
@@ -206,7 +210,7 @@ fn the_documentation_explains_every_key_under_its_table() {
         let heading = format!("\n## `{table}`\n");
         let (_, section) = DOCUMENTATION.split_once(&heading).expect(table);
         let section = section.split("\n## ").next().unwrap();
-        for key in keys.iter().filter(|key| !["route", "backend"].contains(key)) {
+        for key in keys.iter().filter(|key| !["route", "backend", "tunnel"].contains(key)) {
             assert!(section.contains(&format!("\n| `{key}` |")), "{table} {key} is not explained");
         }
     }

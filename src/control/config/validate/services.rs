@@ -13,8 +13,9 @@ use toml::Spanned;
 use super::super::error::Problems;
 use super::super::plan::{Backend, Port, Service};
 use super::super::schema;
+use super::modes::{ServiceMode, refuse_other_port};
 use super::value::{choice, integer, ipv4, name, socket};
-use crate::dataplane::snapshot::{Protocol, Scheduler};
+use crate::dataplane::snapshot::{Mode, Protocol, Scheduler};
 use crate::ids::limits;
 
 const SERVICE_NAME_MAX: usize = 63;
@@ -61,10 +62,11 @@ fn draft(problems: &mut Problems, written: &Spanned<schema::Service>) -> Draft {
     let (span, written) = (written.span(), written.get_ref());
     let service_name = written.name.get_ref();
     name(problems, "service name", &written.name, SERVICE_NAME_MAX);
-    choice(problems, "mode", written.mode.as_ref(), &[("fullnat", ())], ());
     let address = socket(problems, "VIP", &written.address, "only IPv4 is balanced");
-    let locals = local_addresses(problems, written, span.clone());
-    let (backends, places) = backends(problems, written);
+    let (mode, modes) = modes(problems, written);
+    let fullnat = mode.needs_local_addresses(&modes);
+    let locals = local_addresses(problems, written, span.clone(), fullnat);
+    let (backends, places) = backends(problems, written, &modes, address);
     if written.backend.is_empty() {
         let message = format!("service `{service_name}` has no backends: it refuses everybody");
         problems.warn(span, message);
@@ -84,18 +86,36 @@ fn draft(problems: &mut Problems, written: &Spanned<schema::Service>) -> Draft {
     Draft { service, vip, locals, backends: places }
 }
 
+/// The service's mode, and that of each backend.
+fn modes(problems: &mut Problems, written: &schema::Service) -> (ServiceMode, Vec<Option<Mode>>) {
+    let mode = ServiceMode::read(problems, written);
+    let each = |backend| mode.of_backend(problems, backend);
+    let modes: Vec<_> = written.backend.iter().map(each).collect();
+    mode.refuse_idle_tunnel(problems, written, &modes);
+    (mode, modes)
+}
+
 fn local_addresses(
     problems: &mut Problems,
     written: &schema::Service,
     service: Range<usize>,
+    fullnat: bool,
 ) -> Vec<Placed> {
     let list = written.local_addresses.as_ref();
-    if list.is_none_or(|list| list.get_ref().is_empty()) {
-        let name = written.name.get_ref();
-        let message = format!("service `{name}` has no local address, and FULL-NAT needs one");
-        let help = "for example `local_addresses = [\"10.44.0.2\"]`, an address of this box's \
-                    own that the backends can reach";
-        problems.error_help(list.map_or(service, Spanned::span), message, help);
+    let name = written.name.get_ref();
+    match list.filter(|list| !list.get_ref().is_empty()) {
+        None if fullnat => {
+            let message = format!("service `{name}` has no local address, and FULL-NAT needs one");
+            let help = "for example `local_addresses = [\"10.44.0.2\"]`, an address of this \
+                        box's own that the backends can reach";
+            problems.error_help(list.map_or(service, Spanned::span), message, help);
+        }
+        Some(list) if !fullnat => {
+            let message =
+                format!("nothing of service `{name}` has mode `fullnat`: these are not used");
+            problems.warn(list.span(), message);
+        }
+        _ => {}
     }
     let mut seen = HashSet::new();
     let mut locals = Vec::new();
@@ -110,10 +130,15 @@ fn local_addresses(
     locals
 }
 
-fn backends(problems: &mut Problems, written: &schema::Service) -> (Vec<Backend>, Vec<Placed>) {
+fn backends(
+    problems: &mut Problems,
+    written: &schema::Service,
+    modes: &[Option<Mode>],
+    vip: Option<SocketAddrV4>,
+) -> (Vec<Backend>, Vec<Placed>) {
     let mut seen = HashSet::new();
     let (mut backends, mut places) = (Vec::new(), Vec::new());
-    for backend in &written.backend {
+    for (backend, mode) in written.backend.iter().zip(modes) {
         let weight = integer(problems, "weight", backend.weight.as_ref(), 0..=WEIGHT_MAX, 1);
         let (value, ipv6) = (&backend.address, "this service's VIP is IPv4");
         let Some(address) = socket(problems, "backend", value, ipv6) else { continue };
@@ -122,7 +147,10 @@ fn backends(problems: &mut Problems, written: &schema::Service) -> (Vec<Backend>
             let message = format!("backend {address} is listed twice in service `{name}`");
             problems.error(value.span(), message);
         }
-        backends.push(Backend { address, weight });
+        if let (Some(vip), Some(mode)) = (vip, *mode) {
+            refuse_other_port(problems, value, address, vip, mode);
+        }
+        backends.push(Backend { address, weight, mode: mode.unwrap_or_default() });
         places.push((*address.ip(), value.span()));
     }
     (backends, places)

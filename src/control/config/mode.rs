@@ -1,0 +1,129 @@
+//! Forwarding modes as people write and read them.
+//!
+//! ```text
+//! file and JSON    mode = "tunnel", tunnel = { kind = "gue", port = 6080, checksum = false }
+//! tables, diffs    tunnel gue:6080
+//! ```
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::dataplane::snapshot::{Encapsulation, Mode};
+
+/// A mode spelled as in the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spelled {
+    /// `fullnat`, `nat`, `dr` or `tunnel`.
+    pub mode: String,
+    /// Of mode `tunnel` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<SpelledTunnel>,
+}
+
+/// A tunnel spelled as in the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpelledTunnel {
+    /// `ipip`, `gue` or `gre`.
+    pub kind: String,
+    /// Of kind `gue` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Of kinds `gue` and `gre` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<bool>,
+}
+
+impl From<Mode> for Spelled {
+    fn from(mode: Mode) -> Self {
+        let (word, tunnel) = match mode {
+            Mode::Fullnat => ("fullnat", None),
+            Mode::Nat => ("nat", None),
+            Mode::Dr => ("dr", None),
+            Mode::Tunnel(encapsulation) => ("tunnel", Some(encapsulation.into())),
+        };
+        Self { mode: word.to_owned(), tunnel }
+    }
+}
+
+impl From<Encapsulation> for SpelledTunnel {
+    fn from(encapsulation: Encapsulation) -> Self {
+        let (kind, port, checksum) = match encapsulation {
+            Encapsulation::Ipip => ("ipip", None, None),
+            Encapsulation::Gue { port, checksum } => ("gue", Some(port), Some(checksum)),
+            Encapsulation::Gre { checksum } => ("gre", None, Some(checksum)),
+        };
+        Self { kind: kind.to_owned(), port, checksum }
+    }
+}
+
+/// One line: `dr`, `tunnel gre`, `tunnel gue:6080 checksum`.
+impl fmt::Display for Spelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.mode)?;
+        let Some(tunnel) = &self.tunnel else { return Ok(()) };
+        write!(f, " {}", tunnel.kind)?;
+        if let Some(port) = tunnel.port {
+            write!(f, ":{port}")?;
+        }
+        f.write_str(if tunnel.checksum == Some(true) { " checksum" } else { "" })
+    }
+}
+
+/// A mode on one line, as [`Spelled`] has it.
+pub fn line(mode: Mode) -> String {
+    Spelled::from(mode).to_string()
+}
+
+/// Serialises a mode as [`Spelled`], for `#[serde(flatten, serialize_with = …)]`.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+pub fn serialize<S: Serializer>(mode: &Mode, serializer: S) -> Result<S::Ok, S::Error> {
+    Spelled::from(*mode).serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mode_has_a_line_and_a_spelling_that_reads_back() {
+        let gue = |checksum| Mode::Tunnel(Encapsulation::Gue { port: 6080, checksum });
+        let gre = |checksum| Mode::Tunnel(Encapsulation::Gre { checksum });
+        let table = [
+            (Mode::Fullnat, "fullnat", r#"{"mode":"fullnat"}"#),
+            (Mode::Nat, "nat", r#"{"mode":"nat"}"#),
+            (Mode::Dr, "dr", r#"{"mode":"dr"}"#),
+            (
+                Mode::Tunnel(Encapsulation::Ipip),
+                "tunnel ipip",
+                r#"{"mode":"tunnel","tunnel":{"kind":"ipip"}}"#,
+            ),
+            (
+                gue(false),
+                "tunnel gue:6080",
+                r#"{"mode":"tunnel","tunnel":{"kind":"gue","port":6080,"checksum":false}}"#,
+            ),
+            (
+                gue(true),
+                "tunnel gue:6080 checksum",
+                r#"{"mode":"tunnel","tunnel":{"kind":"gue","port":6080,"checksum":true}}"#,
+            ),
+            (
+                gre(false),
+                "tunnel gre",
+                r#"{"mode":"tunnel","tunnel":{"kind":"gre","checksum":false}}"#,
+            ),
+            (
+                gre(true),
+                "tunnel gre checksum",
+                r#"{"mode":"tunnel","tunnel":{"kind":"gre","checksum":true}}"#,
+            ),
+        ];
+        for (mode, text, json) in table {
+            assert_eq!(line(mode), text);
+            let spelled = Spelled::from(mode);
+            assert_eq!(serde_json::to_string(&spelled).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Spelled>(json).unwrap(), spelled);
+        }
+    }
+}

@@ -11,45 +11,38 @@ use super::flows::{Fate, Flows, source_mac};
 use super::io::Packet;
 use super::parse::Parsed;
 use super::sched;
-use super::snapshot::{Protocol, Service};
+use super::snapshot::Protocol;
 use super::verdict::Reason;
 use crate::ids::{BackendId, ServiceId};
+
+/// A closed connection's local port may be used again when it has been silent for so long.
+const REUSE_AFTER_MS: u32 = 1_000;
+
+/// What a new connection will be.
+struct Chosen {
+    backend: BackendId,
+    /// The key of the backend's answers.
+    answers: FlowKey,
+}
 
 impl Flows {
     /// A packet to a VIP, ours, of no connection.
     pub(super) fn admit<P: Packet>(&mut self, packet: &mut P, parsed: &Parsed) -> Fate {
         let key = parsed.key;
-        let snapshot = std::sync::Arc::clone(&self.snapshot);
-        let found = snapshot.service_for(key.destination(), key.destination_port(), key.protocol);
-        let Some(service_id) = found else {
+        let found =
+            self.snapshot.service_for(key.destination(), key.destination_port(), key.protocol);
+        let Some(service) = found else {
             return self.refuse(packet, parsed, Reason::NoService);
         };
-        let Some(service) = snapshot.service(service_id) else {
-            return self.refuse(packet, parsed, Reason::NoService);
-        };
-        let client_mac = source_mac(packet.data());
-        let made = self
-            .may_start(parsed)
-            .and_then(|()| self.plan(service_id, service, key))
-            .map(|(backend_id, backend)| NewConnection {
-                client: key,
-                backend,
-                service: service_id,
-                backend_id,
-                client_mac,
-                client_port: packet.port(),
-                state: first_state(service.protocol),
-            })
-            .and_then(|new| self.enter(&new).map(|slot| (new, slot)));
-        match made {
-            Ok((new, slot)) => {
-                self.count_up(&new);
-                self.forward_first(packet, parsed, slot)
-            }
+        if let Err(reason) = self.may_start(parsed) {
+            // A stray of no connection is not a connection refused.
+            self.count_refused(service, reason != Reason::NoConnection);
+            return self.refuse(packet, parsed, reason);
+        }
+        match self.choose(service, key) {
+            Ok(chosen) => self.make(packet, parsed, service, &chosen),
             Err(reason) => {
-                if let Some(counters) = self.stats.services.get(service_id.index()) {
-                    counters.refused.add(1);
-                }
+                self.count_refused(service, true);
                 self.refuse(packet, parsed, reason)
             }
         }
@@ -57,16 +50,8 @@ impl Flows {
 
     /// May this packet start a connection at all?
     fn may_start(&self, parsed: &Parsed) -> Result<(), Reason> {
-        let source = parsed.key.source();
-        let no_host = source.is_unspecified()
-            || source.is_loopback()
-            || source.is_multicast()
-            || source.is_broadcast()
-            || source == parsed.key.destination();
         let is_tcp = parsed.key.protocol == Protocol::Tcp as u8;
-        if no_host {
-            Err(Reason::IpSource)
-        } else if is_tcp && parsed.tcp_flags & (flags::SYN | flags::RST) != flags::SYN {
+        if is_tcp && parsed.tcp_flags & (flags::SYN | flags::RST) != flags::SYN {
             Err(Reason::NoConnection)
         } else if parsed.ttl <= 1 {
             Err(Reason::TtlExpired)
@@ -78,32 +63,69 @@ impl Flows {
     }
 
     /// Which backend, and by which local address and port.
-    fn plan(
-        &mut self,
-        service_id: ServiceId,
-        service: &Service,
-        client: FlowKey,
-    ) -> Result<(BackendId, FlowKey), Reason> {
-        let index = service_id.index();
-        let turn = self.turns.get_mut(index).ok_or(Reason::NoService)?;
+    fn choose(&mut self, id: ServiceId, client: FlowKey) -> Result<Chosen, Reason> {
+        let service = self.snapshot.service(id).ok_or(Reason::NoService)?;
+        let turn = self.turns.get_mut(id.index()).ok_or(Reason::NoService)?;
         let me = self.ownership.me();
-        let id = sched::pick(&self.snapshot, service, turn, me).ok_or(Reason::NoBackend)?;
-        let backend = self.snapshot.backend(id).ok_or(Reason::NoBackend)?;
+        let chosen = sched::pick(&self.snapshot, service, turn, me).ok_or(Reason::NoBackend)?;
+        let backend = self.snapshot.backend(chosen).ok_or(Reason::NoBackend)?;
         backend.next_hop.ok_or(Reason::NextHop)?;
-        let port_turn = self.port_turns.get_mut(index).ok_or(Reason::NoService)?;
+        let turn = self.port_turns.get_mut(id.index()).ok_or(Reason::NoService)?;
         let address = (backend.address, backend.port);
-        let table = &self.table;
-        let is_free = |key| table.find(key, table.hash(key)).is_none();
+        let (table, now_ms) = (&self.table, self.now_ms);
+        let is_free = |key| {
+            table.find(key, table.hash(key)).is_none_or(|hit| {
+                let record = table.record(hit.slot);
+                let silent_ms = now_ms.wrapping_sub(record.seen_ms);
+                record.state().is_reusable() && silent_ms >= REUSE_AFTER_MS
+            })
+        };
         let locals = &service.local_addresses;
-        let chosen = self.ownership.choose(port_turn, locals, client.protocol, address, is_free);
-        Ok((id, chosen.ok_or(Reason::LocalPorts)?))
+        let answers = self.ownership.choose(turn, locals, client.protocol, address, is_free);
+        Ok(Chosen { backend: chosen, answers: answers.ok_or(Reason::LocalPorts)? })
     }
 
-    fn enter(&mut self, new: &NewConnection) -> Result<super::conn::table::Slot, Reason> {
-        self.table.insert(new, self.now_ms).map_err(|refusal| match refusal {
-            Refusal::Full => Reason::TableFull,
-            Refusal::IndexFull => Reason::IndexFull,
-        })
+    /// Makes the connection and sends its first packet on.
+    fn make<P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed,
+        service: ServiceId,
+        chosen: &Chosen,
+    ) -> Fate {
+        // A closed connection whose local port was chosen is over now.
+        if let Some(over) = self.table.find(chosen.answers, self.table.hash(chosen.answers)) {
+            self.forget(over.slot);
+        }
+        let new = NewConnection {
+            client: parsed.key,
+            backend: chosen.answers,
+            service,
+            backend_id: chosen.backend,
+            client_mac: source_mac(packet.data()),
+            client_port: packet.port(),
+            state: first_state(parsed.key.protocol),
+        };
+        match self.table.insert(&new, self.now_ms) {
+            Ok(slot) => {
+                self.count_up(&new);
+                self.forward_first(packet, parsed, slot)
+            }
+            Err(refusal) => {
+                self.count_refused(service, true);
+                let reason = match refusal {
+                    Refusal::Full => Reason::TableFull,
+                    Refusal::IndexFull => Reason::IndexFull,
+                };
+                self.refuse(packet, parsed, reason)
+            }
+        }
+    }
+
+    fn count_refused(&self, service: ServiceId, counts: bool) {
+        if let Some(counters) = self.stats.services.get(service.index()) {
+            counters.refused.add(u64::from(counts));
+        }
     }
 
     fn count_up(&self, new: &NewConnection) {
@@ -119,9 +141,6 @@ impl Flows {
     }
 }
 
-fn first_state(protocol: Protocol) -> State {
-    match protocol {
-        Protocol::Tcp => State::None,
-        Protocol::Udp => State::Udp,
-    }
+fn first_state(protocol: u8) -> State {
+    if protocol == Protocol::Udp as u8 { State::Udp } else { State::None }
 }

@@ -5,7 +5,7 @@
 //! other port, to the worker its hash names.
 
 use super::conn::index::FlowHash;
-use super::flows::{Fate, Flows, Origin};
+use super::flows::{Fate, Flows, Origin, PuntClass};
 use super::io::Packet;
 use super::parse::Parsed;
 use super::snapshot::Steering;
@@ -22,6 +22,9 @@ impl Flows {
         hash: FlowHash,
         origin: Origin,
     ) -> Fate {
+        if !self.is_ours(packet) {
+            return self.count(Reason::OtherStation);
+        }
         let destination = parsed.key.destination();
         let to_vip = self.snapshot.is_vip(destination);
         let owner = if to_vip {
@@ -29,7 +32,7 @@ impl Flows {
         } else if self.snapshot.is_local(destination) {
             self.ownership.reply(parsed.key)
         } else {
-            return Fate::Punt;
+            return Fate::Punt(PuntClass::Other);
         };
         if owner != self.ownership.me() {
             return self.hand_over(owner, origin);

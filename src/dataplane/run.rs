@@ -30,7 +30,7 @@ pub trait Clock {
 pub fn run<P: Platform>(worker: &mut Worker<P>, clock: &impl Clock, busy_poll: bool) {
     let mut empty = 0u32;
     let mut before = clock.ticks();
-    while !worker.is_stopped() && !(empty > 0 && worker.is_abandoned()) {
+    while !is_over(worker, empty) {
         let moved = worker.poll(clock.ms(before));
         empty = if moved == 0 { empty.saturating_add(1) } else { 0 };
         if !busy_poll && !worker.is_behind() {
@@ -40,6 +40,12 @@ pub fn run<P: Platform>(worker: &mut Worker<P>, clock: &impl Clock, busy_poll: b
         account(worker, moved, after.wrapping_sub(before));
         before = after;
     }
+}
+
+/// Ordered to stop, or idle with nobody left who could order anything.
+#[inline]
+fn is_over<P: Platform>(worker: &Worker<P>, empty_polls: u32) -> bool {
+    worker.is_stopped() || (empty_polls > 0 && worker.is_abandoned())
 }
 
 #[inline]

@@ -130,7 +130,8 @@ impl<'a> Bench<'a> {
 
     fn report(&self, shunt: &[Round], floor: &[Round], lost: u64) -> anyhow::Result<Row> {
         let flows = u32::try_from(self.replies.len()).context("too many connections")?;
-        let cycles = Spread::of(shunt.iter().map(|r| per_packet(*r)));
+        let spread = |rounds: &[Round]| Spread::of(rounds.iter().map(|r| (r.cycles, r.packets)));
+        let cycles = spread(shunt)?;
         let table = self.bed.worker.flows().table();
         Ok(Row {
             mode: "fullnat",
@@ -139,7 +140,7 @@ impl<'a> Bench<'a> {
             packets: shunt.iter().map(|r| r.packets).sum(),
             mpps: hertz(&self.clock) / cycles.median / 1e6,
             cycles_per_packet: cycles,
-            floor_cycles_per_packet: Spread::of(floor.iter().map(|r| per_packet(*r))),
+            floor_cycles_per_packet: spread(floor)?,
             new_connections_per_second: self.new_connections_per_second,
             bytes_per_connection: ratio(table.bytes() as u64, u64::from(flows)),
             lost_packets: lost,

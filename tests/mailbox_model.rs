@@ -125,3 +125,19 @@ fn a_worker_that_sees_the_word_finds_the_order() {
         assert_eq!(control.answer().unwrap_or(7), 7);
     });
 }
+
+#[test]
+fn a_worker_notices_that_nobody_is_left_to_give_orders() {
+    loom::model(|| {
+        let (mut control, mut worker) = mailbox::<u32, u32>();
+        let thread = thread::spawn(move || {
+            control.send(1).unwrap();
+            drop(control);
+        });
+        while !worker.is_abandoned() {
+            thread::yield_now();
+        }
+        thread.join().unwrap();
+        assert_eq!(worker.take(), Some(1), "what was sent before is not lost");
+    });
+}

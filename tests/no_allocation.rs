@@ -89,6 +89,18 @@ fn no_packet_costs_an_allocation() {
 }
 
 #[test]
+fn a_snapshot_and_a_listing_cost_no_allocation() {
+    let mut world = World::new(Plan::default());
+    (1..100).for_each(|n| world.arrive(0, 0, &packet().tcp(client(n), VIP).flags(SYN).build()));
+    world.poll();
+    world.order_publish();
+    assert_eq!(allocations(&mut world), 0, "a snapshot");
+    world.order_dump(64);
+    assert_eq!(allocations(&mut world), 0, "a listing");
+    assert_eq!(world.answers(), 2);
+}
+
+#[test]
 fn forgetting_costs_no_allocation() {
     let mut world = World::new(Plan::default());
     (1..200).for_each(|n| {

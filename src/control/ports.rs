@@ -107,7 +107,7 @@ fn view(device: &Port) -> PortView {
         Some(rss) => Steering::Rss { key: rss.key.clone(), table: rss.table.clone() },
         None => Steering::Software,
     };
-    PortView { mac: device.facts().mac, steering }
+    PortView { mac: device.facts().mac, mtu: device.facts().mtu, steering }
 }
 
 fn log(name: &str, device: &Port) {

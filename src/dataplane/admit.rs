@@ -6,16 +6,19 @@
 use std::net::Ipv4Addr;
 
 use super::conn::key::FlowKey;
-use super::conn::record::{NewConnection, Way};
+use super::conn::record::{NewConnection, Record, Way};
 use super::conn::state::{State, flags};
 use super::conn::table::Refusal;
 use super::flows::{Fate, Flows, source_mac};
 use super::io::Packet;
 use super::parse::Parsed;
 use super::sched;
-use super::snapshot::{Mode, Protocol, Service};
+use super::snapshot::{Mode, Protocol};
 use super::verdict::Reason;
 use crate::ids::{BackendId, ServiceId};
+
+/// A closed connection's local port may be used again when it has been silent for so long.
+const REUSE_AFTER_MS: u32 = 1_000;
 
 /// What a new connection will be.
 struct Chosen {
@@ -29,38 +32,20 @@ impl Flows {
     /// A packet to a VIP, ours, of no connection.
     pub(super) fn admit<P: Packet>(&mut self, packet: &mut P, parsed: &Parsed) -> Fate {
         let key = parsed.key;
-        let snapshot = std::sync::Arc::clone(&self.snapshot);
-        let found = snapshot.service_for(key.destination(), key.destination_port(), key.protocol);
-        let Some(service_id) = found else {
+        let found =
+            self.snapshot.service_for(key.destination(), key.destination_port(), key.protocol);
+        let Some(service) = found else {
             return self.refuse(packet, parsed, Reason::NoService);
         };
-        let Some(service) = snapshot.service(service_id) else {
-            return self.refuse(packet, parsed, Reason::NoService);
-        };
-        let client_mac = source_mac(packet.data());
-        let made = self
-            .may_start(parsed)
-            .and_then(|()| self.plan(service_id, service, key))
-            .map(|chosen| NewConnection {
-                client: key,
-                backend: chosen.answers,
-                service: service_id,
-                backend_id: chosen.backend,
-                client_mac,
-                client_port: packet.port(),
-                state: first_state(service.protocol),
-                way: chosen.way,
-            })
-            .and_then(|new| self.enter(&new).map(|slot| (new, slot)));
-        match made {
-            Ok((new, slot)) => {
-                self.count_up(&new);
-                self.forward_first(packet, parsed, slot)
-            }
+        if let Err(reason) = self.may_start(parsed) {
+            // A stray of no connection is not a connection refused.
+            self.count_refused(service, reason != Reason::NoConnection);
+            return self.refuse(packet, parsed, reason);
+        }
+        match self.choose(service, key) {
+            Ok(chosen) => self.make(packet, parsed, service, &chosen),
             Err(reason) => {
-                if let Some(counters) = self.stats.services.get(service_id.index()) {
-                    counters.refused.add(1);
-                }
+                self.count_refused(service, true);
                 self.refuse(packet, parsed, reason)
             }
         }
@@ -68,16 +53,8 @@ impl Flows {
 
     /// May this packet start a connection at all?
     fn may_start(&self, parsed: &Parsed) -> Result<(), Reason> {
-        let source = parsed.key.source();
-        let no_host = source.is_unspecified()
-            || source.is_loopback()
-            || source.is_multicast()
-            || source.is_broadcast()
-            || source == parsed.key.destination();
         let is_tcp = parsed.key.protocol == Protocol::Tcp as u8;
-        if no_host {
-            Err(Reason::IpSource)
-        } else if is_tcp && parsed.tcp_flags & (flags::SYN | flags::RST) != flags::SYN {
+        if is_tcp && parsed.tcp_flags & (flags::SYN | flags::RST) != flags::SYN {
             Err(Reason::NoConnection)
         } else if parsed.ttl <= 1 {
             Err(Reason::TtlExpired)
@@ -89,40 +66,37 @@ impl Flows {
     }
 
     /// Which backend, how, and what its answers will look like.
-    fn plan(
-        &mut self,
-        service_id: ServiceId,
-        service: &Service,
-        client: FlowKey,
-    ) -> Result<Chosen, Reason> {
-        let turn = self.turns.get_mut(service_id.index()).ok_or(Reason::NoService)?;
+    fn choose(&mut self, id: ServiceId, client: FlowKey) -> Result<Chosen, Reason> {
+        let service = self.snapshot.service(id).ok_or(Reason::NoService)?;
+        let turn = self.turns.get_mut(id.index()).ok_or(Reason::NoService)?;
         let me = self.ownership.me();
-        let id = sched::pick(&self.snapshot, service, turn, me).ok_or(Reason::NoBackend)?;
-        let backend = *self.snapshot.backend(id).ok_or(Reason::NoBackend)?;
+        let chosen = sched::pick(&self.snapshot, service, turn, me).ok_or(Reason::NoBackend)?;
+        let backend = self.snapshot.backend(chosen).ok_or(Reason::NoBackend)?;
         backend.next_hop.ok_or(Reason::NextHop)?;
         let address = (backend.address, backend.port);
         let (way, answers) = match backend.mode {
-            Mode::Fullnat => {
-                (Way::Translated, self.local_port(service_id, service, client, address)?)
-            }
+            Mode::Fullnat => (Way::Translated, self.local_port(id, client, address)?),
             Mode::Nat => (Way::Translated, self.to_the_client(client, address)?),
             Mode::Dr => (Way::Direct, client.reversed()),
             Mode::Tunnel(encapsulation) => (Way::Wrapped(encapsulation), client.reversed()),
         };
-        Ok(Chosen { backend: id, way, answers })
+        Ok(Chosen { backend: chosen, way, answers })
     }
 
     /// FULL-NAT: the backend answers to a local address and port of our choice.
     fn local_port(
         &mut self,
-        service_id: ServiceId,
-        service: &Service,
+        id: ServiceId,
         client: FlowKey,
         backend: (Ipv4Addr, u16),
     ) -> Result<FlowKey, Reason> {
-        let turn = self.port_turns.get_mut(service_id.index()).ok_or(Reason::NoService)?;
-        let table = &self.table;
-        let is_free = |key| table.find(key, table.hash(key)).is_none();
+        let service = self.snapshot.service(id).ok_or(Reason::NoService)?;
+        let turn = self.port_turns.get_mut(id.index()).ok_or(Reason::NoService)?;
+        let (table, now_ms) = (&self.table, self.now_ms);
+        let is_free = |key| {
+            let taken = table.find(key, table.hash(key));
+            taken.is_none_or(|hit| is_spent(table.record(hit.slot), now_ms))
+        };
         let locals = &service.local_addresses;
         let chosen = self.ownership.choose(turn, locals, client.protocol, backend, is_free);
         chosen.ok_or(Reason::LocalPorts)
@@ -133,15 +107,56 @@ impl Flows {
     fn to_the_client(&self, client: FlowKey, backend: (Ipv4Addr, u16)) -> Result<FlowKey, Reason> {
         let source = (client.source(), client.source_port());
         let answers = FlowKey::new(client.protocol, backend, source);
-        let taken = self.table.find(answers, self.table.hash(answers)).is_some();
-        if taken { Err(Reason::ClientPort) } else { Ok(answers) }
+        match self.table.find(answers, self.table.hash(answers)) {
+            Some(hit) if !is_spent(self.table.record(hit.slot), self.now_ms) => {
+                Err(Reason::ClientPort)
+            }
+            _ => Ok(answers),
+        }
     }
 
-    fn enter(&mut self, new: &NewConnection) -> Result<super::conn::table::Slot, Reason> {
-        self.table.insert(new, self.now_ms).map_err(|refusal| match refusal {
-            Refusal::Full => Reason::TableFull,
-            Refusal::IndexFull => Reason::IndexFull,
-        })
+    /// Makes the connection and sends its first packet on.
+    fn make<P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed,
+        service: ServiceId,
+        chosen: &Chosen,
+    ) -> Fate {
+        // A closed connection whose local port was chosen is over now.
+        if let Some(over) = self.table.find(chosen.answers, self.table.hash(chosen.answers)) {
+            self.forget(over.slot);
+        }
+        let new = NewConnection {
+            client: parsed.key,
+            backend: chosen.answers,
+            service,
+            backend_id: chosen.backend,
+            client_mac: source_mac(packet.data()),
+            client_port: packet.port(),
+            state: first_state(parsed.key.protocol),
+            way: chosen.way,
+        };
+        match self.table.insert(&new, self.now_ms) {
+            Ok(slot) => {
+                self.count_up(&new);
+                self.forward_first(packet, parsed, slot)
+            }
+            Err(refusal) => {
+                self.count_refused(service, true);
+                let reason = match refusal {
+                    Refusal::Full => Reason::TableFull,
+                    Refusal::IndexFull => Reason::IndexFull,
+                };
+                self.refuse(packet, parsed, reason)
+            }
+        }
+    }
+
+    fn count_refused(&self, service: ServiceId, counts: bool) {
+        if let Some(counters) = self.stats.services.get(service.index()) {
+            counters.refused.add(u64::from(counts));
+        }
     }
 
     fn count_up(&self, new: &NewConnection) {
@@ -157,9 +172,12 @@ impl Flows {
     }
 }
 
-fn first_state(protocol: Protocol) -> State {
-    match protocol {
-        Protocol::Tcp => State::None,
-        Protocol::Udp => State::Udp,
-    }
+/// Is the connection closed, and silent for long enough to be over?
+fn is_spent(record: &Record, now_ms: u32) -> bool {
+    let silent_ms = now_ms.wrapping_sub(record.seen_ms);
+    record.state().is_reusable() && silent_ms >= REUSE_AFTER_MS
+}
+
+fn first_state(protocol: u8) -> State {
+    if protocol == Protocol::Udp as u8 { State::Udp } else { State::None }
 }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::allowance::Allowance;
 use super::conn::expiry::{Sweep, TimeoutsMs};
 use super::conn::key::Side;
 use super::conn::ports::Ownership;
@@ -22,7 +23,7 @@ use super::snapshot::{Encapsulation, NextHop, Snapshot};
 use super::verdict::Reason;
 use crate::ids::{PortId, limits};
 use crate::stats::counters::WorkerStats;
-use crate::wire::Mac;
+use crate::wire::{Mac, ether};
 
 /// While draining, how long a connection whose ends have both closed is kept for stragglers:
 /// nobody waits two minutes for a `TIME_WAIT` that carries nothing.
@@ -44,11 +45,30 @@ pub enum Fate {
     Send(PortId),
     /// Handed to this worker.
     HandOver(crate::ids::WorkerId),
-    /// Given to the kernel, within the limit.
-    Punt,
+    /// Given to the kernel, within the limit of its class.
+    Punt(PuntClass),
     /// Freed.
     Free,
 }
+
+/// What a packet for the kernel is, as far as its limit goes: a flood of one class must not
+/// silence the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PuntClass {
+    /// ARP: without it next hops are lost.
+    Neighbors = 0,
+    /// Everything else.
+    Other = 1,
+}
+
+impl PuntClass {
+    /// How many classes there are.
+    pub const COUNT: usize = 2;
+}
+
+/// Answers to strays a second, each worker: a spoofed flood is not reflected (RFC 1812, 4.3.2.8).
+const REPLIES_PER_SECOND: u32 = 10_000;
 
 /// One worker's connections and view of the world.
 #[derive(Debug)]
@@ -61,6 +81,7 @@ pub struct Flows {
     /// Where the choice of local ports stands, by service.
     pub(super) port_turns: Box<[u32]>,
     pub(super) stats: Arc<WorkerStats>,
+    pub(super) replies: Allowance,
     timeouts: TimeoutsMs,
     sweep: Sweep,
     pub(super) now_ms: u32,
@@ -78,7 +99,18 @@ impl Flows {
         let turns = vec![Turn::default(); limits::SERVICES].into();
         let port_turns = vec![0; limits::SERVICES].into();
         let sweep = Sweep::default();
-        Self { table, snapshot, ownership, turns, port_turns, stats, timeouts, sweep, now_ms: 0 }
+        Self {
+            table,
+            snapshot,
+            ownership,
+            turns,
+            port_turns,
+            stats,
+            replies: Allowance::default(),
+            timeouts,
+            sweep,
+            now_ms: 0,
+        }
     }
 
     /// The connection table.
@@ -99,6 +131,11 @@ impl Flows {
         std::mem::replace(&mut self.snapshot, snapshot)
     }
 
+    /// Is the sweep of connections behind its pace?
+    pub fn is_behind(&self) -> bool {
+        self.sweep.is_behind()
+    }
+
     /// Sets the time of what follows, and forgets some of what is over by then.
     #[inline]
     pub fn tick(&mut self, now_ms: u32) {
@@ -106,6 +143,7 @@ impl Flows {
             return;
         }
         self.now_ms = now_ms;
+        self.replies.refill(now_ms, REPLIES_PER_SECOND);
         let (snapshot, stats, timeouts) = (&*self.snapshot, &*self.stats, self.timeouts);
         let is_over = |record: &Record| {
             let idle_ms = now_ms.wrapping_sub(record.seen_ms);
@@ -134,8 +172,8 @@ impl Flows {
                 Some(hit) => self.established(packet, parsed, hit),
                 None => self.unknown(packet, parsed, look.hash, origin),
             },
-            Parse::NotIp => Fate::Punt,
-            Parse::Other(other) => self.not_a_flow(*other),
+            Parse::NotIp => self.not_ip(packet),
+            Parse::Other(other) => self.not_a_flow(packet, *other),
             Parse::Drop(reason) => self.count(*reason),
         }
     }
@@ -186,11 +224,8 @@ impl Flows {
         self.stats.count_drop(Reason::TooBig);
         let uncut = packet.data().get(usize::from(parsed.l3) + 6).is_some_and(|b| b & 0x40 != 0);
         let (error, source) = (IcmpError::FragmentationNeeded { mtu }, parsed.key.destination());
-        if uncut && icmp_error(packet, parsed.l3, error, source) {
-            Fate::Send(packet.port())
-        } else {
-            Fate::Free
-        }
+        let answered = uncut && self.may_answer() && icmp_error(packet, parsed.l3, error, source);
+        self.answered(packet, answered)
     }
 
     /// Puts the outer header of tunnel mode around a packet that is otherwise ready.
@@ -243,15 +278,37 @@ impl Flows {
         self.refuse(packet, parsed, Reason::BackendGone)
     }
 
+    /// Is the frame for us, by its link address, or for everybody? Asked only of frames that no
+    /// connection claims: a switch that floods must not make two boxes answer for one.
+    pub(super) fn is_ours<P: Packet>(&self, packet: &P) -> bool {
+        let Some((to, _)) = packet.data().split_first_chunk::<6>() else { return false };
+        let to = Mac(*to);
+        let port = self.snapshot.ports.get(packet.port().index());
+        to.is_group() || port.is_some_and(|port| port.mac == to)
+    }
+
+    /// ARP, IPv6, LLDP and whatever else: the kernel's.
+    #[cold]
+    fn not_ip<P: Packet>(&self, packet: &P) -> Fate {
+        if !self.is_ours(packet) {
+            return self.count(Reason::OtherStation);
+        }
+        let is_arp = packet.data().get(12..14) == Some(&ether::ARP.to_be_bytes());
+        Fate::Punt(if is_arp { PuntClass::Neighbors } else { PuntClass::Other })
+    }
+
     /// A packet that is no whole TCP or UDP packet, but whole enough to have addresses.
     #[cold]
-    fn not_a_flow(&mut self, other: Other) -> Fate {
+    fn not_a_flow<P: Packet>(&mut self, packet: &P, other: Other) -> Fate {
+        if !self.is_ours(packet) {
+            return self.count(Reason::OtherStation);
+        }
         let balanced =
             self.snapshot.is_vip(other.destination) || self.snapshot.is_local(other.destination);
         match other.kind {
             OtherKind::Fragment if balanced => self.count(Reason::Fragment),
             OtherKind::Protocol(_) if balanced => self.count(Reason::Protocol),
-            _ => Fate::Punt,
+            _ => Fate::Punt(PuntClass::Other),
         }
     }
 

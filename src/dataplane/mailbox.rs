@@ -90,6 +90,11 @@ impl<O, A> WorkerEnd<O, A> {
         self.take_waiting()
     }
 
+    /// Has the control end gone? Then no order will ever come.
+    pub fn is_abandoned(&self) -> bool {
+        Arc::strong_count(&self.shared) == 1
+    }
+
     #[cold]
     fn take_waiting(&mut self) -> Option<O> {
         let order = self.shared.orders.pop()?;

@@ -3,4 +3,4 @@
 //! Tables are fixed-length slices on huge pages, reserved and touched at start: no page fault and
 //! no growth later. A prefetch is a hint; nothing depends on it but time.
 
-pub use crate::dpdk::memory::{HugePages, MemoryError, Region, prefetch, prefetch_write};
+pub use crate::dpdk::memory::{HugePages, MemoryError, Pages, Region, prefetch, prefetch_write};

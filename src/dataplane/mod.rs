@@ -1,17 +1,18 @@
 //! One packet's life, in the order of the files.
 //!
 //! ```text
-//! io::rx ─► parse ─► steer ─► lookup ─┬─ hit ──────────► rewrite ─► tx
-//!            │         │              └─ miss ► admit ────▲
-//!            │         └─► handover ring of the owner
-//!            └─► punt ring (the kernel) or Drop(reason)
+//! io::rx ─► parse ─► lookup ─┬─ hit ─────────────────────────► rewrite ─► tx
+//!            │               └─ miss ► steer ─┬─ mine ► admit ────▲
+//!            │                                └─► handover lane of the owner
+//!            └─► punt lane (the kernel), an answer, or a counted reason
 //! ```
 //!
 //! The contract of the path: no allocation, no lock, no log line, no formatting, no system call,
-//! no panic. Time is an argument. Every packet ends in exactly one [`verdict::Verdict`], and every
-//! `Drop` carries a [`verdict::Reason`] that is counted. Nothing here names `control`.
+//! no panic. Time is an argument. Every packet meets exactly one [`flows::Fate`], and every
+//! refusal has a [`verdict::Reason`] that is counted. Nothing here names `control`.
 
 pub mod admit;
+pub mod allowance;
 pub mod conn;
 pub mod describe;
 pub mod flows;

@@ -3,7 +3,8 @@
 //! What a sender is told when the policy is `strays = "reject"` follows IPVS: a VIP without the
 //! service, or a TCP packet of no connection, gets what the director's own stack would send (RST,
 //! or port unreachable for UDP); a service without a usable backend answers port unreachable for
-//! both. Silence where an answer would mislead: a full table, a missing next hop or exhausted
+//! both; a TTL that ends here answers time exceeded, as from the VIP. Answers have a limit, so a
+//! flood from forged addresses is not reflected. Silence where an answer would mislead: a full table, a missing next hop or exhausted
 //! ports may be over when the client tries again.
 
 use super::flows::{Fate, Flows};
@@ -25,6 +26,7 @@ impl Flows {
         self.stats.count_drop(reason);
         let is_tcp = parsed.key.protocol == Protocol::Tcp as u8;
         let answered = self.snapshot.strays == Strays::Reject
+            && self.may_answer()
             && match reason {
                 Reason::NoService | Reason::BackendGone | Reason::NoConnection if is_tcp => {
                     tcp_reset(packet, parsed)
@@ -33,12 +35,25 @@ impl Flows {
                     let source = parsed.key.destination();
                     icmp_error(packet, parsed.l3, IcmpError::PortUnreachable, source)
                 }
-                Reason::TtlExpired if self.snapshot.is_vip(parsed.key.destination()) => {
+                Reason::TtlExpired => {
                     let source = parsed.key.destination();
                     icmp_error(packet, parsed.l3, IcmpError::TimeExceeded, source)
                 }
                 _ => false,
             };
-        if answered { Fate::Send(packet.port()) } else { Fate::Free }
+        self.answered(packet, answered)
+    }
+
+    /// Sends what has become an answer back where it came from; frees what has not.
+    pub(super) fn answered<P: Packet>(&self, packet: &P, is_answer: bool) -> Fate {
+        self.stats.run.replied.add(u64::from(is_answer));
+        if is_answer { Fate::Send(packet.port()) } else { Fate::Free }
+    }
+
+    /// Is there allowance left for an answer? Without, the sender of a flood gets none.
+    pub(super) fn may_answer(&mut self) -> bool {
+        let may = self.replies.take();
+        self.stats.run.unanswered.add(u64::from(!may));
+        may
     }
 }

@@ -26,20 +26,26 @@ pub trait Clock {
     fn ms(&self, ticks: u64) -> u32;
 }
 
-/// Polls until an order says stop.
+/// Polls until an order says stop, or until nobody is left who could give one.
 pub fn run<P: Platform>(worker: &mut Worker<P>, clock: &impl Clock, busy_poll: bool) {
     let mut empty = 0u32;
     let mut before = clock.ticks();
-    while !worker.is_stopped() {
+    while !is_over(worker, empty) {
         let moved = worker.poll(clock.ms(before));
         empty = if moved == 0 { empty.saturating_add(1) } else { 0 };
-        if !busy_poll {
+        if !busy_poll && !worker.is_behind() {
             step_back(empty);
         }
         let after = clock.ticks();
         account(worker, moved, after.wrapping_sub(before));
         before = after;
     }
+}
+
+/// Ordered to stop, or idle with nobody left who could order anything.
+#[inline]
+fn is_over<P: Platform>(worker: &Worker<P>, empty_polls: u32) -> bool {
+    worker.is_stopped() || (empty_polls > 0 && worker.is_abandoned())
 }
 
 #[inline]

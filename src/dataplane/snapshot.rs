@@ -254,7 +254,7 @@ pub struct Snapshot {
     pub accepting: bool,
     /// Packets a second each worker may punt to the kernel.
     pub punt_per_second: u32,
-    /// Built from the fields above by [`Snapshot::new`].
+    /// Built from the fields above by [`Snapshot::indexed`].
     addresses: AddressTable,
 }
 

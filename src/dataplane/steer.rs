@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 
 use super::conn::index::FlowHash;
 use super::conn::key::FlowKey;
-use super::flows::{Fate, Flows, Origin};
+use super::flows::{Fate, Flows, Origin, PuntClass};
 use super::io::Packet;
 use super::parse::Parsed;
 use super::snapshot::Steering;
@@ -27,6 +27,9 @@ impl Flows {
         hash: FlowHash,
         origin: Origin,
     ) -> Fate {
+        if !self.is_ours(packet) {
+            return self.count(Reason::OtherStation);
+        }
         let key = parsed.key;
         let to_vip = self.snapshot.is_vip(key.destination());
         let owner = if to_vip {
@@ -36,7 +39,7 @@ impl Flows {
         } else if self.snapshot.is_nat_backend(key.source(), key.source_port(), key.protocol) {
             self.client_owner(key.protocol, (key.destination(), key.destination_port()))
         } else {
-            return Fate::Punt;
+            return Fate::Punt(PuntClass::Other);
         };
         if owner != self.ownership.me() {
             return self.hand_over(owner, origin);

@@ -1,22 +1,7 @@
-//! What became of a packet: one verdict, and for refusals one reason.
+//! Why packets are refused.
 //!
 //! [`Reason`] is the single list of reasons: it indexes the counters, labels the metric
 //! (`shunt_drops_total{reason="…"}`), and its doc lines are the operator's documentation.
-
-/// The end of a packet's journey through a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Rewritten; leaves by the port named in the next hop.
-    Forward,
-    /// Turned into an answer to its sender (RST, ICMP); leaves by the port it came from.
-    Reply,
-    /// Belongs to another worker; goes through that worker's handover lane.
-    Handover,
-    /// Not the balancer's business; goes to the kernel through the port's TAP.
-    Punt,
-    /// Refused, counted under the reason.
-    Drop(Reason),
-}
 
 macro_rules! reasons {
     ($( $(#[doc = $doc:literal])+ $variant:ident => $label:literal ),+ $(,)?) => {
@@ -59,6 +44,8 @@ reasons! {
     IpChecksum => "ip_checksum",
     /// The port found the TCP or UDP checksum wrong.
     L4Checksum => "l4_checksum",
+    /// The frame is for another station: a switch flooded it, or the port is promiscuous.
+    OtherStation => "other_station",
     /// The source address is no host's: multicast, broadcast, loopback, zero, or the destination itself.
     IpSource => "ip_source",
     /// The TTL would reach zero here.

@@ -13,8 +13,9 @@
 
 use std::sync::Arc;
 
-use super::flows::{Fate, Flows, Origin};
-use super::io::{BURST, Burst, Packet, Platform, Rx};
+use super::allowance::Allowance;
+use super::flows::{Fate, Flows, Origin, PuntClass};
+use super::io::{Burst, Packet, Platform, Rx};
 use super::lookup::Looks;
 use super::orders::{Answer, Order, Page, WorkerEnd};
 use super::tx::Staged;
@@ -46,7 +47,8 @@ pub struct Worker<P: Platform> {
     inject: Option<P::LaneRx>,
     mailbox: WorkerEnd,
     looks: Looks,
-    punts: PuntLimit,
+    /// By [`PuntClass`].
+    punts: [Allowance; PuntClass::COUNT],
     stats: Arc<WorkerStats>,
     stopped: bool,
 }
@@ -64,7 +66,7 @@ impl<P: Platform> Worker<P> {
             inject: links.inject,
             mailbox,
             looks: Looks::default(),
-            punts: PuntLimit::default(),
+            punts: Default::default(),
             stats,
             stopped: false,
         }
@@ -73,6 +75,16 @@ impl<P: Platform> Worker<P> {
     /// Was it ordered to stop?
     pub fn is_stopped(&self) -> bool {
         self.stopped
+    }
+
+    /// Has whoever could order it to stop gone away?
+    pub fn is_abandoned(&self) -> bool {
+        self.mailbox.is_abandoned()
+    }
+
+    /// Is there work left that no packet will bring about: connections to forget?
+    pub fn is_behind(&self) -> bool {
+        self.flows.is_behind()
     }
 
     /// What it knows of connections.
@@ -89,7 +101,8 @@ impl<P: Platform> Worker<P> {
     pub fn poll(&mut self, now_ms: u32) -> usize {
         self.obey();
         self.flows.tick(now_ms);
-        self.punts.refill(now_ms, self.flows.snapshot.punt_per_second);
+        let per_second = self.flows.snapshot.punt_per_second;
+        self.punts.iter_mut().for_each(|class| class.refill(now_ms, per_second));
         let mut burst = Burst::new();
         let mut moved = 0;
         for index in 0..self.ports.len() {
@@ -149,7 +162,7 @@ impl<P: Platform> Worker<P> {
         match fate {
             Fate::Send(port) => self.send(packet, port),
             Fate::HandOver(owner) => self.hand_over(packet, owner),
-            Fate::Punt => self.give_to_kernel(packet),
+            Fate::Punt(class) => self.give_to_kernel(packet, class),
             Fate::Free => drop(packet),
         }
     }
@@ -178,8 +191,8 @@ impl<P: Platform> Worker<P> {
     }
 
     #[cold]
-    fn give_to_kernel(&mut self, packet: P::Packet) {
-        if !self.punts.take() {
+    fn give_to_kernel(&mut self, packet: P::Packet, class: PuntClass) {
+        if !self.punts[class as usize].take() {
             self.stats.count_drop(Reason::PuntLimit);
             return;
         }
@@ -265,38 +278,4 @@ fn flush_punt<T: super::io::Tx>(stage: &mut Staged<T>, stats: &WorkerStats) {
     let flushed = stage.flush();
     stats.run.punted.add(flushed.packets);
     stats.drops[Reason::PuntFull as usize].add(flushed.refused);
-}
-
-/// How many packets may still go to the kernel: a bucket that fills with time and holds a tenth
-/// of a second's worth, at least a burst.
-#[derive(Clone, Copy, Debug, Default)]
-struct PuntLimit {
-    /// Packets × 1000.
-    tokens: u64,
-    last_ms: u32,
-    /// The rate it was filled for.
-    per_second: u32,
-}
-
-impl PuntLimit {
-    #[inline]
-    fn refill(&mut self, now_ms: u32, per_second: u32) {
-        let elapsed = now_ms.wrapping_sub(self.last_ms);
-        if elapsed == 0 && per_second == self.per_second {
-            return;
-        }
-        let full = (u64::from(per_second) * 100).max(BURST as u64 * 1000);
-        let earned = u64::from(elapsed) * u64::from(per_second);
-        // A rate never used before starts with a full bucket: the first packets for the kernel are
-        // the answers that make next hops known.
-        let before = if per_second == self.per_second { self.tokens } else { full };
-        (self.last_ms, self.per_second) = (now_ms, per_second);
-        self.tokens = (before + earned).min(full);
-    }
-
-    fn take(&mut self) -> bool {
-        let left = self.tokens.checked_sub(1000);
-        self.tokens = left.unwrap_or(self.tokens);
-        left.is_some()
-    }
 }

@@ -23,16 +23,16 @@ impl Counter {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
-    /// Sets the value. Owner only.
+    /// Sets the value. Owner only. Who reads it also sees what the owner wrote before.
     #[inline(always)]
     pub fn set(&self, n: u64) {
-        self.0.store(n, Ordering::Relaxed);
+        self.0.store(n, Ordering::Release);
     }
 
     /// The value now.
     #[inline]
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Acquire)
     }
 }
 
@@ -114,6 +114,8 @@ pub struct LoopCounters {
     pub injected: Counter,
     /// Packets answered in place (RST, ICMP).
     pub replied: Counter,
+    /// Packets that would have been answered, had answers not had a limit.
+    pub unanswered: Counter,
     /// Connections forgotten after their timeout.
     pub expired: Counter,
     /// Snapshots taken into use.

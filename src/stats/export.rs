@@ -170,6 +170,7 @@ fn worker_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
             "punted_packets_total" => float(run.punted.get()),
             "injected_packets_total" => float(run.injected.get()),
             "replied_packets_total" => float(run.replied.get()),
+            "unanswered_packets_total" => float(run.unanswered.get()),
             "expired_connections_total" => float(run.expired.get()),
             _ => return None,
         };

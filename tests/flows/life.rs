@@ -159,6 +159,30 @@ fn weight_zero_drains_and_a_reload_disturbs_nobody() {
     assert_eq!(world.drops(), []);
 }
 
+/// One address towards one backend has 64,512 ports; those of closed connections count as free
+/// after a second, or a few hundred connections a second would use them all up.
+#[test]
+fn the_port_of_a_closed_connection_is_used_again() {
+    let weights = vec![Some(1)];
+    let mut world = World::new(Plan { weights, capacity: 70_000, lane: 64, ..Plan::default() });
+    for n in 0..64_512u32 {
+        let [_, _, third, fourth] = n.to_be_bytes();
+        let from = ([203, 0, third, fourth].into(), 7);
+        for flags in [SYN, ACK, FIN | ACK] {
+            let sent = world.one(0, 0, &packet().tcp(from, VIP).flags(flags).build());
+            if flags & FIN != 0 {
+                world.one(0, 1, &answer(&sent, FIN | ACK));
+            }
+        }
+    }
+    assert_eq!(world.connections(), [64_512; 4]);
+    world.now_ms += 1_000;
+    let again = world.one(0, 0, &from_client(CLIENT, SYN));
+    assert_eq!(world.connections(), [64_512; 4], "the closed one made room");
+    world.one(0, 1, &answer(&again, SYN | ACK));
+    assert_eq!(world.drops(), []);
+}
+
 #[test]
 fn the_way_back_follows_the_clients_router() {
     let mut world = World::new(Plan::default());

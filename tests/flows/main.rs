@@ -10,6 +10,7 @@
 
 #[path = "../packets/mod.rs"]
 mod packets;
+#[allow(dead_code, reason = "shared with the allocation test, which asks for other parts")]
 mod world;
 
 mod life;

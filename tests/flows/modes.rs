@@ -77,7 +77,9 @@ fn dr_changes_link_addresses_and_ttl_and_nothing_else() {
 #[test]
 fn where_replies_do_not_pass_the_client_alone_moves_the_state() {
     let mut world = world(Mode::Dr);
-    for (flags, state) in [(SYN, State::SynRecv), (ACK, State::Established), (FIN | ACK, State::FinWait)] {
+    for (flags, state) in
+        [(SYN, State::SynRecv), (ACK, State::Established), (FIN | ACK, State::FinWait)]
+    {
         world.one(0, 0, &from_client(CLIENT, flags));
         assert_eq!(world.list(4)[0].state, state);
     }
@@ -113,7 +115,7 @@ fn a_tunnel_wraps_the_packet_and_leaves_it_alone() {
 /// The header between the outer IPv4 header and the inner packet.
 fn check_middle(mode: Mode, middle: &[u8], all: &[u8], outer: &[u8]) {
     match mode {
-        IPIP => assert_eq!(middle, []),
+        IPIP => assert!(middle.is_empty()),
         GRE => assert_eq!(middle, [0, 0, 8, 0]),
         GRE_SUM => {
             assert_eq!((middle.len(), &middle[..4]), (8, &[0x80, 0, 8, 0][..]));

@@ -150,6 +150,18 @@ fn cases() -> Vec<Case> {
             let sent = world.exchange(0, 0, &late);
             (world, sent)
         }),
+        case("a SYN a switch flooded", Reason::OtherStation, Nothing, || {
+            after(
+                Plan::default(),
+                &packet().macs(packets::CLIENT_MAC, backend_mac(9)).tcp(CLIENT, VIP).build(),
+            )
+        }),
+        case("ARP for somebody else", Reason::OtherStation, Nothing, || {
+            after(
+                Plan::default(),
+                &packet().macs(packets::CLIENT_MAC, backend_mac(9)).ethertype(0x0806).build(),
+            )
+        }),
         case("longer than the next link carries", Reason::TooBig, FragmentationNeeded, || {
             let frame = packet().tcp(CLIENT, VIP).flags(SYN).payload(&[0; 1500]).build();
             after(Plan::default(), &frame)
@@ -167,7 +179,12 @@ fn cases() -> Vec<Case> {
             let sent = world.sent();
             (world, sent)
         }),
-        case("one client port, two VIPs, one NAT backend", Reason::ClientPort, Nothing, client_port),
+        case(
+            "one client port, two VIPs, one NAT backend",
+            Reason::ClientPort,
+            Nothing,
+            client_port,
+        ),
         case("a source that is no host", Reason::IpSource, Nothing, || {
             let source = ([224, 0, 0, 1].into(), 5);
             after(Plan::default(), &packet().tcp(source, VIP).flags(SYN).build())
@@ -315,7 +332,54 @@ fn every_refusal_is_counted_under_its_reason_and_told_by_policy() {
         let loose = matches!(case.reason, Reason::HandoverLoop);
         assert!(others == 0 || loose, "{}: nothing else: {drops:?}", case.name);
         assert_eq!(told(&sent), case.told, "{}", case.name);
+        let replied: u64 = world.stats.iter().map(|s| s.run.replied.get()).sum();
+        assert_eq!(replied, u64::from(case.told != Told::Nothing), "{}", case.name);
     }
+}
+
+/// A stray is not a connection refused; a client that finds nobody is.
+#[test]
+fn refused_connections_are_those_that_would_have_been_new() {
+    let refused = |frame: &[u8], weight| {
+        let plan = Plan { weights: vec![Some(weight)], ..Plan::default() };
+        let (world, _) = after(plan, frame);
+        world.stats[0].services[0].refused.get()
+    };
+    assert_eq!(refused(&from_client(CLIENT, ACK), 1), 0);
+    assert_eq!(refused(&syn(), 1), 0);
+    assert_eq!(refused(&syn(), 0), 1);
+}
+
+/// A flood of strays is not reflected without bound.
+#[test]
+fn answers_have_a_limit() {
+    let mut world = World::new(Plan::default());
+    for n in 0..40u32 {
+        for port in 1..=100 {
+            let stray = from_client((CLIENT.0, port + u16::try_from(n).unwrap() * 100), ACK);
+            world.arrive(0, 0, &stray);
+        }
+        world.poll();
+    }
+    let (replied, unanswered) =
+        (world.stats[0].run.replied.get(), world.stats[0].run.unanswered.get());
+    assert_eq!((replied, replied + unanswered), (1000, 4000), "a tenth of a second's worth");
+}
+
+/// ARP gets through a flood of other packets for the kernel.
+#[test]
+fn a_flood_does_not_keep_arp_from_the_kernel() {
+    let mut world = World::new(Plan::default());
+    world.publish(|snapshot| snapshot.punt_per_second = 10);
+    (0..100).for_each(|_| world.arrive(0, 0, &packet().ethertype(0x88cc).build()));
+    world.arrive(0, 0, &packet().ethertype(0x0806).build());
+    world.poll();
+    let mut kinds = vec![];
+    while let Some(packet) = world.punt_lane(0).pop() {
+        kinds.push(shunt::dataplane::io::Packet::data(&packet)[12..14].to_vec());
+    }
+    assert_eq!(kinds.len(), 33);
+    assert!(kinds.contains(&vec![8, 6]));
 }
 
 /// Rows of the packet table are refused by a whole worker as parsing alone refuses them.

@@ -273,7 +273,7 @@ impl World {
     /// Lets time pass, in steps short enough for the sweep to do all its work.
     pub(crate) fn wait(&mut self, seconds: u32) {
         for _ in 0..seconds * 10 {
-            self.now_ms += 100;
+            self.now_ms = self.now_ms.wrapping_add(100);
             for _ in 0..8 {
                 self.poll();
             }
@@ -327,6 +327,23 @@ impl World {
             }
         }
         all
+    }
+
+    /// Sends the snapshot of the plan to worker 0, to be taken at its next poll.
+    pub(crate) fn order_publish(&mut self) {
+        let snapshot = Arc::new(self.snapshot(|_| {}));
+        self.controls[0].send(Order::Publish(snapshot)).unwrap();
+    }
+
+    /// Asks worker 0 for a page of its connections.
+    pub(crate) fn order_dump(&mut self, rows: usize) {
+        let page = Page { cursor: 0, done: false, rows: Vec::with_capacity(rows) };
+        self.controls[0].send(Order::Dump(page)).unwrap();
+    }
+
+    /// Answers of worker 0 not read yet.
+    pub(crate) fn answers(&mut self) -> usize {
+        std::iter::from_fn(|| self.controls[0].answer()).count()
     }
 
     /// Access for tests that need one worker's queues.

@@ -158,7 +158,8 @@ fn snapshot(backends: u16) -> Snapshot {
         revision: 1,
     };
     let mut snapshot = Snapshot::default();
-    snapshot.ports = OUR_MACS.map(|mac| PortView { mac, mtu: 1500, steering: Steering::Software }).into();
+    snapshot.ports =
+        OUR_MACS.map(|mac| PortView { mac, mtu: 1500, steering: Steering::Software }).into();
     snapshot.services = [Some(service)].into();
     snapshot.backends = (0..backends).map(backend).collect();
     // Longer than any run: a measurement of forwarding, not of forgetting.

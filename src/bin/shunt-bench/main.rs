@@ -1,8 +1,8 @@
 //! `shunt-bench`: how fast the data path is, on this machine, now.
 //!
 //! One core, one process: a generator writes packets into in-memory ports, the real worker moves
-//! them, a reflector takes them out. Only the worker's share is timed, and the same ports with the
-//! same packets are timed under plain forwarding in the same run: the *floor*. Ratios to it are
+//! them, a reflector takes them out. Only the worker's share is timed; plain forwarding of the same
+//! kind of packets through the same kind of ports is timed in the same run: the *floor*. Ratios to it are
 //! the truth; absolute figures on shared machines are not.
 
 mod bed;
@@ -46,7 +46,7 @@ struct RunOptions {
     #[arg(long, value_delimiter = ',', default_value = "1000000")]
     flows: Vec<u32>,
     /// Seconds of measuring for each row.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3600))]
     duration: u32,
     /// Bytes of a frame, FCS included: 64 to 1518.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(64..=1518))]
@@ -76,7 +76,8 @@ fn main() -> ExitCode {
     match run::run(&options) {
         Ok(rows) => {
             print!("{}", report::render(&rows, options.json));
-            ExitCode::SUCCESS
+            let lost = rows.iter().any(|row| row.lost_packets > 0);
+            ExitCode::from(u8::from(lost))
         }
         Err(error) => {
             eprintln!("shunt-bench: {error:#}");

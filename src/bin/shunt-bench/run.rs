@@ -1,6 +1,7 @@
 //! A run: prefill, then rounds in which balancer and floor take turns.
 
 use anyhow::{Context as _, bail, ensure};
+use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::io::{Burst, Packet as _, Rx as _, Tx as _};
 use shunt::dpdk::clock::{self, Clock};
 use shunt::dpdk::eal::{Eal, EalOptions};
@@ -47,6 +48,8 @@ struct Bench<'a> {
     replies: Vec<Reply>,
     templates: [Template; 2],
     order: Order,
+    /// Keys that shall leave by each port in this round.
+    expected: [Vec<FlowKey>; 2],
     new_connections_per_second: f64,
 }
 
@@ -75,6 +78,7 @@ impl<'a> Bench<'a> {
                 Template::ack(size, BACKEND_MAC, OUR_MACS[1]),
             ],
             order: Order::new(options.seed),
+            expected: [Vec::new(), Vec::new()],
             new_connections_per_second: 0.0,
         };
         bench.prefill(flows)?;
@@ -126,7 +130,8 @@ impl<'a> Bench<'a> {
 
     fn report(&self, shunt: &[Round], floor: &[Round], lost: u64) -> anyhow::Result<Row> {
         let flows = u32::try_from(self.replies.len()).context("too many connections")?;
-        let cycles = Spread::of(shunt.iter().map(|r| per_packet(*r)));
+        let spread = |rounds: &[Round]| Spread::of(rounds.iter().map(|r| (r.cycles, r.packets)));
+        let cycles = spread(shunt)?;
         let table = self.bed.worker.flows().table();
         Ok(Row {
             mode: "fullnat",
@@ -135,7 +140,7 @@ impl<'a> Bench<'a> {
             packets: shunt.iter().map(|r| r.packets).sum(),
             mpps: hertz(&self.clock) / cycles.median / 1e6,
             cycles_per_packet: cycles,
-            floor_cycles_per_packet: Spread::of(floor.iter().map(|r| per_packet(*r))),
+            floor_cycles_per_packet: spread(floor)?,
             new_connections_per_second: self.new_connections_per_second,
             bytes_per_connection: ratio(table.bytes() as u64, u64::from(flows)),
             lost_packets: lost,
@@ -143,16 +148,21 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// One round through the balancer. With `check` every frame that left is verified.
+    /// One round through the balancer. With `check` every frame that left is verified: it must be
+    /// the translation of the one that was offered, in order, with right checksums.
     fn shunt_round(&mut self, check: bool) -> anyhow::Result<(Round, u64)> {
         let offered = self.offer(Target::Shunt)?;
         let round = self.time_worker();
         let mut wrong = 0u64;
-        for wire in &mut self.bed.wires {
-            take_out(wire, &mut self.idle, |frame| wrong += u64::from(check && !is_right(frame)));
+        for (wire, expected) in self.bed.wires.iter_mut().zip(&self.expected) {
+            let mut expected = expected.iter();
+            take_out(wire, &mut self.idle, |frame| {
+                let wanted = expected.next().copied();
+                wrong += u64::from(check && (!is_right(frame) || key_of(frame) != wanted));
+            });
         }
         if wrong > 0 {
-            bail!("{wrong} packets left with a wrong checksum");
+            bail!("{wrong} packets left that are not the translation of what was offered");
         }
         let missing = offered - round.packets.min(offered);
         Ok((round, missing))
@@ -175,6 +185,7 @@ impl<'a> Bench<'a> {
             Target::Floor => &mut self.floor.wires,
         };
         let flows = u32::try_from(self.replies.len()).context("too many connections")?;
+        self.expected.iter_mut().for_each(Vec::clear);
         let [mut to_client_port, mut to_backend_port] = [Burst::new(), Burst::new()];
         let [clients, backends] = wires;
         let mut offered = 0;
@@ -183,8 +194,10 @@ impl<'a> Bench<'a> {
             let key = if from_backend { self.replies[n as usize].key() } else { client(n) };
             let packet = written(Some(packet), &self.templates[usize::from(from_backend)], key)?;
             if from_backend {
+                self.expected[0].push(client(n).reversed());
                 put(backends, &mut to_backend_port, packet)?;
             } else {
+                self.expected[1].push(self.replies[n as usize].key().reversed());
                 put(clients, &mut to_client_port, packet)?;
             }
             offered += 1;
@@ -257,11 +270,7 @@ fn sent(bed: &Bed) -> u64 {
     bed.stats.ports.iter().take(2).map(|port| port.tx_packets.get()).sum()
 }
 
-fn written(
-    packet: Option<Mbuf>,
-    template: &Template,
-    key: shunt::dataplane::conn::key::FlowKey,
-) -> anyhow::Result<Mbuf> {
+fn written(packet: Option<Mbuf>, template: &Template, key: FlowKey) -> anyhow::Result<Mbuf> {
     let mut packet = packet.context("no idle packet is left")?;
     ensure!(packet.set_len(template.len()), "a frame of {} bytes does not fit", template.len());
     template.write(packet.data_mut(), key);

@@ -8,7 +8,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use shunt::cli::config::{self, BAD_INPUT, Outcome};
+use shunt::control::ControlError;
 use shunt::control::config::Machine;
+
+/// Exit code of a daemon that ran and did not end well: worth starting again. What was refused
+/// before it ran is [`BAD_INPUT`], and starting again would not help.
+pub(crate) const FAILED: u8 = 1;
 
 /// A layer-4 load balancer on DPDK.
 #[derive(Debug, Parser)]
@@ -73,7 +78,8 @@ fn run(config: &std::path::Path) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("shuntd: {error:#}");
-            ExitCode::from(BAD_INPUT)
+            let ran = matches!(error.downcast_ref(), Some(ControlError::Stuck(_)));
+            ExitCode::from(if ran { FAILED } else { BAD_INPUT })
         }
     }
 }

@@ -17,7 +17,7 @@ use shunt::dpdk::lcore;
 use shunt::dpdk::memory;
 use shunt::stats::slow::StaticFacts;
 
-use crate::workers;
+use crate::{FAILED, workers};
 
 /// Balances until told to stop.
 pub(crate) fn serve(file: &Path) -> anyhow::Result<()> {
@@ -50,8 +50,12 @@ pub(crate) fn serve(file: &Path) -> anyhow::Result<()> {
         plan_file: file.to_owned(),
         claims,
     });
-    // Workers have been told to stop whatever the outcome; their queues go before the ports do.
-    started.crew.join();
+    // The control ends are gone with the control plane: workers stop, told or not. Their queues go
+    // before the ports do.
+    if !started.crew.join() {
+        eprintln!("shuntd: a worker does not end; leaving without taking its ports down");
+        std::process::exit(FAILED.into());
+    }
     drop(running.ports);
     Ok(outcome?)
 }

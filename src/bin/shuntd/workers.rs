@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver as Answers, Sender as Answer, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use shunt::control::config::plan::{HugePages, Plan};
@@ -34,6 +34,8 @@ use shunt::stats::counters::WorkerStats;
 const HANDOVER_DEPTH: u32 = 2048;
 /// Packets that may wait for the kernel, or come from it.
 const KERNEL_DEPTH: u32 = 1024;
+/// How long a worker may take to end.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How late the kernel may wake a worker that sleeps.
 const TIMER_SLACK: Duration = Duration::from_micros(1);
 
@@ -49,12 +51,18 @@ pub(crate) struct Started {
 pub(crate) struct Crew(Vec<JoinHandle<()>>);
 
 impl Crew {
-    /// Waits for all of them. They have been told to stop.
-    pub(crate) fn join(self) {
-        for thread in self.0 {
-            // A panic in it has ended the process already.
-            let _ = thread.join();
+    /// Waits until all of them have ended: they were told to, or see that nobody is left to tell
+    /// them. False if one does not within [`PATIENCE`]; then nothing it uses may be taken down.
+    pub(crate) fn join(self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        while self.0.iter().any(|thread| !thread.is_finished()) {
+            if Instant::now() > deadline {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(1));
         }
+        // A panic in one has ended the process already.
+        self.0.into_iter().all(|thread| thread.join().is_ok())
     }
 }
 
@@ -141,7 +149,9 @@ fn all_well(
         // A fresh mailbox has room.
         let _ = part.mailbox.send(Order::Stop);
     }
-    started.crew.join();
+    let Started { parts, crew, .. } = started;
+    drop(parts);
+    crew.join();
     Err(refusal)
 }
 
@@ -156,6 +166,8 @@ fn work(kit: Kit, answer: &Answer<Result<(), String>>) {
         .and_then(|registration| Ok((registration, make(kit)?)));
     match prepared {
         Ok((_registration, mut worker)) => {
+            let (records, index) = worker.flows().table().pages();
+            tracing::info!("worker on CPU {core}: connections on {records}, index on {index}");
             let _ = answer.send(Ok(()));
             run::run(&mut worker, &Ticks(Clock::shared()), busy_poll);
         }
@@ -178,8 +190,8 @@ fn make(kit: Kit) -> Result<Worker<Dpdk>, String> {
 
 fn huge_pages(wish: HugePages) -> memory::HugePages {
     match wish {
-        // Tables fall back to ordinary pages even where packet memory may not.
-        HugePages::Auto | HugePages::Require => memory::HugePages::Auto,
+        HugePages::Auto => memory::HugePages::Auto,
+        HugePages::Require => memory::HugePages::Require,
         HugePages::Never => memory::HugePages::Never,
     }
 }

@@ -13,7 +13,7 @@
 //! The hash is seeded afresh at every start, so nobody outside can aim at a bucket; tags and
 //! buckets only *propose* a record, the full key is always compared there.
 
-use crate::dataplane::mem::{Region, prefetch};
+use crate::dataplane::mem::{Pages, Region, prefetch};
 
 use super::key::FlowKey;
 
@@ -111,6 +111,11 @@ impl Index {
     /// An empty index over zeroed memory.
     pub fn new(buckets: Region<Bucket>) -> Self {
         Self { buckets }
+    }
+
+    /// What its memory lies on.
+    pub fn pages(&self) -> Pages {
+        self.buckets.pages()
     }
 
     /// Bytes of memory reserved.

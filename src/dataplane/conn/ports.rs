@@ -16,9 +16,10 @@
 //! owner's table, so one local port serves many backends at once and nothing can leak. Candidates
 //! come in turn, so the longest possible time lies between two uses of one.
 //!
-//! Limit: [`ATTEMPTS_MAX`] candidates are tried; then the connection is refused and counted
-//! (`local_ports`). With 64,512 ports an address, that happens when next to all of the chooser's
-//! share towards one backend are taken.
+//! Limits: [`ATTEMPTS_MAX`] candidates are tried, the first [`IN_ORDER`] in turn, the others spread
+//! over the whole space (by the golden ratio, which leaves no gap large); then the connection is
+//! refused and counted (`local_ports`). That happens when next to all of the chooser's share
+//! towards one backend are taken. Of a service's local addresses the first [`LOCALS_MAX`] are used.
 
 use std::net::Ipv4Addr;
 
@@ -32,6 +33,12 @@ pub const PORT_MIN: u16 = 1024;
 
 /// Candidates of the chooser's own that are tried for one connection.
 pub const ATTEMPTS_MAX: u32 = 128;
+
+/// Of these, how many in turn before the search jumps.
+pub const IN_ORDER: u32 = 16;
+
+/// Local addresses of one service that are used.
+pub const LOCALS_MAX: usize = 1024;
 
 /// Port numbers there are.
 const NUMBERS: u32 = 1 << 16;
@@ -159,7 +166,8 @@ impl Ownership {
     /// Chooses a local address and port towards a backend: the next candidate whose replies come
     /// to this worker and for which `is_free` holds. Returns the key replies will carry.
     ///
-    /// `turn` is where the last choice stopped; it belongs to the service.
+    /// `turn` is where the last choice stopped; it belongs to the service. Ports in use come in
+    /// long runs (they were given out in order), so after a few steps in order the search jumps.
     pub fn choose(
         &self,
         turn: &mut u32,
@@ -168,13 +176,16 @@ impl Ownership {
         backend: (Ipv4Addr, u16),
         is_free: impl Fn(FlowKey) -> bool,
     ) -> Option<FlowKey> {
+        let locals = locals.get(..LOCALS_MAX).unwrap_or(locals);
         let count = u32::try_from(locals.len()).ok().filter(|count| *count > 0)?;
+        let limit = self.positions() * count;
+        let jump = limit / 1000 * 618 + 1;
         let mut attempts = 0;
         // Of `workers` candidates in a row about one is this worker's.
-        for _ in 0..ATTEMPTS_MAX * u32::from(self.workers) * 2 {
-            let now = *turn;
-            *turn = if now + 1 == SPACE * count { 0 } else { now + 1 };
-            let port = self.candidate(now / count % SPACE);
+        for _ in 0..ATTEMPTS_MAX * u32::from(self.workers) * 4 {
+            let now = *turn % limit;
+            *turn = (now + 1) % limit;
+            let port = self.candidate(now / count);
             let local = locals[(now % count) as usize];
             let key = FlowKey::new(protocol, backend, (local, port));
             if port < PORT_MIN || self.reply(key) != self.me {
@@ -187,19 +198,29 @@ impl Ownership {
             if attempts == ATTEMPTS_MAX {
                 break;
             }
+            if attempts >= IN_ORDER {
+                *turn = (now + jump) % limit;
+            }
         }
         None
     }
 
-    /// The port at a position of the order in which candidates come. With slices, a worker starts
-    /// in its own, so next to every candidate is its own.
+    /// Positions in the order in which this worker's candidates come.
+    fn positions(&self) -> u32 {
+        match self.rule {
+            Rule::Slices => NUMBERS.div_ceil(u32::from(self.workers)) + 1,
+            Rule::Single | Rule::Rss { .. } => SPACE,
+        }
+    }
+
+    /// The port at a position below [`Ownership::positions`]. With slices, a worker starts in its
+    /// own, so next to every candidate is its own.
     #[expect(clippy::cast_possible_truncation, reason = "positions are below 2^16")]
     fn candidate(&self, position: u32) -> u16 {
         match self.rule {
             Rule::Slices => {
                 let start = NUMBERS * u32::from(self.me.0) / u32::from(self.workers);
-                let length = NUMBERS.div_ceil(u32::from(self.workers)) + 1;
-                ((start + position % length) as u16).swap_bytes()
+                ((start + position) as u16).swap_bytes()
             }
             Rule::Single | Rule::Rss { .. } => PORT_MIN + position as u16,
         }

@@ -10,7 +10,7 @@ use super::index::{FlowHash, Index, Seed};
 use super::key::FlowKey;
 use super::key::Side;
 use super::record::{NewConnection, Record};
-use crate::dataplane::mem::{HugePages, MemoryError, Region, prefetch};
+use crate::dataplane::mem::{HugePages, MemoryError, Pages, Region, prefetch};
 
 /// Why a connection was not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,9 @@ impl Hit {
     }
 }
 
+/// Most connections of one table: a reference keeps one bit for the side.
+pub const CAPACITY_MAX: u32 = (1 << 31) - 1;
+
 /// End of the free list.
 const NIL: u32 = u32::MAX;
 
@@ -62,13 +65,15 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty table for `capacity` connections (below 2^31), all memory reserved and touched.
+    /// An empty table for `capacity` connections (at most [`CAPACITY_MAX`]), all memory reserved and
+    /// touched.
     pub fn new(capacity: u32, seed: Seed) -> Result<Self, MemoryError> {
         Self::on(capacity, seed, HugePages::Auto)
     }
 
     /// As [`Table::new`], on the pages that `huge_pages` says.
     pub fn on(capacity: u32, seed: Seed, huge_pages: HugePages) -> Result<Self, MemoryError> {
+        let capacity = capacity.min(CAPACITY_MAX);
         let records = Region::on(capacity as usize, huge_pages)?;
         let buckets = Region::on(Index::buckets_for(capacity as usize), huge_pages)?;
         let index = Index::new(buckets);
@@ -78,6 +83,11 @@ impl Table {
     /// Most connections it can hold.
     pub fn capacity(&self) -> usize {
         self.records.len()
+    }
+
+    /// What its memory lies on, records and index.
+    pub fn pages(&self) -> (Pages, Pages) {
+        (self.records.pages(), self.index.pages())
     }
 
     /// Connections it holds.

@@ -77,6 +77,11 @@ pub const METRICS: &[Name] = &[
     counter("shunt_injected_packets_total", WORKER, "Packets of the kernel's sent out."),
     counter("shunt_replied_packets_total", WORKER, "Packets answered in place with RST or ICMP."),
     counter(
+        "shunt_unanswered_packets_total",
+        WORKER,
+        "Packets that would have been answered, had answers not had a limit.",
+    ),
+    counter(
         "shunt_expired_connections_total",
         WORKER,
         "Connections forgotten after their timeout.",

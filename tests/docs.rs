@@ -1,0 +1,376 @@
+//! The documents against the code: what they name exists, what they show works, what they list is
+//! complete.
+//!
+//! Markdown is read as text: fenced blocks are told from prose by their fences, and code spans by
+//! their backticks. That is all the Markdown these documents use.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test says no by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::Parser as _;
+use shunt::control::config::{Machine, parse_for};
+use shunt::dataplane::verdict::Reason;
+use shunt::stats::export::METRICS;
+
+const DOCUMENTS: &[&str] = &[
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "README.md",
+    "docs/configuration.md",
+    "docs/metrics.md",
+    "docs/operations.md",
+    "docs/performance.md",
+    "dpdk-config/bind.md",
+    "dpdk-config/hugepages.md",
+];
+
+/// Our programs, as they are typed.
+const PROGRAMS: [&str; 3] = ["shuntd", "shunt", "shunt-bench"];
+
+/// A document, taken apart.
+struct Document {
+    path: &'static str,
+    /// Everything outside fenced blocks.
+    prose: String,
+    /// Language and text of each fenced block.
+    blocks: Vec<(String, String)>,
+}
+
+impl Document {
+    fn read(path: &'static str) -> Self {
+        let text = fs::read_to_string(path).expect(path);
+        let (mut prose, mut blocks) = (String::new(), Vec::new());
+        let mut open: Option<(String, String)> = None;
+        for line in text.lines() {
+            match (line.trim_start().strip_prefix("```"), open.take()) {
+                (Some(_), Some(block)) => blocks.push(block),
+                (Some(language), None) => open = Some((language.trim().to_owned(), String::new())),
+                (None, Some((language, block))) => open = Some((language, block + line + "\n")),
+                (None, None) => prose.extend([line, "\n"]),
+            }
+        }
+        assert!(open.is_none(), "{path}: a fenced block is not closed");
+        Self { path, prose, blocks }
+    }
+
+    fn all() -> Vec<Self> {
+        DOCUMENTS.iter().map(|path| Self::read(path)).collect()
+    }
+
+    fn blocks_of<'a>(&'a self, language: &'a str) -> impl Iterator<Item = &'a str> {
+        let of_language = move |block: &&(String, String)| block.0 == language;
+        self.blocks.iter().filter(of_language).map(|(_, text)| text.as_str())
+    }
+
+    /// Code spans of the prose.
+    fn spans(&self) -> impl Iterator<Item = &str> {
+        self.prose.split('`').skip(1).step_by(2)
+    }
+
+    /// First cells of the table below a heading, backticks taken off.
+    fn first_column(&self, heading: &str) -> Vec<String> {
+        let (_, below) = self.prose.split_once(&format!("\n## {heading}\n")).expect(heading);
+        let section = below.split("\n## ").next().unwrap_or_default();
+        let rows = section.lines().filter(|line| line.starts_with("| `"));
+        rows.filter_map(|row| Some(row.split('`').nth(1)?.to_owned())).collect()
+    }
+
+    /// Every command line of ours that is shown.
+    fn commands(&self) -> Vec<Vec<String>> {
+        let typed = self.blocks_of("sh").flat_map(str::lines);
+        let shown = self.blocks_of("text").flat_map(str::lines);
+        let shown = shown.filter_map(|line| line.strip_prefix("$ "));
+        let spans = self.spans().filter(|span| span.contains(' '));
+        typed.chain(shown).chain(spans).filter_map(command).collect()
+    }
+}
+
+/// The words of a command line, if it starts one of our programs.
+fn command(line: &str) -> Option<Vec<String>> {
+    let line = line.split([';', '|', '#']).next()?.trim();
+    let mut words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+    let name = Path::new(words.first()?).file_name()?.to_str()?.to_owned();
+    PROGRAMS.contains(&name.as_str()).then(|| {
+        words[0] = name;
+        words
+    })
+}
+
+/// What is wrong with a command line, as the program itself sees it. Nothing is carried out: a
+/// final `--help` is only reached if all before it was understood.
+fn refusal(words: &[String]) -> Option<String> {
+    let program = match words[0].as_str() {
+        "shunt" => {
+            let parsed = shunt::cli::Arguments::try_parse_from(words);
+            return parsed.err().map(|error| error.to_string());
+        }
+        "shuntd" => env!("CARGO_BIN_EXE_shuntd"),
+        _ => env!("CARGO_BIN_EXE_shunt-bench"),
+    };
+    let output = Command::new(program).args(&words[1..]).arg("--help").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (!output.status.success()).then_some(said)
+}
+
+fn report(wrong: &[String]) {
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// GitHub's name for a heading.
+fn anchor(heading: &str) -> String {
+    let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    heading.to_lowercase().chars().filter(kept).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+fn has_anchor(path: &Path, wanted: &str) -> bool {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let headings = text.lines().filter_map(|line| line.strip_prefix('#'));
+    headings.map(|line| anchor(line.trim_start_matches('#').trim())).any(|found| found == wanted)
+}
+
+/// What is wrong with a link in a document.
+fn broken(document: &Document, link: &str) -> Option<String> {
+    if link.starts_with("https://") {
+        return None;
+    }
+    let (file, wanted) = link.split_once('#').unwrap_or((link, ""));
+    let own = Path::new(document.path);
+    let target = match file {
+        "" => own.to_owned(),
+        file => own.parent().unwrap_or(Path::new("")).join(file),
+    };
+    let good = target.exists() && (wanted.is_empty() || has_anchor(&target, wanted));
+    (!good).then(|| format!("{}: the link to {link} leads nowhere", document.path))
+}
+
+#[test]
+fn every_document_is_checked() {
+    let folders = [".", "docs", "dpdk-config"];
+    let files = folders.iter().flat_map(|folder| fs::read_dir(folder).expect(folder));
+    let paths = files.map(|entry| entry.unwrap().path()).filter(|path| is(path, "md"));
+    let found: BTreeSet<_> =
+        paths.map(|path| path.display().to_string().trim_start_matches("./").to_owned()).collect();
+    let listed: BTreeSet<_> = DOCUMENTS.iter().map(|path| (*path).to_owned()).collect();
+    assert_eq!(found, listed);
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for document in Document::all() {
+        let links = document.prose.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links {
+            seen += 1;
+            wrong.extend(broken(&document, link));
+        }
+    }
+    report(&wrong);
+    assert!(seen > 40, "only {seen} links were found");
+}
+
+#[test]
+fn whole_configurations_are_good_and_give_no_warning() {
+    let machine = Machine::with_cpus(8);
+    let mut wrong = Vec::new();
+    let mut whole = 0;
+    for document in Document::all() {
+        for text in document.blocks_of("toml") {
+            if let Err(error) = toml::from_str::<toml::Table>(text) {
+                wrong.push(format!("{}: {error}", document.path));
+            } else if text.contains("[shunt]") && text.contains("[[port]]") {
+                whole += 1;
+                match parse_for(text, Path::new(document.path), &machine) {
+                    Ok(reading) => wrong.extend(reading.warnings),
+                    Err(error) => wrong.push(error.to_string()),
+                }
+            }
+        }
+    }
+    report(&wrong);
+    assert!(whole > 0, "no document shows a whole configuration");
+}
+
+#[test]
+fn commands_are_understood_by_the_programs() {
+    let mut wrong = Vec::new();
+    let mut seen = BTreeSet::new();
+    for document in Document::all() {
+        for words in document.commands() {
+            let said = refusal(&words);
+            wrong.extend(said.map(|said| format!("{}: {words:?}: {said}", document.path)));
+            seen.insert(words[..2].join(" "));
+        }
+    }
+    report(&wrong);
+    for wanted in ["shuntd run", "shuntd check", "shuntd diff", "shunt status", "shunt reload"] {
+        assert!(seen.contains(wanted), "no document shows `{wanted}`, only {seen:?}");
+    }
+}
+
+#[test]
+fn the_units_commands_are_understood() {
+    let unit = fs::read_to_string("dpdk-config/systemd/shuntd.service").unwrap();
+    let commands = unit.lines().filter(|line| line.starts_with("Exec"));
+    let commands: Vec<_> = commands.filter_map(|line| command(line.split_once('=')?.1)).collect();
+    assert_eq!(commands.len(), 3, "{commands:?}");
+    report(&commands.iter().filter_map(|words| refusal(words)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_command_that_is_wrong_is_seen() {
+    for line in ["shuntd check a b", "shunt statsu", "shunt-bench run --no-such-option", "shuntd x"]
+    {
+        let words = command(line).unwrap();
+        assert!(refusal(&words).is_some(), "{line}");
+    }
+    assert_eq!(command("shunting yard"), None);
+}
+
+/// Does a code span mean a file or folder of this repository?
+fn is_path(span: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
+    let endings = ["rs", "md", "toml", "h", "service"];
+    let named = endings.iter().any(|ending| is(Path::new(span), ending)) && span != "shunt.toml";
+    span.chars().all(plain) && !span.starts_with('/') && (span.contains('/') || named)
+}
+
+fn is(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|extension| extension == ending)
+}
+
+/// The file or folder a span of ARCHITECTURE.md means.
+fn resolved(span: &str) -> Option<PathBuf> {
+    let places = [PathBuf::from(span), Path::new("src").join(span)];
+    places.into_iter().find(|path| path.exists())
+}
+
+#[test]
+fn architecture_names_files_that_exist() {
+    let document = Document::read("ARCHITECTURE.md");
+    let paths: Vec<_> = document.spans().filter(|span| is_path(span)).collect();
+    assert!(paths.len() > 100, "only {} paths were found", paths.len());
+    let gone = paths.into_iter().filter(|span| resolved(span).is_none());
+    report(
+        &gone
+            .map(|span| format!("ARCHITECTURE.md names {span}, which is not there"))
+            .collect::<Vec<_>>(),
+    );
+}
+
+#[test]
+fn architecture_has_a_place_for_every_source_file() {
+    let document = Document::read("ARCHITECTURE.md");
+    let (_, tree) = document.prose.split_once("\n## The tree\n").unwrap();
+    let tree = tree.split("\n## ").next().unwrap();
+    let spans = tree.split('`').skip(1).step_by(2).filter(|span| is_path(span));
+    let named: Vec<PathBuf> = spans.filter_map(resolved).collect();
+    let mut files = Vec::new();
+    rust_files(Path::new("src"), &mut files);
+    rust_files(Path::new("tests"), &mut files);
+    assert!(files.len() > 100, "only {} files were found", files.len());
+    let is_named = |file: &PathBuf| named.iter().any(|place| file.starts_with(place));
+    let missing = files.iter().filter(|file| !is_test_module(file) && !is_named(file));
+    report(
+        &missing
+            .map(|file| format!("ARCHITECTURE.md has no place for {}", file.display()))
+            .collect::<Vec<_>>(),
+    );
+}
+
+/// The unit tests of a source file, which live beside it.
+fn is_test_module(file: &Path) -> bool {
+    file.starts_with("src") && file.iter().any(|part| part == "tests" || part == "tests.rs")
+}
+
+fn rust_files(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, into);
+        } else if is(&path, "rs") {
+            into.push(path);
+        }
+    }
+}
+
+#[test]
+fn operations_say_what_to_do_for_every_reason() {
+    let document = Document::read("docs/operations.md");
+    let listed = document.first_column("When packets are refused");
+    let wanted: Vec<_> = Reason::ALL.iter().map(|reason| reason.label()).collect();
+    assert_eq!(listed, wanted, "one row for each reason, in the order of the code");
+}
+
+#[test]
+fn log_lines_explained_are_lines_of_the_code() {
+    let document = Document::read("docs/operations.md");
+    let mut files = Vec::new();
+    rust_files(Path::new("src"), &mut files);
+    let source: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let lines = document.first_column("When the log says");
+    assert!(lines.len() > 10, "only {} lines were found", lines.len());
+    let gone = lines.iter().filter(|line| !source.contains(line.as_str()));
+    report(&gone.map(|line| format!("nothing logs `{line}`")).collect::<Vec<_>>());
+}
+
+#[test]
+fn metrics_named_anywhere_exist() {
+    let known: BTreeSet<_> = METRICS.iter().map(|metric| metric.name).collect();
+    let mut wrong = Vec::new();
+    for document in Document::all() {
+        let word = |c: char| !(c.is_ascii_lowercase() || c == '_');
+        let spans = document.spans().filter(|span| !span.contains('*')).flat_map(|s| s.split(word));
+        let named = spans.filter(|word| word.starts_with("shunt_"));
+        let unknown = named.filter(|name| !known.contains(name));
+        wrong.extend(unknown.map(|name| format!("{}: there is no metric {name}", document.path)));
+    }
+    report(&wrong);
+}
+
+#[test]
+fn the_benchs_options_are_those_documented() {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_shunt-bench")).args(["run", "--help"]).output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let options = help.split_whitespace().filter(|word| word.starts_with("--"));
+    let known: BTreeSet<_> =
+        options.filter(|option| *option != "--help").map(str::to_owned).collect();
+    let document = Document::read("docs/performance.md");
+    let listed: BTreeSet<_> = document.first_column("Options").into_iter().collect();
+    assert_eq!(listed, known);
+}
+
+/// Keys of an object, those of objects within it behind a dot.
+fn keys(value: &serde_json::Value, before: &str, into: &mut BTreeSet<String>) {
+    for (key, value) in value.as_object().expect("an object") {
+        let key = format!("{before}{key}");
+        if value.is_object() {
+            keys(value, &format!("{key}."), into);
+        } else {
+            into.insert(key);
+        }
+    }
+}
+
+#[test]
+fn the_benchs_json_has_the_keys_documented() {
+    let output = Command::new(env!("CARGO_BIN_EXE_shunt-bench"))
+        .args(["run", "--flows", "1000", "--duration", "1", "--no-huge", "--json"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut printed = BTreeSet::new();
+    keys(&rows[0], "", &mut printed);
+    let document = Document::read("docs/performance.md");
+    let listed: BTreeSet<_> = document.first_column("JSON keys").into_iter().collect();
+    assert_eq!(listed, printed);
+    assert_eq!(rows[0]["lost_packets"], 0);
+    assert_eq!(rows[0]["bytes_per_connection"], 96.0);
+}

@@ -83,7 +83,7 @@ impl Kind {
 
 impl Tunnel {
     /// The packet inside; `None` for a datagram to another port.
-    fn unpack<'packet>(&self, packet: &'packet [u8]) -> Result<Option<&'packet [u8]>> {
+    fn unpack(self, packet: &[u8]) -> Result<Option<&[u8]>> {
         let (outer, body) = packet.split_at_checked(IPV4).context("shorter than an IPv4 header")?;
         if self.kind == Kind::Gue && word(body, 2)? != self.port {
             return Ok(None);
@@ -102,7 +102,7 @@ impl Tunnel {
         Ok(Some(inner))
     }
 
-    fn ungre<'packet>(&self, body: &'packet [u8]) -> Result<&'packet [u8]> {
+    fn ungre(self, body: &[u8]) -> Result<&[u8]> {
         let expected = if self.checksum { 0x8000 } else { 0 };
         let flags = word(body, 0)?;
         ensure!(flags == expected, "GRE flags {flags:#06x}, expected {expected:#06x}");
@@ -114,7 +114,7 @@ impl Tunnel {
         body.get(if self.checksum { 8 } else { 4 }..).context("shorter than a GRE header")
     }
 
-    fn ungue<'packet>(&self, outer: &[u8], body: &'packet [u8]) -> Result<&'packet [u8]> {
+    fn ungue<'packet>(self, outer: &[u8], body: &'packet [u8]) -> Result<&'packet [u8]> {
         let length = word(body, 4)?;
         ensure!(usize::from(length) == body.len(), "UDP length {length} of {}", body.len());
         let checksum = word(body, 6)?;

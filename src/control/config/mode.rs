@@ -76,7 +76,6 @@ pub fn line(mode: Mode) -> String {
 }
 
 /// Serialises a mode as [`Spelled`], for `#[serde(flatten, serialize_with = …)]`.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
 pub fn serialize<S: Serializer>(mode: &Mode, serializer: S) -> Result<S::Ok, S::Error> {
     Spelled::from(*mode).serialize(serializer)
 }

@@ -2,6 +2,7 @@
 //!
 //! Two sockets, because a multicast socket may lose messages (`ENOBUFS`) and a question must not.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
@@ -47,6 +48,8 @@ type Messages = futures_util::stream::LocalBoxStream<'static, NetlinkMessage<Rou
 pub struct Kernel {
     handle: Handle,
     messages: Messages,
+    /// Backends already told of in the log as routed by a next hop that is not IPv4.
+    other_family: BTreeSet<Ipv4Addr>,
 }
 
 impl Kernel {
@@ -54,7 +57,7 @@ impl Kernel {
     pub fn open() -> Result<Self, NeighborError> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
-        Ok(Self { handle, messages: listen()? })
+        Ok(Self { handle, messages: listen()?, other_family: BTreeSet::new() })
     }
 
     /// The next announcement that matters. Opens the socket anew if it broke.
@@ -97,13 +100,22 @@ impl Kernel {
     }
 
     /// Where the kernel would send a packet for `address`. `None` if nowhere, or to itself.
-    pub async fn route(&self, address: Ipv4Addr) -> Option<Via> {
+    pub async fn route(&mut self, address: Ipv4Addr) -> Option<Via> {
         let mut question = RouteMessage::default();
         question.header.address_family = AddressFamily::Inet;
         question.header.destination_prefix_length = 32;
         question.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(address)));
         let answer = self.handle.route().get(question).execute().try_next().await;
-        route_via(&answer.ok()??, address)
+        let way = route_via(&answer.ok()??, address);
+        if way != Way::OtherFamily {
+            self.other_family.remove(&address);
+        } else if self.other_family.insert(address) {
+            tracing::warn!(backend = %address, "its route leads by a next hop that is not IPv4 (RTA_VIA): not supported, no next hop");
+        }
+        match way {
+            Way::By(via) => Some(via),
+            Way::None | Way::OtherFamily => None,
+        }
     }
 
     /// Asks the kernel to resolve a neighbour and, with `keep`, to keep it resolved by itself.
@@ -204,9 +216,20 @@ fn neighbor(message: &NeighbourMessage) -> Option<Neighbor> {
     Some(Neighbor { via, mac: mac.filter(|_| usable) })
 }
 
-fn route_via(route: &RouteMessage, address: Ipv4Addr) -> Option<Via> {
+/// What a route says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Nothing leaves by it.
+    None,
+    /// To this neighbour.
+    By(Via),
+    /// To a neighbour of another family: RFC 5549 and the like.
+    OtherFamily,
+}
+
+fn route_via(route: &RouteMessage, address: Ipv4Addr) -> Way {
     if route.header.kind != RouteType::Unicast {
-        return None;
+        return Way::None;
     }
     let mut index = None;
     let mut gateway = None;
@@ -214,10 +237,12 @@ fn route_via(route: &RouteMessage, address: Ipv4Addr) -> Option<Via> {
         match attribute {
             RouteAttribute::Oif(oif) => index = Some(*oif),
             RouteAttribute::Gateway(RouteAddress::Inet(via)) => gateway = Some(*via),
+            RouteAttribute::Via(_) => return Way::OtherFamily,
             _ => {}
         }
     }
-    Some(Via { index: index?, address: gateway.unwrap_or(address) })
+    let by = |index| Way::By(Via { index, address: gateway.unwrap_or(address) });
+    index.map_or(Way::None, by)
 }
 
 #[cfg(test)]
@@ -287,11 +312,11 @@ mod tests {
         let mut route = RouteMessage::default();
         route.header.kind = RouteType::Unicast;
         route.attributes.push(RouteAttribute::Oif(3));
-        assert_eq!(route_via(&route, A), Some(Via { index: 3, address: A }));
+        assert_eq!(route_via(&route, A), Way::By(Via { index: 3, address: A }));
         let gateway = Ipv4Addr::new(10, 0, 0, 254);
         route.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
-        assert_eq!(route_via(&route, A), Some(Via { index: 3, address: gateway }));
+        assert_eq!(route_via(&route, A), Way::By(Via { index: 3, address: gateway }));
         route.header.kind = RouteType::Local;
-        assert_eq!(route_via(&route, A), None, "an address of the box's own is no backend");
+        assert_eq!(route_via(&route, A), Way::None, "an address of the box's own is no backend");
     }
 }

@@ -51,6 +51,19 @@ pub enum PuntError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// Somebody else's route leads to the same destination.
+    #[error(
+        "port `{port}`: there is already a route {found}; remove it, or leave this route out \
+         ({wanted})"
+    )]
+    RouteTaken {
+        /// The port's name.
+        port: String,
+        /// The route that is there.
+        found: String,
+        /// The port's own.
+        wanted: String,
+    },
     /// The kernel refused part of its configuration.
     #[error("port `{port}`: cannot set up TAP `{tap}`: {what}: {source}")]
     Setup {

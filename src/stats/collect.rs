@@ -2,9 +2,11 @@
 //!
 //! Counters live by id, people think in names: the [`Directory`] says which id is whose. Ids are
 //! reused in time, so an entry remembers what its counters stood at when it was given the id, and
-//! shows only what came since.
+//! shows only what came since. A name may have several ids, one after the other or at once (a service
+//! whose VIP was edited has two for a while): what an id counted that is free again is carried over
+//! to the name for as long as the name is there, so that a name's counters never fall.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddrV4;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -58,18 +60,45 @@ pub struct Directory {
     pub names: Names,
     services: HashMap<ServiceId, ServiceBase>,
     backends: HashMap<BackendId, BackendBase>,
+    /// What free ids had counted, by service name.
+    carried_services: HashMap<String, u64>,
+    /// What free ids had counted, by service name and backend.
+    carried_backends: HashMap<(String, SocketAddrV4), u64>,
+}
+
+impl Directory {
+    /// New connections refused that ids no longer in use counted for this service name.
+    pub fn carried_refused(&self, service: &str) -> u64 {
+        self.carried_services.get(service).copied().unwrap_or_default()
+    }
+
+    /// Connections made that ids no longer in use counted for this backend of a service name.
+    pub fn carried_connections(&self, service: &str, backend: SocketAddrV4) -> u64 {
+        let key = (service.to_owned(), backend);
+        self.carried_backends.get(&key).copied().unwrap_or_default()
+    }
+}
+
+impl Names {
+    /// Service name and address of a backend: what its series is called.
+    fn label(&self, backend: &BackendEntry) -> Option<(String, SocketAddrV4)> {
+        let place = self.services.binary_search_by_key(&backend.service, |service| service.id);
+        let service = self.services.get(place.ok()?)?;
+        Some((service.name.clone(), backend.address))
+    }
 }
 
 #[derive(Clone, Debug)]
 struct ServiceBase {
-    owner: (Protocol, SocketAddrV4),
+    owner: (String, Protocol, SocketAddrV4),
     new_connections: u64,
     refused: u64,
 }
 
 #[derive(Clone, Debug)]
 struct BackendBase {
-    owner: (ServiceId, SocketAddrV4),
+    /// With the name of the service, which an edit may change.
+    owner: (Option<String>, ServiceId, SocketAddrV4),
     new_connections: u64,
 }
 
@@ -126,17 +155,20 @@ impl Sources {
     /// Takes over new names. Ids that changed hands start counting at zero.
     pub fn rename(&self, names: Names) {
         let old = self.directory();
-        let services =
-            names.services.iter().map(|entry| (entry.id, self.service_base(&old, entry)));
-        let backends =
-            names.backends.iter().map(|entry| (entry.id, self.backend_base(&old, entry)));
-        let (services, backends) = (services.collect(), backends.collect());
-        let directory = Arc::new(Directory { names, services, backends });
+        let service = |entry: &ServiceEntry| (entry.id, self.service_base(&old, entry));
+        let services: HashMap<_, _> = names.services.iter().map(service).collect();
+        let backend =
+            |entry: &BackendEntry| (entry.id, self.backend_base(&old, names.label(entry), entry));
+        let backends: HashMap<_, _> = names.backends.iter().map(backend).collect();
+        let carried_services = self.carry_services(&old, &names, &services);
+        let carried_backends = self.carry_backends(&old, &names, &backends);
+        let directory =
+            Arc::new(Directory { names, services, backends, carried_services, carried_backends });
         *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = directory;
     }
 
     fn service_base(&self, old: &Directory, entry: &ServiceEntry) -> ServiceBase {
-        let owner = (entry.protocol, entry.address);
+        let owner = (entry.name.clone(), entry.protocol, entry.address);
         match old.services.get(&entry.id) {
             Some(base) if base.owner == owner => base.clone(),
             _ => {
@@ -146,12 +178,58 @@ impl Sources {
         }
     }
 
-    fn backend_base(&self, old: &Directory, entry: &BackendEntry) -> BackendBase {
-        let owner = (entry.service, entry.address);
+    fn backend_base(
+        &self,
+        old: &Directory,
+        label: Option<(String, SocketAddrV4)>,
+        entry: &BackendEntry,
+    ) -> BackendBase {
+        let owner = (label.map(|(name, _)| name), entry.service, entry.address);
         match old.backends.get(&entry.id) {
             Some(base) if base.owner == owner => base.clone(),
             _ => BackendBase { owner, new_connections: self.raw_backend(entry.id).new_connections },
         }
+    }
+
+    /// Adds what ids that changed hands had counted to their old names; forgets names that are gone.
+    fn carry_services(
+        &self,
+        old: &Directory,
+        names: &Names,
+        new: &HashMap<ServiceId, ServiceBase>,
+    ) -> HashMap<String, u64> {
+        let mut carried = old.carried_services.clone();
+        for entry in &old.names.services {
+            let Some(base) = old.services.get(&entry.id) else { continue };
+            if new.get(&entry.id).is_none_or(|now| now.owner != base.owner) {
+                *carried.entry(entry.name.clone()).or_default() +=
+                    self.service(old, entry.id).refused;
+            }
+        }
+        let alive: HashSet<_> = names.services.iter().map(|entry| &entry.name).collect();
+        carried.retain(|name, refused| *refused > 0 && alive.contains(name));
+        carried
+    }
+
+    fn carry_backends(
+        &self,
+        old: &Directory,
+        names: &Names,
+        new: &HashMap<BackendId, BackendBase>,
+    ) -> HashMap<(String, SocketAddrV4), u64> {
+        let mut carried = old.carried_backends.clone();
+        for entry in &old.names.backends {
+            let Some(base) = old.backends.get(&entry.id) else { continue };
+            if new.get(&entry.id).is_none_or(|now| now.owner != base.owner)
+                && let Some(label) = old.names.label(entry)
+            {
+                *carried.entry(label).or_default() += self.backend(old, entry.id).new_connections;
+            }
+        }
+        let alive: HashSet<_> =
+            names.backends.iter().filter_map(|entry| names.label(entry)).collect();
+        carried.retain(|label, made| *made > 0 && alive.contains(label));
+        carried
     }
 
     /// What a service did since it got its id.

@@ -141,14 +141,21 @@ fn service_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
     if name == "refused_connections_total" {
         for service in services {
             let labels = vec![service.name.clone()];
-            *sums.entry(labels).or_default() += value(sources.service(&directory, service.id));
+            let carried = || directory.carried_refused(&service.name);
+            *sums.entry(labels).or_insert_with(carried) +=
+                value(sources.service(&directory, service.id));
         }
     } else {
         let by_id: BTreeMap<_, _> = services.map(|service| (service.id, &service.name)).collect();
         for backend in &directory.names.backends {
             let Some(service) = by_id.get(&backend.service) else { continue };
             let labels = vec![(*service).clone(), backend.address.to_string()];
-            *sums.entry(labels).or_default() += value(sources.backend(&directory, backend.id));
+            let carried = || match name {
+                "new_connections_total" => directory.carried_connections(service, backend.address),
+                _ => 0,
+            };
+            *sums.entry(labels).or_insert_with(carried) +=
+                value(sources.backend(&directory, backend.id));
         }
     }
     Some(sums.into_iter().map(|(labels, sum)| (labels, float(sum))).collect())

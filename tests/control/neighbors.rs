@@ -126,6 +126,22 @@ fn our_address_is_the_one_the_kernel_would_speak_from() {
 }
 
 #[test]
+fn a_backend_routed_by_an_ipv6_next_hop_has_no_next_hop() {
+    let net = net();
+    net.balancer.sh("sysctl -qw net.ipv6.conf.lb0.disable_ipv6=0");
+    net.balancer.ip("route add 10.9.0.0/16 via inet6 fe80::9 dev lb0");
+    // Somebody who would answer for the destination itself, were that taken for the next hop.
+    net.balancer.ip(&format!("neigh replace {FAR} lladdr {OTHER} dev lb0 nud permanent"));
+    net.balancer.run(|| async {
+        let mut neighbors = net.start();
+        neighbors.want(vec![FAR]);
+        until(&mut neighbors, |view| view.unrouted == [FAR]).await;
+        net.balancer.ip("route replace 10.9.0.0/16 via 10.1.0.254");
+        until(&mut neighbors, |view| is_at(view, FAR, PEER)).await;
+    });
+}
+
+#[test]
 fn a_backend_that_does_not_answer_is_told_and_found_when_it_comes() {
     let net = net();
     net.balancer.run(|| async {

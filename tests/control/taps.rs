@@ -86,6 +86,27 @@ fn an_interface_that_has_the_name_is_left_alone_and_told_of() {
     assert!(links.contains("tw1") && !links.contains("tw0"), "nothing half-made: {links}");
 }
 
+#[test]
+fn a_route_of_the_hosts_own_survives_a_port_that_wants_the_same() {
+    let namespace = Namespace::new();
+    namespace.ip("link add mg0 type veth peer name mg1");
+    namespace.ip("addr add 172.31.0.2/24 dev mg0");
+    namespace.ip("link set mg0 up");
+    namespace.ip("link set mg1 up");
+    namespace.ip("route add default via 172.31.0.9 dev mg0");
+    let before = namespace.ip("route show default");
+    namespace.run(|| async {
+        let mut spec = spec(0, "tw0", [10, 0, 0, 1]);
+        spec.routes = vec![([0, 0, 0, 0].into(), 0, [10, 0, 0, 254].into())];
+        let error = setup::create_all(&netlink(), &[spec]).await.unwrap_err().to_string();
+        let wanted = "port `port0`: there is already a route 0.0.0.0/0 via 172.31.0.9 dev mg0; \
+                      remove it, or leave this route out";
+        assert!(error.starts_with(wanted), "{error}");
+    });
+    assert_eq!(namespace.ip("route show default"), before);
+    assert!(!namespace.ip("link show").contains("tw0"), "nothing half-made");
+}
+
 /// An ARP request of 10.0.0.9 for 10.0.0.1 (RFC 826).
 fn arp_request() -> VecPacket {
     let sender = [2, 0, 0, 0, 0, 9];

@@ -84,6 +84,7 @@ pub struct Query {
 
 /// The parameters of the request, as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Parameters {
     /// Where to go on, from an earlier answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -232,6 +233,13 @@ impl Job {
             return late.then_some(Err(DumpError::Silent(WorkerId(self.query.worker))));
         }
         let at_end = usize::from(self.query.worker) >= workers;
+        if at_end && self.pages == 0 {
+            let (worker, slot) = (self.query.worker, self.query.slot);
+            return Some(Err(DumpError::BadQuery(format!(
+                "cursor `{worker}:{slot}` did not come from an earlier answer: there is no worker \
+                 {worker}"
+            ))));
+        }
         let room = self.query.limit.saturating_sub(self.found.len());
         if at_end || room == 0 || self.pages >= PAGES_MAX || self.reply.is_closed() {
             let next = (!at_end).then(|| format!("{}:{}", self.query.worker, self.query.slot));

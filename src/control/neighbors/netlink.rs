@@ -2,6 +2,7 @@
 //!
 //! Two sockets, because a multicast socket may lose messages (`ENOBUFS`) and a question must not.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
@@ -47,6 +48,8 @@ type Messages = futures_util::stream::LocalBoxStream<'static, NetlinkMessage<Rou
 pub struct Kernel {
     handle: Handle,
     messages: Messages,
+    /// Backends already told of in the log as routed by a next hop that is not IPv4.
+    other_family: BTreeSet<Ipv4Addr>,
 }
 
 impl Kernel {
@@ -54,7 +57,7 @@ impl Kernel {
     pub fn open() -> Result<Self, NeighborError> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
-        Ok(Self { handle, messages: listen()? })
+        Ok(Self { handle, messages: listen()?, other_family: BTreeSet::new() })
     }
 
     /// The next announcement that matters. Opens the socket anew if it broke.
@@ -97,13 +100,22 @@ impl Kernel {
     }
 
     /// Where the kernel would send a packet for `address`. `None` if nowhere, or to itself.
-    pub async fn route(&self, address: Ipv4Addr) -> Option<Route> {
+    pub async fn route(&mut self, address: Ipv4Addr) -> Option<Route> {
         let mut question = RouteMessage::default();
         question.header.address_family = AddressFamily::Inet;
         question.header.destination_prefix_length = 32;
         question.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(address)));
         let answer = self.handle.route().get(question).execute().try_next().await;
-        read_route(&answer.ok()??, address)
+        let leads = read_route(&answer.ok()??, address);
+        if leads != Leads::OtherFamily {
+            self.other_family.remove(&address);
+        } else if self.other_family.insert(address) {
+            tracing::warn!(backend = %address, "its route leads by a next hop that is not IPv4 (RTA_VIA): not supported, no next hop");
+        }
+        match leads {
+            Leads::By(route) => Some(route),
+            Leads::Nowhere | Leads::OtherFamily => None,
+        }
     }
 
     /// Asks the kernel to resolve a neighbour and, with `keep`, to keep it resolved by itself.
@@ -204,9 +216,20 @@ fn neighbor(message: &NeighbourMessage) -> Option<Neighbor> {
     Some(Neighbor { via, mac: mac.filter(|_| usable) })
 }
 
-fn read_route(route: &RouteMessage, address: Ipv4Addr) -> Option<Route> {
+/// Where a route leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leads {
+    /// Nothing leaves by it.
+    Nowhere,
+    /// To this neighbour, from this address.
+    By(Route),
+    /// To a neighbour of another family: RFC 5549 and the like.
+    OtherFamily,
+}
+
+fn read_route(route: &RouteMessage, address: Ipv4Addr) -> Leads {
     if route.header.kind != RouteType::Unicast {
-        return None;
+        return Leads::Nowhere;
     }
     let mut index = None;
     let mut gateway = None;
@@ -216,11 +239,13 @@ fn read_route(route: &RouteMessage, address: Ipv4Addr) -> Option<Route> {
             RouteAttribute::Oif(oif) => index = Some(*oif),
             RouteAttribute::Gateway(RouteAddress::Inet(via)) => gateway = Some(*via),
             RouteAttribute::PrefSource(RouteAddress::Inet(ours)) => our_address = Some(*ours),
+            RouteAttribute::Via(_) => return Leads::OtherFamily,
             _ => {}
         }
     }
-    let via = Via { index: index?, address: gateway.unwrap_or(address) };
-    Some(Route { via, our_address })
+    let Some(index) = index else { return Leads::Nowhere };
+    let via = Via { index, address: gateway.unwrap_or(address) };
+    Leads::By(Route { via, our_address })
 }
 
 #[cfg(test)]
@@ -290,13 +315,14 @@ mod tests {
         let mut route = RouteMessage::default();
         route.header.kind = RouteType::Unicast;
         route.attributes.push(RouteAttribute::Oif(3));
-        let read = |route: &RouteMessage| read_route(route, A).map(|route| route.via);
-        assert_eq!(read(&route), Some(Via { index: 3, address: A }));
+        let by = |address| Leads::By(Route { via: Via { index: 3, address }, our_address: None });
+        assert_eq!(read_route(&route, A), by(A));
         let gateway = Ipv4Addr::new(10, 0, 0, 254);
         route.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
-        assert_eq!(read(&route), Some(Via { index: 3, address: gateway }));
+        assert_eq!(read_route(&route, A), by(gateway));
         route.header.kind = RouteType::Local;
-        assert_eq!(read(&route), None, "an address of the box's own is no backend");
+        let here = "an address of the box's own is no backend";
+        assert_eq!(read_route(&route, A), Leads::Nowhere, "{here}");
     }
 
     #[test]
@@ -304,9 +330,9 @@ mod tests {
         let mut route = RouteMessage::default();
         route.header.kind = RouteType::Unicast;
         route.attributes.push(RouteAttribute::Oif(3));
-        assert_eq!(read_route(&route, A).unwrap().our_address, None);
         let ours = Ipv4Addr::new(10, 0, 0, 1);
         route.attributes.push(RouteAttribute::PrefSource(RouteAddress::Inet(ours)));
-        assert_eq!(read_route(&route, A).unwrap().our_address, Some(ours));
+        let via = Via { index: 3, address: A };
+        assert_eq!(read_route(&route, A), Leads::By(Route { via, our_address: Some(ours) }));
     }
 }

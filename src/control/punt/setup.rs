@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use futures_util::TryStreamExt;
+use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage};
 use rtnetlink::{AddressMessageBuilder, Handle, LinkUnspec, RouteMessageBuilder};
 
 use super::place::Placed;
@@ -48,17 +50,104 @@ async fn configure(handle: &Handle, spec: &TapSpec, index: u32) -> Result<(), Pu
 }
 
 async fn add_routes(handle: &Handle, spec: &TapSpec, index: u32) -> Result<(), PuntError> {
-    for (destination, length, gateway) in &spec.routes {
-        let route = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(*destination, *length)
-            .gateway(*gateway)
-            .output_interface(index)
-            .build();
-        let added = handle.route().add(route).replace().execute().await;
-        let what = || format!("route {destination}/{length} via {gateway}");
-        added.map_err(|source| failed(spec, what(), source))?;
+    for route in &spec.routes {
+        let Err(source) = add_route(handle, index, *route).await else { continue };
+        if exists(&source) {
+            return Err(route_taken(handle, spec, *route).await);
+        }
+        let (destination, length, gateway) = route;
+        return Err(failed(spec, format!("route {destination}/{length} via {gateway}"), source));
     }
     Ok(())
+}
+
+/// Destination, prefix length, gateway.
+pub(super) type Route = (Ipv4Addr, u8, Ipv4Addr);
+
+/// Adds a route, and never in the place of another: that one is somebody else's, and would be
+/// missing when this TAP is gone.
+pub(super) async fn add_route(
+    handle: &Handle,
+    index: u32,
+    (destination, length, gateway): Route,
+) -> Result<(), rtnetlink::Error> {
+    let route = RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(destination, length)
+        .gateway(gateway)
+        .output_interface(index)
+        .build();
+    handle.route().add(route).execute().await
+}
+
+/// Did the kernel refuse because there is one already?
+pub(super) fn exists(error: &rtnetlink::Error) -> bool {
+    matches!(error, rtnetlink::Error::NetlinkError(said)
+        if said.raw_code() == -rustix::io::Errno::EXIST.raw_os_error())
+}
+
+async fn route_taken(handle: &Handle, spec: &TapSpec, route: Route) -> PuntError {
+    let (destination, length, gateway) = route;
+    let found = existing_route(handle, route).await;
+    let found = found.unwrap_or_else(|| format!("{destination}/{length}"));
+    PuntError::RouteTaken {
+        port: spec.port.clone(),
+        found,
+        wanted: format!("{destination}/{length} via {gateway}"),
+    }
+}
+
+/// The main table's route to the same destination with the same metric, as `ip route` tells it.
+async fn existing_route(handle: &Handle, (destination, length, _): Route) -> Option<String> {
+    let mut routes = handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
+    while let Ok(Some(route)) = routes.try_next().await {
+        let same = route.header.table == RouteHeader::RT_TABLE_MAIN
+            && route.header.destination_prefix_length == length;
+        let facts = Facts::of(&route);
+        if !same || facts.destination != destination || facts.metric != 0 {
+            continue;
+        }
+        let via = facts.gateway.map_or_else(String::new, |gateway| format!(" via {gateway}"));
+        let device = match facts.index {
+            Some(index) => link_name(handle, index).await,
+            None => None,
+        };
+        let device = device.map_or_else(String::new, |name| format!(" dev {name}"));
+        return Some(format!("{destination}/{length}{via}{device}"));
+    }
+    None
+}
+
+/// What of a route is told.
+struct Facts {
+    destination: Ipv4Addr,
+    gateway: Option<Ipv4Addr>,
+    index: Option<u32>,
+    metric: u32,
+}
+
+impl Facts {
+    fn of(route: &RouteMessage) -> Self {
+        let mut facts =
+            Self { destination: Ipv4Addr::UNSPECIFIED, gateway: None, index: None, metric: 0 };
+        for attribute in &route.attributes {
+            match attribute {
+                RouteAttribute::Destination(RouteAddress::Inet(to)) => facts.destination = *to,
+                RouteAttribute::Gateway(RouteAddress::Inet(via)) => facts.gateway = Some(*via),
+                RouteAttribute::Oif(index) => facts.index = Some(*index),
+                RouteAttribute::Priority(metric) => facts.metric = *metric,
+                _ => {}
+            }
+        }
+        facts
+    }
+}
+
+async fn link_name(handle: &Handle, index: u32) -> Option<String> {
+    let link = handle.link().get().match_index(index).execute().try_next().await.ok()??;
+    link.attributes.into_iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name),
+        _ => None,
+    })
 }
 
 fn failed(spec: &TapSpec, what: String, source: rtnetlink::Error) -> PuntError {

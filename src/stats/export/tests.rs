@@ -104,6 +104,61 @@ fn numbers_are_summed_over_workers_and_over_ids_of_one_name() {
 }
 
 #[test]
+fn a_names_counters_never_fall_when_an_old_id_of_its_is_freed_or_reused() {
+    let sources = sources();
+    let address = |text: &str| text.parse().unwrap();
+    let service = |id, vip: &str, removed| ServiceEntry {
+        id: ServiceId(id),
+        name: "web".into(),
+        protocol: Protocol::Tcp,
+        address: address(vip),
+        removed,
+    };
+    let backend = |id, service, to: &str, removed| BackendEntry {
+        id: BackendId(id),
+        service: ServiceId(service),
+        address: address(to),
+        removed,
+    };
+    let counts = |made: u64, refused: u64| {
+        let text = scrape(Arc::clone(&sources));
+        let label = "{service=\"web\",backend=\"10.0.0.2:80\"}";
+        for line in [
+            format!("shunt_new_connections_total{label} {made}"),
+            format!("shunt_refused_connections_total{{service=\"web\"}} {refused}"),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+    };
+    let (old, new) = ("192.0.2.1:80", "192.0.2.2:80");
+    let worker = &sources.workers[0];
+    worker.backends[0].new_connections.add(7);
+    worker.services[0].refused.add(3);
+    // The VIP was edited: the name has two services, then one.
+    let both = vec![service(0, old, true), service(1, new, false)];
+    let backends = vec![backend(0, 0, "10.0.0.2:80", true), backend(2, 1, "10.0.0.2:80", false)];
+    sources.rename(Names { services: both, backends });
+    worker.backends[2].new_connections.add(10);
+    worker.services[1].refused.add(1);
+    counts(17, 4);
+    let current = service(1, new, false);
+    let one = backend(2, 1, "10.0.0.2:80", false);
+    sources.rename(Names { services: vec![current.clone()], backends: vec![one.clone()] });
+    counts(17, 4);
+    // Somebody else gets the free ids; what they count is theirs.
+    let other = ServiceEntry { name: "dns".into(), ..service(0, "192.0.2.3:53", false) };
+    let stranger = backend(0, 0, "10.0.0.9:53", false);
+    sources.rename(Names { services: vec![other, current], backends: vec![stranger, one] });
+    worker.backends[0].new_connections.add(100);
+    counts(17, 4);
+    // A name that goes takes its past with it.
+    sources.rename(Names::default());
+    let back = vec![service(1, new, false)];
+    sources.rename(Names { services: back, backends: vec![backend(2, 1, "10.0.0.2:80", false)] });
+    counts(0, 0);
+}
+
+#[test]
 fn promtool_finds_nothing_to_criticise() {
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])

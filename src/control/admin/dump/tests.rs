@@ -172,3 +172,22 @@ fn an_answer_to_a_request_that_gave_up_is_not_given_to_the_next() {
     }
     assert_eq!(answered.try_recv().unwrap().unwrap().connections.len(), 1);
 }
+
+#[test]
+fn a_cursor_of_a_worker_that_does_not_exist_is_refused() {
+    let mut publisher = Publisher::new(vec![]);
+    let mut dumps = Dumps::default();
+    let parameters = Parameters { cursor: Some("7:0".into()), ..Parameters::default() };
+    let (reply, mut answered) = oneshot::channel();
+    dumps.begin(Query::parse(&parameters).unwrap(), &directory(), reply);
+    dumps.poll(&mut publisher, 2, &directory());
+    let error = answered.try_recv().unwrap().unwrap_err().to_string();
+    assert!(error.contains("there is no worker 7"), "{error}");
+}
+
+#[test]
+fn a_parameter_that_does_not_exist_is_refused_by_name() {
+    let uri: axum::http::Uri = "/connections?bogus=1".parse().unwrap();
+    let error = axum::extract::Query::<Parameters>::try_from_uri(&uri).unwrap_err();
+    assert!(error.body_text().contains("unknown field `bogus`"), "{error:?}");
+}

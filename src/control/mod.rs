@@ -21,4 +21,4 @@ mod start;
 pub mod supervise;
 pub mod watch;
 
-pub use start::{ControlError, run};
+pub use start::{ControlError, run, run_with};

@@ -22,7 +22,7 @@ use super::publish::Publisher;
 use super::punt::place::Addresses;
 use super::punt::{PuntError, Twin, pump, setup};
 use super::runtime::Control;
-use super::supervise::{Ending, Signals, Systemd};
+use super::supervise::{Early, Ending, Signals, Systemd};
 use super::watch::Watched;
 use crate::dataplane::io::{Rx, Tx};
 use crate::ids::PortId;
@@ -57,11 +57,24 @@ where
     F: Fn(&[u8]) -> Option<T::Packet> + 'static,
     C: Configure,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, serve(parts))
+    run_with(Early::listen()?, parts)
 }
 
-async fn serve<R, T, F, C>(parts: Parts<R, T, F, C>) -> Result<(), ControlError>
+/// [`run`] with signals that were taken before: what came in the meantime is heard now.
+pub fn run_with<R, T, F, C>(early: Early, parts: Parts<R, T, F, C>) -> Result<(), ControlError>
+where
+    R: Rx + 'static,
+    T: Tx + 'static,
+    F: Fn(&[u8]) -> Option<T::Packet> + 'static,
+    C: Configure,
+{
+    LocalSet::new().block_on(&early.runtime, serve(early.signals, parts))
+}
+
+async fn serve<R, T, F, C>(
+    signals: Signals,
+    parts: Parts<R, T, F, C>,
+) -> Result<(), ControlError>
 where
     R: Rx + 'static,
     T: Tx + 'static,
@@ -78,7 +91,6 @@ where
     let ports = parts.taps.iter().map(|tap| tap.port.clone()).collect();
     let sources = Arc::new(Sources::new(parts.facts, ports, stats));
     let mut publisher = Publisher::new(mailboxes);
-    let signals = Signals::listen()?;
     let started = async {
         let slow_path = SlowPath::start(&parts.taps, parts.lanes, &sources).await?;
         Ok((slow_path, server::serve(parts.claims, Arc::clone(&sources))?))

@@ -5,6 +5,9 @@
 //!                      (no new connections)                         stopping ─ workers stopped ─► ended
 //! ```
 //!
+//! The signals are taken before anything else is ([`Early`]): whoever ends a daemon that is still
+//! starting gets an orderly end too, and a SIGHUP that comes too early waits for its turn.
+//!
 //! SIGHUP is a reload. SIGINT is SIGTERM. systemd is told READY, RELOADING, STOPPING, a status line
 //! and, while every worker moves, WATCHDOG.
 
@@ -12,6 +15,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Workers that have not stopped by then are given up.
@@ -53,6 +57,41 @@ impl Signals {
         }
     }
 }
+
+/// The runtime and the signals of a daemon that is still starting.
+#[derive(Debug)]
+pub struct Early {
+    pub(super) runtime: Runtime,
+    pub(super) signals: Signals,
+}
+
+impl Early {
+    /// Makes the control plane's runtime and takes the signals over. From here on no signal of
+    /// interest ends the process by itself.
+    pub fn listen() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let signals = runtime.block_on(async { Signals::listen() })?;
+        Ok(Self { runtime, signals })
+    }
+
+    /// Has somebody wished the end? To be asked between two steps of the start. A reload that was
+    /// wished is not forgotten: the control plane gets to it once it is ready.
+    pub fn end_wished(&mut self) -> bool {
+        let Signals { terminate, interrupt, .. } = &mut self.signals;
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = terminate.recv() => true,
+                _ = interrupt.recv() => true,
+                // The runtime looks for signals when it has nothing else to do.
+                () = tokio::time::sleep(GLANCE) => false,
+            }
+        })
+    }
+}
+
+/// How long one look for signals takes.
+const GLANCE: Duration = Duration::from_millis(1);
 
 /// How far the end has come. Time is an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

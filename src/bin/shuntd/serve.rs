@@ -4,11 +4,14 @@
 use std::path::Path;
 
 use anyhow::ensure;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shunt::control::admin::Claims;
 use shunt::control::config::Machine;
 use shunt::control::config::plan::{HugePages, Plan};
 use shunt::control::configured::Configured;
 use shunt::control::parts::{Lanes, Parts};
+use shunt::control::ports::Running;
+use shunt::control::supervise::Early;
 use shunt::control::{config, ports};
 use shunt::dataplane::conn::table::Table;
 use shunt::dpdk::clock::Clock;
@@ -25,18 +28,54 @@ pub(crate) fn serve(file: &Path) -> anyhow::Result<()> {
         std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("bmi2"),
         "this CPU lacks AVX2 or BMI2: shuntd needs x86-64-v3 (2013 or later)"
     );
+    let mut early = Early::listen()?;
+    raise_file_limit();
     let plan = config::load(file)?;
     tracing::info!("shuntd {}, configuration {}", env!("SHUNT_VERSION"), file.display());
+    if early.end_wished() {
+        return ended_early();
+    }
     let claims = Claims::take(&plan.daemon.admin_socket, plan.daemon.metrics_listen)?;
     if let Some(core) = plan.daemon.control_core {
         lcore::pin(core)?;
     }
     let eal = Eal::start(&eal_options(&plan))?;
     tracing::info!("{}", eal.description());
+    if early.end_wished() {
+        return ended_early();
+    }
     let running = ports::bring_up(&eal, &plan)?;
+    if early.end_wished() {
+        return ended_early();
+    }
+    balance(early, Start { file, plan, claims, eal }, running)
+}
+
+/// Sockets and devices are files: as many as this process may have. Where the limit stays as it is,
+/// the servers' own limits on connections are still far below what is usual.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit on open files stays as it is");
+    }
+}
+
+/// What the first steps of the start have come to.
+struct Start<'a> {
+    file: &'a Path,
+    plan: Plan,
+    claims: Claims,
+    eal: Eal,
+}
+
+/// Workers and control plane, until the end. A signal that comes from here on is the control
+/// plane's, which ends what has been started in order.
+fn balance(early: Early, start: Start<'_>, running: Running) -> anyhow::Result<()> {
+    let Start { file, plan, claims, eal } = start;
     let started = workers::start(&eal, &plan, &running.views, running.queues)?;
     let pool = running.pool;
-    let outcome = shunt::control::run(Parts {
+    let parts = Parts {
         workers: started.parts,
         taps: running.taps,
         lanes: Lanes {
@@ -49,7 +88,8 @@ pub(crate) fn serve(file: &Path) -> anyhow::Result<()> {
         plan,
         plan_file: file.to_owned(),
         claims,
-    });
+    };
+    let outcome = shunt::control::run_with(early, parts);
     // The control ends are gone with the control plane: workers stop, told or not. Their queues go
     // before the ports do.
     if !started.crew.join() {
@@ -58,6 +98,13 @@ pub(crate) fn serve(file: &Path) -> anyhow::Result<()> {
     }
     drop(running.ports);
     Ok(outcome?)
+}
+
+/// All that was taken so far goes in the order it was taken in, backwards.
+#[expect(clippy::unnecessary_wraps, reason = "what `serve` answers")]
+fn ended_early() -> anyhow::Result<()> {
+    tracing::info!("told to end before the start was over");
+    Ok(())
 }
 
 fn eal_options(plan: &Plan) -> EalOptions {

@@ -1,7 +1,8 @@
 # The front door. `make` alone says what there is.
 #
-# Every target first looks (a few milliseconds) whether what it needs is installed, and calls
-# `deps` only when something is missing. Nothing here is needed to use cargo directly.
+# Every target but `help` and `clean` first looks (a few milliseconds) whether what it needs is
+# installed, and calls `deps` only when something is missing. Nothing here is needed to use cargo
+# directly.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -22,12 +23,11 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(AS_ROOT)
 endif
 
 SECONDS_EACH ?= 60
-FLOWS ?= 1000000
 DURATION ?= 5
 
 .PHONY: help deps need-tools need-root build demo test lint bench fuzz fmt clean
 
-help: ## Say what there is
+help: ## Say what there is (needs no deps)
 	@echo "Shunt: a layer-4 load balancer on DPDK. Targets:"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -107,10 +107,10 @@ lint: need-tools ## Formatting, clippy, rustdoc; licences and advisories if carg
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; \
 	else echo "lint: cargo-deny is not installed, deny.toml was not checked"; fi
 
-bench: need-tools ## Measure FULL-NAT beside its floor (FLOWS=1000000 DURATION=5)
+bench: need-tools ## Measure FULL-NAT beside its floor, fail below the bars (DURATION=5)
 	cargo build --release --bin shunt-bench
-	target/release/shunt-bench run --mode fullnat --flows 1000 --duration $(DURATION)
-	target/release/shunt-bench run --mode fullnat --flows $(FLOWS) --duration $(DURATION)
+	target/release/shunt-bench run --mode fullnat --flows 1000,64000,1000000 --assert \
+	  --duration $(DURATION)
 
 fuzz: need-tools ## Random input to parse and rewrite, SECONDS_EACH=60 for each target
 	BOLERO_RANDOM_TEST_TIME_MS=$$(( $(SECONDS_EACH) * 1000 )) \
@@ -119,6 +119,7 @@ fuzz: need-tools ## Random input to parse and rewrite, SECONDS_EACH=60 for each 
 fmt: need-tools ## Format the code
 	cargo fmt --all
 
-clean: ## Remove what was built, and what killed test runs left behind
-	@if [ -x target/debug/lab ]; then $(AS_ROOT) target/debug/lab clean; fi
+clean: ## Remove what was built, and what killed test runs left behind (needs no deps)
+	@for lab in target/release/lab target/debug/lab; do \
+	  if [ -x $$lab ]; then $(AS_ROOT) $$lab clean; break; fi; done
 	cargo clean

@@ -5,6 +5,8 @@
 //! nothing is dropped there are two more nets:
 //!
 //! - SIGINT, SIGTERM, SIGHUP: a thread removes everything of this process, then exits 128 + n.
+//!   Whatever else this process was doing fails meanwhile, as its programs die under it. So from
+//!   the moment of the signal nobody else makes, removes or ends anything: [`park_if_stopping`].
 //! - `kill -9`: the next lab (or `lab clean`) removes what carries the pid of a dead process.
 //!
 //! Programs need no list of their own: they all run inside a namespace of ours, and removing one
@@ -13,8 +15,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Once;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock, Once};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -29,10 +31,28 @@ pub const PREFIX: &str = "shunt-lab-";
 /// Where DPDK keeps run-time files of a process, by file prefix (as root).
 pub const DPDK_RUN_FOLDER: &str = "/var/run/dpdk";
 
+/// Sweeps after a signal: at least so many, as a command under way may still make something, and at
+/// most so many.
+const SWEEPS: (u32, u32) = (3, 20);
+
+/// Set by the signal itself, before any thread can see what follows from it.
+static STOPPING: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// Returns at once unless a signal is ending this process; then never: the thread that handles the
+/// signal ends the process when everything is removed.
+///
+/// To be called before making something, before removing it, and before ending with an error.
+pub fn park_if_stopping() {
+    while STOPPING.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
+}
+
 /// A name nobody else on this machine uses, now or while this process lives.
 pub fn unique_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     install_signal_handler();
+    park_if_stopping();
     format!("{}{}", own_prefix(std::process::id()), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
@@ -136,19 +156,32 @@ fn file_name(path: &Path) -> String {
 fn install_signal_handler() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
+        let ending = [SIGINT, SIGTERM, SIGHUP];
+        let Ok(mut signals) = Signals::new(ending) else { return };
+        for signal in ending {
+            let flag = Arc::clone(&STOPPING);
+            let Ok(_registered) = signal_hook::flag::register(signal, flag) else { return };
+        }
         std::thread::spawn(move || {
             if let Some(signal) = signals.forever().next() {
                 eprintln!("lab: stopped by a signal, removing what was made");
-                // More than once: the main thread may be making things while they are removed.
-                for _ in 0..3 {
-                    remove_where(|pid| pid == std::process::id());
-                    std::thread::sleep(Duration::from_millis(50));
-                }
+                remove_all_of_this_process();
                 std::process::exit(128 + signal);
             }
         });
     });
+}
+
+/// Sweeps until there is nothing left to remove.
+fn remove_all_of_this_process() {
+    let (at_least, at_most) = SWEEPS;
+    for sweep in 1..=at_most {
+        let removed = remove_where(|pid| pid == std::process::id());
+        if removed.is_empty() && sweep >= at_least {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[cfg(test)]

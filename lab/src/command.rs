@@ -1,6 +1,10 @@
 //! Running a program to its end.
+//!
+//! Each leads a process group of its own: Ctrl-C on the terminal reaches the lab alone, which then
+//! ends them ([`crate::cleanup`]).
 
 use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -17,7 +21,7 @@ pub fn run(command: &mut Command) -> Result<String> {
 
 /// Runs to the end with `input` on standard input; errors as [`run`].
 pub fn run_with_input(command: &mut Command, input: &str) -> Result<String> {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().with_context(|| format!("starting `{}`", line(command)))?;
     // Taken and dropped, so that the program sees the end of its input.
     if let Some(mut stdin) = child.stdin.take() {
@@ -34,6 +38,7 @@ pub fn run_with_input(command: &mut Command, input: &str) -> Result<String> {
 pub fn output(command: &mut Command) -> Result<Output> {
     command
         .stdin(Stdio::null())
+        .process_group(0)
         .output()
         .with_context(|| format!("starting `{}` (is it installed? `make deps`)", line(command)))
 }

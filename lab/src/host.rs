@@ -21,6 +21,7 @@ impl Host {
     /// It neither routes nor speaks IPv6, whatever the machine's own settings are: a new namespace
     /// inherits those, and a balancer whose kernel forwards would make every test pass.
     pub fn new(network: &str, name: &str) -> Result<Self> {
+        cleanup::park_if_stopping();
         let host = Self { name: name.to_owned(), namespace: format!("{network}-{name}") };
         command::run(Command::new("ip").args(["netns", "add", &host.namespace]))
             .context("making a network namespace (needs root)")?;
@@ -115,6 +116,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        cleanup::park_if_stopping();
         cleanup::remove_namespace(&self.namespace);
     }
 }

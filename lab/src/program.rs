@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process, kill_process_group};
 
-use crate::{Network, command, wait};
+use crate::{Network, cleanup, command, wait};
 
 /// How much of each output an error shows.
 const TAIL_LINES: usize = 40;
@@ -122,6 +122,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
+        cleanup::park_if_stopping();
         if std::thread::panicking() {
             eprintln!("{}", self.tail());
         }

@@ -3,10 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use lab::agent::{decap, dns, load, udp};
-use lab::cleanup;
+use lab::{Network, cleanup, programs};
 
 /// Clients and servers for the lab's hosts, and the removal of what dead ones left behind.
 #[derive(Parser)]
@@ -19,6 +19,9 @@ struct Arguments {
 enum Task {
     /// Remove namespaces, folders and DPDK files of lab processes that no longer live.
     Clean,
+    /// Make a network with two clients and three web servers, and hold it until Ctrl-C: to try
+    /// things by hand.
+    Hold,
     /// Ask an HTTP server and print a report as JSON. SIGTERM ends it early, in order.
     Load {
         /// Address and port.
@@ -82,7 +85,12 @@ enum Task {
 }
 
 fn main() -> Result<()> {
-    match Arguments::parse().task {
+    run(Arguments::parse().task).inspect_err(|_| cleanup::park_if_stopping())
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Hold => hold(),
         Task::Clean => {
             let removed = cleanup::remove_leftovers();
             for what in &removed {
@@ -105,5 +113,24 @@ fn main() -> Result<()> {
             decap::run(decap::Tunnel { kind, from, port, checksum })
         }
         Task::Dns { listen } => dns::serve(listen),
+    }
+}
+
+/// Ends by a signal, or with an error if a server ends by itself.
+fn hold() -> Result<()> {
+    let network = Network::new(2, 3)?;
+    let mut servers = network
+        .backends
+        .iter()
+        .map(|host| programs::nginx(&network, host))
+        .collect::<Result<Vec<_>>>()?;
+    let hosts = network.clients.iter().chain([&network.balancer]).chain(&network.backends);
+    hosts.for_each(|host| println!("ip netns exec {} bash", host.namespace()));
+    println!("held until Ctrl-C");
+    loop {
+        for server in &mut servers {
+            ensure!(server.program.is_running(), "{}", server.program.tail());
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use crate::control::config::plan::{self, Plan};
 use crate::control::neighbors::Way;
-use crate::dataplane::snapshot::{Backend, PortView, Protocol, Scheduler, Service, Snapshot};
+use crate::dataplane::snapshot::{Backend, Mode, PortView, Protocol, Scheduler, Service, Snapshot};
 use crate::ids::{BackendId, ServiceId, limits};
 
 mod ids;
@@ -91,6 +91,8 @@ struct Memory {
     /// Newest first, with weights.
     order: Vec<(BackendId, u32)>,
     revision: u64,
+    /// Backends that are or were in NAT mode, by id; forgotten with the id.
+    nat: HashSet<BackendId>,
 }
 
 /// Compiles plans, one after the other; owns the ids of services and backends.
@@ -171,6 +173,9 @@ impl Compiler {
     ) -> Vec<BackendId> {
         let freed =
             self.backends.release(generation_everywhere, |id| !has_connections(BackendId(id)));
+        for memory in &mut self.memory {
+            memory.nat.retain(|id| !freed.contains(&id.0));
+        }
         let backends = &self.backends;
         let service = |id| backends.get(id).map(|(key, _)| key.service.0);
         let held: HashSet<u32> = backends.used().filter_map(service).collect();
@@ -239,6 +244,10 @@ impl Compiler {
             memory.order = order;
             memory.scheduler = Some(service.scheduler);
         }
+        for backend in service.backends.iter().filter(|backend| backend.mode == Mode::Nat) {
+            let key = BackendKey { service: id, address: backend.address };
+            memory.nat.extend(self.backends.find(&key).map(BackendId));
+        }
         if *memory.name != *service.name {
             memory.name = service.name.as_str().into();
         }
@@ -280,6 +289,7 @@ impl Compiler {
                     address: *address.ip(),
                     port: address.port(),
                     mode,
+                    answers_here: self.memory[service.index()].nat.contains(&BackendId(id)),
                     our_address: way.map_or(Ipv4Addr::UNSPECIFIED, |way| way.our_address),
                     weight,
                     next_hop: way.map(|way| way.next_hop),

@@ -170,7 +170,7 @@ impl Flows {
         match &look.parsed {
             Parse::Flow(parsed) => match self.table.confirm(look.guess, parsed.key, look.hash) {
                 Some(hit) => self.established(packet, parsed, hit),
-                None => self.unknown(packet, parsed, look.hash, origin),
+                None => self.unknown(packet, parsed, origin),
             },
             Parse::NotIp => self.not_ip(packet),
             Parse::Other(other) => self.not_a_flow(packet, *other),

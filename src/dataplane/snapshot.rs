@@ -110,6 +110,9 @@ pub struct Backend {
     pub port: u16,
     /// How packets reach it.
     pub mode: Mode,
+    /// Do its answers to clients pass here as they are: is it in NAT mode, or was it, so that
+    /// connections of that time may live?
+    pub answers_here: bool,
     /// Our own address towards it: the outer source of tunnel packets.
     pub our_address: Ipv4Addr,
     /// Its share of new connections; 0 drains: no new connections, existing ones live.
@@ -283,7 +286,7 @@ impl Snapshot {
             table.vips.insert(service.vip);
             table.locals.extend(service.local_addresses.iter());
         }
-        for backend in self.backends.iter().flatten().filter(|b| b.mode == Mode::Nat) {
+        for backend in self.backends.iter().flatten().filter(|b| b.answers_here) {
             let Some(service) = self.service(backend.service) else { continue };
             let key = (backend.address, backend.port, service.protocol as u8);
             table.nat_backends.insert(key);
@@ -305,7 +308,7 @@ impl Snapshot {
         self.addresses.by_client.contains(&service)
     }
 
-    /// Is this a backend in NAT mode, whose packets to clients are answers?
+    /// Is this a backend whose packets to clients are answers of NAT mode?
     #[inline]
     pub fn is_nat_backend(&self, address: Ipv4Addr, port: u16, protocol: u8) -> bool {
         self.addresses.nat_backends.contains(&(address, port, protocol))

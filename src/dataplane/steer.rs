@@ -2,13 +2,12 @@
 //!
 //! A reply to a local address names its owner by its local port, or by its Toeplitz hash
 //! (`conn::ports`). A reply in NAT mode goes to the client itself, so there the owner follows from
-//! the client's address and port alone, which both directions carry. Any other client's packet that
-//! came by a port which keeps flows together belongs to the worker that got it; by any other port,
-//! to the worker its hash names.
+//! the client's address and port alone, which both directions carry. A client's packet that came by
+//! a port which keeps flows together belongs to the worker that got it; by any other port, the
+//! owner follows from the client alone too, whatever the mode: a reload may change that.
 
 use std::net::Ipv4Addr;
 
-use super::conn::index::FlowHash;
 use super::conn::key::FlowKey;
 use super::flows::{Fate, Flows, Origin, PuntClass};
 use super::io::Packet;
@@ -24,7 +23,6 @@ impl Flows {
         &mut self,
         packet: &mut P,
         parsed: &Parsed,
-        hash: FlowHash,
         origin: Origin,
     ) -> Fate {
         if !self.is_ours(packet) {
@@ -33,7 +31,7 @@ impl Flows {
         let key = parsed.key;
         let to_vip = self.snapshot.is_vip(key.destination());
         let owner = if to_vip {
-            self.request_owner(packet.port(), key, hash, origin)
+            self.request_owner(packet.port(), key, origin)
         } else if self.snapshot.is_local(key.destination()) {
             self.ownership.reply(key)
         } else if self.snapshot.is_nat_backend(key.source(), key.source_port(), key.protocol) {
@@ -51,27 +49,19 @@ impl Flows {
         }
     }
 
-    fn request_owner(
-        &self,
-        port: PortId,
-        key: FlowKey,
-        hash: FlowHash,
-        origin: Origin,
-    ) -> WorkerId {
+    fn request_owner(&self, port: PortId, key: FlowKey, origin: Origin) -> WorkerId {
         // Whoever handed it over has computed that it is ours.
         if origin == Origin::Handover {
             return self.ownership.me();
         }
+        let steering = self.snapshot.ports.get(port.index()).map(|port| &port.steering);
+        let stays = matches!(steering, Some(Steering::Rss { .. }));
         let service =
             self.snapshot.service_for(key.destination(), key.destination_port(), key.protocol);
-        if service.is_some_and(|service| self.snapshot.is_by_client(service)) {
-            return self.client_owner(key.protocol, (key.source(), key.source_port()));
-        }
-        let steering = self.snapshot.ports.get(port.index()).map(|port| &port.steering);
-        if matches!(steering, Some(Steering::Rss { .. })) {
+        if stays && !service.is_some_and(|service| self.snapshot.is_by_client(service)) {
             self.ownership.me()
         } else {
-            self.ownership.request(hash)
+            self.client_owner(key.protocol, (key.source(), key.source_port()))
         }
     }
 

@@ -121,6 +121,7 @@ impl Configure for OneService {
                 address: *address.ip(),
                 port: address.port(),
                 mode: Mode::Fullnat,
+                answers_here: false,
                 our_address: Ipv4Addr::UNSPECIFIED,
                 weight: 1,
                 next_hop: resolve(*address.ip()).map(|way| way.next_hop),

@@ -201,6 +201,36 @@ fn a_change_of_mode_is_for_new_connections() {
     assert_eq!(new.destination, VIP.0);
 }
 
+/// With several workers the owner of what lives must not depend on today's mode, in either
+/// direction.
+#[test]
+fn connections_survive_a_change_of_mode_on_any_worker() {
+    for (before, after) in [(Mode::Nat, Mode::Fullnat), (Mode::Fullnat, Mode::Nat)] {
+        for card in [Card::Any, Card::Rss] {
+            let modes = vec![before; 3];
+            let mut world = World::new(Plan { workers: 4, card, modes, ..Plan::default() });
+            let old: Vec<_> = (1..=40)
+                .map(|port| world.one(usize::from(port % 4), 0, &from_client(client(port), SYN)))
+                .collect();
+            world.plan.modes = vec![after; 3];
+            world.plan.was_nat = true;
+            world.publish(|_| {});
+            for (port, first) in (1..=40).zip(&old) {
+                let at = usize::from((port + 1) % 4);
+                let again = world.one(at, 0, &from_client(client(port), ACK));
+                assert_eq!(again.frame[26..38], first.frame[26..38], "{before:?} {card:?}");
+                let back = if before == Mode::Nat {
+                    nat_answer(first, ACK)
+                } else {
+                    crate::life::answer(first, ACK)
+                };
+                assert_eq!(world.one(at, 1, &back).port, 0);
+            }
+            assert_eq!(world.drops(), []);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 

@@ -47,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) weights: Vec<Option<u32>>,
     /// How each of them is reached.
     pub(crate) modes: Vec<Mode>,
+    /// Were they in NAT mode before?
+    pub(crate) was_nat: bool,
     pub(crate) locals: Vec<Ipv4Addr>,
     pub(crate) seed: Seed,
     /// Packets a queue or lane takes.
@@ -61,6 +63,7 @@ impl Default for Plan {
             capacity: 1024,
             weights: vec![Some(1), Some(1), Some(1)],
             modes: vec![Mode::Fullnat; 3],
+            was_nat: false,
             locals: vec![Ipv4Addr::new(10, 44, 0, 2)],
             seed: Seed([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]),
             lane: 4096,
@@ -161,6 +164,7 @@ impl World {
             revision: self.generation,
         };
         let backends = |service| {
+            let was_nat = self.plan.was_nat;
             let backends = self.plan.weights.iter().zip(&self.plan.modes);
             backends.zip(11..).map(move |((weight, mode), host): (_, u8)| {
                 let keeps_port = matches!(mode, Mode::Dr | Mode::Tunnel(_));
@@ -169,6 +173,7 @@ impl World {
                     address: Ipv4Addr::new(10, 44, 0, host),
                     port: if keeps_port { packets::VIP.1 } else { 8080 },
                     mode: *mode,
+                    answers_here: *mode == Mode::Nat || was_nat,
                     our_address: Ipv4Addr::new(10, 44, 0, 1),
                     weight: (*weight)?,
                     next_hop: Some(NextHop {

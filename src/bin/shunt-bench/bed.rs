@@ -143,6 +143,7 @@ fn snapshot(backends: u16) -> Snapshot {
             port: 8080,
             weight: 1,
             mode: Mode::Fullnat,
+            answers_here: false,
             our_address: Ipv4Addr::new(172, 16, 0, 254),
             next_hop: Some(next_hop),
         })

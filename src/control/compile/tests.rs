@@ -435,3 +435,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_backend_that_was_in_nat_mode_is_still_expected_to_answer_clients() {
+    let mut compiler = Compiler::new();
+    let in_mode = |mode| {
+        let mut one = service(80, &[(1, 1), (2, 1)]);
+        one.backends[0].mode = mode;
+        vec![one]
+    };
+    let answers = |snapshot: &Snapshot| -> Vec<bool> {
+        snapshot.backends.iter().flatten().map(|backend| backend.answers_here).collect()
+    };
+    assert_eq!(answers(&compile(&mut compiler, in_mode(Mode::Fullnat))), [false, false]);
+    assert_eq!(answers(&compile(&mut compiler, in_mode(Mode::Nat))), [true, false]);
+    let after = compile(&mut compiler, in_mode(Mode::Dr));
+    assert_eq!(answers(&after), [true, false], "connections of that time may live");
+    assert!(after.is_by_client(ServiceId(0)));
+}

@@ -155,8 +155,8 @@ impl Ownership {
         }
     }
 
-    /// The owner of a client's packet, if the port it came by does not keep flows together: any
-    /// function of the flow that all workers share.
+    /// The owner of a client's packets where they do not find it by themselves: a function, shared
+    /// by all workers, of a hash of the client alone.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "scaled below the number of workers")]
     pub fn request(&self, hash: FlowHash) -> WorkerId {

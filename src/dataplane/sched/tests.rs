@@ -16,6 +16,7 @@ fn snapshot(scheduler: Scheduler, revision: u64, weights: &[(char, u32)]) -> Sna
             port: 8080,
             weight: *weight,
             mode: Mode::Fullnat,
+            answers_here: false,
             our_address: Ipv4Addr::UNSPECIFIED,
             next_hop: None,
         });

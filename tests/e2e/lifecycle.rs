@@ -76,3 +76,24 @@ fn a_daemon_killed_the_hard_way_can_be_started_again_at_once() {
     balancer.stop().unwrap();
     assert_nothing_left(&rig);
 }
+
+#[test]
+fn without_huge_pages_connections_are_balanced_and_the_stop_is_clean() {
+    let rig = Rig::new(1, 2);
+    let mut config = rig.web_config(1, "rr", &[(1, 1), (2, 1)]);
+    "never".clone_into(&mut config.dpdk.huge_pages);
+    let mut balancer = rig.start(config);
+    let memory = balancer.shunt_json("status").unwrap()["memory"].to_string();
+    assert!(memory.contains("ordinary pages"), "{memory}");
+    let mut in_huge_pages = cleanup::dpdk_files(rig.network.name());
+    in_huge_pages.retain(|path| cleanup::huge_page_mounts().iter().any(|it| path.starts_with(it)));
+    assert!(in_huge_pages.is_empty(), "{in_huge_pages:?}");
+    let url = format!("http://{VIP}/");
+    let bodies = programs::curl_many(&rig.network.clients[0], &url, 50).unwrap();
+    for backend in ["backend-1 ", "backend-2 "] {
+        let share = bodies.iter().filter(|body| body.starts_with(backend)).count();
+        assert_eq!(share, 25, "{backend}: {bodies:?}");
+    }
+    balancer.stop().unwrap();
+    assert_nothing_left(&rig);
+}

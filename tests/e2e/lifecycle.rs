@@ -1,12 +1,16 @@
 //! Start, stop, kill, start again.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
 use lab::network::VIP;
 use lab::program::Signal;
-use lab::{cleanup, programs, wait};
+use lab::{Balancer, cleanup, programs, wait};
 
 use crate::harness::{Rig, WEB};
+
+/// A start waits for a predecessor that is dying, but not for long.
+const AGAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Nothing of the daemon is left: no socket, no TAP, no file of DPDK's.
 fn assert_nothing_left(rig: &Rig) {
@@ -59,6 +63,28 @@ fn sigterm_takes_no_new_connections_and_keeps_old_ones_until_the_deadline() {
     let status = balancer.program.wait_for_end(Duration::from_secs(10)).unwrap();
     assert!(status.success(), "{status}");
     assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    assert_nothing_left(&rig);
+}
+
+#[test]
+fn a_daemon_killed_the_hard_way_can_be_started_again_while_it_is_still_dying() {
+    let rig = Rig::new(1, 1);
+    let config = rig.web_config(2, "rr", &[(1, 1)]);
+    let url = format!("http://{VIP}/");
+    let mut dying = rig.start(config.clone());
+    for _ in 0..4 {
+        programs::curl(&rig.network.clients[0], &url).unwrap();
+        dying.program.signal(Signal::KILL).unwrap();
+        // Nobody has waited for its end: it may still hold memory, files and both ports.
+        let next =
+            Balancer::start_within(AGAIN_TIMEOUT, &rig.network, &rig.binaries, config.clone());
+        let ended = dying.program.wait_for_end(Duration::from_secs(5)).unwrap();
+        assert_eq!(ended.signal(), Some(9), "it was killed, and nothing else");
+        dying = next.unwrap();
+    }
+    let mut balancer = dying;
+    programs::curl(&rig.network.clients[0], &url).unwrap();
+    balancer.stop().unwrap();
     assert_nothing_left(&rig);
 }
 

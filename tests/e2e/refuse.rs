@@ -116,19 +116,19 @@ fn assert_refused(output: &Output, what: &str, words: &[&str]) -> String {
     assert!(!said.contains("panicked"), "{what}: {said}");
     let aside = |line: &&str| is_info(line) || is_dpdks(line) || line.starts_with("  ");
     let messages: Vec<_> = said.lines().filter(|line| !aside(line)).collect();
-    let [message] = messages[..] else { panic!("{what}: one message, not {messages:#?}") };
+    assert_eq!(messages.len(), 1, "{what}: one message, not {messages:#?}");
     for word in words {
         assert!(said.contains(word), "{what}: no {word:?} in {said:?}");
     }
-    message.to_owned()
+    messages[0].to_owned()
 }
 
 /// The message begins with file, line and column of the first line in which the texts differ.
 fn assert_names_place(message: &str, file: &str, good: &str, bad: &str, what: &str) {
     let changed = good.lines().zip(bad.lines()).position(|(old, new)| old != new).unwrap();
     let place = format!("{file}:{}:", changed + 1);
-    let (_, rest) =
-        message.split_once(&place).unwrap_or_else(|| panic!("{what}: no {place} in {message:?}"));
+    assert!(message.contains(&place), "{what}: no {place} in {message:?}");
+    let (_, rest) = message.split_once(&place).unwrap();
     let column = rest.split(':').next().unwrap().parse::<usize>();
     let length = bad.lines().nth(changed).unwrap().len();
     assert!(column.is_ok_and(|column| (1..=length).contains(&column)), "{what}: {message:?}");

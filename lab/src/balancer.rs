@@ -61,13 +61,23 @@ pub struct Balancer<'network> {
 impl<'network> Balancer<'network> {
     /// Writes the configuration, starts the daemon and waits until it forwards.
     pub fn start(network: &'network Network, binaries: &Binaries, config: Config) -> Result<Self> {
+        Self::start_within(START_TIMEOUT, network, binaries, config)
+    }
+
+    /// [`Balancer::start`] that gives up after `timeout`.
+    pub fn start_within(
+        timeout: Duration,
+        network: &'network Network,
+        binaries: &Binaries,
+        config: Config,
+    ) -> Result<Self> {
         network.give_ports_to_dpdk()?;
         let file = network.folder().join("shunt.toml");
         config.write(&file)?;
         let mut command = network.balancer.command(&binaries.shuntd);
         command.args(["run", "--config"]).arg(&file);
         let mut program = Program::start(network, "shuntd", command)?;
-        program.wait_until_ready(START_TIMEOUT, |program| Ok(says_ready(&program.stderr())))?;
+        program.wait_until_ready(timeout, |program| Ok(says_ready(&program.stderr())))?;
         Ok(Self { program, config, network, binaries: binaries.clone(), file })
     }
 

@@ -156,6 +156,17 @@ pub fn curl_many(client: &Host, url: &str, count: u32) -> Result<Vec<String>> {
     Ok(client.run("curl", &arguments)?.lines().map(str::to_owned).collect())
 }
 
+/// [`curl_many`] with so many requests under way at once.
+pub fn curl_at_once(client: &Host, url: &str, count: u32, at_once: u32) -> Result<Vec<String>> {
+    let looped = format!("{url}#[1-{count}]");
+    let parallel = ["--parallel", "--parallel-immediate", "--parallel-max", &at_once.to_string()]
+        .map(str::to_owned);
+    let mut curl = client.command("curl");
+    curl.args(parallel).args(["-sS", "--fail-early", "--fail", "--max-time", "60"]);
+    let text = command::run(curl.args(["-H", "Connection: close", &looped]))?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
 /// Downloads to a file.
 pub fn download(client: &Host, url: &str, file: &Path) -> Result<()> {
     let file = file.to_string_lossy();

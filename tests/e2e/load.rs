@@ -1,7 +1,9 @@
 //! Many short connections, none lost.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use lab::network::VIP;
 use lab::{Balancer, programs};
 
 use crate::harness::{Rig, WEB};
@@ -19,7 +21,22 @@ fn ten_thousand_connections(workers: usize) {
         assert!(share.abs_diff(3333) <= 3, "round robin under concurrency: {report:?}");
     }
     every_worker_took_part(&balancer, workers);
+    two_thousand_by_curl(&rig);
     balancer.stop().unwrap();
+}
+
+/// A client that knows nothing of the lab: it fails at the first connection that does.
+fn two_thousand_by_curl(rig: &Rig) {
+    let url = format!("http://{VIP}/");
+    let bodies = programs::curl_at_once(&rig.network.clients[0], &url, 2000, 32).unwrap();
+    assert_eq!(bodies.len(), 2000);
+    for backend in ["backend-1 ", "backend-2 ", "backend-3 "] {
+        let share = bodies.iter().filter(|body| body.starts_with(backend)).count();
+        assert!(share.abs_diff(667) <= 3, "{backend}: {share} of 2000");
+    }
+    // Its every request was a connection: the backends saw as many source ports at the least.
+    let sources: BTreeSet<_> = bodies.iter().filter_map(|body| body.split_once(' ')).collect();
+    assert!(sources.len() > 1900, "{} of 2000 from a source of their own", sources.len());
 }
 
 /// The tables still hold what has just ended: each worker made a fair part of it.

@@ -87,7 +87,9 @@ fn main() -> ExitCode {
         Ok(rows) => {
             print!("{}", report::render(&rows, options.json));
             let missed = if options.assert { bars::missed(&rows) } else { Vec::new() };
-            missed.iter().for_each(|bar| eprintln!("shunt-bench: {bar}"));
+            for bar in &missed {
+                eprintln!("shunt-bench: {bar}");
+            }
             let lost = rows.iter().any(|row| row.lost_packets > 0);
             ExitCode::from(u8::from(lost || !missed.is_empty()))
         }

@@ -78,6 +78,20 @@ pub enum EalError {
         /// The same in pages of 2 MiB.
         pages: u32,
     },
+    /// More ordinary memory was asked for than the machine has left.
+    #[error(
+        "memory_mb {memory_mb} is more than this machine has available, {available_mb} MB \
+         (`MemAvailable` in /proc/meminfo), and no huge pages back it: ask for less, or reserve \
+         {pages} huge pages of 2 MiB"
+    )]
+    NoMemory {
+        /// Megabytes asked for.
+        memory_mb: u32,
+        /// Megabytes there are.
+        available_mb: u64,
+        /// What was asked for in pages of 2 MiB.
+        pages: u32,
+    },
     /// An argument has a NUL byte inside.
     #[error("EAL argument {0:?} has a NUL byte in it: remove it")]
     NulInArgument(String),
@@ -134,6 +148,9 @@ impl Eal {
             return Err(EalError::AlreadyStarted);
         }
         let huge = choose_huge_pages(options)?;
+        if !huge {
+            check_memory(options.memory_mb, memory_available_mb())?;
+        }
         let arguments = arguments(options, huge, &lcore::usable_cpus()?);
         if STARTED.swap(true, Ordering::Relaxed) {
             return Err(EalError::AlreadyStarted);
@@ -250,6 +267,24 @@ fn choose_huge_pages(options: &EalOptions) -> Result<bool, EalError> {
             Err(EalError::NoHugePages { memory_mb, pages: memory_mb.div_ceil(2) })
         }
     }
+}
+
+/// EAL touches all ordinary memory when it starts: more than there is would take the machine down.
+/// Where the kernel does not say how much there is, nothing is refused.
+fn check_memory(memory_mb: u32, available_mb: Option<u64>) -> Result<(), EalError> {
+    match available_mb {
+        Some(available_mb) if available_mb < u64::from(memory_mb) => {
+            Err(EalError::NoMemory { memory_mb, available_mb, pages: memory_mb.div_ceil(2) })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `MemAvailable` (proc(5)), in megabytes.
+fn memory_available_mb() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes >> 10)
 }
 
 /// The argument vector. `--in-memory` leaves no file behind, not even after `kill -9`, and needs no
@@ -409,5 +444,16 @@ mod tests {
         };
         let error = choose_huge_pages(&options).expect_err("4 TB of huge pages");
         assert!(error.to_string().contains("vm.nr_hugepages=2000000"), "{error}");
+    }
+
+    #[test]
+    fn more_ordinary_memory_than_there_is_is_refused_before_it_is_touched() {
+        let there_is = memory_available_mb().expect("this kernel says");
+        assert!(check_memory(1, Some(there_is)).is_ok() && there_is < 900_000);
+        let error = check_memory(900_000, Some(there_is)).expect_err("900 GB");
+        let said = error.to_string();
+        assert!(said.starts_with("memory_mb 900000 is more than this machine has"), "{said}");
+        assert!(said.contains(&format!("{there_is} MB")) && said.contains("450000 huge pages"));
+        assert!(check_memory(900_000, None).is_ok(), "nobody knows");
     }
 }

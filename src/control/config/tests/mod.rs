@@ -146,6 +146,7 @@ fn every_value_written_arrives_where_it_belongs() {
         name = "p"
         device = "net_null0"
         tap = "t"
+        addresses = ["192.0.2.0/31"]
         mtu = 9216
         rx_descriptors = 64
         tx_descriptors = 128

@@ -71,10 +71,7 @@ where
     LocalSet::new().block_on(&early.runtime, serve(early.signals, parts))
 }
 
-async fn serve<R, T, F, C>(
-    signals: Signals,
-    parts: Parts<R, T, F, C>,
-) -> Result<(), ControlError>
+async fn serve<R, T, F, C>(signals: Signals, parts: Parts<R, T, F, C>) -> Result<(), ControlError>
 where
     R: Rx + 'static,
     T: Tx + 'static,

@@ -29,6 +29,7 @@ use dpdk_sys as sys;
 
 use super::lcore::{self, LcoreError, Registration};
 use super::memory::{self, HugePages};
+use super::overheard::{overhear, with_words};
 
 /// What EAL is started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -324,11 +325,11 @@ fn initialise(arguments: &[String]) -> Result<(), EalError> {
     let owned = arguments.iter().map(c_string).collect::<Result<Vec<_>, _>>()?;
     let outcome = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("eal-init".to_owned());
-        let running = thread.spawn_scoped(scope, || call_init(owned))?;
+        let running = thread.spawn_scoped(scope, || overhear(|| call_init(owned)))?;
         running.join().map_err(|_| std::io::Error::other("the thread starting EAL panicked"))
     });
-    outcome.map_err(EalError::Thread)?.map_err(|number| EalError::Init {
-        reason: error_text(number),
+    outcome.map_err(EalError::Thread)?.map_err(|(number, words)| EalError::Init {
+        reason: with_words(error_text(number), words),
         mend: mend(number),
         arguments: arguments.join(" "),
     })
@@ -369,7 +370,7 @@ fn mend(number: c_int) -> &'static str {
         libc::EINVAL => "check the file prefix and the extra EAL arguments",
         libc::ENODEV | libc::ENXIO => "check that each PCI device exists and is bound to vfio-pci",
         libc::EAGAIN => "another DPDK process uses this file prefix: stop it or choose another",
-        _ => "DPDK's own message above says more",
+        _ => "SHUNT_LOG=debug shows all that DPDK says",
     }
 }
 

@@ -89,6 +89,7 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
         mtu: 1500,
         rx_descriptors: 1024,
         tx_descriptors: 1024,
+        line: plan::Line::default(),
     };
     let mut wan = port("wan", "0000:3b:00.0", "192.0.2.1");
     wan.routes.push(("0.0.0.0".parse().unwrap(), 0, "192.0.2.254".parse().unwrap()));

@@ -11,7 +11,7 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::super::error::Problems;
-use super::super::plan::{Daemon, Port};
+use super::super::plan::{Daemon, Line, Port};
 use super::super::schema;
 use super::value::{integer, ipv4, mask, name, power_of_two, prefix, unicast};
 use crate::ids::limits;
@@ -106,6 +106,8 @@ fn port(problems: &mut Problems, written: &schema::Port, seen: &mut Seen) -> Por
             64..=4096,
             1024,
         ),
+        // Known to who has the text.
+        line: Line::default(),
     }
 }
 

@@ -121,7 +121,7 @@ fn patiently<T>(
     loop {
         match attempt() {
             Err(error) if may_pass(&error) && Instant::now() < deadline => {
-                std::thread::sleep(PAUSE)
+                std::thread::sleep(PAUSE);
             }
             outcome => return outcome,
         }

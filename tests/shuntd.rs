@@ -186,3 +186,77 @@ fn a_hangup_during_the_start_is_a_reload_once_it_is_over() {
         bench.assert_nothing_left("after the end");
     }
 }
+
+/// How a start is spoilt, and what must be said of it: words, and lines that are not empty.
+struct Refusal {
+    what: &'static str,
+    from: &'static str,
+    to: &'static str,
+    words: &'static [&'static str],
+}
+
+const REFUSALS: &[Refusal] = &[
+    Refusal {
+        what: "a device whose interface does not exist",
+        from: "net_null0",
+        to: "net_af_packet0,iface=nosuch0",
+        words: &["shunt.toml:21: port wan (net_af_packet0,iface=nosuch0): ", "SIOCGIFINDEX"],
+    },
+    Refusal {
+        what: "an EAL argument that does not exist",
+        from: "memory_mb = 64",
+        to: "memory_mb = 64\neal_arguments = [\"--no-such\"]",
+        words: &["EAL did not start: ", "unrecognized option '--no-such'"],
+    },
+    Refusal {
+        what: "more memory than there is",
+        from: "memory_mb = 64",
+        to: "memory_mb = 900000",
+        words: &["memory_mb 900000 is more than this machine has available"],
+    },
+    Refusal {
+        what: "a metrics address of another machine",
+        from: "127.0.0.1:9777",
+        to: "192.0.2.99:9777",
+        words: &[
+            "cannot listen on 192.0.2.99:9777 for /metrics: Cannot assign requested address",
+            "; change `listen` under [metrics]",
+        ],
+    },
+    Refusal {
+        what: "a socket below a file",
+        from: "/run/admin.sock",
+        to: "/shunt.toml/admin.sock",
+        words: &["cannot use the folder of admin_socket", "choose another `admin_socket`"],
+    },
+];
+
+#[test]
+fn a_refusal_to_start_is_one_line_with_one_cause_and_exit_code_2() {
+    let bench = Bench::new();
+    for case in REFUSALS {
+        assert!(CONFIG.contains(case.from), "{}: the table is out of date", case.what);
+        let (code, said) = bench.refused(&bench.config().replace(case.from, case.to));
+        assert_eq!(code, Some(2), "{}: {said}", case.what);
+        let own = said.lines().filter(|line| !line.contains("INFO") && !line.contains("WARN"));
+        let own: Vec<&str> = own.collect();
+        assert!(own.len() == 1 && own[0].starts_with("shuntd: "), "{}: {own:?}", case.what);
+        for word in case.words {
+            assert_eq!(own[0].matches(word).count(), 1, "{}: {word:?} in {own:?}", case.what);
+        }
+        bench.assert_nothing_left(case.what);
+    }
+}
+
+#[test]
+fn a_daemon_that_was_killed_is_followed_by_the_next_at_once() {
+    let bench = Bench::new();
+    let mut first = bench.start(&bench.config());
+    first.until("ready");
+    first.signal("KILL");
+    let mut second = bench.start(&bench.config());
+    second.until("ready");
+    second.signal("TERM");
+    assert_eq!(second.end().code(), Some(0), "{}", second.said);
+    bench.assert_nothing_left("after the second");
+}

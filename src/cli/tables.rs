@@ -45,7 +45,7 @@ pub fn status(status: &Status) -> String {
 fn head(status: &Status) -> String {
     let facts = &status.facts;
     let state = if status.accepting { "accepting" } else { "draining: no new connections" };
-    let bytes = mebibytes(facts.table_bytes);
+    let bytes = size(facts.table_bytes);
     let (now, capacity) = (status.connections, facts.table_capacity);
     let mut lines = vec![
         ("shuntd", format!("{} ({}), {}", facts.version, facts.revision, facts.dpdk_version)),
@@ -226,8 +226,17 @@ fn seconds(ms: u32) -> String {
     format!("{}.{}s", ms / 1000, ms % 1000 / 100)
 }
 
-fn mebibytes(bytes: u64) -> String {
-    format!("{} MiB", bytes.div_ceil(1 << 20))
+/// A size to the byte, and the same to be read: `393216 B (384 KiB)`, `1500000 B (1.4 MiB)`.
+fn size(bytes: u64) -> String {
+    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let Some((unit, shift)) = units.into_iter().find(|(_, shift)| bytes >> shift > 0) else {
+        return format!("{bytes} B");
+    };
+    let tenths = (u128::from(bytes) * 10) >> shift;
+    match (tenths / 10, tenths % 10) {
+        (whole, 0) => format!("{bytes} B ({whole} {unit})"),
+        (whole, tenth) => format!("{bytes} B ({whole}.{tenth} {unit})"),
+    }
 }
 
 fn duration(seconds: u64) -> String {

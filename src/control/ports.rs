@@ -4,7 +4,7 @@
 //! chosen so that replies come straight to their owner (`dataplane::conn::ports`); where one does
 //! not, packets are steered in software. Either is right; one is faster.
 
-use super::config::plan::Plan;
+use super::config::plan::{Line, Plan};
 use super::parts::TapSpec;
 use crate::dataplane::snapshot::{PortView, Steering};
 use crate::dpdk::burst::Queue;
@@ -34,8 +34,13 @@ pub enum PortsError {
     #[error(transparent)]
     Pool(#[from] PoolError),
     /// A port does not do what is asked of it.
-    #[error(transparent)]
-    Port(#[from] PortError),
+    #[error("{source}")]
+    Port {
+        /// Where the configuration names it.
+        line: Line,
+        /// What it does not do.
+        source: PortError,
+    },
     /// More workers than a port can have queues.
     #[error("expected at most 65535 workers")]
     Workers,
@@ -70,7 +75,8 @@ pub fn bring_up(eal: &Eal, plan: &Plan) -> Result<Running, PortsError> {
         pool,
     };
     for (id, port) in (0..).map(PortId).zip(&plan.ports) {
-        let probed = Probed::probe(eal, &port.name, &port.device)?;
+        let refused = |source| PortsError::Port { line: port.line, source };
+        let probed = Probed::probe(eal, &port.name, &port.device).map_err(refused)?;
         let settings = PortSettings {
             queues: u16::try_from(workers).map_err(|_| PortsError::Workers)?,
             rx_descriptors: port.rx_descriptors,
@@ -80,7 +86,8 @@ pub fn bring_up(eal: &Eal, plan: &Plan) -> Result<Running, PortsError> {
             promiscuous: true,
             pool: &running.pool,
         };
-        let (device, queues) = probed.configure(&settings)?.start()?;
+        let configured = probed.configure(&settings).map_err(refused)?;
+        let (device, queues) = configured.start().map_err(refused)?;
         log(&port.name, &device);
         running.taps.push(twin(id, port, &device));
         running.views.push(view(&device));

@@ -40,9 +40,7 @@ pub enum PuntError {
         tap: String,
     },
     /// The kernel refused to make it.
-    #[error(
-        "port `{port}`: cannot make TAP `{tap}`: {source}; CAP_NET_ADMIN and /dev/net/tun are needed"
-    )]
+    #[error("port `{port}`: cannot make TAP `{tap}`: {source}{}", hint(.source))]
     Create {
         /// The port's name.
         port: String,
@@ -76,6 +74,16 @@ pub enum PuntError {
         /// What the kernel said.
         source: Box<rtnetlink::Error>,
     },
+}
+
+/// What helps when making a TAP is not allowed or not possible at all; of any other refusal the
+/// kernel's own word says enough.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; CAP_NET_ADMIN is needed: run as root",
+        io::ErrorKind::NotFound => "; /dev/net/tun is needed: modprobe tun",
+        _ => "",
+    }
 }
 
 /// A TAP that exists; it vanishes when this is dropped.
@@ -114,3 +122,23 @@ impl Twin {
 
 /// Ethernet header and one VLAN tag.
 const ETHERNET_OVERHEAD: usize = 18;
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn only_a_refusal_that_rights_would_mend_speaks_of_rights() {
+        for (code, ending) in [
+            (Errno::PERM, "; CAP_NET_ADMIN is needed: run as root"),
+            (Errno::NOENT, "; /dev/net/tun is needed: modprobe tun"),
+            (Errno::INVAL, "Invalid argument (os error 22)"),
+        ] {
+            let source = io::Error::from_raw_os_error(code.raw_os_error());
+            let error = PuntError::Create { port: "wan".into(), tap: "wan0".into(), source };
+            assert!(error.to_string().ends_with(ending), "{error}");
+        }
+    }
+}

@@ -29,6 +29,7 @@ use dpdk_sys as sys;
 
 use super::lcore::{self, LcoreError, Registration};
 use super::memory::{self, HugePages};
+use super::overheard::{overhear, with_words};
 
 /// What EAL is started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +77,20 @@ pub enum EalError {
         /// Megabytes asked for.
         memory_mb: u32,
         /// The same in pages of 2 MiB.
+        pages: u32,
+    },
+    /// More ordinary memory was asked for than the machine has left.
+    #[error(
+        "memory_mb {memory_mb} is more than this machine has available, {available_mb} MB \
+         (`MemAvailable` in /proc/meminfo), and no huge pages back it: ask for less, or reserve \
+         {pages} huge pages of 2 MiB"
+    )]
+    NoMemory {
+        /// Megabytes asked for.
+        memory_mb: u32,
+        /// Megabytes there are.
+        available_mb: u64,
+        /// What was asked for in pages of 2 MiB.
         pages: u32,
     },
     /// An argument has a NUL byte inside.
@@ -134,6 +149,9 @@ impl Eal {
             return Err(EalError::AlreadyStarted);
         }
         let huge = choose_huge_pages(options)?;
+        if !huge {
+            check_memory(options.memory_mb, memory_available_mb())?;
+        }
         let arguments = arguments(options, huge, &lcore::usable_cpus()?);
         if STARTED.swap(true, Ordering::Relaxed) {
             return Err(EalError::AlreadyStarted);
@@ -252,6 +270,24 @@ fn choose_huge_pages(options: &EalOptions) -> Result<bool, EalError> {
     }
 }
 
+/// EAL touches all ordinary memory when it starts: more than there is would take the machine down.
+/// Where the kernel does not say how much there is, nothing is refused.
+fn check_memory(memory_mb: u32, available_mb: Option<u64>) -> Result<(), EalError> {
+    match available_mb {
+        Some(available_mb) if available_mb < u64::from(memory_mb) => {
+            Err(EalError::NoMemory { memory_mb, available_mb, pages: memory_mb.div_ceil(2) })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `MemAvailable` (proc(5)), in megabytes.
+fn memory_available_mb() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes >> 10)
+}
+
 /// The argument vector. `--in-memory` leaves no file behind, not even after `kill -9`, and needs no
 /// hugetlbfs mount; 22.11 does not take it together with `--no-huge`.
 fn arguments(options: &EalOptions, huge: bool, cpus: &[usize]) -> Vec<String> {
@@ -289,11 +325,11 @@ fn initialise(arguments: &[String]) -> Result<(), EalError> {
     let owned = arguments.iter().map(c_string).collect::<Result<Vec<_>, _>>()?;
     let outcome = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("eal-init".to_owned());
-        let running = thread.spawn_scoped(scope, || call_init(owned))?;
+        let running = thread.spawn_scoped(scope, || overhear(|| call_init(owned)))?;
         running.join().map_err(|_| std::io::Error::other("the thread starting EAL panicked"))
     });
-    outcome.map_err(EalError::Thread)?.map_err(|number| EalError::Init {
-        reason: error_text(number),
+    outcome.map_err(EalError::Thread)?.map_err(|(number, words)| EalError::Init {
+        reason: with_words(error_text(number), words),
         mend: mend(number),
         arguments: arguments.join(" "),
     })
@@ -334,7 +370,7 @@ fn mend(number: c_int) -> &'static str {
         libc::EINVAL => "check the file prefix and the extra EAL arguments",
         libc::ENODEV | libc::ENXIO => "check that each PCI device exists and is bound to vfio-pci",
         libc::EAGAIN => "another DPDK process uses this file prefix: stop it or choose another",
-        _ => "DPDK's own message above says more",
+        _ => "SHUNT_LOG=debug shows all that DPDK says",
     }
 }
 
@@ -409,5 +445,16 @@ mod tests {
         };
         let error = choose_huge_pages(&options).expect_err("4 TB of huge pages");
         assert!(error.to_string().contains("vm.nr_hugepages=2000000"), "{error}");
+    }
+
+    #[test]
+    fn more_ordinary_memory_than_there_is_is_refused_before_it_is_touched() {
+        let there_is = memory_available_mb().expect("this kernel says");
+        assert!(check_memory(1, Some(there_is)).is_ok() && there_is < 900_000);
+        let error = check_memory(900_000, Some(there_is)).expect_err("900 GB");
+        let said = error.to_string();
+        assert!(said.starts_with("memory_mb 900000 is more than this machine has"), "{said}");
+        assert!(said.contains(&format!("{there_is} MB")) && said.contains("450000 huge pages"));
+        assert!(check_memory(900_000, None).is_ok(), "nobody knows");
     }
 }

@@ -4,6 +4,7 @@
 //! - [`memory`]: fixed tables on huge pages, and cache prefetching. Needs no EAL.
 //! - [`clock`]: the CPU's time stamp counter as milliseconds. Needs no EAL.
 //! - [`eal`]: DPDK's environment: arguments, the one start, the end when nothing is in use.
+//! - `overheard`: what DPDK prints while it refuses something, for our own message.
 //! - [`lcore`]: threads and CPUs.
 //! - [`pool`], [`mbuf`]: packet buffers, and one of them, owned.
 //! - [`port`]: probe → configure → start; what the device does and what software does instead.
@@ -23,6 +24,7 @@ pub mod eal;
 pub mod lcore;
 pub mod mbuf;
 pub mod memory;
+mod overheard;
 pub mod pool;
 pub mod port;
 pub mod ring;

@@ -21,6 +21,7 @@ use std::{fmt, sync::Arc};
 use dpdk_sys as sys;
 
 use super::eal::{Eal, error_text, is_pci, owned_text};
+use super::overheard::{overhear, with_words};
 use super::pool::Pool;
 use crate::wire::Mac;
 
@@ -318,11 +319,12 @@ fn attach(label: &Label, device: &str) -> Result<u16, PortError> {
     };
     let arguments = CString::new(device).map_err(|e| refused(e.to_string()))?;
     let before = valid_ports();
-    // SAFETY: EAL is running (the caller holds its control lock); a NUL-terminated string.
-    let result = unsafe { sys::rte_dev_probe(arguments.as_ptr()) };
-    if result < 0 && result != -libc::EEXIST {
-        return Err(refused(error_text(result)));
-    }
+    let probe = || {
+        // SAFETY: EAL is running (the caller holds its control lock); a NUL-terminated string.
+        let result = unsafe { sys::rte_dev_probe(arguments.as_ptr()) };
+        if result < 0 && result != -libc::EEXIST { Err(result) } else { Ok(()) }
+    };
+    overhear(probe).map_err(|(number, words)| refused(with_words(error_text(number), words)))?;
     let appeared = || valid_ports().into_iter().find(|id| !before.contains(id));
     find(short_name(device))
         .or_else(appeared)

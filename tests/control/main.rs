@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says no by panicking")]
 
 mod daemon;
+mod doors;
 mod namespace;
 mod neighbors;
 mod taps;

@@ -3,14 +3,14 @@
 
 use std::path::Path;
 
-use anyhow::ensure;
+use anyhow::{anyhow, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shunt::control::admin::Claims;
 use shunt::control::config::Machine;
 use shunt::control::config::plan::{HugePages, Plan};
 use shunt::control::configured::Configured;
 use shunt::control::parts::{Lanes, Parts};
-use shunt::control::ports::Running;
+use shunt::control::ports::{PortsError, Running};
 use shunt::control::supervise::Early;
 use shunt::control::{config, ports};
 use shunt::dataplane::conn::table::Table;
@@ -44,7 +44,7 @@ pub(crate) fn serve(file: &Path) -> anyhow::Result<()> {
     if early.end_wished() {
         return ended_early();
     }
-    let running = ports::bring_up(&eal, &plan)?;
+    let running = ports::bring_up(&eal, &plan).map_err(|error| placed(file, error))?;
     if early.end_wished() {
         return ended_early();
     }
@@ -58,6 +58,14 @@ fn raise_file_limit() {
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::debug!(%error, "the limit on open files stays as it is");
+    }
+}
+
+/// The refusal of a port, with the place in the file where it is named.
+fn placed(file: &Path, error: PortsError) -> anyhow::Error {
+    match error {
+        PortsError::Port { line, source } => anyhow!("{}:{line}: {source}", file.display()),
+        other => other.into(),
     }
 }
 

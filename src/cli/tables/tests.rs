@@ -61,7 +61,7 @@ shuntd     0.1.0 (abc1234), DPDK 22.11.7
 memory     512 huge pages of 2 MB
 uptime     1h 2m
 file       /etc/shunt/shunt.toml, generation 7, accepting
-table      1234 of 1000000 connections, 100 MiB reserved
+table      1234 of 1000000 connections, 104857600 B (100 MiB) reserved
 next hops  2 resolved; no answer from: 10.0.0.9
 reload     applied: 2 changes applied; generation 7, 1 services
 
@@ -187,5 +187,20 @@ fn durations_read_like_uptime() {
     let table = [(5, "5s"), (65, "1m 5s"), (3725, "1h 2m"), (90_000, "1d 1h")];
     for (seconds, text) in table {
         assert_eq!(duration(seconds), text);
+    }
+}
+
+#[test]
+fn a_size_is_told_to_the_byte_and_never_rounded_up() {
+    for (bytes, text) in [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1024 B (1 KiB)"),
+        (393_216, "393216 B (384 KiB)"),
+        (1_500_000, "1500000 B (1.4 MiB)"),
+        ((1 << 30) - 1, "1073741823 B (1023.9 MiB)"),
+        (u64::MAX, "18446744073709551615 B (17179869183.9 GiB)"),
+    ] {
+        assert_eq!(size(bytes), text);
     }
 }

@@ -2,16 +2,27 @@
 //! before it has touched a port.
 //!
 //! A socket file that nobody answers on is what `kill -9` leaves behind: it is replaced. One that
-//! somebody answers on is a running daemon: an error. Two daemons starting at once are kept apart by
+//! somebody answers on is a running daemon: an error, but not at once, for a killed process holds
+//! its sockets until the kernel has taken its memory back. Two daemons starting at once are kept apart by
 //! a lock on the directory, held only while looking and binding, so that no lock file stays behind.
 
 use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+
+/// How long a process that was killed may still hold its sockets.
+const LAST_BREATH: Duration = Duration::from_secs(2);
+/// How long another daemon may look and bind; more than one [`LAST_BREATH`].
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Why a socket could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -22,8 +33,22 @@ pub enum ClaimError {
     /// The path exists and is no socket.
     #[error("{0} exists and is not a socket; remove it, or choose another `admin_socket`")]
     NotASocket(PathBuf),
+    /// The folder of the socket cannot be made or locked.
+    #[error(
+        "cannot use the folder of admin_socket {path}: {source}; choose another `admin_socket` \
+         under [shunt]"
+    )]
+    Folder {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The unix socket cannot be made.
-    #[error("cannot listen on {path}: {source}")]
+    #[error(
+        "cannot listen on admin_socket {path}: {source}; choose another `admin_socket` under \
+         [shunt]"
+    )]
     Socket {
         /// Where.
         path: PathBuf,
@@ -31,7 +56,7 @@ pub enum ClaimError {
         source: io::Error,
     },
     /// The metrics address cannot be listened on.
-    #[error("cannot listen on {address} for /metrics: {source}; choose another `metrics_listen`")]
+    #[error("cannot listen on {address} for /metrics: {source}; change `listen` under [metrics]")]
     Metrics {
         /// Where.
         address: SocketAddr,
@@ -66,16 +91,40 @@ impl Claims {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(failed)?;
-        let _lock = lock(directory).map_err(failed)?;
-        make_room(admin)?;
+        let no_folder = |source| ClaimError::Folder { path: admin.into(), source };
+        DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(no_folder)?;
+        let _lock = lock(directory).map_err(no_folder)?;
+        let deadline = Instant::now() + LAST_BREATH;
+        let running = |error: &ClaimError| matches!(error, ClaimError::Running(_));
+        patiently(deadline, || make_room(admin), running)?;
         let listener = UnixListener::bind(admin).map_err(failed)?;
         let identity = identity(admin);
         let file = SocketFile { path: admin.into(), identity };
         std::fs::set_permissions(admin, Permissions::from_mode(0o660)).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
-        let metrics = metrics.map(listen_metrics).transpose()?;
+        let in_use = |error: &ClaimError| match error {
+            ClaimError::Metrics { source, .. } => source.kind() == io::ErrorKind::AddrInUse,
+            _ => false,
+        };
+        let listen = |address| patiently(deadline, || listen_metrics(address), in_use);
+        let metrics = metrics.map(listen).transpose()?;
         Ok(Self { admin: listener, metrics, file })
+    }
+}
+
+/// Tries again until the deadline while `may_pass` says that the failure may pass.
+fn patiently<T>(
+    deadline: Instant,
+    attempt: impl Fn() -> Result<T, ClaimError>,
+    may_pass: impl Fn(&ClaimError) -> bool,
+) -> Result<T, ClaimError> {
+    loop {
+        match attempt() {
+            Err(error) if may_pass(&error) && Instant::now() < deadline => {
+                std::thread::sleep(PAUSE);
+            }
+            outcome => return outcome,
+        }
     }
 }
 
@@ -86,13 +135,14 @@ fn listen_metrics(address: SocketAddr) -> Result<TcpListener, ClaimError> {
     Ok(listener)
 }
 
-/// Holds the directory for a moment. Waits up to a second for another daemon's moment to pass.
+/// Holds the directory for a moment. Waits for another daemon's moment to pass.
 fn lock(directory: &Path) -> io::Result<File> {
     let file = File::open(directory)?;
-    for _ in 0..100 {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    while Instant::now() < deadline {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
             Err(TryLockError::Error(error)) => return Err(error),
         }
     }
@@ -110,17 +160,21 @@ fn make_room(path: &Path) -> Result<(), ClaimError> {
     if !std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()) {
         return Err(ClaimError::NotASocket(path.into()));
     }
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).map_err(failed)
-        }
+    match knock(path) {
+        Err(Errno::CONNREFUSED) => std::fs::remove_file(path).map_err(failed),
+        // It has gone since.
+        Err(Errno::NOENT) => Ok(()),
         // A full backlog is somebody too.
-        Ok(_) => Err(ClaimError::Running(path.into())),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            Err(ClaimError::Running(path.into()))
-        }
-        Err(error) => Err(failed(error)),
+        Ok(()) | Err(Errno::AGAIN) => Err(ClaimError::Running(path.into())),
+        Err(error) => Err(failed(error.into())),
     }
+}
+
+/// Does anybody answer? Never waits: a daemon that hangs has a backlog that stays full.
+fn knock(path: &Path) -> rustix::io::Result<()> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)
 }
 
 fn identity(path: &Path) -> Option<(u64, u64)> {
@@ -165,6 +219,58 @@ mod tests {
         assert!(error.to_string().starts_with("another shuntd is running on"));
         drop(first);
         Claims::take(&path, None).unwrap();
+    }
+
+    #[test]
+    fn a_daemon_that_hangs_with_a_full_backlog_is_running_too() {
+        let directory = directory();
+        let path = directory.path().join("admin.sock");
+        let address = SocketAddrUnix::new(&path).unwrap();
+        let flags = SocketFlags::CLOEXEC;
+        let hanging = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+        rustix::net::bind(&hanging, &address).unwrap();
+        rustix::net::listen(&hanging, 0).unwrap();
+        knock(&path).unwrap();
+        assert_eq!(knock(&path), Err(Errno::AGAIN), "a backlog of none is full after one");
+        let error = Claims::take(&path, None).unwrap_err();
+        assert!(matches!(error, ClaimError::Running(_)), "{error}");
+    }
+
+    #[test]
+    fn a_killed_process_is_given_time_to_let_its_sockets_go() {
+        let directory = directory();
+        let path = directory.path().join("admin.sock");
+        let dying = UnixListener::bind(&path).unwrap();
+        let metrics = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = metrics.local_addr().unwrap();
+        let death = std::thread::spawn(move || {
+            std::thread::sleep(LAST_BREATH / 8);
+            drop(dying);
+            std::thread::sleep(LAST_BREATH / 8);
+            drop(metrics);
+        });
+        let claims = Claims::take(&path, Some(address)).unwrap();
+        assert_eq!(claims.metrics.unwrap().local_addr().unwrap(), address);
+        death.join().unwrap();
+    }
+
+    #[test]
+    fn a_refusal_gives_its_cause_once_and_the_key_to_change() {
+        let directory = directory();
+        let path = directory.path().join("admin.sock");
+        let elsewhere: SocketAddr = "192.0.2.99:9777".parse().unwrap();
+        std::fs::write(directory.path().join("file"), "").unwrap();
+        let below = directory.path().join("file/admin.sock");
+        let long = directory.path().join("x".repeat(200));
+        for (error, key) in [
+            (Claims::take(&path, Some(elsewhere)).unwrap_err(), "change `listen` under [metrics]"),
+            (Claims::take(&below, None).unwrap_err(), "another `admin_socket` under [shunt]"),
+            (Claims::take(&long, None).unwrap_err(), "another `admin_socket` under [shunt]"),
+        ] {
+            let (text, cause) = (error.to_string(), std::error::Error::source(&error).unwrap());
+            assert_eq!(text.matches(&cause.to_string()).count(), 1, "{text}");
+            assert!(text.contains(key), "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,12 @@
 //! HTTP: routes to commands, answers to JSON, counters to text.
+//!
+//! Whoever connects and says nothing must not keep others out. So each listener has at most
+//! [`CONNECTIONS_MAX`] connections at a time (the rest wait in the kernel's backlog), a request's
+//! head must arrive within [`HEAD_PATIENCE`], and a connection lives [`LIFETIME`] and no longer:
+//! clients that keep theirs open are told to make a new one. No route reads a body.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
@@ -8,8 +14,12 @@ use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::serve::Listener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::claims::{Claims, SocketFile};
 use super::dump::{self, DumpError, Parameters};
@@ -17,6 +27,17 @@ use super::view::{Failure, ReloadResult};
 use super::{COMMANDS_MAX, Command};
 use crate::stats::collect::Sources;
 use crate::stats::export;
+
+/// Connections of one listener at a time.
+pub const CONNECTIONS_MAX: usize = 64;
+/// How long the head of a request may take, from the connection or the answer before it.
+pub const HEAD_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a connection lives; what it is asked by then it still answers.
+pub const LIFETIME: Duration = Duration::from_secs(60);
+/// How long the last answer may take.
+const FAREWELL: Duration = Duration::from_secs(10);
+/// Longest head of a request, bytes.
+const HEAD_MAX: usize = 16 * 1024;
 
 /// Where handlers put their commands.
 type Door = mpsc::Sender<Command>;
@@ -34,13 +55,44 @@ pub struct Served {
 pub fn serve(claims: Claims, sources: Arc<Sources>) -> std::io::Result<Served> {
     let (door, commands) = mpsc::channel(COMMANDS_MAX);
     let admin = UnixListener::from_std(claims.admin)?;
-    tokio::spawn(async move { axum::serve(admin, admin_router(door)).await });
+    tokio::spawn(accept(admin, admin_router(door)));
     if let Some(listener) = claims.metrics {
         let listener = TcpListener::from_std(listener)?;
         let router = metrics_router(sources).map_err(std::io::Error::other)?;
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        tokio::spawn(accept(listener, router));
     }
     Ok(Served { commands, file: claims.file })
+}
+
+/// Takes connections, as many at a time as there are permits. Where the process has no file
+/// descriptor left, [`Listener::accept`] waits and tries again.
+async fn accept<L: Listener>(mut listener: L, router: Router) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+        let (stream, _) = listener.accept().await;
+        let router = router.clone();
+        tokio::spawn(async move {
+            converse(stream, router).await;
+            drop(permit);
+        });
+    }
+}
+
+/// Answers on one connection. What ends it is the client's affair: nothing is logged.
+async fn converse<S>(stream: S, router: Router)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
+        .max_buf_size(HEAD_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    if tokio::time::timeout(LIFETIME, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(FAREWELL, connection).await;
+    }
 }
 
 fn admin_router(door: Door) -> Router {

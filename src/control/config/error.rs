@@ -122,6 +122,11 @@ fn render(problem: &Problem, text: &str, origin: &Path, word: &str) -> String {
     format!("{origin}{place_text}: {word}{message}{excerpt}{}", help.unwrap_or_default())
 }
 
+/// The line, from 1, a byte of the text is in.
+pub(super) fn line(text: &str, byte: usize) -> usize {
+    text[..floor_boundary(text, byte)].matches('\n').count() + 1
+}
+
 /// Where a span is, for people: line and column from 1, columns in characters.
 struct Place {
     line: usize,

@@ -65,7 +65,10 @@ pub fn parse_for(text: &str, origin: &Path, machine: &Machine) -> Result<Reading
     let file: schema::File =
         toml::from_str(text).map_err(|error| refuse(vec![explain::explain(&error)]))?;
     let mut problems = Problems::default();
-    let plan = validate::validate(&file, machine, &mut problems);
+    let mut plan = validate::validate(&file, machine, &mut problems);
+    for (port, written) in plan.ports.iter_mut().zip(&file.port) {
+        port.line = plan::Line(error::line(text, written.get_ref().device.span().start));
+    }
     if !problems.errors.is_empty() {
         return Err(refuse(problems.errors));
     }

@@ -106,6 +106,27 @@ pub struct Port {
     pub rx_descriptors: u16,
     /// Transmit descriptors of each queue.
     pub tx_descriptors: u16,
+    /// Where the file names the device, for messages.
+    pub line: Line,
+}
+
+/// A line of the configuration, from 1. Where something is written is no part of what is written:
+/// all lines are equal, so that a plan from a file with one more comment is the same plan.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Line(pub usize);
+
+impl PartialEq for Line {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Line {}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// A service and its backends.

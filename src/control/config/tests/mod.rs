@@ -90,6 +90,7 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
         mtu: 1500,
         rx_descriptors: 1024,
         tx_descriptors: 1024,
+        line: plan::Line::default(),
     };
     let mut wan = port("wan", "0000:3b:00.0", "192.0.2.1");
     wan.routes.push(("0.0.0.0".parse().unwrap(), 0, "192.0.2.254".parse().unwrap()));
@@ -147,6 +148,7 @@ fn every_value_written_arrives_where_it_belongs() {
         name = "p"
         device = "net_null0"
         tap = "t"
+        addresses = ["192.0.2.0/31"]
         mtu = 9216
         rx_descriptors = 64
         tx_descriptors = 128

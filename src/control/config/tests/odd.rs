@@ -81,4 +81,16 @@ pub(super) const ROWS: &[Row] = &[
             "      |                    ^^^^^^^^^^^",
         ],
     },
+    Row {
+        name: "a port without an address",
+        edit: (
+            "addresses = [\"10.44.0.1/24\"]",
+            "addresses = []",
+        ),
+        says: &[
+            "shunt.toml:17:8: warning: port `lan` has no address: nothing is reached through it but by routes made by hand",
+            "   17 | name = \"lan\"",
+            "      |        ^^^^^",
+        ],
+    },
 ];

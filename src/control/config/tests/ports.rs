@@ -281,4 +281,132 @@ pub(super) const ROWS: &[Row] = &[
             "      |       ^^^^^^^^^",
         ],
     },
+    Row {
+        name: "a port address that is its network's network address",
+        edit: (
+            "192.0.2.1/24",
+            "192.0.2.0/24",
+        ),
+        says: &[
+            "shunt.toml:10:14: port address 192.0.2.0/24 is the network address of its network",
+            "   10 | addresses = [\"192.0.2.0/24\"]",
+            "      |              ^^^^^^^^^^^^^^",
+            "      help: an address between the first and the last was expected",
+        ],
+    },
+    Row {
+        name: "a port address that is its network's broadcast address",
+        edit: (
+            "192.0.2.1/24",
+            "192.0.2.255/24",
+        ),
+        says: &[
+            "shunt.toml:10:14: port address 192.0.2.255/24 is the broadcast address of its network",
+            "   10 | addresses = [\"192.0.2.255/24\"]",
+            "      |              ^^^^^^^^^^^^^^^^",
+            "      help: an address between the first and the last was expected",
+        ],
+    },
+    Row {
+        name: "a gateway that is its network's network address",
+        edit: (
+            "192.0.2.254",
+            "192.0.2.0",
+        ),
+        says: &[
+            "shunt.toml:14:7: gateway 192.0.2.0 is the network address of this port's network",
+            "   14 | via = \"192.0.2.0\"",
+            "      |       ^^^^^^^^^^^",
+        ],
+    },
+    Row {
+        name: "a gateway that is its network's broadcast address",
+        edit: (
+            "192.0.2.254",
+            "192.0.2.255",
+        ),
+        says: &[
+            "shunt.toml:14:7: gateway 192.0.2.255 is the broadcast address of this port's network",
+            "   14 | via = \"192.0.2.255\"",
+            "      |       ^^^^^^^^^^^^^",
+        ],
+    },
+    Row {
+        name: "a tap named lo",
+        edit: (
+            "name = \"lan\"",
+            "name = \"lan\"\ntap = \"lo\"",
+        ),
+        says: &[
+            "shunt.toml:18:7: tap `lo` is a name the kernel keeps for itself",
+            "   18 | tap = \"lo\"",
+            "      |       ^^^^",
+            "      help: for example `tap = \"wan0\"`",
+        ],
+    },
+    Row {
+        name: "a tap named all",
+        edit: (
+            "name = \"lan\"",
+            "name = \"lan\"\ntap = \"all\"",
+        ),
+        says: &[
+            "shunt.toml:18:7: tap `all` is a name the kernel keeps for itself",
+            "   18 | tap = \"all\"",
+            "      |       ^^^^^",
+            "      help: for example `tap = \"wan0\"`",
+        ],
+    },
+    Row {
+        name: "a tap named default",
+        edit: (
+            "name = \"lan\"",
+            "name = \"lan\"\ntap = \"default\"",
+        ),
+        says: &[
+            "shunt.toml:18:7: tap `default` is a name the kernel keeps for itself",
+            "   18 | tap = \"default\"",
+            "      |       ^^^^^^^^^",
+            "      help: for example `tap = \"wan0\"`",
+        ],
+    },
+    Row {
+        name: "a kernel interface as device",
+        edit: (
+            "net_tap0,iface=x",
+            "eth1",
+        ),
+        says: &[
+            "shunt.toml:18:10: device `eth1` is neither a PCI address nor a virtual device",
+            "   18 | device = \"eth1\"",
+            "      |          ^^^^^^",
+            "      help: for an interface of the kernel, write `net_af_packet0,iface=eth1`",
+        ],
+    },
+    Row {
+        name: "a device that is half a PCI address",
+        edit: (
+            "net_tap0,iface=x",
+            "3b:00",
+        ),
+        says: &[
+            "shunt.toml:18:10: device `3b:00` is neither a PCI address nor a virtual device",
+            "   18 | device = \"3b:00\"",
+            "      |          ^^^^^^^",
+            "      help: a PCI address (0000:3b:00.0) or a virtual device (net_af_packet0,iface=eth1)",
+        ],
+    },
+    Row {
+        name: "a device that is no network device",
+        edit: (
+            "net_tap0,iface=x",
+            "crypto_null0,x=1",
+        ),
+        says: &[
+            "shunt.toml:18:10: device `crypto_null0` is neither a PCI address nor a virtual device",
+            "   18 | device = \"crypto_null0,x=1\"",
+            "      |          ^^^^^^^^^^^^^^^^^^",
+            "      help: a PCI address (0000:3b:00.0) or a virtual device (net_af_packet0,iface=eth1)",
+        ],
+    },
 ];

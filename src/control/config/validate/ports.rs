@@ -11,13 +11,15 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::super::error::Problems;
-use super::super::plan::{Daemon, Port};
+use super::super::plan::{Daemon, Line, Port};
 use super::super::schema;
 use super::value::{integer, ipv4, mask, name, power_of_two, prefix, unicast};
 use crate::ids::limits;
 
 /// Longest name of a network interface: `IFNAMSIZ` less its final zero byte.
 const INTERFACE_NAME_MAX: usize = 15;
+/// The loopback interface, and what stands for all and for coming ones under `/proc/sys/net`.
+const RESERVED_INTERFACES: [&str; 3] = ["lo", "all", "default"];
 const PORT_NAME_MAX: usize = 63;
 
 /// What may occur once only over all ports.
@@ -76,6 +78,13 @@ fn port(problems: &mut Problems, written: &schema::Port, seen: &mut Seen) -> Por
     });
     device(problems, &written.device, seen);
     let addresses = addresses(problems, written, seen);
+    if written.addresses.as_ref().is_none_or(|list| list.get_ref().is_empty()) {
+        let message = format!(
+            "port `{}` has no address: nothing is reached through it but by routes made by hand",
+            written.name.get_ref()
+        );
+        problems.warn(written.name.span(), message);
+    }
     Port {
         name: written.name.get_ref().clone(),
         device: written.device.get_ref().clone(),
@@ -97,6 +106,8 @@ fn port(problems: &mut Problems, written: &schema::Port, seen: &mut Seen) -> Por
             64..=4096,
             1024,
         ),
+        // Known to who has the text.
+        line: Line::default(),
     }
 }
 
@@ -121,9 +132,39 @@ fn device(problems: &mut Problems, value: &Spanned<String>, seen: &mut Seen) {
         return problems.error_help(value.span(), message, help);
     }
     let id = device_id(device);
+    if !is_pci(&id) && !is_virtual(&id) {
+        let message = format!("device `{id}` is neither a PCI address nor a virtual device");
+        return problems.error_help(value.span(), message, device_help(&id));
+    }
     once(problems, &mut seen.devices, &id, value.span(), || {
         format!("device `{id}` is used by two ports")
     });
+}
+
+/// `0000:3b:00.0`, as [`device_id`] writes it.
+fn is_pci(id: &str) -> bool {
+    let id = id.strip_prefix("pci:").unwrap_or(id);
+    let fields: Vec<&str> = id.split([':', '.']).collect();
+    let hex = |field: &&str| field.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let lengths = fields.iter().map(|field| field.len());
+    id.matches(':').count() == 2 && lengths.eq([4, 2, 2, 1]) && fields.iter().all(hex)
+}
+
+/// `net_af_packet0`: the name of a network driver.
+fn is_virtual(id: &str) -> bool {
+    id.strip_prefix("vdev:").unwrap_or(id).starts_with("net_")
+}
+
+/// A plain word is most likely an interface of the kernel.
+fn device_help(id: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+    if id.len() <= INTERFACE_NAME_MAX
+        && id.starts_with(char::is_alphabetic)
+        && id.chars().all(plain)
+    {
+        return format!("for an interface of the kernel, write `net_af_packet0,iface={id}`");
+    }
+    "a PCI address (0000:3b:00.0) or a virtual device (net_af_packet0,iface=eth1)".into()
 }
 
 /// What EAL tells devices apart by: the part before the options, a PCI address with its domain.
@@ -143,6 +184,10 @@ fn tap(problems: &mut Problems, written: &schema::Port, seen: &mut Seen) -> Stri
         let help = format!("set `tap` to a name of at most {INTERFACE_NAME_MAX} characters");
         problems.error_help(value.span(), message, help);
     }
+    if RESERVED_INTERFACES.contains(&tap.as_str()) {
+        let message = format!("tap `{tap}` is a name the kernel keeps for itself");
+        problems.error_help(value.span(), message, "for example `tap = \"wan0\"`");
+    }
     once(problems, &mut seen.taps, tap, value.span(), || format!("tap `{tap}` is used twice"));
     tap.clone()
 }
@@ -161,12 +206,29 @@ fn addresses(
         if length == 0 {
             problems.error(value.span(), "a port address needs a prefix length of 1 to 32");
         }
+        if let Some(kind) = no_host(address, length) {
+            let message = format!("port address {address}/{length} is the {kind} of its network");
+            let help = "an address between the first and the last was expected";
+            problems.error_help(value.span(), message, help);
+        }
         once(problems, &mut seen.addresses, &address, value.span(), || {
             format!("port address {address} is used twice")
         });
         addresses.push((address, length));
     }
     addresses
+}
+
+/// What an address at the edge of a network stands for; networks of one or two addresses have no
+/// such edge (RFC 3021).
+fn no_host(address: Ipv4Addr, length: u8) -> Option<&'static str> {
+    let host = address.to_bits() & !mask(length);
+    match length {
+        31.. => None,
+        _ if host == 0 => Some("network address"),
+        _ if host == !mask(length) => Some("broadcast address"),
+        _ => None,
+    }
 }
 
 fn routes(
@@ -212,7 +274,11 @@ fn gateway(
     let reaches = |&(address, length): &(Ipv4Addr, u8)| {
         (address.to_bits() ^ via.to_bits()) & mask(length) == 0
     };
-    if !addresses.iter().any(reaches) {
+    let edge = |&(_, length): &(Ipv4Addr, u8)| no_host(via, length);
+    if let Some(kind) = addresses.iter().filter(|net| reaches(net)).find_map(edge) {
+        let message = format!("gateway {via} is the {kind} of this port's network");
+        problems.error(value.span(), message);
+    } else if !addresses.iter().any(reaches) {
         let message = format!("gateway {via} is in none of this port's networks");
         problems.error_help(value.span(), message, "give the port an address in its network");
     } else if addresses.iter().any(|(address, _)| *address == via) {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::control::config::diff::{Diff, diff};
 use crate::control::config::{self, ConfigError, Machine, Reading};
+use crate::control::words::count;
 
 /// What a command prints and the code it exits with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,11 +66,6 @@ fn summary(path: &Path, Reading { plan, .. }: &Reading) -> String {
         count(plan.services.len(), "service"),
         count(backends, "backend"),
     )
-}
-
-fn count(number: usize, what: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {what}{plural}")
 }
 
 fn as_json(diff: &Diff) -> String {

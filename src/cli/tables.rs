@@ -102,7 +102,7 @@ fn ports(ports: &[Port]) -> String {
             port.rx_bytes.to_string(),
             port.tx_packets.to_string(),
             port.tx_bytes.to_string(),
-            port.tap.clone(),
+            if port.tap_up { port.tap.clone() } else { format!("{} DOWN", port.tap) },
             port.to_kernel_packets.to_string(),
             port.from_kernel_packets.to_string(),
             port.tap_dropped_packets.to_string(),

@@ -20,5 +20,6 @@ mod runtime;
 mod start;
 pub mod supervise;
 pub mod watch;
+pub mod words;
 
 pub use start::{ControlError, run, run_with};

@@ -20,6 +20,7 @@ use tun_rs::{AsyncDevice, DeviceBuilder, Layer};
 use super::parts::TapSpec;
 use crate::ids::PortId;
 
+pub mod keep;
 pub mod pace;
 pub mod place;
 pub mod pump;

@@ -1,7 +1,7 @@
 //! A reload: everything the file says, or nothing.
 //!
 //! ```text
-//! read ─► compare ─► [TAPs get new addresses] ─► next hops of new backends ─► publish ─► old addresses go
+//! read ─► compare ─► [TAPs get new addresses] ─► next hops of new backends ─► publish ─► every worker has it: old addresses go
 //!   │        └─ nothing, or needs a restart: end        (waits a second at most)
 //!   └─ wrong: end
 //! ```
@@ -10,12 +10,14 @@
 //! before they get their first connection.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use super::admin::view::{LastReload, Reload, ReloadResult};
 use super::config::plan::Plan;
 use super::parts::{Changes, Configure};
 use super::runtime::{Control, backends};
 use super::supervise::Ending;
+use super::words::count;
 use crate::stats::slow::unix_now_s;
 
 impl<C: Configure> Control<C> {
@@ -23,6 +25,7 @@ impl<C: Configure> Control<C> {
     pub(super) async fn reload(&mut self) -> Reload {
         self.systemd.reloading();
         let outcome = self.attempt().await;
+        self.keep_taps().await;
         self.log(&outcome);
         let at_s = unix_now_s();
         self.sources.slow.reloads.note(outcome.result, at_s);
@@ -61,27 +64,30 @@ impl<C: Configure> Control<C> {
         let fresh: Vec<_> = new.iter().copied().filter(|address| !old.contains(address)).collect();
         self.slow_path.neighbors.want(old.into_iter().chain(new.iter().copied()).collect());
         self.await_next_hops(&fresh).await;
-        let moves = self.address_moves(&plan);
-        self.add_addresses(moves.add).await;
+        let add = self.new_addresses(&plan);
+        self.add_addresses(add).await;
         let old = std::mem::replace(&mut self.plan, plan);
         if let Err(message) = self.publish() {
             self.take_back(old).await;
             return refused(format!("{message}; nothing was changed"), changes);
         }
-        self.remove_addresses(moves.remove).await;
+        // What goes stays until every worker has this snapshot: housekeeping takes it off.
+        self.addresses.published(self.snapshot.generation, Instant::now());
         self.slow_path.neighbors.want(new);
         let (services, generation) = (self.plan.services.len(), self.snapshot.generation);
         let message = format!(
-            "{} applied; generation {generation}, {services} services",
-            counted(changes.lines.len(), "change"),
+            "{} applied; generation {generation}, {}",
+            count(changes.lines.len(), "change"),
+            count(services, "service"),
         );
         Reload { result: ReloadResult::Applied, message, changes: changes.lines }
     }
 
     /// The new plan cannot be compiled: what was prepared for it goes again.
     async fn take_back(&mut self, old: Plan) {
-        let moves = self.address_moves(&old);
-        self.remove_addresses(moves.remove).await;
+        let add = self.new_addresses(&old);
+        self.add_addresses(add).await;
+        self.addresses.published(self.snapshot.generation, Instant::now());
         self.slow_path.neighbors.want(backends(&old));
         self.plan = old;
     }
@@ -104,8 +110,4 @@ impl<C: Configure> Control<C> {
 
 fn refused(message: String, changes: Changes) -> Reload {
     Reload { result: ReloadResult::Refused, message, changes: changes.lines }
-}
-
-fn counted(n: usize, what: &str) -> String {
-    if n == 1 { format!("{n} {what}") } else { format!("{n} {what}s") }
 }

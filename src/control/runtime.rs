@@ -23,18 +23,22 @@ use super::config::plan::Plan;
 use super::neighbors::View;
 use super::parts::{Configure, TapSpec};
 use super::publish::Publisher;
+use super::punt::keep::Keeper;
 use super::punt::pace::Pace;
-use super::punt::place::{Addresses, Moves, Placed, place};
+use super::punt::place::{Addresses, Placed, place};
 use super::punt::setup;
 use super::start::{ControlError, SlowPath, stop_workers};
 use super::supervise::{Ending, Signals, Systemd, Wish};
 use super::watch::{Cycles, Turn, Watched};
+use super::words::count;
 use crate::dataplane::snapshot::Snapshot;
 use crate::ids::ServiceId;
 use crate::stats::collect::Sources;
 
 /// Between two rounds of housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
+/// The TAPs are looked at once in so many rounds: every second.
+const TAP_ROUNDS: u64 = 10;
 /// How long the start, or a reload, waits for next hops that are new.
 const NEXT_HOP_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -53,6 +57,9 @@ pub(super) struct Control<C> {
     pub(super) view: Arc<View>,
     pub(super) slow_path: SlowPath,
     pub(super) addresses: Addresses,
+    pub(super) keeper: Keeper,
+    /// Rounds of housekeeping so far.
+    pub(super) rounds: u64,
     pub(super) dumps: Dumps,
     pub(super) watched: Vec<Watched>,
     pub(super) ending: Ending,
@@ -93,8 +100,8 @@ impl<C: Configure> Control<C> {
     /// First snapshot, addresses, next hops; then the daemon is ready.
     async fn begin(&mut self) -> Result<(), ControlError> {
         self.publish().map_err(ControlError::Compile)?;
-        let moves = self.address_moves(&self.plan.clone());
-        self.add_addresses(moves.add).await;
+        let add = self.new_addresses(&self.plan.clone());
+        self.add_addresses(add).await;
         self.slow_path.neighbors.want(backends(&self.plan));
         self.await_next_hops(&backends(&self.plan)).await;
         self.publish().map_err(ControlError::Compile)?;
@@ -110,7 +117,12 @@ impl<C: Configure> Control<C> {
     pub(super) fn summary(&self) -> String {
         let services = self.plan.services.len();
         let backends: usize = self.plan.services.iter().map(|s| s.backends.len()).sum();
-        format!("{services} services, {backends} backends, {} workers", self.cores.len())
+        format!(
+            "{}, {}, {}",
+            count(services, "service"),
+            count(backends, "backend"),
+            count(self.cores.len(), "worker")
+        )
     }
 
     /// Waits, for a while, until these addresses have next hops. The view is up to date after it.
@@ -160,19 +172,25 @@ impl<C: Configure> Control<C> {
         self.view = view;
     }
 
-    /// What has to move on the TAPs for `plan`. Local addresses that go but still have connections
-    /// stay until those are gone.
-    pub(super) fn address_moves(&mut self, plan: &Plan) -> Moves {
-        let (snapshot, sources) = (&self.snapshot, &self.sources);
+    /// What `plan` needs on the TAPs that is not there. What it needs no more stays for now: see
+    /// [`Addresses`].
+    pub(super) fn new_addresses(&mut self, plan: &Plan) -> Vec<Placed> {
+        let snapshot = &self.snapshot;
         let users = |address| {
             let uses = |id: &ServiceId| {
                 snapshot.service(*id).is_some_and(|s| s.local_addresses.contains(&address))
-                    && sources.service_connections(*id) > 0
             };
             let ids = (0u32..).map(ServiceId).take(snapshot.services.len());
             ids.filter(uses).collect()
         };
         self.addresses.change(place(&self.taps, plan), users)
+    }
+
+    /// Asks the kernel whether the TAPs are as they should be, and sees to it.
+    pub(super) async fn keep_taps(&mut self) {
+        let SlowPath { netlink, twins, .. } = &self.slow_path;
+        let (wanted, counters) = (self.addresses.on_taps(), &self.sources.slow.taps);
+        self.keeper.keep(netlink, &self.taps, twins, &wanted, counters).await;
     }
 
     /// Adds these /32s to the TAPs.
@@ -199,7 +217,7 @@ impl<C: Configure> Control<C> {
         if was_serving {
             let connections = self.sources.connections();
             tracing::info!(connections, ?deadline, "draining; a second signal stops at once");
-            self.systemd.stopping(deadline);
+            self.systemd.stopping(Instant::now());
             if let Err(error) = self.publish() {
                 tracing::error!(%error, "new connections cannot be refused");
             }
@@ -229,8 +247,17 @@ impl<C: Configure> Control<C> {
         if self.configure.release(sources.generation_everywhere(), &in_use) {
             sources.rename(self.configure.names());
         }
-        let remove = self.addresses.expire(|service| sources.service_connections(service));
+        let connections = |service| sources.service_connections(service);
+        let everywhere = sources.generation_everywhere();
+        let remove = self.addresses.expire(Instant::now(), everywhere, connections);
         self.remove_addresses(remove).await;
+        if self.rounds.is_multiple_of(TAP_ROUNDS) {
+            self.keep_taps().await;
+        }
+        self.rounds += 1;
+        if matches!(self.ending, Ending::Draining { .. }) {
+            self.systemd.extend(Instant::now());
+        }
     }
 
     fn watch_workers(&mut self) {

@@ -19,6 +19,7 @@ use super::neighbors::table::Link;
 use super::neighbors::{NeighborError, Neighbors};
 use super::parts::{Configure, Lanes, Parts, TapSpec};
 use super::publish::Publisher;
+use super::punt::keep::Keeper;
 use super::punt::place::Addresses;
 use super::punt::{PuntError, Twin, pump, setup};
 use super::runtime::Control;
@@ -112,6 +113,8 @@ where
         view: Arc::default(),
         slow_path,
         addresses: Addresses::default(),
+        keeper: Keeper::default(),
+        rounds: 0,
         dumps: Dumps::default(),
         ending: Ending::Serving,
         systemd: Systemd::new(Instant::now()),

@@ -148,31 +148,55 @@ impl Ending {
 pub struct Systemd {
     watchdog: Option<Duration>,
     fed: Instant,
+    /// Since the end began: when more time was asked for last.
+    extended: Option<Instant>,
+    tell: fn(&[NotifyState<'_>]),
 }
+
+/// More time to stop in is asked for in portions: a number that fits (a `u32` of microseconds ends
+/// at 71 minutes), and a daemon that hangs while draining is still ended by systemd.
+const EXTENSION_US: u32 = 60_000_000;
+/// Between two portions.
+const EXTEND_EVERY: Duration = Duration::from_secs(15);
 
 impl Systemd {
     /// Finds out whether anybody listens.
     pub fn new(now: Instant) -> Self {
-        Self { watchdog: sd_notify::watchdog_enabled(), fed: now }
+        Self { watchdog: sd_notify::watchdog_enabled(), fed: now, extended: None, tell }
     }
 
     /// The service is up, or a reload is over.
     pub fn ready(&self, status: &str) {
-        tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+        if self.extended.is_some() {
+            return;
+        }
+        (self.tell)(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 
     /// A reload begins.
     pub fn reloading(&self) {
+        if self.extended.is_some() {
+            return;
+        }
         match NotifyState::monotonic_usec_now() {
-            Ok(now) => tell(&[NotifyState::Reloading, now]),
+            Ok(now) => (self.tell)(&[NotifyState::Reloading, now]),
             Err(error) => tracing::debug!(%error, "systemd not told of the reload"),
         }
     }
 
-    /// The end begins; give us until `deadline` from now.
-    pub fn stopping(&self, deadline: Duration) {
-        let micros = u32::try_from((deadline + STOP_PATIENCE).as_micros()).unwrap_or(u32::MAX);
-        tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros)]);
+    /// The end begins. Nothing but the end is told of from now on.
+    pub fn stopping(&mut self, now: Instant) {
+        self.extended = Some(now);
+        (self.tell)(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(EXTENSION_US)]);
+    }
+
+    /// While draining: asks for more time when it is time to.
+    pub fn extend(&mut self, now: Instant) {
+        let due = self.extended.is_some_and(|last| now.duration_since(last) >= EXTEND_EVERY);
+        if due {
+            self.extended = Some(now);
+            (self.tell)(&[NotifyState::ExtendTimeoutUsec(EXTENSION_US)]);
+        }
     }
 
     /// Feeds the watchdog when half its time is over, if all is well.
@@ -180,7 +204,7 @@ impl Systemd {
         let due = self.watchdog.is_some_and(|period| now.duration_since(self.fed) >= period / 2);
         if due && well {
             self.fed = now;
-            tell(&[NotifyState::Watchdog]);
+            (self.tell)(&[NotifyState::Watchdog]);
         }
     }
 }
@@ -194,6 +218,34 @@ fn tell(states: &[NotifyState<'_>]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    thread_local! {
+        static TOLD: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(vec![]) };
+    }
+
+    fn record(states: &[NotifyState<'_>]) {
+        let words = states.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        TOLD.with_borrow_mut(|told| told.push(words));
+    }
+
+    #[test]
+    fn a_drain_asks_systemd_for_time_again_and_again_and_speaks_of_no_reload() {
+        let now = Instant::now();
+        let mut systemd = Systemd { tell: record, ..Systemd::new(now) };
+        systemd.ready("up");
+        systemd.extend(now + EXTEND_EVERY);
+        systemd.stopping(now);
+        systemd.reloading();
+        systemd.ready("up");
+        systemd.extend(now + EXTEND_EVERY / 2);
+        systemd.extend(now + EXTEND_EVERY);
+        systemd.extend(now + EXTEND_EVERY);
+        systemd.extend(now + 2 * EXTEND_EVERY);
+        let more = "EXTEND_TIMEOUT_USEC=60000000";
+        let stopping = format!("STOPPING=1 {more}");
+        let want = ["READY=1 STATUS=up", &stopping, more, more];
+        assert_eq!(TOLD.take(), want);
+    }
 
     const DRAIN: Duration = Duration::from_secs(30);
 

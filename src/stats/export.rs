@@ -100,6 +100,10 @@ fn daemon_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
 }
 
 fn port_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
+    if name == "tap_up" {
+        let ports = sources.ports.iter().zip(&sources.slow.taps);
+        return Some(ports.map(|(port, tap)| point([port], tap.up.get())).collect());
+    }
     let values = |id: PortId| {
         let traffic = sources.port(id);
         let tap = &sources.slow.taps[id.index()];

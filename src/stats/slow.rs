@@ -16,6 +16,10 @@ pub struct TapCounters {
     pub from_kernel: Counter,
     /// Frames of the kernel's for which there was no buffer or no room in the lane.
     pub from_kernel_dropped: Counter,
+    /// 1 while the TAP is there and up.
+    pub up: Counter,
+    /// 1 once it could not be read any more.
+    pub lost: Counter,
 }
 
 /// How a reload ended.

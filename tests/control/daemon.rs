@@ -13,7 +13,9 @@ use clap::Parser;
 use shunt::cli;
 use shunt::control::admin::Claims;
 use shunt::control::admin::view::{Connections, ReloadResult, Services, Status};
+use shunt::control::config::Machine;
 use shunt::control::config::plan::{Backend, Daemon, HugePages, Plan, Port, Service};
+use shunt::control::configured::Configured;
 use shunt::control::neighbors::Way;
 use shunt::control::parts::{Changes, Configure, Lanes, Parts, WorkerPart};
 use shunt::control::{ControlError, run};
@@ -252,10 +254,15 @@ const FILE: &str = "2 10.0.0.100\n10.0.0.2:80\n";
 
 impl Running {
     fn start() -> Self {
+        Self::start_with(FILE, OneService { generation: 0, backends: vec![], current: vec![] })
+    }
+
+    fn start_with<C: Configure + Send + 'static>(text: &str, mut configure: C) -> Self {
         let namespace = Namespace::new();
         let directory = tempfile::tempdir().unwrap();
         let (socket, file) = (directory.path().join("a.sock"), directory.path().join("shunt.conf"));
-        std::fs::write(&file, FILE).unwrap();
+        std::fs::write(&file, text).unwrap();
+        let plan = configure.load(&file).unwrap();
         // Taken here, outside: a path and loopback reach this test wherever the daemon lives.
         let claims = Claims::take(&socket, Some("127.0.0.1:0".parse().unwrap())).unwrap();
         let metrics = claims.metrics.as_ref().map(|listener| listener.local_addr().unwrap());
@@ -277,17 +284,19 @@ impl Running {
         let (inside, plan_file) = (namespace.name.clone(), file.clone());
         let (punt, inject) = (VecLane::new(64), VecLane::new(64));
         let (punt_end, inject_end) = (punt.clone(), inject.clone());
+        let mut tap = spec(0, "tw0", [10, 0, 0, 1]);
+        tap.routes = vec![([10, 7, 0, 0].into(), 16, [10, 0, 0, 254].into())];
         let thread = std::thread::spawn(move || {
             enter(&inside);
             let punt = vec![punt_end, VecLane::new(64)];
             let make = |frame: &[u8]| Some(VecPacket::new(frame));
             run(Parts {
                 workers,
-                taps: vec![spec(0, "tw0", [10, 0, 0, 1])],
+                taps: vec![tap],
                 lanes: Lanes { punt, inject: inject_end, make },
-                plan: parse(FILE).unwrap(),
+                plan,
                 plan_file,
-                configure: OneService { generation: 0, backends: vec![], current: vec![] },
+                configure,
                 claims,
                 facts: StaticFacts { tsc_hz: 1000, table_capacity: 1000, ..StaticFacts::default() },
             })
@@ -496,6 +505,100 @@ fn backends_have_next_hops_before_they_can_have_connections() {
             assert_eq!(hop.destination.0[5], backend.address.octets()[3]);
         }
     }
+    signal("TERM");
+    daemon.end().unwrap();
+}
+
+#[test]
+fn what_somebody_takes_off_a_tap_comes_back() {
+    let _turn = turn();
+    let daemon = Running::start();
+    daemon.ready();
+    for address in ["192.0.2.1/32", "10.0.0.100/32", "10.0.0.1/24"] {
+        daemon.until(address, |d| d.addresses().contains(address));
+        daemon.namespace.ip(&format!("addr del {address} dev tw0"));
+        daemon.until(address, |d| d.addresses().contains(address));
+    }
+    daemon.namespace.ip("addr del 192.0.2.1/32 dev tw0");
+    let (_, text) = daemon.shunt("reload");
+    assert!(text.contains("nothing differs"), "{text}");
+    assert!(daemon.addresses().contains("192.0.2.1/32"), "a reload does not wait for it");
+    signal("TERM");
+    daemon.end().unwrap();
+}
+
+#[test]
+fn a_tap_that_was_down_has_its_routes_again_and_one_that_was_deleted_is_shown() {
+    let _turn = turn();
+    let daemon = Running::start();
+    daemon.ready();
+    let shown = |d: &Running, up: u8| {
+        d.status().ports[0].tap_up == (up == 1)
+            && scrape(d.metrics.unwrap()).contains(&format!("shunt_tap_up{{port=\"port0\"}} {up}"))
+    };
+    let routes = |d: &Running| d.namespace.ip("route show 10.7.0.0/16");
+    daemon.until("the TAP to be seen", |d| shown(d, 1));
+    assert!(routes(&daemon).contains("via 10.0.0.254 dev tw0"));
+    daemon.namespace.ip("link set tw0 down");
+    assert_eq!(routes(&daemon), "", "the kernel forgets them");
+    daemon.until("a TAP that is down to be shown", |d| shown(d, 0));
+    daemon.namespace.ip("link set tw0 up");
+    daemon.until("the route", |d| routes(d).contains("via 10.0.0.254 dev tw0"));
+    daemon.until("the TAP to be shown as up", |d| shown(d, 1));
+    daemon.namespace.ip("link del tw0");
+    daemon.until("a TAP that is gone to be shown", |d| shown(d, 0));
+    signal("TERM");
+    daemon.end().unwrap();
+}
+
+/// One service as the real configuration knows it.
+fn real_file(backends: &[&str]) -> String {
+    let backend = |address: &&str| format!("[[service.backend]]\naddress = \"{address}\"\n");
+    let backends = backends.iter().map(backend).collect::<String>();
+    let base = include_str!("../../src/control/config/tests/base.toml");
+    let head = base.split("[[service]]").next().unwrap().replace("[1, 2]", "[0, 1]");
+    format!(
+        "{head}[[service]]\nname = \"web\"\nprotocol = \"tcp\"\naddress = \"198.51.100.10:80\"\n\
+         local_addresses = [\"10.0.0.100\"]\n{backends}"
+    )
+}
+
+#[test]
+fn a_removed_backends_id_is_free_when_its_last_connection_is_gone_and_is_given_out_again() {
+    let _turn = turn();
+    let configure = Configured::new(vec![], Machine::here());
+    let daemon = Running::start_with(&real_file(&["10.0.0.2:80", "10.0.0.3:80"]), configure);
+    daemon.ready();
+    let ids = |d: &Running| -> Vec<_> {
+        let snapshot = d.last(0);
+        let place = |port| {
+            let mut table = (0u32..).zip(&snapshot.backends);
+            let found =
+                table.find(|(_, b)| b.as_ref().is_some_and(|b| b.address.octets()[3] == port));
+            found.map(|(id, _)| id)
+        };
+        [2, 3, 4].map(place).to_vec()
+    };
+    assert_eq!(ids(&daemon), [Some(0), Some(1), None]);
+    daemon.stats[1].backends[0].connections.up();
+    let reload = |backends: &[&str]| {
+        std::fs::write(&daemon.file, real_file(backends)).unwrap();
+        let (outcome, text) = daemon.shunt("reload");
+        assert_eq!(outcome, Ok(true), "{text}");
+        let wanted = daemon.status().generation;
+        daemon.until("the workers", |d| (0..2).all(|worker| d.last(worker).generation >= wanted));
+    };
+    let listed = |d: &Running| {
+        let (_, text) = d.shunt("services --json");
+        serde_json::from_str::<Services>(&text).unwrap().services[0].backends.len()
+    };
+    reload(&["10.0.0.3:80"]);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(listed(&daemon), 2, "a connection holds the removed one");
+    daemon.stats[1].backends[0].connections.down();
+    daemon.until("the id to be free", |d| listed(d) == 1);
+    reload(&["10.0.0.3:80", "10.0.0.4:80"]);
+    assert_eq!(ids(&daemon), [None, Some(1), Some(0)], "the free id is used again");
     signal("TERM");
     daemon.end().unwrap();
 }

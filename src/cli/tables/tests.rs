@@ -28,6 +28,7 @@ fn status_view() -> Status {
             name: "wan".into(),
             mac: "02:00:00:00:00:01".into(),
             tap: "tap-wan".into(),
+            tap_up: true,
             rx_packets: 1000,
             rx_bytes: 64000,
             tx_packets: 900,

@@ -69,6 +69,7 @@ impl<C: Configure> Control<C> {
                 name: spec.port.clone(),
                 mac: spec.mac.to_string(),
                 tap: spec.tap.clone(),
+                tap_up: tap.up.get() == 1,
                 rx_packets: traffic.rx_packets,
                 rx_bytes: traffic.rx_bytes,
                 tx_packets: traffic.tx_packets,

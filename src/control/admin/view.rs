@@ -62,6 +62,8 @@ pub struct Port {
     pub mac: String,
     /// Its TAP.
     pub tap: String,
+    /// Is it there and up?
+    pub tap_up: bool,
     /// Frames received.
     pub rx_packets: u64,
     /// Bytes received.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
 use crate::control::config::plan::Plan;
 use crate::control::parts::TapSpec;
@@ -20,50 +21,63 @@ pub struct Placed {
     pub address: Ipv4Addr,
 }
 
-/// What is on the TAPs, and what stays on them for a while.
+/// What shall be on the TAPs, and what stays on them for a while. Whether it is there is the
+/// kernel's to say: see [`super::keep`].
 #[derive(Debug, Default)]
 pub struct Addresses {
-    placed: BTreeSet<Placed>,
+    wanted: BTreeSet<Placed>,
     lingering: Vec<Lingering>,
 }
 
-/// A local address no service lists any more but connections may still use: the kernel must go on
-/// answering ARP for it until its services have none left.
+/// How long a removed local address stays at most once every worker has stopped handing it out. A
+/// busy service always has connections, and which local address they use is not counted: without an
+/// end the address would stay for ever.
+pub const LINGER_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// An address no service lists any more. A worker that still has an older snapshot may yet hand it
+/// out, and connections may use it for as long as its services have any: until then the kernel must
+/// go on answering ARP for it.
 #[derive(Debug)]
 struct Lingering {
     placed: Placed,
     services: Vec<ServiceId>,
+    /// The first generation without it, and when that was published; `None` before.
+    gone: Option<(u64, Instant)>,
 }
 
-/// What to do on the TAPs.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Moves {
-    /// Addresses to add.
-    pub add: Vec<Placed>,
-    /// Addresses to remove.
-    pub remove: Vec<Placed>,
+impl Lingering {
+    fn is_over(
+        &self,
+        now: Instant,
+        everywhere: u64,
+        connections: &impl Fn(ServiceId) -> u64,
+    ) -> bool {
+        let Some((generation, since)) = self.gone else { return false };
+        everywhere >= generation
+            && (now.duration_since(since) >= LINGER_MAX
+                || self.services.iter().all(|service| connections(*service) == 0))
+    }
 }
 
 impl Addresses {
-    /// Takes over a new plan. `users` names the services whose connections may still use an
-    /// address that goes; if there are any, it lingers instead.
+    /// Takes over a new plan and returns what to add. `users` names the services whose connections
+    /// may use an address that goes.
     pub fn change(
         &mut self,
         wanted: BTreeSet<Placed>,
         users: impl Fn(Ipv4Addr) -> Vec<ServiceId>,
-    ) -> Moves {
-        let new: Vec<_> = wanted.difference(&self.placed).copied().collect();
-        let add: Vec<_> = new.into_iter().filter(|placed| !self.revive(*placed)).collect();
-        let gone: Vec<_> = self.placed.difference(&wanted).copied().collect();
-        self.placed = wanted;
-        let mut remove = Vec::new();
-        for placed in gone {
-            match users(placed.address) {
-                services if services.is_empty() => remove.push(placed),
-                services => self.lingering.push(Lingering { placed, services }),
-            }
-        }
-        Moves { add, remove }
+    ) -> Vec<Placed> {
+        let new: Vec<_> = wanted.difference(&self.wanted).copied().collect();
+        let add = new.into_iter().filter(|placed| !self.revive(*placed)).collect();
+        let gone = self.wanted.difference(&wanted);
+        let linger = |placed: &Placed| Lingering {
+            placed: *placed,
+            services: users(placed.address),
+            gone: None,
+        };
+        self.lingering.extend(gone.map(linger));
+        self.wanted = wanted;
+        add
     }
 
     /// An address that lingers and is wanted again needs no adding.
@@ -73,10 +87,29 @@ impl Addresses {
         self.lingering.len() < before
     }
 
-    /// Addresses whose last connection has gone. They are to be removed from the TAPs.
-    pub fn expire(&mut self, connections: impl Fn(ServiceId) -> u64) -> Vec<Placed> {
-        let idle = |l: &mut Lingering| l.services.iter().all(|service| connections(*service) == 0);
-        self.lingering.extract_if(.., idle).map(|lingering| lingering.placed).collect()
+    /// The plan of the last change is out as this generation.
+    pub fn published(&mut self, generation: u64, now: Instant) {
+        for lingering in &mut self.lingering {
+            lingering.gone.get_or_insert((generation, now));
+        }
+    }
+
+    /// Addresses nobody uses any more: to be removed from the TAPs. `everywhere` is the oldest
+    /// generation that a worker still uses.
+    pub fn expire(
+        &mut self,
+        now: Instant,
+        everywhere: u64,
+        connections: impl Fn(ServiceId) -> u64,
+    ) -> Vec<Placed> {
+        let over = |l: &mut Lingering| l.is_over(now, everywhere, &connections);
+        self.lingering.extract_if(.., over).map(|lingering| lingering.placed).collect()
+    }
+
+    /// Everything that shall be there now.
+    pub fn on_taps(&self) -> BTreeSet<Placed> {
+        let lingering = self.lingering.iter().map(|lingering| lingering.placed);
+        self.wanted.iter().copied().chain(lingering).collect()
     }
 }
 
@@ -179,34 +212,63 @@ mod tests {
 
     #[test]
     fn a_change_adds_what_is_new_and_removes_what_nobody_uses() {
-        let mut addresses = Addresses::default();
+        let (mut addresses, now) = (Addresses::default(), Instant::now());
         let first = BTreeSet::from([placed(0, "192.0.2.1"), placed(0, "192.0.2.2")]);
-        let moves = addresses.change(first, |_| vec![]);
-        assert_eq!(moves.add, [placed(0, "192.0.2.1"), placed(0, "192.0.2.2")]);
+        let add = addresses.change(first, |_| vec![]);
+        assert_eq!(add, [placed(0, "192.0.2.1"), placed(0, "192.0.2.2")]);
         let second = BTreeSet::from([placed(0, "192.0.2.2"), placed(0, "192.0.2.3")]);
-        let moves = addresses.change(second, |_| vec![]);
-        assert_eq!(moves.add, [placed(0, "192.0.2.3")]);
-        assert_eq!(moves.remove, [placed(0, "192.0.2.1")]);
+        assert_eq!(addresses.change(second, |_| vec![]), [placed(0, "192.0.2.3")]);
+        addresses.published(2, now);
+        assert_eq!(addresses.expire(now, 2, |_| 0), [placed(0, "192.0.2.1")]);
+    }
+
+    /// 10.0.0.9 is listed no more since generation 2; service 3 may have connections of it.
+    fn lingering(now: Instant) -> Addresses {
+        let mut addresses = Addresses::default();
+        addresses.change(BTreeSet::from([placed(0, "10.0.0.9")]), |_| vec![]);
+        assert_eq!(addresses.change(BTreeSet::new(), |_| vec![ServiceId(3)]), []);
+        assert_eq!(addresses.expire(now, u64::MAX, |_| 0), [], "not published yet");
+        addresses.published(2, now);
+        addresses.published(5, now + LINGER_MAX);
+        addresses
     }
 
     #[test]
     fn a_local_address_lingers_until_its_services_have_no_connections() {
-        let mut addresses = Addresses::default();
-        addresses.change(BTreeSet::from([placed(0, "10.0.0.9")]), |_| vec![]);
-        let moves = addresses.change(BTreeSet::new(), |_| vec![ServiceId(3)]);
-        assert_eq!(moves, Moves::default(), "it stays");
-        assert_eq!(addresses.expire(|_| 1), []);
-        assert_eq!(addresses.expire(|id| u64::from(id != ServiceId(3))), [placed(0, "10.0.0.9")]);
-        assert_eq!(addresses.expire(|_| 0), [], "only once");
+        let now = Instant::now();
+        let mut addresses = lingering(now);
+        assert_eq!(addresses.expire(now, 2, |_| 1), []);
+        assert_eq!(addresses.on_taps().len(), 1);
+        let others = |id| u64::from(id != ServiceId(3));
+        assert_eq!(addresses.expire(now, 2, others), [placed(0, "10.0.0.9")]);
+        assert_eq!(addresses.expire(now, 2, |_| 0), [], "only once");
+    }
+
+    #[test]
+    fn an_address_stays_while_a_worker_may_still_hand_it_out() {
+        let now = Instant::now();
+        let mut addresses = lingering(now);
+        assert_eq!(addresses.expire(now + 2 * LINGER_MAX, 1, |_| 0), [], "not even for long");
+        assert_eq!(addresses.expire(now, 2, |_| 0), [placed(0, "10.0.0.9")]);
+    }
+
+    #[test]
+    fn an_address_of_a_service_that_always_has_connections_goes_in_the_end() {
+        let now = Instant::now();
+        let mut addresses = lingering(now);
+        let before = now + LINGER_MAX / 2;
+        assert_eq!(addresses.expire(before, 2, |_| 1), []);
+        assert_eq!(addresses.expire(now + LINGER_MAX, 2, |_| 1), [placed(0, "10.0.0.9")]);
     }
 
     #[test]
     fn a_lingering_address_that_is_wanted_again_is_not_added_twice_nor_removed() {
-        let mut addresses = Addresses::default();
+        let now = Instant::now();
+        let mut addresses = lingering(now);
         let one = BTreeSet::from([placed(0, "10.0.0.9")]);
-        addresses.change(one.clone(), |_| vec![]);
-        addresses.change(BTreeSet::new(), |_| vec![ServiceId(3)]);
-        assert_eq!(addresses.change(one, |_| vec![]), Moves::default());
-        assert_eq!(addresses.expire(|_| 0), []);
+        assert_eq!(addresses.change(one, |_| vec![]), []);
+        addresses.published(3, now);
+        assert_eq!(addresses.expire(now, 3, |_| 0), []);
+        assert_eq!(addresses.on_taps().len(), 1);
     }
 }

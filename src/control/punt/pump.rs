@@ -77,7 +77,11 @@ pub async fn inject<T, F>(
     while let Ok(()) = twin.device.readable().await {
         if let Err(error) = inject_turn(twin, &mut frame, &mut *lane.borrow_mut(), &*make, counters)
         {
-            tracing::error!(port = %twin.port, %error, "the TAP is gone: nothing of the kernel's leaves by this port");
+            // What the TAP has become, its keeper says, with the port's name and once.
+            let port = sources.ports.get(twin.port.index()).map_or("", String::as_str);
+            tracing::debug!(port, %error, "the TAP cannot be read any more");
+            counters.lost.set(1);
+            counters.up.set(0);
             return;
         }
         tokio::task::yield_now().await;

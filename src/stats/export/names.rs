@@ -93,6 +93,11 @@ pub const METRICS: &[Name] = &[
         "Frames the TAP or the inject lane did not take.",
     ),
     gauge(
+        "shunt_tap_up",
+        &["port"],
+        "1 while the port's TAP is there and up: the kernel has a way in and out.",
+    ),
+    gauge(
         "shunt_backends_next_hop",
         &["state"],
         "Backend addresses by how well the kernel reaches them.",

@@ -1,0 +1,152 @@
+//! Keeping the TAPs as they were made: what somebody takes off them comes back.
+//!
+//! ```text
+//! every second, and after a reload:
+//!   link    up / down / gone ──► metric, status, one line in the log for each change
+//!   address missing          ──► added again
+//!   route   missing          ──► added again, never in the place of another
+//! ```
+//!
+//! The kernel forgets the routes of a link that goes down, and anybody with `ip` can take an
+//! address off it. The kernel is asked what is there rather than believed to have what was once
+//! given to it, so an address that could not be added is tried again too.
+//!
+//! Limits: a TAP that was deleted stays away until a restart, for its device is held by the port; a
+//! TAP set down stays down, for somebody wanted it so.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+
+use futures_util::TryStreamExt;
+use rtnetlink::Handle;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::link::LinkFlags;
+
+use super::place::Placed;
+use super::setup;
+use crate::control::parts::TapSpec;
+use crate::ids::PortId;
+use crate::stats::slow::TapCounters;
+
+/// What a TAP is found to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Up,
+    Down,
+    Gone,
+}
+
+/// An address on a link: index, address, prefix length.
+type OnLink = (u32, Ipv4Addr, u8);
+
+/// What was found last.
+#[derive(Debug, Default)]
+pub struct Keeper {
+    found: HashMap<PortId, Found>,
+    /// Addresses that the kernel refuses, told of in the log already.
+    refused: BTreeSet<OnLink>,
+}
+
+impl Keeper {
+    /// Looks at every TAP and puts back what is missing. `addresses` are the /32s that shall be
+    /// there, besides the ports' own.
+    pub async fn keep(
+        &mut self,
+        handle: &Handle,
+        specs: &[TapSpec],
+        twins: &[(PortId, u32)],
+        addresses: &BTreeSet<Placed>,
+        counters: &[TapCounters],
+    ) {
+        let Ok(present) = present(handle).await else { return };
+        for spec in specs {
+            let Some(index) = twins.iter().find(|(id, _)| *id == spec.id).map(|twin| twin.1) else {
+                continue;
+            };
+            let found = look(handle, index).await;
+            self.note(spec, found, counters);
+            if found == Found::Gone {
+                continue;
+            }
+            let hosts = addresses.iter().filter(|placed| placed.port == spec.id);
+            let hosts = hosts.map(|placed| (index, placed.address, 32));
+            let own = spec.addresses.iter().map(|(address, length)| (index, *address, *length));
+            for wanted in own.chain(hosts).filter(|wanted| !present.contains(wanted)) {
+                self.put_back(handle, spec, wanted).await;
+            }
+            if found == Found::Up {
+                put_back_routes(handle, spec, index).await;
+            }
+        }
+        self.refused.retain(|address| !present.contains(address));
+    }
+
+    fn note(&mut self, spec: &TapSpec, found: Found, counters: &[TapCounters]) {
+        if let Some(counters) = counters.get(spec.id.index()) {
+            let up = found == Found::Up && counters.lost.get() == 0;
+            counters.up.set(u64::from(up));
+        }
+        let before = self.found.insert(spec.id, found);
+        let (port, tap) = (&spec.port, &spec.tap);
+        match found {
+            _ if before == Some(found) => {}
+            Found::Up if before.is_none() => {}
+            Found::Up => tracing::info!("port `{port}`: TAP `{tap}` is up again"),
+            Found::Down => tracing::warn!(
+                "port `{port}`: TAP `{tap}` is down: nothing of the kernel's passes; ip link set {tap} up"
+            ),
+            Found::Gone => tracing::error!(
+                "port `{port}`: TAP `{tap}` was deleted: nothing of the kernel's passes until a restart"
+            ),
+        }
+    }
+
+    async fn put_back(&mut self, handle: &Handle, spec: &TapSpec, wanted: OnLink) {
+        let (index, address, length) = wanted;
+        let port = &spec.port;
+        let request = handle.address().add(index, IpAddr::V4(address), length).replace();
+        match request.execute().await {
+            Ok(()) => tracing::warn!("port `{port}`: {address}/{length} was missing; put back"),
+            Err(error) if self.refused.insert(wanted) => {
+                tracing::warn!(%error, "port `{port}`: {address}/{length} is missing and cannot be put back");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+async fn put_back_routes(handle: &Handle, spec: &TapSpec, index: u32) {
+    for route in &spec.routes {
+        if setup::add_route(handle, index, *route).await.is_ok() {
+            let (destination, length, gateway) = route;
+            let port = &spec.port;
+            tracing::info!(
+                "port `{port}`: route {destination}/{length} via {gateway} was missing; put back"
+            );
+        }
+    }
+}
+
+async fn look(handle: &Handle, index: u32) -> Found {
+    match handle.link().get().match_index(index).execute().try_next().await {
+        Ok(Some(link)) if link.header.flags.contains(LinkFlags::Up) => Found::Up,
+        Ok(Some(_)) => Found::Down,
+        Ok(None) | Err(_) => Found::Gone,
+    }
+}
+
+async fn present(handle: &Handle) -> Result<BTreeSet<OnLink>, rtnetlink::Error> {
+    let mut request = handle.address().get();
+    request.message_mut().header.family = AddressFamily::Inet;
+    let messages: Vec<_> = request.execute().try_collect().await?;
+    Ok(messages.iter().filter_map(on_link).collect())
+}
+
+fn on_link(message: &AddressMessage) -> Option<OnLink> {
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+        _ => None,
+    });
+    Some((message.header.index, local?, message.header.prefix_len))
+}

@@ -279,6 +279,9 @@ impl Drop for Device {
     fn drop(&mut self) {
         let detach = if self.remove { self.info().ok().map(|info| info.raw.device) } else { None };
         let lock = self.eal.control();
+        // A driver over a kernel interface would leave it promiscuous; one that cannot says so.
+        // SAFETY: a valid port.
+        unsafe { sys::rte_eth_promiscuous_disable(self.id) };
         if self.started.load(Ordering::Relaxed) {
             // SAFETY: a valid port whose queues nobody uses any more: each holds this device.
             unsafe { sys::rte_eth_dev_stop(self.id) };

@@ -149,8 +149,7 @@ fn traces(rig: &Rig) -> Traces {
     let host = &rig.network.balancer;
     Traces {
         socket: rig.network.folder().join("admin.sock").exists(),
-        // But for this flag, which DPDK's packet-socket driver sets and does not take back.
-        interfaces: rig.balancer_interfaces().replace("PROMISC,", ""),
+        interfaces: rig.balancer_interfaces(),
         addresses: host.ip("-brief address show").unwrap(),
         routes: host.ip("route show table all").unwrap(),
         dpdk_files: cleanup::dpdk_files(rig.network.name()),

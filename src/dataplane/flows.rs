@@ -17,7 +17,8 @@ use super::io::Packet;
 use super::lookup::Look;
 use super::parse::{Other, OtherKind, Parse, Parsed};
 use super::reply::{IcmpError, icmp_error};
-use super::rewrite::{Translation, fullnat, tunnel};
+use super::rewrite::tunnel::{self, Tunnel};
+use super::rewrite::{Translation, fullnat};
 use super::sched::Turn;
 use super::snapshot::{Encapsulation, NextHop, Snapshot};
 use super::verdict::Reason;
@@ -82,6 +83,8 @@ pub struct Flows {
     pub(super) port_turns: Box<[u32]>,
     pub(super) stats: Arc<WorkerStats>,
     pub(super) replies: Allowance,
+    /// Identification of the next tunnel packet that may be cut.
+    identification: u16,
     timeouts: TimeoutsMs,
     sweep: Sweep,
     pub(super) now_ms: u32,
@@ -99,6 +102,7 @@ impl Flows {
         let turns = vec![Turn::default(); limits::SERVICES].into();
         let port_turns = vec![0; limits::SERVICES].into();
         let sweep = Sweep::default();
+        let identification = u16::from(ownership.me().0);
         Self {
             table,
             snapshot,
@@ -107,6 +111,7 @@ impl Flows {
             port_turns,
             stats,
             replies: Allowance::default(),
+            identification,
             timeouts,
             sweep,
             now_ms: 0,
@@ -240,9 +245,16 @@ impl Flows {
         let Some((backend, hop)) = backend.and_then(|b| Some((b, b.next_hop?))) else {
             return self.count(Reason::NextHop);
         };
-        let ends = (backend.our_address, backend.address);
-        let hash = self.table.hash(parsed.key).spread();
-        if tunnel::wrap(packet, parsed, encapsulation, ends, hash) {
+        let tunnel = Tunnel {
+            encapsulation,
+            ends: (backend.our_address, backend.address),
+            hash: self.table.hash(parsed.key).spread(),
+            identification: self.identification,
+        };
+        // Workers share the addresses: each has numbers of its own.
+        let workers = u16::from(self.ownership.workers());
+        self.identification = self.identification.wrapping_add(workers);
+        if tunnel::wrap(packet, parsed, &tunnel) {
             Fate::Send(hop.port)
         } else {
             self.count(Reason::NoRoom)

@@ -157,6 +157,20 @@ fn outer_tos_is_the_inner_one_but_for_a_ce_mark() {
 }
 
 #[test]
+fn tunnel_packets_that_may_be_cut_are_numbered_and_no_two_workers_use_one_number() {
+    let modes = vec![IPIP; 3];
+    let mut world = World::new(Plan { workers: 3, modes, ..Plan::default() });
+    let mut numbers = std::collections::BTreeSet::new();
+    for port in 1..=90 {
+        let ask = packet().udp(client(port), VIP).flags_fragment(0).payload(b"?").build();
+        let sent = world.one(0, 0, &ask).frame;
+        assert_eq!(sent[20..22], [0, 0], "DF is not set where it was not");
+        numbers.insert([sent[18], sent[19]]);
+    }
+    assert_eq!(numbers.len(), 90);
+}
+
+#[test]
 fn a_tunnel_tells_the_client_what_still_fits() {
     for (mode, overhead) in [(IPIP, 20u16), (GRE, 24), (GRE_SUM, 28), (GUE, 32)] {
         let fits = 1500 - overhead - 40;

@@ -8,8 +8,8 @@
 //!
 //! The outer header follows IPVS: TTL of the inner one after it was counted down, TOS copied with
 //! its ECN bits by the full-functionality rules (RFC 3168, 9.1.1: a CE mark stays inside, outside
-//! it is ECT(0)), DF copied. The identification is 0: with DF it has no use, and without DF nothing
-//! on our way cuts the packet, since too long ones never leave here.
+//! it is ECT(0)), DF copied. The identification is 0 with DF, where it has no use (RFC 6864), and
+//! fresh without, since a router on the way may cut the packet.
 //! A GUE packet's source port is a hash of the flow, so that routers and cards spread flows.
 
 use std::net::Ipv4Addr;
@@ -54,17 +54,25 @@ pub fn overhead(encapsulation: Encapsulation) -> usize {
         }
 }
 
-/// Wraps a packet, its link addresses and TTL already set, for the way between `ends` (ours, the
-/// backend's). `hash` is of the flow. False, and nothing done, without headroom.
+/// What an outer header is made of besides the packet itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Tunnel {
+    /// The header's kind.
+    pub encapsulation: Encapsulation,
+    /// Our address, then the backend's.
+    pub ends: (Ipv4Addr, Ipv4Addr),
+    /// A hash of the flow.
+    pub hash: u32,
+    /// For packets that may be cut.
+    pub identification: u16,
+}
+
+/// Wraps a packet whose link addresses and TTL are already set. False, and nothing done, without
+/// headroom.
 #[must_use]
-pub fn wrap<P: Packet>(
-    packet: &mut P,
-    parsed: &Parsed,
-    encapsulation: Encapsulation,
-    ends: (Ipv4Addr, Ipv4Addr),
-    hash: u32,
-) -> bool {
-    let Some(outer) = Outer::around(packet.data(), parsed, encapsulation, ends) else {
+pub fn wrap<P: Packet>(packet: &mut P, parsed: &Parsed, tunnel: &Tunnel) -> bool {
+    let encapsulation = tunnel.encapsulation;
+    let Some(header) = outer(packet.data(), parsed, tunnel) else {
         return false;
     };
     let added = overhead(encapsulation);
@@ -75,52 +83,42 @@ pub fn wrap<P: Packet>(
     let frame = packet.data_mut();
     frame.copy_within(added..added + ether::LEN, 0);
     let Some(rest) = frame.get_mut(ether::LEN..) else { return false };
-    let Some((header, rest)) = rest.split_at_mut_checked(ipv4::LEN) else { return false };
-    header.copy_from_slice(outer.header.as_bytes());
+    let Some((place, rest)) = rest.split_at_mut_checked(ipv4::LEN) else { return false };
+    place.copy_from_slice(header.as_bytes());
     match encapsulation {
         Encapsulation::Ipip => true,
         Encapsulation::Gre { checksum } => gre(rest, checksum),
         Encapsulation::Gue { port, checksum } => {
-            gue(rest, (source_port(hash), port), checksum.then(|| outer.header.addresses.get()))
+            let ports = (source_port(tunnel.hash), port);
+            gue(rest, ports, checksum.then(|| header.addresses.get()))
         }
     }
 }
 
-/// The outer IPv4 header to be.
-struct Outer {
-    header: ipv4::Header,
-}
-
-impl Outer {
-    fn around(
-        frame: &[u8],
-        parsed: &Parsed,
-        encapsulation: Encapsulation,
-        ends: (Ipv4Addr, Ipv4Addr),
-    ) -> Option<Self> {
-        let (inner, _) =
-            ipv4::Header::ref_from_prefix(frame.get(usize::from(parsed.l3)..)?).ok()?;
-        let protocol = match encapsulation {
-            Encapsulation::Ipip => IPIP,
-            Encapsulation::Gre { .. } => GRE,
-            Encapsulation::Gue { .. } => ipv4::UDP,
-        };
-        let length = usize::from(parsed.end - parsed.l3) + overhead(encapsulation);
-        let dont_fragment = inner.flags_fragment.get() & ipv4::DONT_FRAGMENT;
-        let mut header = ipv4::Header {
-            version_ihl: ipv4::VERSION_IHL,
-            tos: outer_tos(inner.tos),
-            total_length: u16::try_from(length).ok()?.into(),
-            identification: 0.into(),
-            flags_fragment: dont_fragment.into(),
-            ttl: inner.ttl,
-            protocol,
-            checksum: Raw16::ZERO,
-            addresses: Raw64::new(ipv4::address_pair(ends.0, ends.1)),
-        };
-        header.checksum = Raw16::new(checksum::checksum(header.as_bytes()));
-        Some(Self { header })
-    }
+/// The outer IPv4 header of a frame.
+fn outer(frame: &[u8], parsed: &Parsed, tunnel: &Tunnel) -> Option<ipv4::Header> {
+    let (inner, _) = ipv4::Header::ref_from_prefix(frame.get(usize::from(parsed.l3)..)?).ok()?;
+    let protocol = match tunnel.encapsulation {
+        Encapsulation::Ipip => IPIP,
+        Encapsulation::Gre { .. } => GRE,
+        Encapsulation::Gue { .. } => ipv4::UDP,
+    };
+    let length = usize::from(parsed.end - parsed.l3) + overhead(tunnel.encapsulation);
+    let dont_fragment = inner.flags_fragment.get() & ipv4::DONT_FRAGMENT;
+    let identification = if dont_fragment == 0 { tunnel.identification } else { 0 };
+    let mut header = ipv4::Header {
+        version_ihl: ipv4::VERSION_IHL,
+        tos: outer_tos(inner.tos),
+        total_length: u16::try_from(length).ok()?.into(),
+        identification: identification.into(),
+        flags_fragment: dont_fragment.into(),
+        ttl: inner.ttl,
+        protocol,
+        checksum: Raw16::ZERO,
+        addresses: Raw64::new(ipv4::address_pair(tunnel.ends.0, tunnel.ends.1)),
+    };
+    header.checksum = Raw16::new(checksum::checksum(header.as_bytes()));
+    Some(header)
 }
 
 /// The inner TOS with a CE mark turned into ECT(0).

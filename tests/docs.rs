@@ -21,6 +21,7 @@ const DOCUMENTS: &[&str] = &[
     "CONTRIBUTING.md",
     "README.md",
     "docs/configuration.md",
+    "docs/lvs-compatibility.md",
     "docs/metrics.md",
     "docs/operations.md",
     "docs/performance.md",
@@ -373,4 +374,13 @@ fn the_benchs_json_has_the_keys_documented() {
     assert_eq!(listed, printed);
     assert_eq!(rows[0]["lost_packets"], 0);
     assert_eq!(rows[0]["bytes_per_connection"], 96.0);
+}
+
+#[test]
+fn compatibility_names_tests_that_exist() {
+    let text = fs::read_to_string("docs/lvs-compatibility.md").unwrap();
+    let named: Vec<_> = text.split('`').filter(|word| word.ends_with(".rs")).collect();
+    assert!(named.len() > 20, "only {} tests are named", named.len());
+    let missing: Vec<_> = named.iter().filter(|path| !Path::new(path).exists()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }

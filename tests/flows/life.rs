@@ -159,6 +159,17 @@ fn weight_zero_drains_and_a_reload_disturbs_nobody() {
     assert_eq!(world.drops(), []);
 }
 
+#[test]
+fn a_syn_starts_a_connection_whatever_else_is_set_but_a_reset() {
+    for (flags, starts) in
+        [(SYN, true), (SYN | ACK, true), (SYN | FIN, true), (SYN | RST, false), (FIN | ACK, false)]
+    {
+        let mut world = World::new(Plan::default());
+        world.exchange(0, 0, &from_client(CLIENT, flags));
+        assert_eq!(world.connections(), [u32::from(starts); 4], "{flags:#x}");
+    }
+}
+
 /// One address towards one backend has 64,512 ports; those of closed connections count as free
 /// after a second, or a few hundred connections a second would use them all up.
 #[test]

@@ -61,6 +61,16 @@ fn nat_shows_the_client_to_the_backend_and_the_vip_to_the_client() {
 }
 
 #[test]
+fn a_nat_backends_packet_of_no_connection_does_not_reach_the_client() {
+    let mut world = world(Mode::Nat);
+    let stray = packet().macs(backend_mac(11), OUR_INNER_MAC);
+    let backend = (Ipv4Addr::new(10, 44, 0, 11), 8080);
+    let told = world.one(0, 1, &stray.tcp(backend, CLIENT).flags(ACK).build());
+    assert_eq!((told.port, told.frame[47] & 4), (1, 4), "the backend gets a RST");
+    assert_eq!(world.drops(), [(shunt::dataplane::verdict::Reason::NoConnection, 1)]);
+}
+
+#[test]
 fn dr_changes_link_addresses_and_ttl_and_nothing_else() {
     for frame in [
         from_client(CLIENT, SYN),

@@ -49,7 +49,7 @@ impl Spread {
         // Thousandths of a cycle a packet, to three significant digits.
         let mut histogram = Histogram::<u64>::new(3)?;
         for (cycles, packets) in rounds {
-            histogram.saturating_record(cycles.saturating_mul(1000) / packets.max(1));
+            histogram.record(cycles.saturating_mul(1000) / packets.max(1))?;
         }
         #[expect(clippy::cast_precision_loss, reason = "figures for people")]
         let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1000.0;
@@ -102,4 +102,20 @@ pub(crate) fn render(rows: &[Row], json: bool) -> String {
 
 fn spread(figure: Spread) -> String {
     format!("{:.1} ({:.1}-{:.1})", figure.median, figure.p10, figure.p90)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spread_is_that_of_its_rounds_to_three_digits() {
+        let rounds = (1..=99u64).map(|n| (n * 2048, 2048));
+        let spread = Spread::of(rounds).unwrap();
+        for (figure, expected) in [(spread.p10, 10.0), (spread.median, 50.0), (spread.p90, 90.0)] {
+            assert!((figure - expected).abs() < 0.1, "{spread:?}");
+        }
+        let large = Spread::of([(5_000_000, 10)].into_iter()).unwrap();
+        assert!((large.median / 500_000.0 - 1.0).abs() < 0.001, "{large:?}");
+    }
 }

@@ -3,7 +3,7 @@
 //! Order matters: everything that can refuse comes before the table is touched, so a refused
 //! packet leaves nothing behind.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::conn::key::FlowKey;
 use super::conn::record::{NewConnection, Record, Way};
@@ -33,7 +33,7 @@ impl Flows {
     pub(super) fn admit<P: Packet>(&mut self, packet: &mut P, parsed: &Parsed) -> Fate {
         let key = parsed.key;
         let found =
-            self.snapshot.service_for(key.destination(), key.destination_port(), key.protocol);
+            self.snapshot.service_for(key.destination().into(), key.destination_port(), key.protocol);
         let Some(service) = found else {
             return self.refuse(packet, parsed, Reason::NoService);
         };
@@ -73,7 +73,8 @@ impl Flows {
         let chosen = sched::pick(&self.snapshot, service, turn, me).ok_or(Reason::NoBackend)?;
         let backend = self.snapshot.backend(chosen).ok_or(Reason::NoBackend)?;
         backend.next_hop.ok_or(Reason::NextHop)?;
-        let address = (backend.address, backend.port);
+        let IpAddr::V4(address) = backend.address else { return Err(Reason::NoBackend) };
+        let address = (address, backend.port);
         let (way, answers) = match backend.mode {
             Mode::Fullnat => (Way::Translated, self.local_port(id, client, address)?),
             Mode::Nat => (Way::Translated, self.to_the_client(client, address)?),
@@ -97,7 +98,7 @@ impl Flows {
             let taken = table.find(key, table.hash(key));
             taken.is_none_or(|hit| is_spent(table.record(hit.slot), now_ms))
         };
-        let locals = &service.local_addresses;
+        let locals = &service.locals.v4;
         let chosen = self.ownership.choose(turn, locals, client.protocol, backend, is_free);
         chosen.ok_or(Reason::LocalPorts)
     }

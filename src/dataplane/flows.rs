@@ -4,6 +4,7 @@
 //! [`established`](Flows::established) is the hot path: a known connection's packet. [`super::steer`]
 //! finds the owner of an unknown one, [`super::admit`] makes a connection, [`super::refuse`] says no.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::allowance::Allowance;
@@ -245,9 +246,13 @@ impl Flows {
         let Some((backend, hop)) = backend.and_then(|b| Some((b, b.next_hop?))) else {
             return self.count(Reason::NextHop);
         };
+        let (IpAddr::V4(ours), IpAddr::V4(theirs)) = (backend.our_address, backend.address) else {
+            return self.count(Reason::NextHop);
+        };
+        let ends = (ours, theirs);
         let tunnel = Tunnel {
             encapsulation,
-            ends: (backend.our_address, backend.address),
+            ends,
             hash: self.table.hash(parsed.key).spread(),
             identification: self.identification,
         };
@@ -316,7 +321,8 @@ impl Flows {
             return self.count(Reason::OtherStation);
         }
         let balanced =
-            self.snapshot.is_vip(other.destination) || self.snapshot.is_local(other.destination);
+            self.snapshot.is_vip(other.destination.into())
+                || self.snapshot.is_local(other.destination.into());
         match other.kind {
             OtherKind::Fragment if balanced => self.count(Reason::Fragment),
             OtherKind::Protocol(_) if balanced => self.count(Reason::Protocol),

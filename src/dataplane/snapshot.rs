@@ -4,89 +4,19 @@
 //! last worker has sent it back. Tables are indexed by stable ids; a `None` is an id not in use, or
 //! a backend that was removed while connections still name it.
 
-use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
-
-use foldhash::fast::RandomState;
+use std::net::IpAddr;
 
 use crate::ids::{BackendId, PortId, ServiceId};
 use crate::wire::Mac;
 
-/// Transport protocols that are balanced. The discriminant is the IP protocol number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-#[repr(u8)]
-pub enum Protocol {
-    /// TCP, RFC 9293.
-    Tcp = 6,
-    /// UDP, RFC 768.
-    Udp = 17,
-}
+mod addresses;
+mod terms;
 
-impl std::fmt::Display for Protocol {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        })
-    }
-}
-
-/// How a backend is chosen for a new connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scheduler {
-    /// Round robin.
-    Rr,
-    /// Weighted round robin.
-    Wrr,
-}
-
-impl std::fmt::Display for Scheduler {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Rr => "rr",
-            Self::Wrr => "wrr",
-        })
-    }
-}
-
-/// How packets of a connection reach their backend (IPVS: packet-forwarding method). Backends of
-/// one service may differ.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Both addresses and ports are rewritten; the backend sees a local address.
-    #[default]
-    Fullnat,
-    /// The destination is rewritten; the backend sees the client and answers through this box.
-    Nat,
-    /// Nothing is rewritten but link addresses; the backend has the VIP and answers by itself.
-    Dr,
-    /// As `Dr`, in an outer IPv4 header: the backend may be behind routers.
-    Tunnel(Encapsulation),
-}
-
-/// What is put around a packet in [`Mode::Tunnel`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Encapsulation {
-    /// IPv4 in IPv4, protocol 4 (RFC 2003).
-    #[default]
-    Ipip,
-    /// UDP and a 4-byte header, version 0 (draft-ietf-intarea-gue).
-    Gue {
-        /// Destination port.
-        port: u16,
-        /// Is the outer UDP checksum computed, or zero?
-        checksum: bool,
-    },
-    /// GRE (RFC 2784), 4 bytes or, with a checksum, 8.
-    Gre {
-        /// Is the GRE checksum computed?
-        checksum: bool,
-    },
-}
+use addresses::AddressTable;
+pub use terms::{
+    ClientAddress, Encapsulation, GueChecksum, Locals, Mode, Ping, Ports, Protocol, Scheduler,
+    ServiceAddress, Strays,
+};
 
 /// Where a frame goes on the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,39 +35,41 @@ pub struct Backend {
     /// The service it belongs to.
     pub service: ServiceId,
     /// Its address.
-    pub address: Ipv4Addr,
-    /// Its port.
+    pub address: IpAddr,
+    /// Its port; 0 keeps the port the client asked for.
     pub port: u16,
     /// How packets reach it.
     pub mode: Mode,
     /// Do its answers to clients pass here as they are: is it in NAT mode, or was it, so that
     /// connections of that time may live?
     pub answers_here: bool,
-    /// Our own address towards it: the outer source of tunnel packets.
-    pub our_address: Ipv4Addr,
+    /// Our own address towards it: the outer source of tunnel packets. Of `address`'s family.
+    pub our_address: IpAddr,
     /// Its share of new connections; 0 drains: no new connections, existing ones live.
     pub weight: u32,
     /// How to reach it; `None` while the kernel has not resolved it.
     pub next_hop: Option<NextHop>,
 }
 
-/// One service: a VIP, protocol and port, and who serves it.
+/// One service: where clients find it, and who serves it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     /// Its name in the configuration.
     pub name: Box<str>,
     /// Balanced protocol.
     pub protocol: Protocol,
-    /// The address clients use.
-    pub vip: Ipv4Addr,
-    /// The port clients use.
-    pub port: u16,
+    /// Where clients find it; never empty, one family.
+    pub addresses: Box<[ServiceAddress]>,
     /// How a backend is chosen.
     pub scheduler: Scheduler,
     /// Its backends, *newest first*: the order IPVS walks and every scheduler here relies on.
     pub backends: Box<[BackendId]>,
-    /// Addresses FULL-NAT may use towards the backends; never empty.
-    pub local_addresses: Box<[Ipv4Addr]>,
+    /// Addresses FULL-NAT may use towards the backends, by family.
+    pub locals: Locals,
+    /// Is every datagram scheduled by itself (UDP)?
+    pub one_packet: bool,
+    /// How backends learn the client's address.
+    pub client_address: ClientAddress,
     /// Grows by one when the set, order or weights of `backends` change: schedulers restart on it.
     pub revision: u64,
 }
@@ -218,26 +150,6 @@ impl Default for Timeouts {
     }
 }
 
-/// What a sender gets whose TCP or UDP packet no service or connection wants.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Strays {
-    /// TCP: RST. UDP: ICMP port unreachable.
-    #[default]
-    Reject,
-    /// Nothing.
-    Drop,
-}
-
-impl std::fmt::Display for Strays {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Reject => "reject",
-            Self::Drop => "drop",
-        })
-    }
-}
-
 /// The world, as one generation of the configuration and the kernel's neighbour table make it.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -253,6 +165,11 @@ pub struct Snapshot {
     pub timeouts: Timeouts,
     /// Answer to strays.
     pub strays: Strays,
+    /// Answer to pings.
+    pub ping: Ping,
+    /// Is DF of a tunnel's outer header clear whatever the inner one says, so that the outer
+    /// packet may be cut (IPVS `pmtu_disc=0`)?
+    pub tunnels_ignore_df: bool,
     /// False while draining before exit: no new connections.
     pub accepting: bool,
     /// Packets a second each worker may punt to the kernel.
@@ -261,69 +178,55 @@ pub struct Snapshot {
     addresses: AddressTable,
 }
 
-/// Which addresses are ours, and which service a VIP, protocol and port name.
-#[derive(Clone, Debug, Default)]
-struct AddressTable {
-    services: HashMap<(Ipv4Addr, u16, u8), ServiceId, RandomState>,
-    /// Services some backend of which sees the client itself and answers through this box: their
-    /// connections are owned by a worker that follows from the client alone.
-    by_client: HashSet<ServiceId, RandomState>,
-    /// Those backends.
-    nat_backends: HashSet<(Ipv4Addr, u16, u8), RandomState>,
-    vips: HashSet<Ipv4Addr, RandomState>,
-    locals: HashSet<Ipv4Addr, RandomState>,
-}
-
 impl Snapshot {
     /// Builds the lookup tables from `self`'s services. Call once, after the fields are set.
     #[must_use]
     pub fn indexed(mut self) -> Self {
-        let mut table = AddressTable::default();
-        for (id, service) in (0u32..).zip(self.services.iter()) {
-            let Some(service) = service else { continue };
-            let key = (service.vip, service.port, service.protocol as u8);
-            table.services.insert(key, ServiceId(id));
-            table.vips.insert(service.vip);
-            table.locals.extend(service.local_addresses.iter());
-        }
-        for backend in self.backends.iter().flatten().filter(|b| b.answers_here) {
-            let Some(service) = self.service(backend.service) else { continue };
-            let key = (backend.address, backend.port, service.protocol as u8);
-            table.nat_backends.insert(key);
-            table.by_client.insert(backend.service);
-        }
-        self.addresses = table;
+        self.addresses = AddressTable::new(&self);
         self
     }
 
-    /// The service for a VIP, port and protocol.
+    /// The service for a VIP, port and protocol: the one at that very port, else the one with the
+    /// narrowest range around it, the catch-all last.
     #[inline]
-    pub fn service_for(&self, vip: Ipv4Addr, port: u16, protocol: u8) -> Option<ServiceId> {
-        self.addresses.services.get(&(vip, port, protocol)).copied()
+    pub fn service_for(&self, vip: IpAddr, port: u16, protocol: u8) -> Option<ServiceId> {
+        self.addresses.service_for(vip, port, protocol)
     }
 
     /// Does the owner of this service's connections follow from the client alone?
     #[inline]
     pub fn is_by_client(&self, service: ServiceId) -> bool {
-        self.addresses.by_client.contains(&service)
+        self.addresses.is_by_client(service)
     }
 
     /// Is this a backend whose packets to clients are answers of NAT mode?
     #[inline]
-    pub fn is_nat_backend(&self, address: Ipv4Addr, port: u16, protocol: u8) -> bool {
-        self.addresses.nat_backends.contains(&(address, port, protocol))
+    pub fn is_nat_backend(&self, address: IpAddr, port: u16, protocol: u8) -> bool {
+        self.addresses.is_nat_backend(address, port, protocol)
     }
 
     /// Is this some service's VIP?
     #[inline]
-    pub fn is_vip(&self, address: Ipv4Addr) -> bool {
-        self.addresses.vips.contains(&address)
+    pub fn is_vip(&self, address: IpAddr) -> bool {
+        self.addresses.vip(address).is_some()
+    }
+
+    /// Is this a VIP with a backend that takes new connections?
+    #[inline]
+    pub fn is_live_vip(&self, address: IpAddr) -> bool {
+        self.addresses.vip(address).unwrap_or(false)
     }
 
     /// Is this a local address of some service?
     #[inline]
-    pub fn is_local(&self, address: Ipv4Addr) -> bool {
-        self.addresses.locals.contains(&address)
+    pub fn is_local(&self, address: IpAddr) -> bool {
+        self.addresses.is_local(address)
+    }
+
+    /// Has a service of one family FULL-NAT backends of the other (NAT64)?
+    #[inline]
+    pub fn translates_families(&self) -> bool {
+        self.addresses.translates_families
     }
 
     /// The service of that id, if it exists.

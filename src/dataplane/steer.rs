@@ -29,12 +29,16 @@ impl Flows {
             return self.count(Reason::OtherStation);
         }
         let key = parsed.key;
-        let to_vip = self.snapshot.is_vip(key.destination());
+        let to_vip = self.snapshot.is_vip(key.destination().into());
         let owner = if to_vip {
             self.request_owner(packet.port(), key, origin)
-        } else if self.snapshot.is_local(key.destination()) {
+        } else if self.snapshot.is_local(key.destination().into()) {
             self.ownership.reply(key)
-        } else if self.snapshot.is_nat_backend(key.source(), key.source_port(), key.protocol) {
+        } else if self.snapshot.is_nat_backend(
+            key.source().into(),
+            key.source_port(),
+            key.protocol,
+        ) {
             self.client_owner(key.protocol, (key.destination(), key.destination_port()))
         } else {
             return Fate::Punt(PuntClass::Other);
@@ -57,7 +61,7 @@ impl Flows {
         let steering = self.snapshot.ports.get(port.index()).map(|port| &port.steering);
         let stays = matches!(steering, Some(Steering::Rss { .. }));
         let service =
-            self.snapshot.service_for(key.destination(), key.destination_port(), key.protocol);
+            self.snapshot.service_for(key.destination().into(), key.destination_port(), key.protocol);
         if stays && !service.is_some_and(|service| self.snapshot.is_by_client(service)) {
             self.ownership.me()
         } else {

@@ -18,7 +18,7 @@
 
 use super::key::{FlowKey, Side};
 use super::state::{Direction, State};
-use crate::dataplane::snapshot::Encapsulation;
+use crate::dataplane::snapshot::{Encapsulation, GueChecksum};
 use crate::ids::{BackendId, PortId, ServiceId};
 use crate::wire::Mac;
 use crate::wire::checksum::Delta;
@@ -96,7 +96,7 @@ impl Way {
             Way::Direct => 1,
             Way::Wrapped(Encapsulation::Ipip) => 2,
             Way::Wrapped(Encapsulation::Gre { checksum }) => 3 + u8::from(checksum),
-            Way::Wrapped(Encapsulation::Gue { checksum, .. }) => 5 + u8::from(checksum),
+            Way::Wrapped(Encapsulation::Gue { checksum, .. }) => 5 + checksum as u8,
         }
     }
 
@@ -162,7 +162,14 @@ impl Record {
             2 => Some(Encapsulation::Ipip),
             3 => Some(Encapsulation::Gre { checksum: false }),
             4 => Some(Encapsulation::Gre { checksum: true }),
-            code => Some(Encapsulation::Gue { port: self.way_port, checksum: code == 6 }),
+            code => {
+                let checksum = match code {
+                    5 => GueChecksum::Zero,
+                    6 => GueChecksum::Outer,
+                    _ => GueChecksum::Remote,
+                };
+                Some(Encapsulation::Gue { port: self.way_port, checksum })
+            }
         }
     }
 

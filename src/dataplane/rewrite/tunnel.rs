@@ -18,7 +18,7 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::dataplane::io::Packet;
 use crate::dataplane::parse::Parsed;
-use crate::dataplane::snapshot::Encapsulation;
+use crate::dataplane::snapshot::{Encapsulation, GueChecksum};
 use crate::wire::{Be16, Raw16, Raw32, Raw64, checksum, ether, ipv4, udp};
 
 /// IPv4 in IPv4, RFC 2003.
@@ -90,6 +90,7 @@ pub fn wrap<P: Packet>(packet: &mut P, parsed: &Parsed, tunnel: &Tunnel) -> bool
         Encapsulation::Gre { checksum } => gre(rest, checksum),
         Encapsulation::Gue { port, checksum } => {
             let ports = (source_port(tunnel.hash), port);
+            let checksum = checksum != GueChecksum::Zero;
             gue(rest, ports, checksum.then(|| header.addresses.get()))
         }
     }

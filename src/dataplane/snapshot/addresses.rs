@@ -1,0 +1,109 @@
+//! Which addresses are ours, and which service a VIP, protocol and port name.
+//!
+//! Asked for packets of no connection only. A service may be found at several addresses, at a
+//! range of ports, or, port 0, at every port of a VIP that nobody else claims: the most specific
+//! wins, as in IPVS.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use foldhash::fast::RandomState;
+
+use super::{Backend, Mode, Ports, Service, ServiceAddress, Snapshot};
+use crate::ids::ServiceId;
+
+/// Which addresses are ours, and which service a VIP, protocol and port name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AddressTable {
+    /// Services at one port.
+    services: HashMap<(IpAddr, u16, u8), ServiceId, RandomState>,
+    /// Services at several: narrow ranges first, so that the first that contains the port is it.
+    ranges: HashMap<(IpAddr, u8), Vec<(Ports, ServiceId)>, RandomState>,
+    /// Services some backend of which sees the client itself and answers through this box: their
+    /// connections are owned by a worker that follows from the client alone.
+    by_client: HashSet<ServiceId, RandomState>,
+    /// Those backends; port 0 stands for any.
+    nat_backends: HashSet<(IpAddr, u16, u8), RandomState>,
+    /// VIPs, and whether some service there has a backend that takes new connections.
+    vips: HashMap<IpAddr, bool, RandomState>,
+    locals: HashSet<IpAddr, RandomState>,
+    /// Does a service of one family have a FULL-NAT backend of the other?
+    pub(super) translates_families: bool,
+}
+
+impl AddressTable {
+    /// The table of a snapshot's services and backends.
+    pub(super) fn new(snapshot: &Snapshot) -> Self {
+        let mut table = Self::default();
+        for (id, service) in (0u32..).zip(snapshot.services.iter()) {
+            let Some(service) = service else { continue };
+            let mut backends = service.backends.iter().filter_map(|id| snapshot.backend(*id));
+            table.enter(ServiceId(id), service, backends.any(|backend| backend.weight > 0));
+        }
+        for backend in snapshot.backends.iter().flatten() {
+            if let Some(service) = snapshot.service(backend.service) {
+                table.enter_backend(service, backend);
+            }
+        }
+        for ranges in table.ranges.values_mut() {
+            ranges.sort_by_key(|(ports, _)| ports.last - ports.first);
+        }
+        table
+    }
+
+    fn enter(&mut self, id: ServiceId, service: &Service, is_live: bool) {
+        for address in &service.addresses {
+            let (ServiceAddress { vip, ports }, protocol) = (*address, service.protocol as u8);
+            if ports.first == ports.last {
+                self.services.insert((vip, ports.first, protocol), id);
+            } else {
+                self.ranges.entry((vip, protocol)).or_default().push((ports, id));
+            }
+            *self.vips.entry(vip).or_default() |= is_live;
+        }
+        self.locals.extend(service.locals.iter());
+    }
+
+    fn enter_backend(&mut self, service: &Service, backend: &Backend) {
+        if backend.answers_here {
+            let key = (backend.address, backend.port, service.protocol as u8);
+            self.nat_backends.insert(key);
+            self.by_client.insert(backend.service);
+        }
+        let is_v6 = service.addresses.first().is_some_and(|address| address.vip.is_ipv6());
+        self.translates_families |=
+            backend.mode == Mode::Fullnat && backend.address.is_ipv6() != is_v6;
+    }
+
+    #[inline]
+    pub(super) fn service_for(&self, vip: IpAddr, port: u16, protocol: u8) -> Option<ServiceId> {
+        let exact = self.services.get(&(vip, port, protocol)).copied();
+        exact.or_else(|| {
+            let ranges = self.ranges.get(&(vip, protocol))?;
+            ranges.iter().find(|(ports, _)| ports.contains(port)).map(|(_, service)| *service)
+        })
+    }
+
+    #[inline]
+    pub(super) fn is_by_client(&self, service: ServiceId) -> bool {
+        self.by_client.contains(&service)
+    }
+
+    #[inline]
+    pub(super) fn is_nat_backend(&self, address: IpAddr, port: u16, protocol: u8) -> bool {
+        self.nat_backends.contains(&(address, port, protocol))
+            || self.nat_backends.contains(&(address, 0, protocol))
+    }
+
+    /// Is it a VIP, and if so, one with a backend that takes new connections?
+    #[inline]
+    pub(super) fn vip(&self, address: IpAddr) -> Option<bool> {
+        self.vips.get(&address).copied()
+    }
+
+    #[inline]
+    pub(super) fn is_local(&self, address: IpAddr) -> bool {
+        self.locals.contains(&address)
+    }
+}
+

@@ -1,0 +1,258 @@
+//! The terms a service is described in: protocol, scheduler, mode, addresses, policies. Both planes
+//! use these very types.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Transport protocols that are balanced. The discriminant is the IP protocol number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum Protocol {
+    /// TCP, RFC 9293.
+    Tcp = 6,
+    /// UDP, RFC 768.
+    Udp = 17,
+    /// SCTP, RFC 9260.
+    Sctp = 132,
+}
+
+impl Protocol {
+    /// The protocol of that IP protocol number, if it is balanced.
+    pub fn from_number(number: u8) -> Option<Self> {
+        [Self::Tcp, Self::Udp, Self::Sctp].into_iter().find(|protocol| *protocol as u8 == number)
+    }
+}
+
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        })
+    }
+}
+
+/// How a backend is chosen for a new connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheduler {
+    /// Round robin.
+    Rr,
+    /// Weighted round robin.
+    Wrr,
+}
+
+impl std::fmt::Display for Scheduler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Rr => "rr",
+            Self::Wrr => "wrr",
+        })
+    }
+}
+
+/// How packets of a connection reach their backend (IPVS: packet-forwarding method). Backends of
+/// one service may differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Both addresses and ports are rewritten; the backend sees a local address.
+    #[default]
+    Fullnat,
+    /// The destination is rewritten; the backend sees the client and answers through this box.
+    Nat,
+    /// Nothing is rewritten but link addresses; the backend has the VIP and answers by itself.
+    Dr,
+    /// As `Dr`, in an outer IPv4 header: the backend may be behind routers.
+    Tunnel(Encapsulation),
+}
+
+/// What is put around a packet in [`Mode::Tunnel`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encapsulation {
+    /// IP in IP: protocol 4 (RFC 2003) with IPv4 inside, 41 (RFC 2473) with IPv6.
+    #[default]
+    Ipip,
+    /// UDP and a 4-byte header, version 0 (draft-ietf-intarea-gue).
+    Gue {
+        /// Destination port.
+        port: u16,
+        /// What is done about checksums.
+        checksum: GueChecksum,
+    },
+    /// GRE (RFC 2784), 4 bytes or, with a checksum, 8.
+    Gre {
+        /// Is the GRE checksum computed?
+        checksum: bool,
+    },
+}
+
+/// Checksums of GUE.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GueChecksum {
+    /// The outer UDP checksum is zero.
+    #[default]
+    Zero,
+    /// The outer UDP checksum is computed.
+    Outer,
+    /// The outer one is computed, and the inner one left to the receiver (remote checksum
+    /// offload, draft-herbert-remotecsumoffload): eight bytes more.
+    Remote,
+}
+
+/// Ports a service is asked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ports {
+    /// Lowest.
+    pub first: u16,
+    /// Highest.
+    pub last: u16,
+}
+
+impl Ports {
+    /// Every port no other service of the VIP claims: written 0.
+    pub const ALL: Self = Self { first: 0, last: u16::MAX };
+
+    /// One port.
+    pub const fn one(port: u16) -> Self {
+        Self { first: port, last: port }
+    }
+
+    /// Is it one of these?
+    pub fn contains(self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+}
+
+/// Where clients find a service. Displayed as written in the configuration: `198.51.100.10:80`,
+/// `[2001:db8::10]:8000-8099`, and `198.51.100.10:0` for every port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServiceAddress {
+    /// The address.
+    pub vip: IpAddr,
+    /// The ports.
+    pub ports: Ports,
+}
+
+impl ServiceAddress {
+    /// One port of an address.
+    pub const fn one(vip: IpAddr, port: u16) -> Self {
+        Self { vip, ports: Ports::one(port) }
+    }
+}
+
+impl std::fmt::Display for ServiceAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.vip {
+            IpAddr::V4(vip) => write!(f, "{vip}:")?,
+            IpAddr::V6(vip) => write!(f, "[{vip}]:")?,
+        }
+        match self.ports {
+            Ports::ALL => f.write_str("0"),
+            Ports { first, last } if first == last => write!(f, "{first}"),
+            Ports { first, last } => write!(f, "{first}-{last}"),
+        }
+    }
+}
+
+impl serde::Serialize for ServiceAddress {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// How a backend learns the client's address where it does not see it (FULL-NAT) or as its
+/// program wants it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientAddress {
+    /// It does not.
+    #[default]
+    None,
+    /// TCP option in the SYN and the first data; its kind is 254 for IPv4, this for IPv6.
+    Toa {
+        /// 253 (Alibaba) or 254 (DPVS).
+        kind_v6: u8,
+    },
+    /// PROXY protocol, text: TCP.
+    ProxyV1,
+    /// PROXY protocol, binary: TCP and UDP.
+    ProxyV2,
+}
+
+/// Local addresses by family.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Locals {
+    /// Towards IPv4 backends.
+    pub v4: Box<[Ipv4Addr]>,
+    /// Towards IPv6 backends.
+    pub v6: Box<[Ipv6Addr]>,
+}
+
+impl Locals {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let v4 = self.v4.iter().copied().map(IpAddr::from);
+        v4.chain(self.v6.iter().copied().map(IpAddr::from))
+    }
+}
+
+impl FromIterator<IpAddr> for Locals {
+    fn from_iter<I: IntoIterator<Item = IpAddr>>(addresses: I) -> Self {
+        let (mut v4, mut v6) = (vec![], vec![]);
+        for address in addresses {
+            match address {
+                IpAddr::V4(address) => v4.push(address),
+                IpAddr::V6(address) => v6.push(address),
+            }
+        }
+        Self { v4: v4.into(), v6: v6.into() }
+    }
+}
+
+/// Who answers a ping of a VIP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ping {
+    /// The kernel, always.
+    #[default]
+    Always,
+    /// The kernel, as long as a service of the VIP has a backend that takes new connections.
+    Live,
+    /// Nobody.
+    Never,
+}
+
+impl std::fmt::Display for Ping {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Always => "always",
+            Self::Live => "live",
+            Self::Never => "never",
+        })
+    }
+}
+
+/// What a sender gets whose TCP or UDP packet no service or connection wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strays {
+    /// TCP: RST. UDP: ICMP port unreachable.
+    #[default]
+    Reject,
+    /// Nothing.
+    Drop,
+}
+
+impl std::fmt::Display for Strays {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Reject => "reject",
+            Self::Drop => "drop",
+        })
+    }
+}
+

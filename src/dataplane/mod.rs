@@ -14,7 +14,9 @@
 pub mod admit;
 pub mod allowance;
 pub mod conn;
+pub mod cross;
 pub mod describe;
+pub mod family;
 pub mod flows;
 pub mod io;
 pub mod lookup;

@@ -7,20 +7,21 @@
 //! flood from forged addresses is not reflected. Silence where an answer would mislead: a full table, a missing next hop or exhausted
 //! ports may be over when the client tries again.
 
+use super::family::Family;
 use super::flows::{Fate, Flows};
 use super::io::Packet;
 use super::parse::Parsed;
-use super::reply::{IcmpError, icmp_error, tcp_reset};
+use super::reply::{IcmpError, tcp_reset};
 use super::snapshot::{Protocol, Strays};
 use super::verdict::Reason;
 
 impl Flows {
     /// Refuses a packet, and answers it where the reason and the policy ask for that.
     #[cold]
-    pub(super) fn refuse<P: Packet>(
+    pub(super) fn refuse<F: Family, P: Packet>(
         &mut self,
         packet: &mut P,
-        parsed: &Parsed,
+        parsed: &Parsed<F>,
         reason: Reason,
     ) -> Fate {
         self.stats.count_drop(reason);
@@ -33,11 +34,11 @@ impl Flows {
                 }
                 Reason::NoService | Reason::BackendGone | Reason::NoBackend => {
                     let source = parsed.key.destination();
-                    icmp_error(packet, parsed.l3, IcmpError::PortUnreachable, source)
+                    F::report(packet, parsed.l3, IcmpError::PortUnreachable, source)
                 }
                 Reason::TtlExpired => {
                     let source = parsed.key.destination();
-                    icmp_error(packet, parsed.l3, IcmpError::TimeExceeded, source)
+                    F::report(packet, parsed.l3, IcmpError::TimeExceeded, source)
                 }
                 _ => false,
             };

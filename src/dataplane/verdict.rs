@@ -52,6 +52,8 @@ reasons! {
     TtlExpired => "ttl_expired",
     /// An IPv4 fragment of a balanced flow.
     Fragment => "fragment",
+    /// IPv6 extension headers to a VIP or local address that are cut off, too many, or route elsewhere.
+    Extensions => "extensions",
     /// The TCP data offset is below 20 bytes or past the segment's end.
     TcpDataOffset => "tcp_data_offset",
     /// The UDP length is below 8 bytes or past the datagram's end.

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::io::{ChecksumVerdict, RxInfo};
 use shunt::dataplane::parse::{Parse, examine, parse};
-use shunt::dataplane::rewrite::fullnat::rewrite;
+use shunt::dataplane::rewrite::translate::rewrite;
 use shunt::wire::checksum::{self, Delta};
 
 use crate::packets::builder::sum;

@@ -179,7 +179,7 @@ fn a_reset_parses_as_the_flow_turned_round() {
     match parse(&answer, RxInfo::default()) {
         Parse::Flow(parsed) => {
             assert_eq!(parsed.key, received.parsed().key.reversed());
-            assert_eq!(parsed.tcp_flags, RST | ACK);
+            assert_eq!(parsed.signal, RST | ACK);
         }
         other => panic!("{other:?}"),
     }

@@ -233,7 +233,7 @@ impl Builder {
             l4: u16::try_from(l4).unwrap(),
             end: u16::try_from(l4 + self.segment().len()).unwrap(),
             ttl: self.ttl,
-            tcp_flags,
+            signal: tcp_flags,
         }
     }
 

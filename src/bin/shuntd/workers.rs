@@ -14,7 +14,7 @@ use shunt::control::config::plan::{HugePages, Plan};
 use shunt::control::parts::WorkerPart;
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::ports::Ownership;
-use shunt::dataplane::conn::table::Table;
+use shunt::dataplane::conn::table::Tables;
 use shunt::dataplane::flows::Flows;
 use shunt::dataplane::io::dpdk::Dpdk;
 use shunt::dataplane::mailbox::mailbox;
@@ -166,7 +166,7 @@ fn work(kit: Kit, answer: &Answer<Result<(), String>>) {
         .and_then(|registration| Ok((registration, make(kit)?)));
     match prepared {
         Ok((_registration, mut worker)) => {
-            let (records, index) = worker.flows().table().pages();
+            let (records, index) = worker.flows().tables().v4.pages();
             tracing::info!("worker on CPU {core}: connections on {records}, index on {index}");
             let _ = answer.send(Ok(()));
             run::run(&mut worker, &Ticks(Clock::shared()), busy_poll);
@@ -178,13 +178,14 @@ fn work(kit: Kit, answer: &Answer<Result<(), String>>) {
 }
 
 fn make(kit: Kit) -> Result<Worker<Dpdk>, String> {
-    let table = Table::on(kit.capacity, kit.seed, kit.huge_pages).map_err(|e| e.to_string())?;
+    let capacities = (kit.capacity, kit.capacity);
+    let tables = Tables::on(capacities, kit.seed, kit.huge_pages).map_err(|e| e.to_string())?;
     let ownership = Ownership::new(kit.id, kit.workers, &kit.views);
     // Until the first snapshot is published everything is the kernel's.
     let mut nothing = Snapshot::default();
     nothing.ports = kit.views.iter().cloned().collect();
     nothing.punt_per_second = kit.punt_per_second;
-    let flows = Flows::new(table, Arc::new(nothing.indexed()), ownership, kit.stats);
+    let flows = Flows::new(tables, Arc::new(nothing.indexed()), ownership, kit.stats);
     Ok(Worker::new(flows, kit.links, kit.end))
 }
 

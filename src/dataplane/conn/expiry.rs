@@ -12,6 +12,7 @@
 use super::record::Record;
 use super::state::State;
 use super::table::{Slot, Table};
+use crate::dataplane::family::Family;
 use crate::dataplane::snapshot::Timeouts;
 
 /// Time of a round over all records.
@@ -74,12 +75,12 @@ impl Sweep {
     /// Looks at the records that are due by `now_ms`; those for which `is_over` holds are
     /// described to `ended` and removed.
     #[inline]
-    pub fn run(
+    pub fn run<F: Family>(
         &mut self,
-        table: &mut Table,
+        table: &mut Table<F>,
         now_ms: u32,
-        is_over: impl Fn(&Record) -> bool,
-        mut ended: impl FnMut(&Record),
+        is_over: impl Fn(&Record<F>) -> bool,
+        mut ended: impl FnMut(&Record<F>),
     ) {
         let elapsed = now_ms.wrapping_sub(self.last_ms);
         self.last_ms = now_ms;
@@ -92,11 +93,11 @@ impl Sweep {
         }
     }
 
-    fn step(
+    fn step<F: Family>(
         &mut self,
-        table: &mut Table,
-        is_over: &impl Fn(&Record) -> bool,
-        ended: &mut impl FnMut(&Record),
+        table: &mut Table<F>,
+        is_over: &impl Fn(&Record<F>) -> bool,
+        ended: &mut impl FnMut(&Record<F>),
     ) {
         let slot = Slot(self.cursor);
         table.prefetch_record(Slot((self.cursor + AHEAD).min(table.used() - 1)));

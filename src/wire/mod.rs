@@ -9,6 +9,7 @@ pub mod arp;
 pub mod checksum;
 pub mod ether;
 pub mod icmp;
+pub mod icmpv6;
 pub mod ipv4;
 pub mod tcp;
 pub mod udp;

@@ -11,6 +11,7 @@ pub mod ether;
 pub mod icmp;
 pub mod icmpv6;
 pub mod ipv4;
+pub mod proxy;
 pub mod sctp;
 pub mod tcp;
 pub mod udp;

@@ -176,6 +176,14 @@ impl Delta {
         Self(!self.0)
     }
 
+    /// The same change of words that lie across the checksum's own: they begin at an odd byte, so
+    /// the bytes count the other way round.
+    #[inline(always)]
+    #[must_use]
+    pub const fn swapped(self) -> Self {
+        Self(self.0.swap_bytes())
+    }
+
     /// The checksum after the change (RFC 1624 equation 3), for IPv4 headers, TCP and ICMP;
     /// both are native loads of wire bytes.
     #[inline(always)]

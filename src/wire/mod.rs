@@ -12,6 +12,8 @@ pub mod icmp;
 pub mod icmpv6;
 pub mod ipv4;
 pub mod ipv6;
+pub mod proxy;
+pub mod sctp;
 pub mod tcp;
 pub mod udp;
 

@@ -12,7 +12,7 @@
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::conn::key::FlowKey;
 use super::conn::table::{Hit, Table, Tables};
@@ -21,7 +21,7 @@ use super::reply::{self, IcmpError};
 use super::rewrite::{Translation, network};
 use super::snapshot::Locals;
 use crate::wire::checksum::Delta;
-use crate::wire::{ipv4, ipv6};
+use crate::wire::{Raw64, ipv4, ipv6};
 
 /// An address family, named by its address.
 pub trait Family: Copy + Debug + PartialEq + Eq + Into<IpAddr> + Send + Sync + 'static {
@@ -39,6 +39,8 @@ pub trait Family: Copy + Debug + PartialEq + Eq + Into<IpAddr> + Send + Sync + '
 
     /// Is it IPv6?
     const IS_V6: bool;
+    /// The MTU every way of this family carries (RFC 791, RFC 8200 section 5).
+    const MTU_MIN: u16;
     /// The address nobody has.
     const UNSPECIFIED: Self;
     /// Bytes of the header without options.
@@ -64,6 +66,10 @@ pub trait Family: Copy + Debug + PartialEq + Eq + Into<IpAddr> + Send + Sync + '
     fn table(tables: &Tables) -> &Table<Self>;
     /// The same, to be changed.
     fn table_mut(tables: &mut Tables) -> &mut Table<Self>;
+    /// What an IP header says; `None` if it is cut off, wrong, or of a piece but the first.
+    fn outline(packet: &[u8]) -> Option<Outline<Self>>;
+    /// Stores new addresses into an IP header; false if it is cut off.
+    fn readdress(header: &mut [u8], addresses: Self::Addresses) -> bool;
     /// Stores new addresses into an IP header and counts the hop; false if it is cut off.
     fn rewrite_network(network: &mut [u8], translation: &Translation<Self>) -> bool;
     /// Writes a fresh header, TTL 64, for `length` bytes behind it.
@@ -85,6 +91,21 @@ pub trait Family: Copy + Debug + PartialEq + Eq + Into<IpAddr> + Send + Sync + '
     fn crossed(tables: &Tables, key: FlowKey<Self>) -> Option<Hit>;
 }
 
+/// What an IP header says.
+#[derive(Clone, Copy, Debug)]
+pub struct Outline<F: Family> {
+    /// Source then destination address.
+    pub addresses: F::Addresses,
+    /// What it carries, behind extension headers.
+    pub protocol: u8,
+    /// Time to live or hop limit.
+    pub ttl: u8,
+    /// Bytes in front of what it carries.
+    pub header: usize,
+    /// Bytes of the packet as the header claims.
+    pub length: usize,
+}
+
 /// The two halves of a 128-bit product, folded: every input bit reaches every output bit.
 #[inline(always)]
 pub(super) fn fold(a: u64, b: u64) -> u64 {
@@ -100,6 +121,7 @@ impl Family for Ipv4Addr {
     const IS_V6: bool = false;
     const UNSPECIFIED: Self = Self::UNSPECIFIED;
     const HEADER: usize = ipv4::LEN;
+    const MTU_MIN: u16 = 68;
 
     #[inline(always)]
     fn pair(source: Self, destination: Self) -> u64 {
@@ -150,6 +172,27 @@ impl Family for Ipv4Addr {
         &mut tables.v4
     }
 
+    fn outline(packet: &[u8]) -> Option<Outline<Self>> {
+        let (header, _) = ipv4::Header::ref_from_prefix(packet).ok()?;
+        let first = header.flags_fragment.get() & ipv4::OFFSET_MASK == 0;
+        let length = usize::from(header.header_length());
+        (header.version() == 4 && first && length >= ipv4::LEN).then(|| Outline {
+            addresses: header.addresses.get(),
+            protocol: header.protocol,
+            ttl: header.ttl,
+            header: length,
+            length: header.total_length.get().into(),
+        })
+    }
+
+    fn readdress(header: &mut [u8], addresses: u64) -> bool {
+        let Ok((header, _)) = ipv4::Header::mut_from_prefix(header) else { return false };
+        let delta = Delta::of_u64(header.addresses.get(), addresses);
+        header.checksum.set(delta.apply(header.checksum.get()));
+        header.addresses.set(addresses);
+        true
+    }
+
     #[inline(always)]
     fn rewrite_network(header: &mut [u8], translation: &Translation<Self>) -> bool {
         network::v4(header, translation)
@@ -188,6 +231,7 @@ impl Family for Ipv6Addr {
     const IS_V6: bool = true;
     const UNSPECIFIED: Self = Self::UNSPECIFIED;
     const HEADER: usize = ipv6::LEN;
+    const MTU_MIN: u16 = ipv6::MTU_MIN;
 
     #[inline(always)]
     fn pair(source: Self, destination: Self) -> [u64; 4] {
@@ -238,6 +282,24 @@ impl Family for Ipv6Addr {
     #[inline(always)]
     fn table_mut(tables: &mut Tables) -> &mut Table<Self> {
         &mut tables.v6
+    }
+
+    fn outline(packet: &[u8]) -> Option<Outline<Self>> {
+        let (header, _) = ipv6::Header::ref_from_prefix(packet).ok()?;
+        let walked = ipv6::walk(packet).filter(|walked| !walked.routed)?;
+        (header.version() == 6).then(|| Outline {
+            addresses: header.addresses(),
+            protocol: walked.protocol,
+            ttl: header.hop_limit,
+            header: walked.offset,
+            length: ipv6::LEN + usize::from(header.payload_length.get()),
+        })
+    }
+
+    fn readdress(header: &mut [u8], addresses: [u64; 4]) -> bool {
+        let Ok((header, _)) = ipv6::Header::mut_from_prefix(header) else { return false };
+        header.addresses = addresses.map(Raw64::new);
+        true
     }
 
     #[inline(always)]

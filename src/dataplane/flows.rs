@@ -19,6 +19,7 @@ use super::family::Family;
 use super::io::Packet;
 use super::lookup::Look;
 use super::parse::{Other, OtherKind, Parse, Parsed};
+use super::path_mtu::PathMtus;
 use super::reply::IcmpError;
 use super::rewrite::tunnel::{self, Tunnel};
 use super::rewrite::{Translation, translate};
@@ -90,6 +91,8 @@ pub struct Flows {
     pub(super) replies: Allowance,
     /// Identification of the next tunnel packet that may be cut.
     identification: u16,
+    /// What the ways to tunnel backends carry.
+    pub(super) path_mtus: PathMtus,
     timeouts: TimeoutsMs,
     sweep_v4: Sweep,
     sweep_v6: Sweep,
@@ -117,6 +120,7 @@ impl Flows {
             stats,
             replies: Allowance::default(),
             identification,
+            path_mtus: PathMtus::default(),
             timeouts,
             sweep_v4: Sweep::default(),
             sweep_v6: Sweep::default(),
@@ -175,7 +179,7 @@ impl Flows {
             Parse::Flow(parsed) => self.flow(packet, parsed, look, origin),
             Parse::Flow6(parsed) => self.flow(packet, parsed, look, origin),
             Parse::NotIp => self.not_ip(packet),
-            Parse::Other(other) => self.not_a_flow(packet, *other),
+            Parse::Other(other) => self.not_a_flow(packet, *other, origin),
             Parse::Drop(reason) => self.count(*reason),
         }
     }
@@ -260,7 +264,7 @@ impl Flows {
             return self.count(Reason::Truncated);
         }
         match record.wrapping() {
-            Some(encapsulation) => self.wrap(packet, parsed, encapsulation, &record, too_long),
+            Some(encapsulation) => self.wrap(packet, parsed, encapsulation, &record),
             None if too_long => Fate::Cut(next_hop.port, port_mtu),
             None => Fate::Send(next_hop.port),
         }
@@ -268,11 +272,14 @@ impl Flows {
 
     /// Longest packet of a connection, as it came in, that fits a link of `mtu` bytes when it goes
     /// out.
-    fn path_mtu<F: Family>(&self, record: &Record<F>, side: Side, mtu: u16) -> u16 {
+    pub(super) fn path_mtu<F: Family>(&self, record: &Record<F>, side: Side, mtu: u16) -> u16 {
         let backend = self.snapshot.backend(record.backend_id());
         match (record.wrapping(), backend) {
             (Some(encapsulation), Some(backend)) => {
-                mtu.saturating_sub(tunnel::overhead(encapsulation, backend.address))
+                let outer = self.path_mtus.limit(record.backend_id(), mtu, self.now_ms);
+                let inner = outer.saturating_sub(tunnel::overhead(encapsulation, backend.address));
+                // A sender need not make anything shorter: then the outer packet is cut.
+                inner.max(F::MTU_MIN)
             }
             _ if !record.is_crossed() => mtu,
             _ if side == Side::Client => mtu.saturating_add(cross::DIFFERENCE),
@@ -303,13 +310,12 @@ impl Flows {
     }
 
     /// Puts the outer header of tunnel mode around a packet that is otherwise ready.
-    fn wrap<F: Family, P: Packet>(
+    pub(super) fn wrap<F: Family, P: Packet>(
         &mut self,
         packet: &mut P,
         parsed: &Parsed<F>,
         encapsulation: Encapsulation,
         record: &Record<F>,
-        too_long: bool,
     ) -> Fate {
         let backend = self.snapshot.backend(record.backend_id()).copied();
         let Some((backend, hop)) = backend.and_then(|b: Backend| Some((b, b.next_hop?))) else {
@@ -322,8 +328,12 @@ impl Flows {
             identification: self.next_identification(),
             ignore_df: self.snapshot.tunnels_ignore_df,
         };
+        let mtu = port_mtu(&self.snapshot, hop.port);
+        let mtu = self.path_mtus.limit(record.backend_id(), mtu, self.now_ms);
         match tunnel::wrap(packet, parsed, &tunnel) {
-            Ok(()) if too_long => Fate::Cut(hop.port, port_mtu(&self.snapshot, hop.port)),
+            Ok(()) if packet.data().len() > ether::LEN + usize::from(mtu) => {
+                Fate::Cut(hop.port, mtu)
+            }
             Ok(()) => Fate::Send(hop.port),
             Err(reason) => self.count(reason),
         }
@@ -395,7 +405,7 @@ impl Flows {
 
     /// A packet that is no whole TCP, UDP or SCTP packet, but whole enough to have addresses.
     #[cold]
-    fn not_a_flow<P: Packet>(&mut self, packet: &P, other: Other) -> Fate {
+    fn not_a_flow<P: Packet>(&mut self, packet: &mut P, other: Other, origin: Origin) -> Fate {
         if !self.is_ours(packet) {
             return self.count(Reason::OtherStation);
         }
@@ -403,6 +413,7 @@ impl Flows {
             self.snapshot.is_vip(other.destination) || self.snapshot.is_local(other.destination);
         match other.kind {
             OtherKind::Neighbor => Fate::Punt(PuntClass::Neighbors),
+            OtherKind::Icmp => self.icmp(packet, other, origin),
             OtherKind::Fragment if balanced => self.count(Reason::Fragment),
             OtherKind::Protocol(_) if balanced => self.count(Reason::Protocol),
             OtherKind::Extensions if balanced => self.count(Reason::Extensions),

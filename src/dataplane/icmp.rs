@@ -3,7 +3,7 @@
 //!
 //! An error quotes the packet it is about, and that packet passed here under one of a connection's
 //! two faces. Its reverse is a key of the connection, so the quote finds the record as a packet
-//! would, at the same owner:
+//! would, at the same owner (and it was sent to where that packet came from):
 //!
 //! ```text
 //! from the backend's side, quoting  local → backend   ──► to the client, from the VIP,
@@ -28,20 +28,19 @@ use super::conn::table::Hit;
 use super::family::Family;
 use super::flows::{Fate, Flows, Origin, PuntClass, client_hop};
 use super::io::Packet;
-use super::parse::{Other, Parsed};
-use super::rewrite::translate;
-use super::rewrite::{Translation, network};
+use super::parse::Other;
+use super::rewrite::translate::rewrite_link;
 use super::snapshot::{NextHop, Ping};
 use super::verdict::Reason;
-use crate::wire::checksum::Delta;
-use crate::wire::{ether, icmp, icmpv6};
 
+mod convert;
+mod cross;
 mod message;
 mod quote;
 mod tunnel;
 
-pub(super) use message::Message;
-pub(super) use quote::Quote;
+use message::Message;
+use quote::Quote;
 
 impl Flows {
     /// ICMP of either family, to whomever.
@@ -99,7 +98,8 @@ impl Flows {
         origin: Origin,
     ) -> Fate {
         let key = quote.key.reversed();
-        let Some((_, owner)) = self.flow_owner(key) else {
+        let ours = message.destination == key.destination();
+        let Some((_, owner)) = self.flow_owner(key).filter(|_| ours) else {
             return self.about_tunnel(packet, message, origin);
         };
         if owner != self.ownership.me() {
@@ -130,31 +130,18 @@ impl Flows {
         if record.is_crossed() {
             return self.cross_error(packet, message, quote, &record, next_hop);
         }
-        let parsed = message.as_parsed(quote.key.reversed());
         let about = record.key(hit.side.opposite());
-        let source = self.error_source(&record, hit.side, message, about);
-        let to = F::pair(source, about.source());
+        let to = F::pair(error_source(&record, hit.side, message, about), about.source());
         let done = quote.rewrite(packet.data_mut(), about)
-            && translate::rewrite_link(packet.data_mut(), &link_only::<F>(next_hop))
-            && message.rewrite(packet.data_mut(), to);
-        match record.wrapping() {
-            _ if !done => self.count(Reason::Truncated),
-            Some(encapsulation) => self.wrap(packet, &parsed, encapsulation, &record),
-            None => Fate::Send(next_hop.port),
+            && rewrite_link(packet.data_mut(), next_hop)
+            && message.rewrite(packet.data_mut(), to, next_hop);
+        match (record.wrapping(), message.as_parsed(quote.key.reversed())) {
+            (Some(encapsulation), Some(parsed)) if done => {
+                self.wrap(packet, &parsed, encapsulation, &record)
+            }
+            (None, _) if done => Fate::Send(next_hop.port),
+            _ => self.count(Reason::Truncated),
         }
-    }
-
-    /// From whom the other end hears of an error that came from `side`.
-    fn error_source<F: Family>(
-        &self,
-        record: &Record<F>,
-        side: Side,
-        message: &Message<F>,
-        about: FlowKey<F>,
-    ) -> F {
-        let as_client = record.key(Side::Client).source() == record.key(Side::Backend).destination();
-        let kept = side == Side::Client && as_client;
-        if kept { message.source } else { about.destination() }
     }
 
     /// The way to one end of a connection.
@@ -166,14 +153,14 @@ impl Flows {
     }
 }
 
-/// A translation of which only the link addresses are used.
-fn link_only<F: Family>(next_hop: NextHop) -> Translation<F> {
-    let nothing = Delta::ZERO;
-    Translation {
-        addresses: F::Addresses::default(),
-        ports: 0,
-        ip_delta: nothing,
-        l4_delta: nothing,
-        next_hop,
-    }
+/// From whom the other end hears of an error that came from `side`: from the address it talks to,
+/// but a backend that sees clients themselves hears from who sent it.
+fn error_source<F: Family>(
+    record: &Record<F>,
+    side: Side,
+    message: &Message<F>,
+    about: FlowKey<F>,
+) -> F {
+    let sees_clients = record.key(Side::Client).source() == record.key(Side::Backend).destination();
+    if side == Side::Client && sees_clients { message.source } else { about.destination() }
 }

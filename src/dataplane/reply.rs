@@ -39,6 +39,23 @@ pub enum IcmpError {
         /// Longest IP packet that goes through.
         mtu: u16,
     },
+    /// What another router said, in the numbers of the family it is told in.
+    Other {
+        /// Type.
+        kind: u8,
+        /// Code.
+        code: u8,
+    },
+}
+
+impl IcmpError {
+    /// The eight bytes of the header, checksum zero.
+    pub(super) fn header<F: Family>(self) -> [u8; 8] {
+        let (kind, code) = if F::IS_V6 { self.kind_and_code_v6() } else { self.kind_and_code() };
+        let mtu = if let Self::TooBig { mtu } = self { mtu } else { 0 };
+        let [high, low] = mtu.to_be_bytes();
+        [kind, code, 0, 0, 0, 0, high, low]
+    }
 }
 
 /// Turns a packet, as received, into the ICMP error its sender gets from `source`. `l3` is the

@@ -223,6 +223,12 @@ impl Snapshot {
         self.addresses.is_local(address)
     }
 
+    /// Is this the address of a backend in mode `tunnel`?
+    #[inline]
+    pub fn is_tunnel(&self, address: IpAddr) -> bool {
+        self.addresses.is_tunnel(address)
+    }
+
     /// Has a service of one family FULL-NAT backends of the other (NAT64)?
     #[inline]
     pub fn translates_families(&self) -> bool {

@@ -3,7 +3,7 @@
 //! A reply to a local address names its owner by its local port, or by its Toeplitz hash
 //! (`conn::ports`). A reply in NAT mode goes to the client itself, so there the owner follows from
 //! the client's address and port alone, which both directions carry. A client's packet that came by
-//! a port which keeps flows together belongs to the worker that got it; by any other port, the
+//! a port which keeps flows together (all ports spreading alike) belongs to the worker that got it; else the
 //! owner follows from the client alone too, whatever the mode: a reload may change that.
 
 use std::net::IpAddr;
@@ -13,9 +13,8 @@ use super::family::Family;
 use super::flows::{Fate, Flows, Origin, PuntClass};
 use super::io::Packet;
 use super::parse::Parsed;
-use super::snapshot::Steering;
 use super::verdict::Reason;
-use crate::ids::{PortId, WorkerId};
+use crate::ids::WorkerId;
 
 /// What part we have in a packet's flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +37,7 @@ impl Flows {
         if !self.is_ours(packet) {
             return self.count(Reason::OtherStation);
         }
-        let Some((part, owner)) = self.owner(packet.port(), parsed.key, origin) else {
+        let Some((part, owner)) = self.owner(parsed.key, origin) else {
             return Fate::Punt(PuntClass::Other);
         };
         if owner != self.ownership.me() {
@@ -53,14 +52,13 @@ impl Flows {
     /// What part we have in packets with this key, and which worker is to play it.
     pub(super) fn owner<F: Family>(
         &self,
-        port: PortId,
         key: FlowKey<F>,
         origin: Origin,
     ) -> Option<(Part, WorkerId)> {
         let (source, destination): (IpAddr, IpAddr) =
             (key.source().into(), key.destination().into());
         if self.snapshot.is_vip(destination) {
-            Some((Part::Request, self.request_owner(port, key, origin)))
+            Some((Part::Request, self.request_owner(key, origin)))
         } else if self.snapshot.is_local(destination) {
             Some((Part::Reply, self.ownership.reply(key)))
         } else if self.snapshot.is_nat_backend(source, key.source_port(), key.protocol) {
@@ -71,13 +69,12 @@ impl Flows {
         }
     }
 
-    fn request_owner<F: Family>(&self, port: PortId, key: FlowKey<F>, origin: Origin) -> WorkerId {
+    fn request_owner<F: Family>(&self, key: FlowKey<F>, origin: Origin) -> WorkerId {
         // Whoever handed it over has computed that it is ours.
         if origin == Origin::Handover {
             return self.ownership.me();
         }
-        let steering = self.snapshot.ports.get(port.index()).map(|port| &port.steering);
-        let stays = matches!(steering, Some(Steering::Rss { .. }));
+        let stays = self.ownership.is_by_card();
         let service = self.snapshot.service_for(
             key.destination().into(),
             key.destination_port(),
@@ -88,6 +85,22 @@ impl Flows {
         } else {
             self.client_owner(key.protocol, (key.source(), key.source_port()))
         }
+    }
+
+    /// As [`Flows::owner`], for what did not come as packets of the flow come, so that where it
+    /// came in says nothing: ICMP errors, pieces.
+    pub(super) fn flow_owner<F: Family>(&self, key: FlowKey<F>) -> Option<(Part, WorkerId)> {
+        let (vip, port) = (key.destination().into(), key.destination_port());
+        if !self.snapshot.is_vip(vip) {
+            return self.owner(key, Origin::Port);
+        }
+        let service = self.snapshot.service_for(vip, port, key.protocol);
+        let by_client = service.is_some_and(|service| self.snapshot.is_by_client(service));
+        let owner = match self.ownership.card(key) {
+            Some(worker) if !by_client => worker,
+            _ => self.client_owner(key.protocol, (key.source(), key.source_port())),
+        };
+        Some((Part::Request, owner))
     }
 
     /// The owner that follows from the client alone.

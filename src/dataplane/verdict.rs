@@ -52,6 +52,10 @@ reasons! {
     TtlExpired => "ttl_expired",
     /// An IPv4 fragment of a balanced flow.
     Fragment => "fragment",
+    /// An ICMP error about one of our flows whose checksum is wrong.
+    IcmpChecksum => "icmp_checksum",
+    /// A ping of a VIP that the policy does not answer.
+    Ping => "ping",
     /// IPv6 extension headers to a VIP or local address that are cut off, too many, or route elsewhere.
     Extensions => "extensions",
     /// The TCP data offset is below 20 bytes or past the segment's end.

@@ -159,6 +159,22 @@ impl Ownership {
         }
     }
 
+    /// Do cards bring every packet of a flow to one worker, the same way on all ports?
+    #[inline]
+    pub fn is_by_card(&self) -> bool {
+        matches!(self.rule, Rule::Rss { .. })
+    }
+
+    /// The worker to whom cards bring packets with this key, if they are that regular.
+    #[inline]
+    pub fn card<F: Family>(&self, key: FlowKey<F>) -> Option<WorkerId> {
+        match &self.rule {
+            Rule::Rss { toeplitz, table } => Some(queue_of(toeplitz.hash(key), table)),
+            Rule::Single => Some(self.me),
+            Rule::Slices => None,
+        }
+    }
+
     /// The owner of a client's packets where they do not find it by themselves: a function, shared
     /// by all workers, of a hash of the client alone.
     #[inline]

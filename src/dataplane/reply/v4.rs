@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::{IcmpError, TTL, turned};
 use crate::dataplane::io::Packet;
 use crate::dataplane::parse::is_host;
-use crate::wire::{Be32, Raw16, Raw64, checksum, ether, icmp, ipv4};
+use crate::wire::{Raw16, Raw64, checksum, ether, icmp, ipv4};
 
 /// Type of service of an ICMP error: Internetwork Control (RFC 1812 section 4.3.2.5).
 const TOS_CONTROL: u8 = 0xc0;
@@ -15,19 +15,12 @@ const TOS_CONTROL: u8 = 0xc0;
 const ICMP_LENGTH_MAX: usize = 576;
 
 impl IcmpError {
-    fn kind_and_code(self) -> (u8, u8) {
+    pub(super) fn kind_and_code(self) -> (u8, u8) {
         match self {
             Self::PortUnreachable => (icmp::UNREACHABLE, icmp::PORT_UNREACHABLE),
             Self::TimeExceeded => (icmp::TIME_EXCEEDED, 0),
             Self::TooBig { .. } => (icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED),
-        }
-    }
-
-    /// The second word of the ICMP header.
-    fn rest(self) -> Be32 {
-        match self {
-            Self::TooBig { mtu } => u32::from(mtu).into(),
-            Self::PortUnreachable | Self::TimeExceeded => Be32::ZERO,
+            Self::Other { kind, code } => (kind, code),
         }
     }
 }
@@ -68,15 +61,15 @@ fn report_for(
 ) -> Option<(Report, usize)> {
     let (ether, _) = ether::Header::ref_from_prefix(frame).ok()?;
     let (ip, _) = ipv4::Header::ref_from_prefix(frame.get(l3..)?).ok()?;
-    let packet = frame.get(l3..l3 + usize::from(ip.total_length.get()))?;
+    // A packet that was quoted itself may be cut off.
+    let rest = frame.get(l3..)?;
+    let packet = rest.get(..usize::from(ip.total_length.get())).unwrap_or(rest);
     // The answer's headers take the place of the received Ethernet header: a tagged one is longer.
     if l3 != ether::LEN || !may_report(ether, ip, packet) {
         return None;
     }
     let quote = &packet[..packet.len().min(ICMP_LENGTH_MAX - ipv4::LEN - icmp::LEN)];
-    let rest = kind.rest();
-    let (kind, code) = kind.kind_and_code();
-    let mut icmp = icmp::Header { kind, code, checksum: Raw16::ZERO, rest };
+    let mut icmp: icmp::Header = zerocopy::transmute!(kind.header::<Ipv4Addr>());
     icmp.checksum = Raw16::new(checksum::checksum_of_two(icmp.as_bytes(), quote));
     let addresses = ipv4::address_pair(source, ip.source());
     let length = ipv4::LEN + icmp::LEN + quote.len();

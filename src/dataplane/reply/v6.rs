@@ -7,17 +7,18 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::{IcmpError, TTL, turned};
 use crate::dataplane::io::Packet;
 use crate::dataplane::parse::is_host_v6;
-use crate::wire::{Be32, Raw16, Raw64, checksum, ether, icmpv6, ipv6};
+use crate::wire::{Raw16, Raw64, checksum, ether, icmpv6, ipv6};
 
 /// Longest packet an `ICMPv6` error may make (RFC 4443 section 2.4 c).
 const LENGTH_MAX: usize = ipv6::MTU_MIN as usize;
 
 impl IcmpError {
-    fn kind_and_code_v6(self) -> (u8, u8) {
+    pub(super) fn kind_and_code_v6(self) -> (u8, u8) {
         match self {
             Self::PortUnreachable => (icmpv6::UNREACHABLE, icmpv6::PORT_UNREACHABLE),
             Self::TimeExceeded => (icmpv6::TIME_EXCEEDED, 0),
             Self::TooBig { .. } => (icmpv6::PACKET_TOO_BIG, 0),
+            Self::Other { kind, code } => (kind, code),
         }
     }
 }
@@ -64,15 +65,15 @@ fn report_for(
     let (ether, _) = ether::Header::ref_from_prefix(frame).ok()?;
     let (ip, _) = ipv6::Header::ref_from_prefix(frame.get(l3..)?).ok()?;
     let length = ipv6::LEN + usize::from(ip.payload_length.get());
-    let packet = frame.get(l3..l3 + length)?;
+    // A packet that was quoted itself may be cut off.
+    let rest = frame.get(l3..)?;
+    let packet = rest.get(..length).unwrap_or(rest);
     if l3 != ether::LEN || !may_report(ether, ip, packet) {
         return None;
     }
     let quote = &packet[..packet.len().min(LENGTH_MAX - ipv6::LEN - icmpv6::LEN)];
-    let rest = if let IcmpError::TooBig { mtu } = kind { u32::from(mtu).into() } else { Be32::ZERO };
-    let (kind, code) = kind.kind_and_code_v6();
     let addresses = ipv6::address_pair(source, ip.source());
-    let mut icmp = icmpv6::Header { kind, code, checksum: Raw16::ZERO, rest };
+    let mut icmp: icmpv6::Header = zerocopy::transmute!(kind.header::<Ipv6Addr>());
     let sum = checksum::l4_of_two(addresses, ipv6::ICMPV6, icmp.as_bytes(), quote);
     icmp.checksum = Raw16::new(sum);
     let ip = ip_header(icmpv6::LEN + quote.len(), ipv6::ICMPV6, addresses)?;

@@ -13,6 +13,7 @@ use zerocopy::FromBytes;
 use super::{Translation, transport};
 use crate::dataplane::family::Family;
 use crate::dataplane::parse::Parsed;
+use crate::dataplane::snapshot::NextHop;
 use crate::wire::ether;
 
 /// Stores `translation` into the frame and takes one off its TTL or hop limit.
@@ -32,7 +33,7 @@ pub fn rewrite<F: Family>(
     let Some((link, network)) = network.split_at_mut_checked(usize::from(parsed.l3)) else {
         return false;
     };
-    rewrite_link(link, translation)
+    rewrite_link(link, translation.next_hop)
         && F::rewrite_network(network, translation)
         && transport::rewrite(rest, parsed, translation.ports, translation.l4_delta)
 }
@@ -40,9 +41,9 @@ pub fn rewrite<F: Family>(
 /// Stores the link addresses alone.
 #[inline(always)]
 #[must_use]
-pub fn rewrite_link<F: Family>(link: &mut [u8], translation: &Translation<F>) -> bool {
+pub fn rewrite_link(link: &mut [u8], next_hop: NextHop) -> bool {
     let Ok((header, _)) = ether::Header::mut_from_prefix(link) else { return false };
-    header.destination = translation.next_hop.destination;
-    header.source = translation.next_hop.source;
+    header.destination = next_hop.destination;
+    header.source = next_hop.source;
     true
 }

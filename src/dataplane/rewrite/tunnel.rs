@@ -26,11 +26,11 @@ use crate::dataplane::verdict::Reason;
 use crate::wire::{Be16, Be32, Raw16, Raw32, Raw64, checksum, ether, ipv4, ipv6, udp};
 
 /// IPv4 in IP, RFC 2003 and 2473.
-const IPIP: u8 = 4;
+pub(in crate::dataplane) const IPIP: u8 = 4;
 /// IPv6 in IP, RFC 2473 and 4213.
-const IPV6: u8 = 41;
+pub(in crate::dataplane) const IPV6: u8 = 41;
 /// RFC 2784.
-const GRE: u8 = 47;
+pub(in crate::dataplane) const GRE: u8 = 47;
 /// GRE's flag "a checksum follows".
 const GRE_CHECKSUM: u16 = 0x8000;
 /// ECN field: congestion experienced, and capable of it (RFC 3168).

@@ -27,6 +27,8 @@ pub(super) struct AddressTable {
     /// VIPs, and whether some service there has a backend that takes new connections.
     vips: HashMap<IpAddr, bool, RandomState>,
     locals: HashSet<IpAddr, RandomState>,
+    /// Addresses of backends in mode `tunnel`.
+    tunnels: HashSet<IpAddr, RandomState>,
     /// Does a service of one family have a FULL-NAT backend of the other?
     pub(super) translates_families: bool,
 }
@@ -65,6 +67,9 @@ impl AddressTable {
     }
 
     fn enter_backend(&mut self, service: &Service, backend: &Backend) {
+        if matches!(backend.mode, Mode::Tunnel(_)) {
+            self.tunnels.insert(backend.address);
+        }
         if backend.answers_here {
             let key = (backend.address, backend.port, service.protocol as u8);
             self.nat_backends.insert(key);
@@ -99,6 +104,11 @@ impl AddressTable {
     #[inline]
     pub(super) fn vip(&self, address: IpAddr) -> Option<bool> {
         self.vips.get(&address).copied()
+    }
+
+    #[inline]
+    pub(super) fn is_tunnel(&self, address: IpAddr) -> bool {
+        self.tunnels.contains(&address)
     }
 
     #[inline]

@@ -1,6 +1,6 @@
 //! Connections put into words for the control plane, a page at a time.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use super::conn::key::Side;
 use super::conn::record::Record;
@@ -32,10 +32,10 @@ impl Flows {
             worker: self.ownership.me(),
             protocol: if is_tcp { Protocol::Tcp } else { Protocol::Udp },
             state: record.state(),
-            client: SocketAddrV4::new(client.source(), client.source_port()),
-            vip: SocketAddrV4::new(client.destination(), client.destination_port()),
-            local: SocketAddrV4::new(backend.destination(), backend.destination_port()),
-            backend: SocketAddrV4::new(backend.source(), backend.source_port()),
+            client: SocketAddr::from((client.source(), client.source_port())),
+            vip: SocketAddr::from((client.destination(), client.destination_port())),
+            local: SocketAddr::from((backend.destination(), backend.destination_port())),
+            backend: SocketAddr::from((backend.source(), backend.source_port())),
             service_id: record.service_id(),
             backend_id: record.backend_id(),
             idle_ms: self.now_ms.wrapping_sub(record.seen_ms),

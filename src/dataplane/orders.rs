@@ -1,6 +1,6 @@
 //! What the control plane may ask of a worker, and what comes back.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::conn::state::State;
@@ -62,13 +62,13 @@ pub struct ConnectionView {
     /// Its state.
     pub state: State,
     /// The client.
-    pub client: SocketAddrV4,
+    pub client: SocketAddr,
     /// The VIP and port it was made to.
-    pub vip: SocketAddrV4,
+    pub vip: SocketAddr,
     /// The local address and port the backend sees.
-    pub local: SocketAddrV4,
+    pub local: SocketAddr,
     /// The backend.
-    pub backend: SocketAddrV4,
+    pub backend: SocketAddr,
     /// The service's id.
     pub service_id: ServiceId,
     /// The backend's id.

@@ -66,7 +66,7 @@ fn head(status: &Status) -> String {
 
 fn next_hops(hops: &NextHops) -> String {
     let mut text = format!("{} resolved", hops.resolved);
-    let mut list = |addresses: &[std::net::Ipv4Addr], what: &str| {
+    let mut list = |addresses: &[std::net::IpAddr], what: &str| {
         if !addresses.is_empty() {
             let names: Vec<_> = addresses.iter().map(ToString::to_string).collect();
             let _ = write!(text, "; {what}: {}", names.join(", "));
@@ -123,25 +123,26 @@ fn ports(ports: &[Port]) -> String {
     table(&headings, ports.iter().map(row).collect())
 }
 
-/// `shunt services`: a line per service, and under it one per backend.
+const SERVICE_HEADINGS: [&str; 10] = [
+    "service",
+    "protocol",
+    "address",
+    "scheduler",
+    "forward",
+    ">weight",
+    ">connections",
+    ">new",
+    ">refused",
+    "",
+];
+
+/// `shunt services`: a line per service, and under it one per further address and per backend.
 pub fn services(services: &Services) -> String {
     if services.services.is_empty() {
         return "no services\n".into();
     }
     let rows = services.services.iter().flat_map(service_rows).collect();
-    let headings = [
-        "service",
-        "protocol",
-        "address",
-        "scheduler",
-        "forward",
-        ">weight",
-        ">connections",
-        ">new",
-        ">refused",
-        "",
-    ];
-    table(&headings, rows)
+    table(&SERVICE_HEADINGS, rows)
 }
 
 fn service_rows(service: &Service) -> Vec<Vec<String>> {
@@ -149,7 +150,7 @@ fn service_rows(service: &Service) -> Vec<Vec<String>> {
     let own = vec![
         service.name.clone(),
         service.protocol.clone(),
-        service.address.to_string(),
+        service.address.clone(),
         service.scheduler.clone(),
         String::new(),
         String::new(),
@@ -158,7 +159,16 @@ fn service_rows(service: &Service) -> Vec<Vec<String>> {
         service.refused.to_string(),
         note.into(),
     ];
-    std::iter::once(own).chain(service.backends.iter().map(backend_row)).collect()
+    let more = service.more_addresses.iter().map(|address| address_row(address));
+    std::iter::once(own).chain(more).chain(service.backends.iter().map(backend_row)).collect()
+}
+
+/// A further address of the service above.
+fn address_row(address: &str) -> Vec<String> {
+    let mut row = vec![String::new(); SERVICE_HEADINGS.len()];
+    row[1] = "also".into();
+    row[2] = address.into();
+    row
 }
 
 fn backend_row(backend: &Backend) -> Vec<String> {

@@ -12,8 +12,9 @@
 //!              release(): every worker has seen it go, no connection names it
 //! ```
 //!
-//! A service is the same one if protocol, VIP and port are; a backend if service, address and port
-//! are. One that comes back before its id was released gets that id again: connections it still
+//! A service is the same one if its protocol and its first address, VIP and ports, are: others may
+//! come and go (`more_addresses`), and its connections live. A backend is the same one if service,
+//! address and port are. One that comes back before its id was released gets that id again: connections it still
 //! has live on.
 //!
 //! Order: IPVS adds a destination at the *front* of its list and its schedulers walk from there,
@@ -25,12 +26,14 @@
 //! connections are forwarded, while those that are there carry their own way with them.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::control::config::plan::{self, Plan};
-use crate::control::neighbors::Way;
-use crate::dataplane::snapshot::{Backend, Mode, PortView, Protocol, Scheduler, Service, Snapshot};
+use crate::control::neighbors::{Way, unspecified};
+use crate::dataplane::snapshot::{
+    Backend, Mode, PortView, Protocol, Scheduler, Service, ServiceAddress, Snapshot,
+};
 use crate::ids::{BackendId, ServiceId, limits};
 
 mod ids;
@@ -66,7 +69,7 @@ pub enum CompileError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct ServiceKey {
     protocol: Protocol,
-    address: SocketAddrV4,
+    address: ServiceAddress,
 }
 
 impl From<&plan::Service> for ServiceKey {
@@ -79,7 +82,7 @@ impl From<&plan::Service> for ServiceKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct BackendKey {
     service: ServiceId,
-    address: SocketAddrV4,
+    address: SocketAddr,
 }
 
 /// What is remembered of a service id. Survives the id's release, because workers may remember
@@ -138,7 +141,7 @@ impl Compiler {
         &mut self,
         plan: &Plan,
         ports: &[PortView],
-        resolve: &dyn Fn(Ipv4Addr) -> Option<Way>,
+        resolve: &dyn Fn(IpAddr) -> Option<Way>,
         accepting: bool,
     ) -> Result<Arc<Snapshot>, CompileError> {
         self.check_room(plan)?;
@@ -155,6 +158,8 @@ impl Compiler {
         snapshot.backends = self.backend_table(plan, &service_ids, resolve);
         snapshot.timeouts = plan.timeouts;
         snapshot.strays = plan.strays;
+        snapshot.ping = plan.ping;
+        snapshot.tunnels_ignore_df = plan.tunnels_ignore_df;
         snapshot.accepting = accepting;
         snapshot.punt_per_second = plan.punt_per_second;
         Ok(Arc::new(snapshot.indexed()))
@@ -260,11 +265,12 @@ impl Compiler {
             table[id.index()] = Some(Service {
                 name: memory.name.clone(),
                 protocol: service.protocol,
-                vip: *service.address.ip(),
-                port: service.address.port(),
+                addresses: service.addresses().collect(),
                 scheduler: service.scheduler,
                 backends: memory.order.iter().map(|&(id, _)| id).collect(),
-                local_addresses: service.local_addresses.as_slice().into(),
+                locals: service.local_addresses.iter().copied().collect(),
+                one_packet: service.one_packet,
+                client_address: service.client_address,
                 revision: memory.revision,
             });
         }
@@ -275,7 +281,7 @@ impl Compiler {
         &self,
         plan: &Plan,
         ids: &[ServiceId],
-        resolve: &dyn Fn(Ipv4Addr) -> Option<Way>,
+        resolve: &dyn Fn(IpAddr) -> Option<Way>,
     ) -> Box<[Option<Backend>]> {
         let mut table = vec![None; self.backends.len()];
         for (planned, &service) in plan.services.iter().zip(ids) {
@@ -283,14 +289,15 @@ impl Compiler {
                 let Some(id) = self.backends.find(&BackendKey { service, address }) else {
                     continue;
                 };
-                let way = resolve(*address.ip());
+                let way = resolve(address.ip());
                 table[BackendId(id).index()] = Some(Backend {
                     service,
-                    address: *address.ip(),
+                    address: address.ip(),
                     port: address.port(),
                     mode,
                     answers_here: self.memory[service.index()].nat.contains(&BackendId(id)),
-                    our_address: way.map_or(Ipv4Addr::UNSPECIFIED, |way| way.our_address),
+                    our_address: way
+                        .map_or_else(|| unspecified(address.ip()), |way| way.our_address),
                     weight,
                     next_hop: way.map(|way| way.next_hop),
                 });

@@ -1,6 +1,6 @@
 //! The real [`Configure`]: `shunt.toml` on one side, the compiler and its ids on the other.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ impl Configure for Configured {
     fn compile(
         &mut self,
         plan: &Plan,
-        resolve: &dyn Fn(Ipv4Addr) -> Option<Way>,
+        resolve: &dyn Fn(IpAddr) -> Option<Way>,
         accepting: bool,
     ) -> Result<Arc<Snapshot>, String> {
         let compiled = self.compiler.compile(plan, &self.ports, resolve, accepting);

@@ -13,6 +13,7 @@ pub mod configured;
 pub mod neighbors;
 pub mod parts;
 pub mod ports;
+pub mod prefix;
 pub mod publish;
 pub mod punt;
 mod reload;

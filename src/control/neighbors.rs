@@ -19,15 +19,19 @@
 //! The answer to a route question also says which of our addresses the kernel would speak from:
 //! tunnel packets do.
 //!
+//! Both families are followed alike: what ARP is to IPv4, neighbour discovery (RFC 4861) is to IPv6,
+//! and the kernel does either. A gateway may be a link-local address.
+//!
 //! A MAC stays good while the kernel thinks so (REACHABLE, STALE, DELAY, PROBE, PERMANENT); FAILED
 //! and INCOMPLETE mean there is none.
 //!
 //! Limits: changes reach the view after [`COALESCE`]; routes are asked for anew at most once every
 //! [`ROUTE_PASS_GAP`], however much a routing daemon writes. When the kernel says that messages
-//! were lost (`ENOBUFS`), everything is read again. The kernel holds no more neighbours than
-//! `net.ipv4.neigh.default.gc_thresh3` (1024 unless raised): more next hops than that need it raised.
+//! were lost (`ENOBUFS`), everything is read again. The kernel holds no more neighbours of a family
+//! than `net.ipv4.neigh.default.gc_thresh3` or `net.ipv6.neigh.default.gc_thresh3` (1024 unless
+//! raised): more next hops than that need it raised.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +44,8 @@ pub mod table;
 use netlink::{Event, Kernel};
 use table::{Link, Table, Via};
 
+pub(in crate::control) use netlink::ip;
+pub(in crate::control) use table::unspecified;
 pub use table::{View, Way};
 
 /// A change waits this long for others before it is shown.
@@ -67,7 +73,7 @@ pub enum NeighborError {
 /// The two ends the rest of the control plane holds.
 #[derive(Debug)]
 pub struct Neighbors {
-    wants: watch::Sender<Vec<Ipv4Addr>>,
+    wants: watch::Sender<Vec<IpAddr>>,
     view: watch::Receiver<Arc<View>>,
 }
 
@@ -91,7 +97,7 @@ impl Neighbors {
     }
 
     /// Replaces the addresses that are wanted.
-    pub fn want(&self, addresses: Vec<Ipv4Addr>) {
+    pub fn want(&self, addresses: Vec<IpAddr>) {
         self.wants.send_replace(addresses);
     }
 
@@ -123,7 +129,7 @@ struct Follower {
 }
 
 impl Follower {
-    async fn follow(mut self, mut wanted: watch::Receiver<Vec<Ipv4Addr>>) {
+    async fn follow(mut self, mut wanted: watch::Receiver<Vec<IpAddr>>) {
         let mut retry = tokio::time::interval(RETRY);
         retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut rounds = 0u64;
@@ -176,7 +182,7 @@ impl Follower {
     }
 
     /// New wants: what is new is looked up and asked for at once, what is gone is let go.
-    async fn want(&mut self, addresses: &[Ipv4Addr]) {
+    async fn want(&mut self, addresses: &[IpAddr]) {
         if self.lost {
             self.read_all().await;
         }

@@ -10,7 +10,7 @@
 //! [`Rx`]: crate::dataplane::io::Rx
 //! [`Tx`]: crate::dataplane::io::Tx
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,9 +50,9 @@ pub struct TapSpec {
     /// The port's MTU: the TAP gets the same.
     pub mtu: u16,
     /// Addresses of the box itself, with prefix length.
-    pub addresses: Vec<(Ipv4Addr, u8)>,
+    pub addresses: Vec<(IpAddr, u8)>,
     /// Destination, prefix length, gateway.
-    pub routes: Vec<(Ipv4Addr, u8, Ipv4Addr)>,
+    pub routes: Vec<(IpAddr, u8, IpAddr)>,
 }
 
 /// The lanes between workers and the TAPs.
@@ -89,7 +89,7 @@ pub trait Configure {
     fn compile(
         &mut self,
         plan: &Plan,
-        resolve: &dyn Fn(Ipv4Addr) -> Option<Way>,
+        resolve: &dyn Fn(IpAddr) -> Option<Way>,
         accepting: bool,
     ) -> Result<Arc<Snapshot>, String>;
 

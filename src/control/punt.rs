@@ -11,7 +11,8 @@
 //! and seldom when none do ([`pace`]).
 //!
 //! Limits: a poll moves at most [`pump::FRAMES_PER_POLL`] frames of a lane, a wake-up as many of a
-//! TAP; what a full TAP or lane does not take is dropped and counted. IPv6 is off on the TAPs.
+//! TAP; what a full TAP or lane does not take is dropped and counted. IPv6 is off on a TAP that
+//! carries no address of it.
 
 use std::io;
 
@@ -20,11 +21,13 @@ use tun_rs::{AsyncDevice, DeviceBuilder, Layer};
 use super::parts::TapSpec;
 use crate::ids::PortId;
 
+mod addresses;
 pub mod keep;
 pub mod pace;
 pub mod place;
 pub mod pump;
 pub mod setup;
+mod sysctls;
 
 /// Why a TAP could not be made ready.
 #[derive(Debug, thiserror::Error)]

@@ -10,6 +10,7 @@
 //! State has one owner, so nothing here is locked. What waits for the world (TAPs, netlink, HTTP)
 //! runs as tasks on the same thread and speaks to the loop by channels.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -126,7 +127,7 @@ impl<C: Configure> Control<C> {
     }
 
     /// Waits, for a while, until these addresses have next hops. The view is up to date after it.
-    pub(super) async fn await_next_hops(&mut self, addresses: &[std::net::Ipv4Addr]) {
+    pub(super) async fn await_next_hops(&mut self, addresses: &[IpAddr]) {
         let known = |view: &View| addresses.iter().all(|a| view.ways.contains_key(a));
         let deadline = tokio::time::Instant::now() + NEXT_HOP_PATIENCE;
         loop {
@@ -178,7 +179,7 @@ impl<C: Configure> Control<C> {
         let snapshot = &self.snapshot;
         let users = |address| {
             let uses = |id: &ServiceId| {
-                snapshot.service(*id).is_some_and(|s| s.local_addresses.contains(&address))
+                snapshot.service(*id).is_some_and(|s| s.locals.iter().any(|l| l == address))
             };
             let ids = (0u32..).map(ServiceId).take(snapshot.services.len());
             ids.filter(uses).collect()
@@ -193,12 +194,12 @@ impl<C: Configure> Control<C> {
         self.keeper.keep(netlink, &self.taps, twins, &wanted, counters).await;
     }
 
-    /// Adds these /32s to the TAPs.
+    /// Adds these addresses to the TAPs.
     pub(super) async fn add_addresses(&self, add: Vec<Placed>) {
         setup::apply(&self.slow_path.netlink, &self.slow_path.twins, &add, &[]).await;
     }
 
-    /// Takes these /32s off the TAPs.
+    /// Takes these addresses off the TAPs.
     pub(super) async fn remove_addresses(&self, remove: Vec<Placed>) {
         setup::apply(&self.slow_path.netlink, &self.slow_path.twins, &[], &remove).await;
     }
@@ -288,7 +289,7 @@ impl<C: Configure> Control<C> {
 }
 
 /// All addresses the workers will send to.
-pub(super) fn backends(plan: &Plan) -> Vec<std::net::Ipv4Addr> {
+pub(super) fn backends(plan: &Plan) -> Vec<IpAddr> {
     let backends = plan.services.iter().flat_map(|service| &service.backends);
-    backends.map(|backend| *backend.address.ip()).collect()
+    backends.map(|backend| backend.address.ip()).collect()
 }

@@ -154,7 +154,7 @@ impl SlowPath {
             index: twin.index,
             port: tap.id,
             mac: tap.mac,
-            address: tap.addresses.first().map(|(address, _)| *address),
+            addresses: tap.addresses.iter().map(|(address, _)| *address).collect(),
         };
         let neighbors = Neighbors::start(taps.iter().zip(twins.iter()).map(link).collect())?;
         let indices = twins.iter().map(|twin| (twin.port, twin.index)).collect();

@@ -7,12 +7,12 @@
 //! to the name for as long as the name is there, so that a name's counters never fall.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::counters::WorkerStats;
 use super::slow::{SlowStats, StaticFacts};
-use crate::dataplane::snapshot::Protocol;
+use crate::dataplane::snapshot::{Protocol, ServiceAddress};
 use crate::dataplane::verdict::Reason;
 use crate::ids::{BackendId, PortId, ServiceId};
 
@@ -25,8 +25,8 @@ pub struct ServiceEntry {
     pub name: String,
     /// Its protocol.
     pub protocol: Protocol,
-    /// VIP and port.
-    pub address: SocketAddrV4,
+    /// Where clients find it; the first, if at several addresses.
+    pub address: ServiceAddress,
     /// Gone from the configuration, but connections may still name it.
     pub removed: bool,
 }
@@ -39,7 +39,7 @@ pub struct BackendEntry {
     /// The service it serves.
     pub service: ServiceId,
     /// Address and port.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// Gone from the configuration, but connections may still name it.
     pub removed: bool,
 }
@@ -63,7 +63,7 @@ pub struct Directory {
     /// What free ids had counted, by service name.
     carried_services: HashMap<String, u64>,
     /// What free ids had counted, by service name and backend.
-    carried_backends: HashMap<(String, SocketAddrV4), u64>,
+    carried_backends: HashMap<(String, SocketAddr), u64>,
 }
 
 impl Directory {
@@ -73,7 +73,7 @@ impl Directory {
     }
 
     /// Connections made that ids no longer in use counted for this backend of a service name.
-    pub fn carried_connections(&self, service: &str, backend: SocketAddrV4) -> u64 {
+    pub fn carried_connections(&self, service: &str, backend: SocketAddr) -> u64 {
         let key = (service.to_owned(), backend);
         self.carried_backends.get(&key).copied().unwrap_or_default()
     }
@@ -81,7 +81,7 @@ impl Directory {
 
 impl Names {
     /// Service name and address of a backend: what its series is called.
-    fn label(&self, backend: &BackendEntry) -> Option<(String, SocketAddrV4)> {
+    fn label(&self, backend: &BackendEntry) -> Option<(String, SocketAddr)> {
         let place = self.services.binary_search_by_key(&backend.service, |service| service.id);
         let service = self.services.get(place.ok()?)?;
         Some((service.name.clone(), backend.address))
@@ -90,7 +90,7 @@ impl Names {
 
 #[derive(Clone, Debug)]
 struct ServiceBase {
-    owner: (String, Protocol, SocketAddrV4),
+    owner: (String, Protocol, ServiceAddress),
     new_connections: u64,
     refused: u64,
 }
@@ -98,7 +98,7 @@ struct ServiceBase {
 #[derive(Clone, Debug)]
 struct BackendBase {
     /// With the name of the service, which an edit may change.
-    owner: (Option<String>, ServiceId, SocketAddrV4),
+    owner: (Option<String>, ServiceId, SocketAddr),
     new_connections: u64,
 }
 
@@ -181,7 +181,7 @@ impl Sources {
     fn backend_base(
         &self,
         old: &Directory,
-        label: Option<(String, SocketAddrV4)>,
+        label: Option<(String, SocketAddr)>,
         entry: &BackendEntry,
     ) -> BackendBase {
         let owner = (label.map(|(name, _)| name), entry.service, entry.address);
@@ -216,7 +216,7 @@ impl Sources {
         old: &Directory,
         names: &Names,
         new: &HashMap<BackendId, BackendBase>,
-    ) -> HashMap<(String, SocketAddrV4), u64> {
+    ) -> HashMap<(String, SocketAddr), u64> {
         let mut carried = old.carried_backends.clone();
         for entry in &old.names.backends {
             let Some(base) = old.backends.get(&entry.id) else { continue };
@@ -327,7 +327,7 @@ mod tests {
         BackendEntry {
             id: BackendId(id),
             service: ServiceId(0),
-            address: SocketAddrV4::new([10, 0, 0, 2].into(), port),
+            address: SocketAddr::from(([10, 0, 0, 2], port)),
             removed: false,
         }
     }

@@ -1,6 +1,6 @@
 //! The neighbour mirror against a kernel: a veth stands in for the TAP, its peer for the network.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use shunt::control::neighbors::table::Link;
@@ -10,11 +10,11 @@ use shunt::wire::Mac;
 
 use crate::namespace::Namespace;
 
-const A: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
-const FAR: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
-const FIRST: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
-const SECOND: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 3);
-const SILENT: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 77);
+const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 2));
+const FAR: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1));
+const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1));
+const SECOND: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 3));
+const SILENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 77));
 const OWN: Mac = Mac([2, 0, 0, 0, 2, 1]);
 const PEER: Mac = Mac([2, 0, 0, 0, 2, 2]);
 const OTHER: Mac = Mac([2, 0, 0, 0, 2, 3]);
@@ -46,8 +46,8 @@ impl Net {
     }
 
     fn start(&self) -> Neighbors {
-        let address = Some(FIRST);
-        let link = Link { index: self.index(), port: PortId(4), mac: OWN, address };
+        let addresses = vec![FIRST];
+        let link = Link { index: self.index(), port: PortId(4), mac: OWN, addresses };
         Neighbors::start(vec![link]).unwrap()
     }
 }
@@ -65,7 +65,7 @@ async fn until(neighbors: &mut Neighbors, wish: impl Fn(&View) -> bool) -> std::
     }
 }
 
-fn is_at(view: &View, address: Ipv4Addr, mac: Mac) -> bool {
+fn is_at(view: &View, address: IpAddr, mac: Mac) -> bool {
     view.ways.get(&address).is_some_and(|way| {
         let hop = way.next_hop;
         hop.destination == mac && hop.source == OWN && hop.port == PortId(4)
@@ -126,16 +126,16 @@ fn our_address_is_the_one_the_kernel_would_speak_from() {
 }
 
 #[test]
-fn a_backend_routed_by_an_ipv6_next_hop_has_no_next_hop() {
+fn a_gateway_of_the_other_family_is_a_next_hop() {
     let net = net();
     net.balancer.sh("sysctl -qw net.ipv6.conf.lb0.disable_ipv6=0");
     net.balancer.ip("route add 10.9.0.0/16 via inet6 fe80::9 dev lb0");
-    // Somebody who would answer for the destination itself, were that taken for the next hop.
-    net.balancer.ip(&format!("neigh replace {FAR} lladdr {OTHER} dev lb0 nud permanent"));
+    net.balancer.ip(&format!("neigh replace fe80::9 lladdr {OTHER} dev lb0 nud permanent"));
     net.balancer.run(|| async {
         let mut neighbors = net.start();
         neighbors.want(vec![FAR]);
-        until(&mut neighbors, |view| view.unrouted == [FAR]).await;
+        let view = until(&mut neighbors, |view| is_at(view, FAR, OTHER)).await;
+        assert_eq!(view.ways[&FAR].our_address, FIRST, "of the backend's family all the same");
         net.balancer.ip("route replace 10.9.0.0/16 via 10.1.0.254");
         until(&mut neighbors, |view| is_at(view, FAR, PEER)).await;
     });
@@ -188,7 +188,7 @@ fn an_address_of_the_box_itself_is_not_reached_through_a_port() {
     let net = net();
     net.balancer.run(|| async {
         let mut neighbors = net.start();
-        neighbors.want(vec![Ipv4Addr::new(10, 1, 0, 1)]);
+        neighbors.want(vec![FIRST]);
         until(&mut neighbors, |view| view.unrouted.len() == 1).await;
     });
 }
@@ -231,7 +231,7 @@ fn what_is_no_longer_wanted_is_let_go() {
 #[test]
 fn hundreds_of_backends_are_all_resolved() {
     let net = net();
-    let addresses: Vec<_> = (3..=202).map(|n| Ipv4Addr::new(10, 1, 0, n)).collect();
+    let addresses: Vec<_> = (3..=202).map(|n| IpAddr::from([10, 1, 0, n])).collect();
     let add = "for i in $(seq 3 202); do echo addr add 10.1.0.$i/24 dev n0; done | ip -batch -";
     net.network.sh(add);
     net.balancer.run(|| async {

@@ -1,7 +1,7 @@
 //! TAP twins: what they look like to the kernel, and how fast frames pass them.
 
 use std::cell::RefCell;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,7 +63,7 @@ fn vips_come_and_go_as_host_addresses() {
         let handle = netlink();
         let twins = setup::create_all(&handle, &[spec(0, "tw0", [10, 0, 0, 1])]).await.unwrap();
         let indices = [(PortId(0), twins[0].index)];
-        let vip = Placed { port: PortId(0), address: Ipv4Addr::new(192, 0, 2, 1) };
+        let vip = Placed { port: PortId(0), address: IpAddr::from([192, 0, 2, 1]) };
         setup::apply(&handle, &indices, &[vip, vip], &[]).await;
         assert!(namespace.ip("-4 addr show tw0").contains("inet 192.0.2.1/32"));
         setup::apply(&handle, &indices, &[], &[vip]).await;

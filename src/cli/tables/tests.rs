@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::control::admin::view::{Drops, LastReload, Spelled, StaticFacts};
-use crate::dataplane::snapshot::{Encapsulation, Mode};
+use crate::dataplane::snapshot::{Encapsulation, GueChecksum, Mode};
 
 fn status_view() -> Status {
     Status {
@@ -81,14 +81,14 @@ dropped  reason      meaning
 }
 
 fn backend(port: u16, mode: Option<Mode>, weight: Option<u32>, reachable: bool) -> Backend {
-    let address = std::net::SocketAddrV4::new([10, 0, 0, 2].into(), port);
+    let address = std::net::SocketAddr::from(([10, 0, 0, 2], port));
     let forward = mode.map(Spelled::from);
     Backend { address, forward, weight, reachable, connections: 5, new_connections: 100 }
 }
 
 #[test]
 fn services_list_their_backends_under_them_and_say_what_is_odd_about_one() {
-    let tunnel = Mode::Tunnel(Encapsulation::Gue { port: 6080, checksum: true });
+    let tunnel = Mode::Tunnel(Encapsulation::Gue { port: 6080, checksum: GueChecksum::Outer });
     let backends = vec![
         backend(80, Some(Mode::Fullnat), Some(1), true),
         backend(81, Some(Mode::Nat), Some(0), true),
@@ -99,7 +99,8 @@ fn services_list_their_backends_under_them_and_say_what_is_odd_about_one() {
         services: vec![Service {
             name: "web".into(),
             protocol: "tcp".into(),
-            address: "192.0.2.1:80".parse().unwrap(),
+            address: "192.0.2.1:80".into(),
+            more_addresses: vec!["192.0.2.1:8000-8099".into(), "192.0.2.2:80".into()],
             scheduler: "wrr".into(),
             removed: false,
             connections: 20,

@@ -7,7 +7,7 @@
 //! may be missed, none that stays is missed or told twice.
 
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -49,25 +49,25 @@ pub enum DumpError {
 /// An address that may come with a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct AddressFilter {
-    address: Ipv4Addr,
+    address: IpAddr,
     port: Option<u16>,
 }
 
 impl AddressFilter {
     fn parse(name: &str, text: &str) -> Result<Self, DumpError> {
-        if let Ok(both) = text.parse::<SocketAddrV4>() {
-            return Ok(Self { address: *both.ip(), port: Some(both.port()) });
+        if let Ok(both) = text.parse::<SocketAddr>() {
+            return Ok(Self { address: both.ip(), port: Some(both.port()) });
         }
         let address = text.parse().map_err(|_| {
             DumpError::BadQuery(format!(
-                "{name} `{text}` is neither an IPv4 address nor address:port"
+                "{name} `{text}` is neither an address nor address:port ([address]:port for IPv6)"
             ))
         })?;
         Ok(Self { address, port: None })
     }
 
-    fn matches(self, address: SocketAddrV4) -> bool {
-        self.address == *address.ip() && self.port.is_none_or(|port| port == address.port())
+    fn matches(self, address: SocketAddr) -> bool {
+        self.address == address.ip() && self.port.is_none_or(|port| port == address.port())
     }
 }
 

@@ -103,7 +103,10 @@ impl<C: Configure> Control<C> {
         view::Service {
             name: entry.name.clone(),
             protocol: spelled(&entry.protocol),
-            address: entry.address,
+            address: entry.address.to_string(),
+            more_addresses: current.map_or_else(Vec::new, |service| {
+                service.addresses.iter().skip(1).map(ToString::to_string).collect()
+            }),
             scheduler: current.map_or_else(String::new, |service| spelled(&service.scheduler)),
             removed: entry.removed,
             connections: activity.connections,
@@ -122,7 +125,7 @@ impl<C: Configure> Control<C> {
                 address: entry.address,
                 weight: current.map(|backend| backend.weight),
                 forward: current.map(|backend| backend.mode.into()),
-                reachable: self.view.ways.contains_key(entry.address.ip()),
+                reachable: self.view.ways.contains_key(&entry.address.ip()),
                 connections: activity.connections,
                 new_connections: activity.new_connections,
             }

@@ -1,7 +1,7 @@
 //! What the admin socket says, as types both ends share: `shuntd` writes them, `shunt` reads them.
 //! Units are in the names; addresses are text as `ip` prints them.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -96,10 +96,10 @@ pub struct Drops {
 pub struct NextHops {
     /// Addresses with a next hop.
     pub resolved: usize,
-    /// Addresses whose next hop does not answer ARP.
-    pub unanswered: Vec<Ipv4Addr>,
+    /// Addresses whose next hop does not answer.
+    pub unanswered: Vec<IpAddr>,
     /// Addresses without a route through one of the ports.
-    pub unrouted: Vec<Ipv4Addr>,
+    pub unrouted: Vec<IpAddr>,
 }
 
 /// How the last reload went.
@@ -125,10 +125,13 @@ pub struct Services {
 pub struct Service {
     /// Its name.
     pub name: String,
-    /// `tcp` or `udp`.
+    /// `tcp`, `udp` or `sctp`.
     pub protocol: String,
-    /// VIP and port.
-    pub address: SocketAddrV4,
+    /// Where clients find it, as in the file: VIP and port, or a range of ports, or 0 for all.
+    pub address: String,
+    /// Where else; none once removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_addresses: Vec<String>,
     /// How backends are chosen; empty for a removed service.
     pub scheduler: String,
     /// Gone from the configuration.
@@ -147,7 +150,7 @@ pub struct Service {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backend {
     /// Address and port.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// Its weight; 0 drains; `None` once removed.
     pub weight: Option<u32>,
     /// How packets of new connections reach it, as in the file: `mode` and `tunnel`. `None` once
@@ -174,18 +177,18 @@ pub struct Connections {
 /// One connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
-    /// `tcp` or `udp`.
+    /// `tcp`, `udp` or `sctp`.
     pub protocol: String,
     /// IPVS's name of the state.
     pub state: String,
     /// The client.
-    pub client: SocketAddrV4,
+    pub client: SocketAddr,
     /// VIP and port it was made to.
-    pub vip: SocketAddrV4,
+    pub vip: SocketAddr,
     /// What the backend sees.
-    pub local: SocketAddrV4,
+    pub local: SocketAddr,
     /// The backend.
-    pub backend: SocketAddrV4,
+    pub backend: SocketAddr,
     /// The service's name.
     pub service: String,
     /// Its owner.

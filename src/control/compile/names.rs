@@ -1,9 +1,9 @@
 //! What ids stand for, for listings and metrics.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use super::Compiler;
-use crate::dataplane::snapshot::Protocol;
+use crate::dataplane::snapshot::{Protocol, ServiceAddress};
 use crate::ids::{BackendId, ServiceId};
 
 /// A service's name and address, for people.
@@ -13,8 +13,8 @@ pub struct ServiceName<'a> {
     pub name: &'a str,
     /// Its protocol.
     pub protocol: Protocol,
-    /// VIP and port.
-    pub address: SocketAddrV4,
+    /// Where clients find it; the first, if at several addresses.
+    pub address: ServiceAddress,
     /// Gone from the configuration; connections may still name it.
     pub removed: bool,
 }
@@ -25,7 +25,7 @@ pub struct BackendName {
     /// The service it serves.
     pub service: ServiceId,
     /// Its address and port.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// Gone from the configuration; connections may still name it.
     pub removed: bool,
 }

@@ -10,9 +10,20 @@ use super::*;
 use crate::control::config::plan::{
     Backend as PlanBackend, Daemon, HugePages, Service as PlanService,
 };
-use crate::dataplane::snapshot::{Encapsulation, Mode, NextHop, Strays, Timeouts};
+use std::net::Ipv4Addr;
+
+use crate::dataplane::snapshot::{
+    ClientAddress, Encapsulation, GueChecksum, Mode, NextHop, Ping, Strays, Timeouts,
+};
 use crate::ids::PortId;
 use crate::wire::Mac;
+
+const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
+
+/// The port of a service with one.
+fn port_of(service: &Service) -> u16 {
+    service.addresses[0].ports.first
+}
 
 fn plan(services: Vec<PlanService>) -> Plan {
     Plan {
@@ -21,6 +32,7 @@ fn plan(services: Vec<PlanService>) -> Plan {
             control_core: None,
             busy_poll: false,
             connections_max: 1024,
+            connections_ipv6_max: 1024,
             packet_buffers: 1024,
             admin_socket: "/run/shunt/admin.sock".into(),
             metrics_listen: None,
@@ -32,6 +44,8 @@ fn plan(services: Vec<PlanService>) -> Plan {
         ports: Vec::new(),
         timeouts: Timeouts { udp_s: 77, ..Timeouts::default() },
         strays: Strays::Drop,
+        ping: Ping::Live,
+        tunnels_ignore_df: true,
         punt_per_second: 5,
         drain_deadline: Duration::from_secs(1),
         services,
@@ -41,16 +55,19 @@ fn plan(services: Vec<PlanService>) -> Plan {
 /// A service on port `vip` with backends on ports given with their weights, in file order.
 fn service(vip: u16, backends: &[(u16, u32)]) -> PlanService {
     let backend = |&(port, weight): &(u16, u32)| PlanBackend {
-        address: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), port),
+        address: SocketAddr::from(([10, 0, 0, 1], port)),
         weight,
         mode: Mode::Fullnat,
     };
     PlanService {
         name: format!("s{vip}"),
         protocol: Protocol::Tcp,
-        address: SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 1), vip),
+        address: ServiceAddress::one(VIP, vip),
+        more_addresses: vec![],
         scheduler: Scheduler::Wrr,
-        local_addresses: vec![Ipv4Addr::new(10, 0, 0, 2)],
+        local_addresses: vec![Ipv4Addr::new(10, 0, 0, 2).into()],
+        one_packet: false,
+        client_address: ClientAddress::None,
         backends: backends.iter().map(backend).collect(),
     }
 }
@@ -60,7 +77,7 @@ fn compile(compiler: &mut Compiler, services: Vec<PlanService>) -> Arc<Snapshot>
 }
 
 fn find(snapshot: &Snapshot, vip: u16) -> &Service {
-    snapshot.services.iter().flatten().find(|service| service.port == vip).unwrap()
+    snapshot.services.iter().flatten().find(|service| port_of(service) == vip).unwrap()
 }
 
 /// Ports of a service's backends in the snapshot's order, with weights.
@@ -79,7 +96,7 @@ fn id_of(compiler: &Compiler, vip: u16, port: u16) -> Option<BackendId> {
     names.backends().find(|&id| {
         let backend = names.backend(id).unwrap();
         let service = names.service(backend.service).unwrap();
-        (service.address.port(), backend.address.port()) == (vip, port)
+        (service.address.ports.first, backend.address.port()) == (vip, port)
     })
 }
 
@@ -107,7 +124,7 @@ fn the_revision_grows_when_set_order_weight_or_scheduler_change_and_only_then() 
     assert_eq!(at(vec![base.clone()]), 1);
     assert_eq!(at(vec![base.clone()]), 1, "nothing changed");
     other.name = "renamed".into();
-    other.local_addresses.push(Ipv4Addr::new(10, 0, 0, 3));
+    other.local_addresses.push(Ipv4Addr::new(10, 0, 0, 3).into());
     other.backends.reverse();
     assert_eq!(at(vec![other]), 1, "name, local addresses and the order in the file");
     assert_eq!(at(vec![service(81, &[(1, 1)]), base.clone()]), 1, "another service");
@@ -124,7 +141,7 @@ fn a_mode_reaches_the_snapshot_and_an_edit_of_it_changes_no_id_and_no_revision()
     let c = &mut compiler;
     let mut edited = service(80, &[(1, 1), (2, 1)]);
     let first = compile(c, vec![edited.clone()]);
-    let gue = Mode::Tunnel(Encapsulation::Gue { port: 6080, checksum: true });
+    let gue = Mode::Tunnel(Encapsulation::Gue { port: 6080, checksum: GueChecksum::Outer });
     edited.backends[0].mode = Mode::Dr;
     edited.backends[1].mode = gue;
     edited.local_addresses.clear();
@@ -137,7 +154,7 @@ fn a_mode_reaches_the_snapshot_and_an_edit_of_it_changes_no_id_and_no_revision()
     assert_eq!(modes(&second), [(2, gue), (1, Mode::Dr)]);
     let (before, after) = (find(&first, 80), find(&second, 80));
     assert_eq!((&before.backends, before.revision), (&after.backends, after.revision));
-    assert!(after.local_addresses.is_empty());
+    assert!(after.locals.iter().next().is_none());
 }
 
 #[test]
@@ -147,23 +164,24 @@ fn next_hops_change_no_id_and_no_revision() {
     let first = compiler.compile(&plan, &[], &|_| None, true).unwrap();
     let mac = |last| Mac([2, 0, 0, 0, 0, last]);
     let hop = NextHop { port: PortId(1), source: mac(1), destination: mac(2) };
-    let our_address = Ipv4Addr::new(10, 0, 0, 9);
+    let our_address = IpAddr::from([10, 0, 0, 9]);
     let way = Way { next_hop: hop, our_address };
-    let known = |address| (address == Ipv4Addr::new(10, 0, 0, 1)).then_some(way);
+    let known = |address| (address == IpAddr::from([10, 0, 0, 1])).then_some(way);
     let second = compiler.compile(&plan, &[], &known, false).unwrap();
     assert!(first.backends.iter().flatten().all(|backend| backend.next_hop.is_none()));
     assert!(second.backends.iter().flatten().all(|backend| backend.next_hop == Some(hop)));
-    let ours = |snapshot: &Snapshot, address: Ipv4Addr| {
+    let ours = |snapshot: &Snapshot, address: IpAddr| {
         snapshot.backends.iter().flatten().all(|backend| backend.our_address == address)
     };
-    assert!(ours(&first, Ipv4Addr::UNSPECIFIED) && ours(&second, our_address));
+    assert!(ours(&first, Ipv4Addr::UNSPECIFIED.into()) && ours(&second, our_address));
     assert_eq!(first.services, second.services);
     assert_eq!((first.generation, second.generation), (1, 2));
     assert_eq!((first.accepting, second.accepting), (true, false));
     assert_eq!((second.timeouts, second.strays), (plan.timeouts, plan.strays));
     assert_eq!(second.punt_per_second, 5);
-    let id = second.service_for(Ipv4Addr::new(198, 51, 100, 1), 80, 6).unwrap();
-    assert_eq!(second.service(id).unwrap().port, 80, "the lookup tables are built");
+    assert_eq!((second.ping, second.tunnels_ignore_df), (Ping::Live, true));
+    let id = second.service_for(VIP, 80, 6).unwrap();
+    assert_eq!(port_of(second.service(id).unwrap()), 80, "the lookup tables are built");
 }
 
 #[test]
@@ -199,7 +217,7 @@ fn what_comes_back_before_its_release_has_its_id_again() {
     let after = compile(c, vec![service(81, &[(1, 1)]), service(80, &[(1, 1)])]);
     assert_eq!(id_of(c, 80, 1), ids[0]);
     assert_eq!(find(&after, 80).backends.as_ref(), [ids[0].unwrap()]);
-    assert_eq!(after.services[0].as_ref().unwrap().port, 80, "and so has the service");
+    assert_eq!(port_of(after.services[0].as_ref().unwrap()), 80, "and so has the service");
     assert_eq!(revision(&after, 80), 2, "with a new revision");
 }
 
@@ -362,7 +380,7 @@ impl World {
             for &id in &find(snapshot, *vip).backends {
                 assert!(seen.insert(id), "an id means one backend");
                 let owner = snapshot.service(snapshot.backend(id).unwrap().service).unwrap();
-                assert_eq!(owner.port, *vip, "a backend knows its service");
+                assert_eq!(port_of(owner), *vip, "a backend knows its service");
             }
             let revision = revision(snapshot, *vip);
             if let Some((before, what)) = self.revisions.get(vip) {
@@ -383,7 +401,7 @@ impl World {
                 self.file.get(vip).is_some_and(|f| f.iter().any(|(known, _)| known == port));
             let named = snapshot
                 .backend(*id)
-                .map(|backend| (snapshot.service(backend.service).unwrap().port, backend.port));
+                .map(|backend| (port_of(snapshot.service(backend.service).unwrap()), backend.port));
             assert_eq!(named, exists.then_some((*vip, *port)));
             assert_eq!(
                 id_of(&self.compiler, *vip, *port),
@@ -403,7 +421,7 @@ impl World {
         } else if !live.is_empty() {
             let id = live[choice.index(live.len())];
             let backend = snapshot.backend(id).unwrap();
-            let vip = snapshot.service(backend.service).unwrap().port;
+            let vip = port_of(snapshot.service(backend.service).unwrap());
             self.connections.insert(id, (vip, backend.port));
         }
     }

@@ -8,19 +8,20 @@
 //! - service old tcp 198.51.100.9:80, 1 backend
 //! ```
 //!
-//! A service is the same one if protocol, VIP and port are; its name may change. A backend is the
-//! same one if its service, address and port are. The order of services and of backends in the
+//! A service is the same one if its protocol and `address` are; its name and what is in
+//! `more_addresses` may change. A backend is the same one if its service, address and port are. The order of services and of backends in the
 //! file is not a difference: see `control::compile` for what counts instead.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
+use super::client_address::word;
 use super::mode::line;
 use super::plan::{Backend, Plan, Port, Service};
-use crate::dataplane::snapshot::Protocol;
+use crate::dataplane::snapshot::{Protocol, ServiceAddress};
 
 mod show;
 
@@ -71,7 +72,7 @@ pub enum Change {
         /// The service's name.
         service: String,
         /// The backend.
-        address: SocketAddrV4,
+        address: SocketAddr,
         /// Weight in use.
         from: u32,
         /// Weight in the new file; 0 drains.
@@ -82,7 +83,7 @@ pub enum Change {
         /// The service's name.
         service: String,
         /// The backend.
-        address: SocketAddrV4,
+        address: SocketAddr,
         /// Mode in use, on one line: `tunnel gue:6080`.
         from: String,
         /// Mode in the new file.
@@ -185,6 +186,10 @@ fn daemon(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
         "[limits] connections",
         differ(&old.connections_max, &new.connections_max, u32::to_string),
     );
+    push(
+        "[limits] connections_ipv6",
+        differ(&old.connections_ipv6_max, &new.connections_ipv6_max, u32::to_string),
+    );
     push("[metrics] listen", differ(&old.metrics_listen, &new.metrics_listen, listen));
 }
 
@@ -224,7 +229,7 @@ fn port(changes: &mut Vec<Change>, old: &Port, new: &Port) {
     push("route", differ(&old.routes, &new.routes, |v| each(v, route)));
 }
 
-fn route((to, length, via): &(Ipv4Addr, u8, Ipv4Addr)) -> String {
+fn route((to, length, via): &(IpAddr, u8, IpAddr)) -> String {
     format!("{to}/{length} via {via}")
 }
 
@@ -241,6 +246,11 @@ fn settings(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
         differ(&old.drain_deadline, &new.drain_deadline, |v| v.as_secs().to_string()),
     );
     push("[shunt] strays", differ(&old.strays, &new.strays, ToString::to_string));
+    push("[shunt] ping", differ(&old.ping, &new.ping, ToString::to_string));
+    push(
+        "[shunt] tunnels_ignore_df",
+        differ(&old.tunnels_ignore_df, &new.tunnels_ignore_df, bool::to_string),
+    );
     push(
         "[shunt] punt_per_second",
         differ(&old.punt_per_second, &new.punt_per_second, u32::to_string),
@@ -259,7 +269,7 @@ fn settings(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
     }
 }
 
-type ServiceKey = (Protocol, SocketAddrV4);
+type ServiceKey = (Protocol, ServiceAddress);
 
 fn key(service: &Service) -> ServiceKey {
     (service.protocol, service.address)
@@ -289,15 +299,19 @@ fn service_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
         }));
     };
     push("name", differ(&old.name, &new.name, String::clone));
+    push("more_addresses", differ(&old.more_addresses, &new.more_addresses, |v| list(v)));
     push("scheduler", differ(&old.scheduler, &new.scheduler, ToString::to_string));
     push("local_addresses", differ(&old.local_addresses, &new.local_addresses, |v| list(v)));
+    push("one_packet", differ(&old.one_packet, &new.one_packet, bool::to_string));
+    let address = |address: &_| word(*address).to_owned();
+    push("client_address", differ(&old.client_address, &new.client_address, address));
     backend_changes(changes, old, new);
 }
 
 fn backend_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
-    let before: HashMap<SocketAddrV4, Backend> =
+    let before: HashMap<SocketAddr, Backend> =
         old.backends.iter().map(|&backend| (backend.address, backend)).collect();
-    let after: HashSet<SocketAddrV4> = new.backends.iter().map(|backend| backend.address).collect();
+    let after: HashSet<SocketAddr> = new.backends.iter().map(|backend| backend.address).collect();
     let service = || new.name.clone();
     for &backend in &new.backends {
         match before.get(&backend.address) {

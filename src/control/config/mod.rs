@@ -15,6 +15,7 @@ use std::path::Path;
 
 use error::{Problem, Problems};
 
+pub mod client_address;
 pub mod diff;
 mod error;
 mod explain;

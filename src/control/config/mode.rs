@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::dataplane::snapshot::{Encapsulation, Mode};
+use crate::dataplane::snapshot::{Encapsulation, GueChecksum, Mode};
 
 /// A mode spelled as in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,9 @@ pub struct SpelledTunnel {
     /// Of kinds `gue` and `gre` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<bool>,
+    /// Of kind `gue` only; left out if it is not so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_checksum: Option<bool>,
 }
 
 impl From<Mode> for Spelled {
@@ -48,16 +51,21 @@ impl From<Mode> for Spelled {
 
 impl From<Encapsulation> for SpelledTunnel {
     fn from(encapsulation: Encapsulation) -> Self {
-        let (kind, port, checksum) = match encapsulation {
-            Encapsulation::Ipip => ("ipip", None, None),
-            Encapsulation::Gue { port, checksum } => ("gue", Some(port), Some(checksum)),
-            Encapsulation::Gre { checksum } => ("gre", None, Some(checksum)),
-        };
-        Self { kind: kind.to_owned(), port, checksum }
+        let plain = |kind: &str| Self { kind: kind.to_owned(), ..Self::default() };
+        match encapsulation {
+            Encapsulation::Ipip => plain("ipip"),
+            Encapsulation::Gre { checksum } => Self { checksum: Some(checksum), ..plain("gre") },
+            Encapsulation::Gue { port, checksum } => Self {
+                port: Some(port),
+                checksum: Some(checksum != GueChecksum::Zero),
+                remote_checksum: (checksum == GueChecksum::Remote).then_some(true),
+                ..plain("gue")
+            },
+        }
     }
 }
 
-/// One line: `dr`, `tunnel gre`, `tunnel gue:6080 checksum`.
+/// One line: `dr`, `tunnel gre`, `tunnel gue:6080 checksum`, `tunnel gue:6080 remote_checksum`.
 impl fmt::Display for Spelled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.mode)?;
@@ -66,7 +74,11 @@ impl fmt::Display for Spelled {
         if let Some(port) = tunnel.port {
             write!(f, ":{port}")?;
         }
-        f.write_str(if tunnel.checksum == Some(true) { " checksum" } else { "" })
+        f.write_str(match (tunnel.remote_checksum, tunnel.checksum) {
+            (Some(true), _) => " remote_checksum",
+            (_, Some(true)) => " checksum",
+            _ => "",
+        })
     }
 }
 
@@ -98,14 +110,19 @@ mod tests {
                 r#"{"mode":"tunnel","tunnel":{"kind":"ipip"}}"#,
             ),
             (
-                gue(false),
+                gue(GueChecksum::Zero),
                 "tunnel gue:6080",
                 r#"{"mode":"tunnel","tunnel":{"kind":"gue","port":6080,"checksum":false}}"#,
             ),
             (
-                gue(true),
+                gue(GueChecksum::Outer),
                 "tunnel gue:6080 checksum",
                 r#"{"mode":"tunnel","tunnel":{"kind":"gue","port":6080,"checksum":true}}"#,
+            ),
+            (
+                gue(GueChecksum::Remote),
+                "tunnel gue:6080 remote_checksum",
+                r#"{"mode":"tunnel","tunnel":{"kind":"gue","port":6080,"checksum":true,"remote_checksum":true}}"#,
             ),
             (
                 gre(false),

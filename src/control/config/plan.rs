@@ -3,11 +3,13 @@
 //! snapshot (`control::compile`).
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::dataplane::snapshot::{Mode, Protocol, Scheduler, Strays, Timeouts};
+use crate::dataplane::snapshot::{
+    ClientAddress, Mode, Ping, Protocol, Scheduler, ServiceAddress, Strays, Timeouts,
+};
 
 /// A whole configuration, valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,10 @@ pub struct Plan {
     pub timeouts: Timeouts,
     /// Reloadable.
     pub strays: Strays,
+    /// Who answers a ping of a VIP. Reloadable.
+    pub ping: Ping,
+    /// Is DF of a tunnel's outer header always clear? Reloadable.
+    pub tunnels_ignore_df: bool,
     /// Packets a second each worker may punt. Reloadable.
     pub punt_per_second: u32,
     /// How long SIGTERM waits for connections to end. Reloadable.
@@ -46,8 +52,10 @@ pub struct Daemon {
     pub control_core: Option<usize>,
     /// Never pause or sleep when idle.
     pub busy_poll: bool,
-    /// Connections over all workers.
+    /// IPv4 connections over all workers.
     pub connections_max: u32,
+    /// IPv6 connections over all workers, those from IPv6 clients to IPv4 backends included.
+    pub connections_ipv6_max: u32,
     /// Packet buffers over all ports.
     pub packet_buffers: u32,
     /// Path of the admin socket.
@@ -97,9 +105,9 @@ pub struct Port {
     /// Name of the TAP interface.
     pub tap: String,
     /// Addresses of the TAP, with prefix length.
-    pub addresses: Vec<(Ipv4Addr, u8)>,
-    /// Routes through the TAP: destination, prefix length, gateway.
-    pub routes: Vec<(Ipv4Addr, u8, Ipv4Addr)>,
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Routes through the TAP: destination, prefix length, gateway of the same family.
+    pub routes: Vec<(IpAddr, u8, IpAddr)>,
     /// MTU of the port and the TAP.
     pub mtu: u16,
     /// Receive descriptors of each queue.
@@ -136,21 +144,44 @@ pub struct Service {
     pub name: String,
     /// Balanced protocol.
     pub protocol: Protocol,
-    /// VIP and port: unique with the protocol.
-    pub address: SocketAddrV4,
+    /// Where clients find it; with the protocol, what makes it the same service: unique.
+    pub address: ServiceAddress,
+    /// Where else clients find it: the same family, none of them another service's too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more_addresses: Vec<ServiceAddress>,
     /// How backends are chosen.
     pub scheduler: Scheduler,
-    /// Addresses FULL-NAT may use; never empty if a backend is reached so.
-    pub local_addresses: Vec<Ipv4Addr>,
+    /// Addresses FULL-NAT may use; at least one of the family of every backend reached so.
+    pub local_addresses: Vec<IpAddr>,
+    /// Is every datagram scheduled by itself? UDP only.
+    #[serde(skip_serializing_if = "is_default")]
+    pub one_packet: bool,
+    /// How backends learn the client's address.
+    #[serde(
+        skip_serializing_if = "is_default",
+        serialize_with = "super::client_address::serialize"
+    )]
+    pub client_address: ClientAddress,
     /// In file order.
     pub backends: Vec<Backend>,
+}
+
+impl Service {
+    /// Everywhere clients find it; the first is [`Service::address`].
+    pub fn addresses(&self) -> impl Iterator<Item = ServiceAddress> + '_ {
+        std::iter::once(self.address).chain(self.more_addresses.iter().copied())
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A backend of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Backend {
-    /// Address and port: unique in its service.
-    pub address: SocketAddrV4,
+    /// Address and port: unique in its service. Port 0 is the port the client asked for.
+    pub address: SocketAddr,
     /// Share of new connections; 0 drains.
     pub weight: u32,
     /// How packets reach it.

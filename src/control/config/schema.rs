@@ -23,9 +23,9 @@ pub(super) type List<T> = Spanned<Vec<Spanned<T>>>;
 #[rustfmt::skip]
 pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[shunt]", &["workers", "control_core", "busy_poll", "admin_socket", "drain_deadline_s",
-        "strays", "punt_per_second"]),
+        "strays", "ping", "tunnels_ignore_df", "punt_per_second"]),
     ("[dpdk]", &["huge_pages", "memory_mb", "file_prefix", "eal_arguments", "packet_buffers"]),
-    ("[limits]", &["connections"]),
+    ("[limits]", &["connections", "connections_ipv6"]),
     ("[metrics]", &["listen"]),
     ("[timeouts]", &["tcp_established_s", "tcp_syn_sent_s", "tcp_syn_recv_s", "tcp_fin_wait_s",
         "tcp_time_wait_s", "tcp_close_s", "tcp_close_wait_s", "tcp_last_ack_s", "tcp_listen_s",
@@ -33,11 +33,11 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[[port]]", &["name", "device", "tap", "addresses", "mtu", "rx_descriptors",
         "tx_descriptors", "route"]),
     ("[[port.route]]", &["to", "via"]),
-    ("[[service]]", &["name", "protocol", "address", "mode", "tunnel", "scheduler",
-        "local_addresses", "backend"]),
-    ("[service.tunnel]", &["kind", "port", "checksum"]),
+    ("[[service]]", &["name", "protocol", "address", "more_addresses", "mode", "tunnel",
+        "scheduler", "local_addresses", "one_packet", "client_address", "backend"]),
+    ("[service.tunnel]", &["kind", "port", "checksum", "remote_checksum"]),
     ("[[service.backend]]", &["address", "weight", "mode", "tunnel"]),
-    ("[service.backend.tunnel]", &["kind", "port", "checksum"]),
+    ("[service.backend.tunnel]", &["kind", "port", "checksum", "remote_checksum"]),
 ];
 
 /// The whole file.
@@ -69,6 +69,8 @@ pub(super) struct Shunt {
     pub(super) admin_socket: Maybe<String>,
     pub(super) drain_deadline_s: Maybe<i64>,
     pub(super) strays: Maybe<String>,
+    pub(super) ping: Maybe<String>,
+    pub(super) tunnels_ignore_df: Maybe<bool>,
     pub(super) punt_per_second: Maybe<i64>,
 }
 
@@ -88,6 +90,7 @@ pub(super) struct Dpdk {
 #[serde(deny_unknown_fields)]
 pub(super) struct Limits {
     pub(super) connections: Maybe<i64>,
+    pub(super) connections_ipv6: Maybe<i64>,
 }
 
 /// `[metrics]`: the Prometheus endpoint.
@@ -139,17 +142,20 @@ pub(super) struct Route {
     pub(super) via: Spanned<String>,
 }
 
-/// `[[service]]`: a VIP, protocol and port.
+/// `[[service]]`: what clients connect to.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Service {
     pub(super) name: Spanned<String>,
     pub(super) protocol: Spanned<String>,
     pub(super) address: Spanned<String>,
+    pub(super) more_addresses: Option<List<String>>,
     pub(super) mode: Maybe<String>,
     pub(super) tunnel: Maybe<Tunnel>,
     pub(super) scheduler: Maybe<String>,
     pub(super) local_addresses: Option<List<String>>,
+    pub(super) one_packet: Maybe<bool>,
+    pub(super) client_address: Maybe<String>,
     #[serde(default)]
     pub(super) backend: Vec<Backend>,
 }
@@ -171,4 +177,5 @@ pub(super) struct Tunnel {
     pub(super) kind: Maybe<String>,
     pub(super) port: Maybe<i64>,
     pub(super) checksum: Maybe<bool>,
+    pub(super) remote_checksum: Maybe<bool>,
 }

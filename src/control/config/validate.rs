@@ -8,11 +8,14 @@ use super::machine::Machine;
 use super::plan::Plan;
 use super::schema;
 
+mod clients;
 mod daemon;
+mod locals;
 mod modes;
 mod ports;
 mod services;
 mod value;
+mod vips;
 
 /// The plan a file means. With an error in `problems` it must not be used.
 pub(super) fn validate(file: &schema::File, machine: &Machine, problems: &mut Problems) -> Plan {
@@ -26,6 +29,8 @@ pub(super) fn validate(file: &schema::File, machine: &Machine, problems: &mut Pr
         daemon,
         timeouts: daemon::timeouts(problems, &file.timeouts),
         strays: policy.strays,
+        ping: policy.ping,
+        tunnels_ignore_df: policy.tunnels_ignore_df,
         punt_per_second: policy.punt_per_second,
         drain_deadline: policy.drain_deadline,
         services: services::services(problems, &file.service, &ports),

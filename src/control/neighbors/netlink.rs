@@ -2,8 +2,7 @@
 //!
 //! Two sockets, because a multicast socket may lose messages (`ENOBUFS`) and a question must not.
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
@@ -11,12 +10,15 @@ use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage,
     NeighbourState,
 };
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia,
+};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, MulticastGroup};
 
 use super::NeighborError;
 use super::table::{Neighbor, Route, Via};
+use crate::control::prefix::width;
 use crate::wire::Mac;
 
 /// What the kernel announced.
@@ -31,12 +33,15 @@ pub enum Event {
 }
 
 /// Groups whose messages can change a next hop.
-const GROUPS: [MulticastGroup; 5] = [
+const GROUPS: [MulticastGroup; 8] = [
     MulticastGroup::Neigh,
     MulticastGroup::Link,
     MulticastGroup::Ipv4Ifaddr,
     MulticastGroup::Ipv4Route,
     MulticastGroup::Ipv4Rule,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv6Rule,
 ];
 
 /// How often [`Kernel::drain`] looks again.
@@ -48,8 +53,6 @@ type Messages = futures_util::stream::LocalBoxStream<'static, NetlinkMessage<Rou
 pub struct Kernel {
     handle: Handle,
     messages: Messages,
-    /// Backends already told of in the log as routed by a next hop that is not IPv4.
-    other_family: BTreeSet<Ipv4Addr>,
 }
 
 impl Kernel {
@@ -57,7 +60,7 @@ impl Kernel {
     pub fn open() -> Result<Self, NeighborError> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
-        Ok(Self { handle, messages: listen()?, other_family: BTreeSet::new() })
+        Ok(Self { handle, messages: listen()? })
     }
 
     /// The next announcement that matters. Opens the socket anew if it broke.
@@ -92,30 +95,25 @@ impl Kernel {
         }
     }
 
-    /// All IPv4 neighbours.
+    /// All neighbours, of both families.
     pub async fn neighbors(&self) -> Result<Vec<Neighbor>, rtnetlink::Error> {
-        let request = self.handle.neighbours().get().set_address_family(AddressFamily::Inet);
-        let messages: Vec<_> = request.execute().try_collect().await?;
-        Ok(messages.iter().filter_map(neighbor).collect())
+        let mut neighbors = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let request = self.handle.neighbours().get().set_address_family(family);
+            let messages: Vec<_> = request.execute().try_collect().await?;
+            neighbors.extend(messages.iter().filter_map(neighbor));
+        }
+        Ok(neighbors)
     }
 
     /// Where the kernel would send a packet for `address`. `None` if nowhere, or to itself.
-    pub async fn route(&mut self, address: Ipv4Addr) -> Option<Route> {
+    pub async fn route(&self, address: IpAddr) -> Option<Route> {
         let mut question = RouteMessage::default();
-        question.header.address_family = AddressFamily::Inet;
-        question.header.destination_prefix_length = 32;
-        question.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(address)));
+        question.header.address_family = family(address);
+        question.header.destination_prefix_length = width(address);
+        question.attributes.push(RouteAttribute::Destination(address.into()));
         let answer = self.handle.route().get(question).execute().try_next().await;
-        let leads = read_route(&answer.ok()??, address);
-        if leads != Leads::OtherFamily {
-            self.other_family.remove(&address);
-        } else if self.other_family.insert(address) {
-            tracing::warn!(backend = %address, "its route leads by a next hop that is not IPv4 (RTA_VIA): not supported, no next hop");
-        }
-        match leads {
-            Leads::By(route) => Some(route),
-            Leads::Nowhere | Leads::OtherFamily => None,
-        }
+        read_route(&answer.ok()??, address)
     }
 
     /// Asks the kernel to resolve a neighbour and, with `keep`, to keep it resolved by itself.
@@ -127,7 +125,7 @@ impl Kernel {
         if self.permanent(via).await {
             return;
         }
-        let request = self.handle.neighbours().add(via.index, IpAddr::V4(via.address));
+        let request = self.handle.neighbours().add(via.index, via.address);
         let request = request.state(NeighbourState::None).flags(NeighbourFlags::Use);
         let mut request = request.replace();
         if keep {
@@ -144,9 +142,9 @@ impl Kernel {
     /// Has somebody set this neighbour by hand?
     async fn permanent(&self, via: Via) -> bool {
         let mut question = NeighbourMessage::default();
-        question.header.family = AddressFamily::Inet;
+        question.header.family = family(via.address);
         question.header.ifindex = via.index;
-        let destination = NeighbourAddress::Inet(via.address);
+        let destination = via.address.into();
         question.attributes.push(NeighbourAttribute::Destination(destination));
         let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetNeighbour(question));
         request.header.flags = NLM_F_REQUEST;
@@ -158,6 +156,10 @@ impl Kernel {
             _ => false,
         }
     }
+}
+
+fn family(address: IpAddr) -> AddressFamily {
+    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }
 
 fn listen() -> Result<Messages, NeighborError> {
@@ -191,17 +193,22 @@ fn read(payload: &NetlinkPayload<RouteNetlinkMessage>) -> Option<Event> {
     }
 }
 
-/// An IPv4 neighbour; `None` for other families and bridge entries.
+/// A neighbour; `None` for bridge entries and the like.
 fn neighbor(message: &NeighbourMessage) -> Option<Neighbor> {
     use NeighbourState as S;
-    if message.header.family != AddressFamily::Inet {
+    if !matches!(message.header.family, AddressFamily::Inet | AddressFamily::Inet6) {
         return None;
     }
     let mut address = None;
     let mut mac = None;
     for attribute in &message.attributes {
         match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(a)) => address = Some(*a),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(a)) => {
+                address = Some(IpAddr::V4(*a));
+            }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(a)) => {
+                address = Some(IpAddr::V6(*a));
+            }
             NeighbourAttribute::LinkLayerAddress(bytes) => {
                 mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac);
             }
@@ -216,20 +223,11 @@ fn neighbor(message: &NeighbourMessage) -> Option<Neighbor> {
     Some(Neighbor { via, mac: mac.filter(|_| usable) })
 }
 
-/// Where a route leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leads {
-    /// Nothing leaves by it.
-    Nowhere,
-    /// To this neighbour, from this address.
-    By(Route),
-    /// To a neighbour of another family: RFC 5549 and the like.
-    OtherFamily,
-}
-
-fn read_route(route: &RouteMessage, address: Ipv4Addr) -> Leads {
+/// Where a route leads; `None` if nothing leaves by it. The gateway may be of the other family (RFC
+/// 8950): what its frames say is its link-layer address, whichever protocol found that out.
+fn read_route(route: &RouteMessage, address: IpAddr) -> Option<Route> {
     if route.header.kind != RouteType::Unicast {
-        return Leads::Nowhere;
+        return None;
     }
     let mut index = None;
     let mut gateway = None;
@@ -237,29 +235,50 @@ fn read_route(route: &RouteMessage, address: Ipv4Addr) -> Leads {
     for attribute in &route.attributes {
         match attribute {
             RouteAttribute::Oif(oif) => index = Some(*oif),
-            RouteAttribute::Gateway(RouteAddress::Inet(via)) => gateway = Some(*via),
-            RouteAttribute::PrefSource(RouteAddress::Inet(ours)) => our_address = Some(*ours),
-            RouteAttribute::Via(_) => return Leads::OtherFamily,
+            RouteAttribute::Gateway(via) => gateway = Some(ip(via)?),
+            RouteAttribute::Via(RouteVia::Inet6(via)) => gateway = Some(IpAddr::V6(*via)),
+            RouteAttribute::Via(RouteVia::Inet(via)) => gateway = Some(IpAddr::V4(*via)),
+            RouteAttribute::Via(_) => return None,
+            RouteAttribute::PrefSource(ours) => our_address = ip(ours),
             _ => {}
         }
     }
-    let Some(index) = index else { return Leads::Nowhere };
-    let via = Via { index, address: gateway.unwrap_or(address) };
-    Leads::By(Route { via, our_address })
+    let via = Via { index: index?, address: gateway.unwrap_or(address) };
+    Some(Route { via, our_address })
+}
+
+/// The address in a route's attribute, if it is one of IP.
+pub(in crate::control) fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
+        RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use super::*;
 
-    const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+    const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+    const A6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2));
 
     fn message(state: NeighbourState, mac: Option<Vec<u8>>) -> NeighbourMessage {
+        message_of(A, state, mac)
+    }
+
+    fn message_of(
+        address: IpAddr,
+        state: NeighbourState,
+        mac: Option<Vec<u8>>,
+    ) -> NeighbourMessage {
         let mut message = NeighbourMessage::default();
-        message.header.family = AddressFamily::Inet;
+        message.header.family = family(address);
         message.header.ifindex = 3;
         message.header.state = state;
-        let destination = NeighbourAttribute::Destination(NeighbourAddress::Inet(A));
+        let destination = NeighbourAttribute::Destination(address.into());
         message.attributes.push(destination);
         message.attributes.extend(mac.map(NeighbourAttribute::LinkLayerAddress));
         message
@@ -282,6 +301,14 @@ mod tests {
             let known = neighbor(&message(state, Some(vec![2, 0, 0, 0, 0, 9]))).unwrap();
             assert_eq!(known.mac.is_some(), usable, "{state:?}");
         }
+    }
+
+    #[test]
+    fn an_ipv6_neighbour_is_one_too() {
+        let reachable = NeighbourState::Reachable;
+        let known = neighbor(&message_of(A6, reachable, Some(vec![2, 0, 0, 0, 0, 9]))).unwrap();
+        let via = Via { index: 3, address: A6 };
+        assert_eq!(known, Neighbor { via, mac: Some(Mac([2, 0, 0, 0, 0, 9])) });
     }
 
     #[test]
@@ -310,29 +337,48 @@ mod tests {
         assert_eq!(read(&NetlinkPayload::Overrun(vec![])), Some(Event::Lost));
     }
 
-    #[test]
-    fn the_gateway_is_the_next_hop_else_the_destination_itself() {
+    fn route_by(attributes: Vec<RouteAttribute>) -> RouteMessage {
         let mut route = RouteMessage::default();
         route.header.kind = RouteType::Unicast;
         route.attributes.push(RouteAttribute::Oif(3));
-        let by = |address| Leads::By(Route { via: Via { index: 3, address }, our_address: None });
-        assert_eq!(read_route(&route, A), by(A));
+        route.attributes.extend(attributes);
+        route
+    }
+
+    #[test]
+    fn the_gateway_of_either_family_is_the_next_hop_else_the_destination_itself() {
         let gateway = Ipv4Addr::new(10, 0, 0, 254);
-        route.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
-        assert_eq!(read_route(&route, A), by(gateway));
+        let link_local: Ipv6Addr = "fe80::9".parse().unwrap();
+        let via = |gateway: IpAddr| vec![RouteAttribute::Gateway(gateway.into())];
+        let of_other_family = vec![RouteAttribute::Via(RouteVia::Inet6(link_local))];
+        let table = [
+            (A, vec![], A),
+            (A, via(gateway.into()), gateway.into()),
+            (A, of_other_family, link_local.into()),
+            (A6, vec![], A6),
+            (A6, via(link_local.into()), link_local.into()),
+        ];
+        for (to, attributes, next) in table {
+            let route = Route { via: Via { index: 3, address: next }, our_address: None };
+            assert_eq!(read_route(&route_by(attributes), to), Some(route), "{to} by {next}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_the_boxs_own_is_no_backend() {
+        let mut route = route_by(vec![]);
         route.header.kind = RouteType::Local;
-        let here = "an address of the box's own is no backend";
-        assert_eq!(read_route(&route, A), Leads::Nowhere, "{here}");
+        assert_eq!(read_route(&route, A), None);
     }
 
     #[test]
     fn our_address_is_the_source_the_kernel_prefers() {
-        let mut route = RouteMessage::default();
-        route.header.kind = RouteType::Unicast;
-        route.attributes.push(RouteAttribute::Oif(3));
-        let ours = Ipv4Addr::new(10, 0, 0, 1);
-        route.attributes.push(RouteAttribute::PrefSource(RouteAddress::Inet(ours)));
-        let via = Via { index: 3, address: A };
-        assert_eq!(read_route(&route, A), Leads::By(Route { via, our_address: Some(ours) }));
+        let ours = [Ipv4Addr::new(10, 0, 0, 1).into(), "fd00::1".parse().unwrap()];
+        for (to, ours) in [A, A6].into_iter().zip(ours) {
+            let route = route_by(vec![RouteAttribute::PrefSource(IpAddr::into(ours))]);
+            let via = Via { index: 3, address: to };
+            let expected = Route { via, our_address: Some(ours) };
+            assert_eq!(read_route(&route, to), Some(expected));
+        }
     }
 }

@@ -1,14 +1,14 @@
 //! Wanted addresses, their routes, and the neighbours behind them. Pure: no I/O, no time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::dataplane::snapshot::NextHop;
 use crate::ids::PortId;
 use crate::wire::Mac;
 
 /// A TAP the mirror cares about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// Its index in the kernel.
     pub index: u32,
@@ -16,8 +16,9 @@ pub struct Link {
     pub port: PortId,
     /// The port's link-layer address.
     pub mac: Mac,
-    /// The first of its addresses: where the kernel prefers none, we speak from this one.
-    pub address: Option<Ipv4Addr>,
+    /// Its addresses: where the kernel prefers none, we speak from the first of the backend's
+    /// family.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// An address on a link: what a neighbour entry is for.
@@ -25,8 +26,9 @@ pub struct Link {
 pub struct Via {
     /// Index of the link.
     pub index: u32,
-    /// The gateway's address, or the destination's own when it is on the link.
-    pub address: Ipv4Addr,
+    /// The gateway's address, which may be of the other family, or the destination's own when it is
+    /// on the link.
+    pub address: IpAddr,
 }
 
 /// What the kernel decides about packets to an address.
@@ -35,7 +37,7 @@ pub struct Route {
     /// Where they go.
     pub via: Via,
     /// The source it would give them, if it has a preference.
-    pub our_address: Option<Ipv4Addr>,
+    pub our_address: Option<IpAddr>,
 }
 
 /// How an address is reached.
@@ -43,8 +45,8 @@ pub struct Route {
 pub struct Way {
     /// Where frames go on the link.
     pub next_hop: NextHop,
-    /// Our own address towards it; unspecified if the link has none.
-    pub our_address: Ipv4Addr,
+    /// Our own address towards it, of its family; unspecified if the link has none.
+    pub our_address: IpAddr,
 }
 
 /// What the kernel says of a neighbour.
@@ -60,11 +62,11 @@ pub struct Neighbor {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     /// By wanted address.
-    pub ways: HashMap<Ipv4Addr, Way>,
+    pub ways: HashMap<IpAddr, Way>,
     /// Wanted addresses without a route through one of our TAPs.
-    pub unrouted: Vec<Ipv4Addr>,
+    pub unrouted: Vec<IpAddr>,
     /// Wanted addresses whose next hop has not answered.
-    pub unanswered: Vec<Ipv4Addr>,
+    pub unanswered: Vec<IpAddr>,
 }
 
 impl View {
@@ -78,7 +80,7 @@ impl View {
 #[derive(Debug)]
 pub struct Table {
     links: Vec<Link>,
-    wanted: BTreeMap<Ipv4Addr, Option<Route>>,
+    wanted: BTreeMap<IpAddr, Option<Route>>,
     neighbors: HashMap<Via, Mac>,
 }
 
@@ -89,7 +91,7 @@ impl Table {
     }
 
     /// Replaces the wants; returns those that are new and have no route yet.
-    pub fn want(&mut self, addresses: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
+    pub fn want(&mut self, addresses: &[IpAddr]) -> Vec<IpAddr> {
         let addresses: BTreeSet<_> = addresses.iter().copied().collect();
         self.wanted.retain(|address, _| addresses.contains(address));
         let new = addresses.into_iter().filter(|address| !self.wanted.contains_key(address));
@@ -99,12 +101,12 @@ impl Table {
     }
 
     /// Everything wanted.
-    pub fn wanted(&self) -> Vec<Ipv4Addr> {
+    pub fn wanted(&self) -> Vec<IpAddr> {
         self.wanted.keys().copied().collect()
     }
 
     /// Sets the route of a wanted address. Routes through links that are not ours are none.
-    pub fn set_route(&mut self, address: Ipv4Addr, route: Option<Route>) {
+    pub fn set_route(&mut self, address: IpAddr, route: Option<Route>) {
         let route = route.filter(|route| self.link(route.via.index).is_some());
         if let Some(known) = self.wanted.get_mut(&address) {
             *known = route;
@@ -146,7 +148,7 @@ impl Table {
     pub fn view(&self) -> View {
         let mut view = View::default();
         for (address, route) in &self.wanted {
-            match route.map(|route| self.way(route)) {
+            match route.map(|route| self.way(*address, route)) {
                 None => view.unrouted.push(*address),
                 Some(None) => view.unanswered.push(*address),
                 Some(Some(way)) => {
@@ -157,11 +159,12 @@ impl Table {
         view
     }
 
-    fn way(&self, Route { via, our_address }: Route) -> Option<Way> {
+    fn way(&self, to: IpAddr, Route { via, our_address }: Route) -> Option<Way> {
         let link = self.link(via.index)?;
         let destination = *self.neighbors.get(&via)?;
         let next_hop = NextHop { port: link.port, source: link.mac, destination };
-        let our_address = our_address.or(link.address).unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let first = || link.addresses.iter().find(|ours| ours.is_ipv4() == to.is_ipv4()).copied();
+        let our_address = our_address.or_else(first).unwrap_or_else(|| unspecified(to));
         Some(Way { next_hop, our_address })
     }
 
@@ -170,32 +173,40 @@ impl Table {
     }
 }
 
+/// No address, of the same family.
+pub(in crate::control) fn unspecified(like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
-    const B: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 3);
-    const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
-    const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
-    const FIRST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+    const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+    const B: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 3));
+    const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 254));
+    const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
+    const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
     const OURS: u32 = 7;
 
     fn mac(last: u8) -> Mac {
         Mac([2, 0, 0, 0, 0, last])
     }
 
-    fn via(address: Ipv4Addr) -> Via {
+    fn via(address: IpAddr) -> Via {
         Via { index: OURS, address }
     }
 
     /// A route to which the kernel would give the source [`SOURCE`].
-    fn route(address: Ipv4Addr) -> Route {
+    fn route(address: IpAddr) -> Route {
         Route { via: via(address), our_address: Some(SOURCE) }
     }
 
     fn link() -> Link {
-        Link { index: OURS, port: PortId(1), mac: mac(1), address: Some(FIRST) }
+        Link { index: OURS, port: PortId(1), mac: mac(1), addresses: vec![FIRST] }
     }
 
     fn table() -> Table {
@@ -222,18 +233,24 @@ mod tests {
     }
 
     #[test]
-    fn our_address_is_the_kernels_choice_else_the_links_first_else_none() {
+    fn our_address_is_the_kernels_choice_else_the_links_first_of_that_family_else_none() {
+        let six = |last| IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last));
+        let (v4, v6) = (unspecified(A), unspecified(six(2)));
+        let both = vec![six(1), FIRST, six(3)];
         let rows = [
-            (Some(SOURCE), Some(FIRST), SOURCE),
-            (None, Some(FIRST), FIRST),
-            (None, None, Ipv4Addr::UNSPECIFIED),
+            (A, Some(SOURCE), both.clone(), SOURCE),
+            (A, None, both.clone(), FIRST),
+            (A, None, vec![six(1)], v4),
+            (six(2), Some(six(9)), both.clone(), six(9)),
+            (six(2), None, both, six(1)),
+            (six(2), None, vec![FIRST], v6),
         ];
-        for (our_address, address, expected) in rows {
-            let mut table = Table::new(vec![Link { address, ..link() }]);
-            table.want(&[A]);
-            table.set_route(A, Some(Route { via: via(A), our_address }));
-            table.apply(Neighbor { via: via(A), mac: Some(mac(2)) });
-            assert_eq!(table.view().ways[&A].our_address, expected);
+        for (to, our_address, addresses, expected) in rows {
+            let mut table = Table::new(vec![Link { addresses, ..link() }]);
+            table.want(&[to]);
+            table.set_route(to, Some(Route { via: via(to), our_address }));
+            table.apply(Neighbor { via: via(to), mac: Some(mac(2)) });
+            assert_eq!(table.view().ways[&to].our_address, expected);
         }
     }
 
@@ -264,14 +281,14 @@ mod tests {
         assert!(table.apply(Neighbor { mac: Some(mac(9)), ..known }), "another MAC");
         assert!(table.apply(Neighbor { mac: None, ..known }), "failed");
         assert!(!table.apply(Neighbor { mac: None, ..known }), "still failed");
-        let other = via(Ipv4Addr::new(10, 0, 0, 77));
+        let other = via(Ipv4Addr::new(10, 0, 0, 77).into());
         assert!(!table.apply(Neighbor { via: other, mac: Some(mac(5)) }), "nobody's next hop");
     }
 
     #[test]
     fn wants_that_go_take_their_targets_with_them_and_those_that_stay_keep_their_routes() {
         let mut table = table();
-        assert_eq!(table.want(&[B]), [] as [Ipv4Addr; 0]);
+        assert_eq!(table.want(&[B]), [] as [IpAddr; 0]);
         assert_eq!(table.targets(), BTreeSet::from([via(GATEWAY)]));
     }
 

@@ -15,17 +15,16 @@
 //! TAP set down stays down, for somebody wanted it so.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
 
 use futures_util::TryStreamExt;
 use rtnetlink::Handle;
-use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::LinkFlags;
 
+use super::addresses::{OnLink, add_address, present};
 use super::place::Placed;
 use super::setup;
 use crate::control::parts::TapSpec;
+use crate::control::prefix::width;
 use crate::ids::PortId;
 use crate::stats::slow::TapCounters;
 
@@ -37,9 +36,6 @@ enum Found {
     Gone,
 }
 
-/// An address on a link: index, address, prefix length.
-type OnLink = (u32, Ipv4Addr, u8);
-
 /// What was found last.
 #[derive(Debug, Default)]
 pub struct Keeper {
@@ -49,8 +45,8 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Looks at every TAP and puts back what is missing. `addresses` are the /32s that shall be
-    /// there, besides the ports' own.
+    /// Looks at every TAP and puts back what is missing. `addresses` are the single
+    /// addresses that shall be there, besides the ports' own.
     pub async fn keep(
         &mut self,
         handle: &Handle,
@@ -70,7 +66,7 @@ impl Keeper {
                 continue;
             }
             let hosts = addresses.iter().filter(|placed| placed.port == spec.id);
-            let hosts = hosts.map(|placed| (index, placed.address, 32));
+            let hosts = hosts.map(|placed| (index, placed.address, width(placed.address)));
             let own = spec.addresses.iter().map(|(address, length)| (index, *address, *length));
             for wanted in own.chain(hosts).filter(|wanted| !present.contains(wanted)) {
                 self.put_back(handle, spec, wanted).await;
@@ -105,8 +101,7 @@ impl Keeper {
     async fn put_back(&mut self, handle: &Handle, spec: &TapSpec, wanted: OnLink) {
         let (index, address, length) = wanted;
         let port = &spec.port;
-        let request = handle.address().add(index, IpAddr::V4(address), length).replace();
-        match request.execute().await {
+        match add_address(handle, index, address, length).await {
             Ok(()) => tracing::warn!("port `{port}`: {address}/{length} was missing; put back"),
             Err(error) if self.refused.insert(wanted) => {
                 tracing::warn!(%error, "port `{port}`: {address}/{length} is missing and cannot be put back");
@@ -134,19 +129,4 @@ async fn look(handle: &Handle, index: u32) -> Found {
         Ok(Some(_)) => Found::Down,
         Ok(None) | Err(_) => Found::Gone,
     }
-}
-
-async fn present(handle: &Handle) -> Result<BTreeSet<OnLink>, rtnetlink::Error> {
-    let mut request = handle.address().get();
-    request.message_mut().header.family = AddressFamily::Inet;
-    let messages: Vec<_> = request.execute().try_collect().await?;
-    Ok(messages.iter().filter_map(on_link).collect())
-}
-
-fn on_link(message: &AddressMessage) -> Option<OnLink> {
-    let local = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
-        _ => None,
-    });
-    Some((message.header.index, local?, message.header.prefix_len))
 }

@@ -1,24 +1,26 @@
 //! Which TAP carries which VIP and local address.
 //!
-//! A VIP or local address goes as a /32 on the TAP whose own subnet contains it, the longest prefix
-//! if several do, and on the first TAP if none does (it is then reached by a route of the
-//! network's). An address the box has anyway, with its prefix, is not added a second time.
+//! A VIP or local address goes as a /32 (IPv6: /128) on the TAP whose own subnet contains it, the
+//! longest prefix if several do. If none does it is reached by a route of the network's, and goes on
+//! the first TAP with an address of its family, or the very first. An address the box has anyway,
+//! with its prefix, is not added a second time.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::control::config::plan::Plan;
 use crate::control::parts::TapSpec;
+use crate::control::prefix::same_network;
 use crate::ids::{PortId, ServiceId};
 
-/// A /32 on a TAP.
+/// A single address on a TAP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Placed {
     /// The port whose TAP carries it.
     pub port: PortId,
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
 }
 
 /// What shall be on the TAPs, and what stays on them for a while. Whether it is there is the
@@ -65,7 +67,7 @@ impl Addresses {
     pub fn change(
         &mut self,
         wanted: BTreeSet<Placed>,
-        users: impl Fn(Ipv4Addr) -> Vec<ServiceId>,
+        users: impl Fn(IpAddr) -> Vec<ServiceId>,
     ) -> Vec<Placed> {
         let new: Vec<_> = wanted.difference(&self.wanted).copied().collect();
         let add = new.into_iter().filter(|placed| !self.revive(*placed)).collect();
@@ -116,15 +118,14 @@ impl Addresses {
 /// Every VIP and local address of the plan, on its TAP.
 pub fn place(taps: &[TapSpec], plan: &Plan) -> BTreeSet<Placed> {
     let service = |s: &super::super::config::plan::Service| {
-        std::iter::once(*s.address.ip())
-            .chain(s.local_addresses.iter().copied())
-            .collect::<Vec<_>>()
+        let vips = s.addresses().map(|address| address.vip);
+        vips.chain(s.local_addresses.iter().copied()).collect::<Vec<_>>()
     };
     let addresses = plan.services.iter().flat_map(service);
     addresses.filter_map(|address| place_one(taps, address)).collect()
 }
 
-fn place_one(taps: &[TapSpec], address: Ipv4Addr) -> Option<Placed> {
+fn place_one(taps: &[TapSpec], address: IpAddr) -> Option<Placed> {
     if taps.iter().flat_map(|tap| &tap.addresses).any(|(own, _)| *own == address) {
         return None;
     }
@@ -133,17 +134,16 @@ fn place_one(taps: &[TapSpec], address: Ipv4Addr) -> Option<Placed> {
         .filter_map(|tap| Some((longest_match(tap, address)?, tap)))
         .reduce(|best, next| if next.0 > best.0 { next } else { best })
         .map(|(_, tap)| tap);
-    home.or(taps.first()).map(|tap| Placed { port: tap.id, address })
+    let speaks = |tap: &&TapSpec| {
+        tap.addresses.iter().any(|(own, _)| own.is_ipv4() == address.is_ipv4())
+    };
+    let home = home.or_else(|| taps.iter().find(speaks)).or(taps.first());
+    home.map(|tap| Placed { port: tap.id, address })
 }
 
-fn longest_match(tap: &TapSpec, address: Ipv4Addr) -> Option<u8> {
-    let contains = |(own, length): &&(Ipv4Addr, u8)| same_subnet(*own, address, *length);
+fn longest_match(tap: &TapSpec, address: IpAddr) -> Option<u8> {
+    let contains = |(own, length): &&(IpAddr, u8)| same_network(*own, address, *length);
     tap.addresses.iter().filter(contains).map(|(_, length)| *length).max()
-}
-
-fn same_subnet(a: Ipv4Addr, b: Ipv4Addr, length: u8) -> bool {
-    let shift = 32 - u32::from(length.min(32));
-    u64::from(a.to_bits()) >> shift == u64::from(b.to_bits()) >> shift
 }
 
 #[cfg(test)]
@@ -190,6 +190,27 @@ mod tests {
             let want = port.map(|port| placed(port, address));
             assert_eq!(place_one(&taps, address.parse().unwrap()), want, "{address}");
         }
+    }
+
+    #[test]
+    fn an_ipv6_address_goes_where_ipv6_is_spoken() {
+        let taps = [
+            tap(0, &[("192.0.2.1", 24)]),
+            tap(1, &[("10.0.0.1", 8), ("2001:db8:1::1", 64)]),
+            tap(2, &[("2001:db8::1", 32)]),
+        ];
+        let table = [
+            ("2001:db8:1::10", Some(1)),
+            ("2001:db8:2::10", Some(2)),
+            ("fd00::10", Some(1)),
+            ("2001:db8::1", None),
+        ];
+        for (address, port) in table {
+            let want = port.map(|port| placed(port, address));
+            assert_eq!(place_one(&taps, address.parse().unwrap()), want, "{address}");
+        }
+        let only_v4 = place_one(&taps[..1], "fd00::10".parse().unwrap());
+        assert_eq!(only_v4, Some(placed(0, "fd00::10")), "somewhere it must be");
     }
 
     #[test]

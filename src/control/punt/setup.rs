@@ -1,15 +1,18 @@
 //! Making the TAPs and giving them what they carry, over netlink.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::link::LinkAttribute;
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage};
-use rtnetlink::{AddressMessageBuilder, Handle, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteHeader, RouteMessage};
+use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
+use super::addresses::{add_address, remove_address};
 use super::place::Placed;
-use super::{PuntError, Twin};
+use super::{PuntError, Twin, sysctls};
 use crate::control::parts::TapSpec;
+use crate::control::neighbors::{ip, unspecified};
+use crate::control::prefix::width;
 use crate::ids::PortId;
 
 /// Makes every TAP: addresses, link up, routes. On an error all of them are gone again.
@@ -25,7 +28,7 @@ pub async fn create_all(handle: &Handle, specs: &[TapSpec]) -> Result<Vec<Twin>,
     for (spec, twin) in specs.iter().zip(&twins) {
         add_routes(handle, spec, twin.index).await?;
     }
-    warn_if_forwarding();
+    sysctls::warn_if_forwarding();
     Ok(twins)
 }
 
@@ -38,10 +41,9 @@ async fn refuse_taken(handle: &Handle, spec: &TapSpec) -> Result<(), PuntError> 
 }
 
 async fn configure(handle: &Handle, spec: &TapSpec, index: u32) -> Result<(), PuntError> {
-    settle_sysctls(&spec.tap);
-    for (address, length) in &spec.addresses {
-        let request = handle.address().add(index, IpAddr::V4(*address), *length);
-        let added = request.replace().execute().await;
+    sysctls::settle(&spec.tap);
+    for &(address, length) in &spec.addresses {
+        let added = add_address(handle, index, address, length).await;
         added.map_err(|source| failed(spec, format!("address {address}/{length}"), source))?;
     }
     let up = LinkUnspec::new_with_index(index).up().build();
@@ -62,7 +64,7 @@ async fn add_routes(handle: &Handle, spec: &TapSpec, index: u32) -> Result<(), P
 }
 
 /// Destination, prefix length, gateway.
-pub(super) type Route = (Ipv4Addr, u8, Ipv4Addr);
+pub(super) type Route = (IpAddr, u8, IpAddr);
 
 /// Adds a route, and never in the place of another: that one is somebody else's, and would be
 /// missing when this TAP is gone.
@@ -71,12 +73,12 @@ pub(super) async fn add_route(
     index: u32,
     (destination, length, gateway): Route,
 ) -> Result<(), rtnetlink::Error> {
-    let route = RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(destination, length)
-        .gateway(gateway)
-        .output_interface(index)
-        .build();
-    handle.route().add(route).execute().await
+    let route = RouteMessageBuilder::<IpAddr>::new().destination_prefix(destination, length);
+    // The configuration has both of one family.
+    let Ok(route) = route.and_then(|route| route.gateway(gateway)) else {
+        return Err(rtnetlink::Error::RequestFailed);
+    };
+    handle.route().add(route.output_interface(index).build()).execute().await
 }
 
 /// Did the kernel refuse because there is one already?
@@ -98,12 +100,20 @@ async fn route_taken(handle: &Handle, spec: &TapSpec, route: Route) -> PuntError
 
 /// The main table's route to the same destination with the same metric, as `ip route` tells it.
 async fn existing_route(handle: &Handle, (destination, length, _): Route) -> Option<String> {
-    let mut routes = handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
+    let question = match destination {
+        IpAddr::V4(_) => RouteMessageBuilder::<Ipv4Addr>::new().build(),
+        IpAddr::V6(_) => RouteMessageBuilder::<Ipv6Addr>::new().build(),
+    };
+    let mut routes = handle.route().get(question).execute();
     while let Ok(Some(route)) = routes.try_next().await {
         let same = route.header.table == RouteHeader::RT_TABLE_MAIN
             && route.header.destination_prefix_length == length;
         let facts = Facts::of(&route);
-        if !same || facts.destination != destination || facts.metric != 0 {
+        let default = unspecified(destination);
+        if !same
+            || facts.destination.unwrap_or(default) != destination
+            || facts.metric != ordinary_metric(destination)
+        {
             continue;
         }
         let via = facts.gateway.map_or_else(String::new, |gateway| format!(" via {gateway}"));
@@ -117,22 +127,27 @@ async fn existing_route(handle: &Handle, (destination, length, _): Route) -> Opt
     None
 }
 
+/// The metric of a route that was given none.
+fn ordinary_metric(destination: IpAddr) -> u32 {
+    if destination.is_ipv4() { 0 } else { 1024 }
+}
+
 /// What of a route is told.
+#[derive(Default)]
 struct Facts {
-    destination: Ipv4Addr,
-    gateway: Option<Ipv4Addr>,
+    destination: Option<IpAddr>,
+    gateway: Option<IpAddr>,
     index: Option<u32>,
     metric: u32,
 }
 
 impl Facts {
     fn of(route: &RouteMessage) -> Self {
-        let mut facts =
-            Self { destination: Ipv4Addr::UNSPECIFIED, gateway: None, index: None, metric: 0 };
+        let mut facts = Self::default();
         for attribute in &route.attributes {
             match attribute {
-                RouteAttribute::Destination(RouteAddress::Inet(to)) => facts.destination = *to,
-                RouteAttribute::Gateway(RouteAddress::Inet(via)) => facts.gateway = Some(*via),
+                RouteAttribute::Destination(to) => facts.destination = ip(to),
+                RouteAttribute::Gateway(via) => facts.gateway = ip(via),
                 RouteAttribute::Oif(index) => facts.index = Some(*index),
                 RouteAttribute::Priority(metric) => facts.metric = *metric,
                 _ => {}
@@ -142,7 +157,7 @@ impl Facts {
     }
 }
 
-async fn link_name(handle: &Handle, index: u32) -> Option<String> {
+pub(super) async fn link_name(handle: &Handle, index: u32) -> Option<String> {
     let link = handle.link().get().match_index(index).execute().try_next().await.ok()??;
     link.attributes.into_iter().find_map(|attribute| match attribute {
         LinkAttribute::IfName(name) => Some(name),
@@ -158,50 +173,22 @@ fn failed(spec: &TapSpec, what: String, source: rtnetlink::Error) -> PuntError {
 /// Adds and removes VIPs and local addresses. A failure is logged, not fatal: the others are
 /// independent of it, and the next reload tries again what is missing.
 pub async fn apply(handle: &Handle, twins: &[(PortId, u32)], add: &[Placed], remove: &[Placed]) {
-    for placed in add {
-        let Some(index) = index_of(twins, *placed) else { continue };
-        let request = handle.address().add(index, IpAddr::V4(placed.address), 32).replace();
-        if let Err(error) = request.execute().await {
-            tracing::warn!(address = %placed.address, port = %placed.port, %error, "address not added to the TAP");
+    for &placed in add {
+        let Some(index) = index_of(twins, placed) else { continue };
+        let Placed { port, address } = placed;
+        if let Err(error) = add_address(handle, index, address, width(address)).await {
+            tracing::warn!(%address, %port, %error, "address not added to the TAP");
         }
     }
-    for placed in remove {
-        let Some(index) = index_of(twins, *placed) else { continue };
-        let builder = AddressMessageBuilder::<Ipv4Addr>::new().index(index);
-        let message = builder.address(placed.address, 32).build();
-        if let Err(error) = handle.address().del(message).execute().await {
-            tracing::warn!(address = %placed.address, port = %placed.port, %error, "address not removed from the TAP");
+    for &placed in remove {
+        let Some(index) = index_of(twins, placed) else { continue };
+        let Placed { port, address } = placed;
+        if let Err(error) = remove_address(handle, index, address).await {
+            tracing::warn!(%address, %port, %error, "address not removed from the TAP");
         }
     }
 }
 
 fn index_of(twins: &[(PortId, u32)], placed: Placed) -> Option<u32> {
     twins.iter().find(|(port, _)| *port == placed.port).map(|(_, index)| *index)
-}
-
-/// Best effort: without IPv6 the TAP stays silent by itself, with `arp_notify` coming up tells the
-/// neighbours, with `arp_announce` requests never carry an address of another subnet.
-fn settle_sysctls(tap: &str) {
-    let table = [
-        (format!("/proc/sys/net/ipv6/conf/{tap}/disable_ipv6"), "1"),
-        (format!("/proc/sys/net/ipv4/conf/{tap}/arp_notify"), "1"),
-        (format!("/proc/sys/net/ipv4/conf/{tap}/arp_announce"), "2"),
-        (format!("/proc/sys/net/ipv4/conf/{tap}/forwarding"), "0"),
-    ];
-    for (file, value) in table {
-        if let Err(error) = std::fs::write(&file, value) {
-            tracing::debug!(file, %error, "not set");
-        }
-    }
-}
-
-/// With forwarding on, the kernel would route what is punted to it past the balancer.
-fn warn_if_forwarding() {
-    let on = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward");
-    if on.is_ok_and(|on| on.trim() != "0") {
-        tracing::warn!(
-            "net.ipv4.ip_forward is on here: the kernel routes by itself between its other \
-             interfaces; turn it off unless that is wanted: sysctl -w net.ipv4.ip_forward=0"
-        );
-    }
 }

@@ -4,13 +4,18 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::*;
-use crate::dataplane::snapshot::Protocol;
+use crate::dataplane::snapshot::{Protocol, ServiceAddress};
 use crate::ids::{BackendId, ServiceId};
 use crate::stats::collect::{BackendEntry, Names, ServiceEntry};
 use crate::stats::counters::WorkerStats;
 use crate::stats::slow::StaticFacts;
 
 const DOCS: &str = include_str!("../../../docs/metrics.md");
+
+fn at(text: &str) -> ServiceAddress {
+    let socket: std::net::SocketAddr = text.parse().unwrap();
+    ServiceAddress::one(socket.ip(), socket.port())
+}
 
 fn sources() -> Arc<Sources> {
     let facts = StaticFacts {
@@ -36,7 +41,7 @@ fn sources() -> Arc<Sources> {
             id: ServiceId(0),
             name: "web".into(),
             protocol: Protocol::Tcp,
-            address: address("192.0.2.1:80"),
+            address: at("192.0.2.1:80"),
             removed: false,
         }],
         backends: vec![backend(0, true), backend(1, false)],
@@ -111,7 +116,7 @@ fn a_names_counters_never_fall_when_an_old_id_of_its_is_freed_or_reused() {
         id: ServiceId(id),
         name: "web".into(),
         protocol: Protocol::Tcp,
-        address: address(vip),
+        address: at(vip),
         removed,
     };
     let backend = |id, service, to: &str, removed| BackendEntry {

@@ -6,17 +6,18 @@ use super::*;
 use crate::dataplane::conn::state::State;
 use crate::dataplane::mailbox::mailbox;
 use crate::dataplane::orders::{Answer, Order, WorkerEnd};
-use crate::dataplane::snapshot::Protocol;
+use crate::dataplane::snapshot::{Protocol, ServiceAddress};
 use crate::ids::BackendId;
 use crate::stats::collect::{Names, ServiceEntry, Sources};
 use crate::stats::slow::StaticFacts;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// A worker's table: `Some(n)` is a connection of client `10.0.0.0 + n`.
 type Table = Vec<Option<u32>>;
 
 fn connection(worker: u8, n: u32) -> ConnectionView {
-    let address = |base: u32, port| SocketAddrV4::new(Ipv4Addr::from_bits(base), port);
+    let address = |base: u32, port| SocketAddr::from((Ipv4Addr::from_bits(base), port));
     ConnectionView {
         worker: WorkerId(worker),
         protocol: Protocol::Tcp,
@@ -30,6 +31,11 @@ fn connection(worker: u8, n: u32) -> ConnectionView {
         idle_ms: 1,
         expires_ms: 2,
     }
+}
+
+fn number(client: SocketAddr) -> u32 {
+    let IpAddr::V4(address) = client.ip() else { panic!("{client} is none of the model's") };
+    address.to_bits()
 }
 
 fn answer(worker: u8, end: &mut WorkerEnd, table: &Table) {
@@ -55,7 +61,7 @@ fn directory() -> Arc<Directory> {
         id: ServiceId(0),
         name: "web".into(),
         protocol: Protocol::Tcp,
-        address: "192.0.2.1:80".parse().unwrap(),
+        address: ServiceAddress::one(IpAddr::from([192, 0, 2, 1]), 80),
         removed: false,
     };
     sources.rename(Names { services: vec![service], backends: vec![] });
@@ -118,7 +124,7 @@ proptest! {
             .collect();
         let found = ask_all(&tables, Parameters { limit: Some(limit), ..Parameters::default() });
         let mut found: Vec<_> = found.iter()
-            .map(|row| (usize::from(row.worker), row.client.ip().to_bits() - 0x0a00_0000))
+            .map(|row| (usize::from(row.worker), number(row.client) - 0x0a00_0000))
             .collect();
         want.sort_unstable();
         found.sort_unstable();

@@ -3,23 +3,34 @@
 use std::fmt;
 
 use super::{Change, Diff};
+use crate::control::config::client_address::word;
 use crate::control::config::mode::line;
 use crate::control::config::plan::{Backend, Service};
-use crate::dataplane::snapshot::Mode;
+use crate::dataplane::snapshot::{ClientAddress, Mode};
 
-/// `name tcp 198.51.100.10:80, wrr, local 10.44.0.2, 3 backends`; what is not there, or only
-/// FULL-NAT, is left out.
+/// `name tcp 198.51.100.10:80, wrr, local 10.44.0.2, 3 backends`; what is not there, a default, or
+/// only FULL-NAT, is left out.
 fn summary(service: &Service) -> String {
-    let Service { name, protocol, address, scheduler, local_addresses, backends } = service;
-    let locals: Vec<String> = local_addresses.iter().map(ToString::to_string).collect();
-    let locals = match locals.join(" ") {
-        locals if locals.is_empty() => String::new(),
-        locals => format!(", local {locals}"),
-    };
+    let Service { name, protocol, scheduler, backends, .. } = service;
+    let addresses = join(service.addresses());
+    let mut extra = String::new();
+    if service.one_packet {
+        extra += ", one packet";
+    }
+    if service.client_address != ClientAddress::None {
+        extra = format!("{extra}, {}", word(service.client_address));
+    }
+    if !service.local_addresses.is_empty() {
+        extra = format!("{extra}, local {}", join(service.local_addresses.iter()));
+    }
     let count = backends.len();
     let plural = if count == 1 { "" } else { "s" };
     let modes = modes(backends);
-    format!("{name} {protocol} {address}, {scheduler}{locals}, {count} backend{plural}{modes}")
+    format!("{name} {protocol} {addresses}, {scheduler}{extra}, {count} backend{plural}{modes}")
+}
+
+fn join<T: fmt::Display>(values: impl Iterator<Item = T>) -> String {
+    values.map(|value| value.to_string()).collect::<Vec<_>>().join(" ")
 }
 
 /// ` (dr, tunnel ipip)`, each mode once; nothing if there is none but FULL-NAT.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::control::config::{Machine, parse_for};
-use crate::dataplane::snapshot::{Encapsulation, Mode};
+use crate::dataplane::snapshot::{Encapsulation, GueChecksum, Mode};
 
 const BASE: &str = include_str!("../tests/base.toml");
 
@@ -307,9 +307,9 @@ fn an_edit_of_the_tunnel_is_an_edit_of_the_mode() {
     let gue = |port, checksum| Mode::Tunnel(Encapsulation::Gue { port, checksum });
     let rows = [
         (Mode::Nat, Mode::Dr, "nat -> dr"),
-        (Mode::Tunnel(Encapsulation::Ipip), gue(1, false), "tunnel ipip -> tunnel gue:1"),
-        (gue(1, false), gue(2, false), "tunnel gue:1 -> tunnel gue:2"),
-        (gue(1, false), gue(1, true), "tunnel gue:1 -> tunnel gue:1 checksum"),
+        (Mode::Tunnel(Encapsulation::Ipip), gue(1, GueChecksum::Zero), "tunnel ipip -> tunnel gue:1"),
+        (gue(1, GueChecksum::Zero), gue(2, GueChecksum::Zero), "tunnel gue:1 -> tunnel gue:2"),
+        (gue(1, GueChecksum::Zero), gue(1, GueChecksum::Outer), "tunnel gue:1 -> tunnel gue:1 checksum"),
     ];
     for (from, to, change) in rows {
         let said = diff(&with(from), &with(to)).to_string();

@@ -1,14 +1,16 @@
 //! The reader against tables: what is accepted, what is refused, and in which words.
 
 use std::fmt::Write as _;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::dataplane::snapshot::{Mode, Protocol, Scheduler, Strays, Timeouts};
+use crate::dataplane::snapshot::{
+    ClientAddress, Mode, Ping, Ports, Protocol, Scheduler, ServiceAddress, Strays, Timeouts,
+};
 use crate::ids::limits;
 use plan::{Backend, Daemon, HugePages, Port, Service};
 
@@ -72,13 +74,16 @@ fn every_oddity_is_warned_of_and_used() {
 
 #[test]
 fn a_good_file_becomes_this_plan_with_these_defaults() {
-    let socket = |text: &str| text.parse::<SocketAddrV4>().unwrap();
+    let socket = |text: &str| text.parse::<SocketAddr>().unwrap();
     let service = |name: &str, protocol, address, backend| Service {
         name: name.into(),
         protocol,
-        address: socket(address),
+        address: ServiceAddress::one(socket(address).ip(), socket(address).port()),
+        more_addresses: vec![],
         scheduler: Scheduler::Wrr,
         local_addresses: vec!["10.44.0.2".parse().unwrap()],
+        one_packet: false,
+        client_address: ClientAddress::None,
         backends: vec![Backend { address: socket(backend), weight: 1, mode: Mode::Fullnat }],
     };
     let port = |name: &str, device: &str, address: &str| Port {
@@ -100,6 +105,7 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
             control_core: None,
             busy_poll: false,
             connections_max: 1_000_000,
+            connections_ipv6_max: 1_000_000,
             packet_buffers: 32_768,
             admin_socket: "/run/shunt/admin.sock".into(),
             metrics_listen: Some("127.0.0.1:9150".parse().unwrap()),
@@ -111,6 +117,8 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
         ports: vec![wan, port("lan", "net_tap0,iface=x", "10.44.0.1")],
         timeouts: Timeouts::default(),
         strays: Strays::Reject,
+        ping: Ping::Always,
+        tunnels_ignore_df: false,
         punt_per_second: 20_000,
         drain_deadline: Duration::from_secs(30),
         services: vec![
@@ -133,6 +141,8 @@ fn every_value_written_arrives_where_it_belongs() {
         admin_socket = "/tmp/x.sock"
         drain_deadline_s = 0
         strays = "drop"
+        ping = "live"
+        tunnels_ignore_df = true
         punt_per_second = 7
         [dpdk]
         huge_pages = "never"
@@ -142,6 +152,7 @@ fn every_value_written_arrives_where_it_belongs() {
         packet_buffers = 1024
         [limits]
         connections = 4294967294
+        connections_ipv6 = 1024
         [metrics]
         listen = ""
         [[port]]
@@ -169,6 +180,8 @@ fn every_value_written_arrives_where_it_belongs() {
     assert_eq!((plan.daemon.file_prefix.as_str(), plan.daemon.packet_buffers), ("p", 1024));
     assert_eq!(plan.daemon.eal_arguments, ["--log-level", "lib.eal:debug"]);
     assert_eq!((plan.strays, plan.punt_per_second), (Strays::Drop, 7));
+    assert_eq!((plan.ping, plan.tunnels_ignore_df), (Ping::Live, true));
+    assert_eq!(plan.daemon.connections_ipv6_max, 1024);
     assert_eq!(plan.drain_deadline, Duration::ZERO);
     let port = &plan.ports[0];
     assert_eq!((port.tap.as_str(), port.mtu), ("t", 9216));

@@ -1,7 +1,7 @@
 //! Modes and tunnels: what is taken, and what is wrong with the rest.
 
 use super::*;
-use crate::dataplane::snapshot::Encapsulation;
+use crate::dataplane::snapshot::{Encapsulation, GueChecksum};
 
 /// The first backend and all it says, to be edited.
 const BACKEND: &str = "address = \"10.44.0.11:8080\"\nweight = 1";
@@ -182,7 +182,8 @@ pub(super) const ROWS: &[Row] = &[
             "address = \"10.44.0.11:80\"\nmode = \"tunnel\"\n[service.backend.tunnel]\nkey = 7",
         ),
         says: &[
-            "shunt.toml:31:1: unknown key `key`; known keys here: kind, port, checksum",
+            "shunt.toml:31:1: unknown key `key`; known keys here: kind, port, checksum, \
+             remote_checksum",
             "   31 | key = 7",
             "      | ^^^",
         ],
@@ -236,7 +237,7 @@ fn a_backends_own_mode_and_tunnel_hold_over_its_services() {
                 "mode = \"dr\"\n[service.tunnel]\nkind = \"gue\"\nport = 6080\n{plain}{}",
                 backend(12, "mode = \"tunnel\""),
             ),
-            vec![Mode::Dr, gue(6080, false)],
+            vec![Mode::Dr, gue(6080, GueChecksum::Zero)],
         ),
         // A backend's own table is taken whole: nothing of the service's shines through.
         (
@@ -246,7 +247,7 @@ fn a_backends_own_mode_and_tunnel_hold_over_its_services() {
                 backend(12, "tunnel = { kind = \"gue\", port = 7 }"),
                 backend(13, "tunnel = {}"),
             ),
-            vec![gue(6080, true), gue(7, false), ipip],
+            vec![gue(6080, GueChecksum::Outer), gue(7, GueChecksum::Zero), ipip],
         ),
         ("mode = \"tunnel\"\ntunnel = { kind = \"ipip\" }\n".to_owned() + &plain, vec![ipip]),
     ];

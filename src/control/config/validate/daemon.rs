@@ -12,7 +12,7 @@ use super::super::machine::{Machine, MissingCpu};
 use super::super::plan::{Daemon, HugePages};
 use super::super::schema;
 use super::value::{choice, integer, name};
-use crate::dataplane::snapshot::{Strays, Timeouts};
+use crate::dataplane::snapshot::{Ping, Strays, Timeouts};
 use crate::ids::limits;
 
 /// Longest path of a unix socket: `sun_path` less its final zero byte (unix(7)).
@@ -25,6 +25,8 @@ const WORKER_CONNECTIONS_MAX: i64 = (1 << 31) - 1;
 /// The reloadable part of `[shunt]`.
 pub(super) struct Policy {
     pub(super) strays: Strays,
+    pub(super) ping: Ping,
+    pub(super) tunnels_ignore_df: bool,
     pub(super) punt_per_second: u32,
     pub(super) drain_deadline: Duration,
 }
@@ -38,10 +40,12 @@ pub(super) fn daemon(problems: &mut Problems, file: &schema::File, machine: &Mac
     };
     let dpdk = &file.dpdk;
     let worker_cores = workers(problems, shunt, span, machine);
+    let (connections_max, connections_ipv6_max) = connections(problems, file, worker_cores.len());
     Daemon {
         control_core: control_core(problems, shunt, &worker_cores, machine),
         busy_poll: shunt.busy_poll.as_ref().is_some_and(|on| *on.get_ref()),
-        connections_max: connections(problems, file, worker_cores.len()),
+        connections_max,
+        connections_ipv6_max,
         worker_cores,
         packet_buffers: integer(
             problems,
@@ -64,10 +68,13 @@ pub(super) fn policy(problems: &mut Problems, file: &schema::File) -> Policy {
     let none = schema::Shunt::default();
     let shunt = file.shunt.as_ref().map_or(&none, Spanned::get_ref);
     let strays = [("reject", Strays::Reject), ("drop", Strays::Drop)];
+    let ping = [("always", Ping::Always), ("live", Ping::Live), ("never", Ping::Never)];
     let deadline =
         integer(problems, "drain_deadline_s", shunt.drain_deadline_s.as_ref(), 0..=86_400, 30);
     Policy {
         strays: choice(problems, "strays", shunt.strays.as_ref(), &strays, Strays::Reject),
+        ping: choice(problems, "ping", shunt.ping.as_ref(), &ping, Ping::Always),
+        tunnels_ignore_df: shunt.tunnels_ignore_df.as_ref().is_some_and(|on| *on.get_ref()),
         punt_per_second: integer(
             problems,
             "punt_per_second",
@@ -167,10 +174,14 @@ fn cpu(
     Some(cpu)
 }
 
-fn connections(problems: &mut Problems, file: &schema::File, workers: usize) -> u32 {
+/// IPv4 connections, and IPv6 ones: as many unless said otherwise.
+fn connections(problems: &mut Problems, file: &schema::File, workers: usize) -> (u32, u32) {
     let workers = i64::try_from(workers.max(1)).unwrap_or(1);
     let most = WORKER_CONNECTIONS_MAX.saturating_mul(workers).min(i64::from(u32::MAX));
-    integer(problems, "connections", file.limits.connections.as_ref(), 1024..=most, 1_000_000)
+    let schema::Limits { connections, connections_ipv6 } = &file.limits;
+    let v4 = integer(problems, "connections", connections.as_ref(), 1024..=most, 1_000_000);
+    let v6 = integer(problems, "connections_ipv6", connections_ipv6.as_ref(), 1024..=most, v4);
+    (v4, v6)
 }
 
 fn admin_socket(problems: &mut Problems, shunt: &schema::Shunt) -> PathBuf {

@@ -7,15 +7,13 @@
 //!
 //! A word that is not known is reported once; what would follow from it is not judged (`None`).
 
-use std::net::SocketAddrV4;
-
 use toml::Spanned;
 
 use super::super::error::Problems;
 use super::super::mode::line;
 use super::super::schema;
 use super::value::{choice, integer};
-use crate::dataplane::snapshot::{Encapsulation, Mode};
+use crate::dataplane::snapshot::{Encapsulation, GueChecksum, Mode};
 
 /// What a service says for all its backends.
 pub(super) struct ServiceMode {
@@ -115,7 +113,8 @@ fn encapsulation(problems: &mut Problems, table: &Spanned<schema::Tunnel>) -> En
     let Some(kind) = kind else { return Encapsulation::default() };
     refuse_other_kinds_keys(problems, kind, written);
     let port = integer(problems, "port", written.port.as_ref(), 1..=65_535, 0);
-    let checksum = written.checksum.as_ref().is_some_and(|checksum| *checksum.get_ref());
+    let is_on = |key: &schema::Maybe<bool>| key.as_ref().is_some_and(|on| *on.get_ref());
+    let checksum = is_on(&written.checksum);
     match kind {
         Kind::Ipip => Encapsulation::Ipip,
         Kind::Gre => Encapsulation::Gre { checksum },
@@ -124,6 +123,11 @@ fn encapsulation(problems: &mut Problems, table: &Spanned<schema::Tunnel>) -> En
                 let help = "for example `port = 6080`, where the backends listen for it";
                 problems.error_help(table.span(), "a tunnel of kind `gue` needs a port", help);
             }
+            let checksum = match (is_on(&written.remote_checksum), checksum) {
+                (true, _) => GueChecksum::Remote,
+                (false, true) => GueChecksum::Outer,
+                (false, false) => GueChecksum::Zero,
+            };
             Encapsulation::Gue { port, checksum }
         }
     }
@@ -138,28 +142,14 @@ fn refuse_other_kinds_keys(problems: &mut Problems, kind: Kind, written: &schema
         let message = "`checksum` is of kinds `gue` and `gre` only: `ipip` has none";
         problems.error(checksum.span(), message);
     }
-}
-
-/// Refuses a backend port that cannot be reached: these modes deliver packets as the client sent
-/// them, port included.
-pub(super) fn refuse_other_port(
-    problems: &mut Problems,
-    written: &Spanned<String>,
-    backend: SocketAddrV4,
-    vip: SocketAddrV4,
-    mode: Mode,
-) {
-    let word = match mode {
-        Mode::Fullnat | Mode::Nat => return,
-        Mode::Dr => "dr",
-        Mode::Tunnel(_) => "tunnel",
-    };
-    let (port, address) = (vip.port(), backend.ip());
-    if backend.port() == port {
-        return;
+    if let Some(remote) = written.remote_checksum.as_ref().filter(|_| kind != Kind::Gue) {
+        problems.error(remote.span(), "`remote_checksum` is of kind `gue` only");
     }
-    let message =
-        format!("backend {backend} has mode `{word}`, which keeps the service's port {port}");
-    let help = format!("write `address = \"{address}:{port}\"`");
-    problems.error_help(written.span(), message, help);
+    if let (Some(checksum), Some(remote)) = (&written.checksum, &written.remote_checksum)
+        && *remote.get_ref()
+        && !*checksum.get_ref()
+    {
+        let message = "`remote_checksum` needs the outer checksum, and this turns it off";
+        problems.error_help(checksum.span(), message, "leave `checksum` out: it is implied");
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::hash::Hash;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::Range;
 
 use toml::Spanned;
@@ -13,7 +13,8 @@ use toml::Spanned;
 use super::super::error::Problems;
 use super::super::plan::{Daemon, Line, Port};
 use super::super::schema;
-use super::value::{integer, ipv4, mask, name, power_of_two, prefix, unicast};
+use super::value::{address, integer, name, power_of_two, prefix, unicast};
+use crate::control::prefix::{base, family, no_host, same_network, width};
 use crate::ids::limits;
 
 /// Longest name of a network interface: `IFNAMSIZ` less its final zero byte.
@@ -28,8 +29,8 @@ struct Seen {
     names: HashSet<String>,
     devices: HashSet<String>,
     taps: HashSet<String>,
-    addresses: HashSet<Ipv4Addr>,
-    routes: HashSet<(Ipv4Addr, u8)>,
+    addresses: HashSet<IpAddr>,
+    routes: HashSet<(IpAddr, u8)>,
 }
 
 /// Checks all ports, in file order.
@@ -90,8 +91,8 @@ fn port(problems: &mut Problems, written: &schema::Port, seen: &mut Seen) -> Por
         device: written.device.get_ref().clone(),
         tap: tap(problems, written, seen),
         routes: routes(problems, written, &addresses, seen),
+        mtu: mtu(problems, written, &addresses),
         addresses,
-        mtu: integer(problems, "mtu", written.mtu.as_ref(), 576..=9216, 1500),
         rx_descriptors: power_of_two(
             problems,
             "rx_descriptors",
@@ -196,7 +197,7 @@ fn addresses(
     problems: &mut Problems,
     written: &schema::Port,
     seen: &mut Seen,
-) -> Vec<(Ipv4Addr, u8)> {
+) -> Vec<(IpAddr, u8)> {
     let mut addresses = Vec::new();
     for value in written.addresses.iter().flat_map(Spanned::get_ref) {
         let Some((address, length)) = prefix(problems, "port address", value) else { continue };
@@ -204,7 +205,9 @@ fn addresses(
             continue;
         }
         if length == 0 {
-            problems.error(value.span(), "a port address needs a prefix length of 1 to 32");
+            let most = width(address);
+            let message = format!("a port address needs a prefix length of 1 to {most}");
+            problems.error(value.span(), message);
         }
         if let Some(kind) = no_host(address, length) {
             let message = format!("port address {address}/{length} is the {kind} of its network");
@@ -219,31 +222,37 @@ fn addresses(
     addresses
 }
 
-/// What an address at the edge of a network stands for; networks of one or two addresses have no
-/// such edge (RFC 3021).
-fn no_host(address: Ipv4Addr, length: u8) -> Option<&'static str> {
-    let host = address.to_bits() & !mask(length);
-    match length {
-        31.. => None,
-        _ if host == 0 => Some("network address"),
-        _ if host == !mask(length) => Some("broadcast address"),
-        _ => None,
+/// IPv6 wants a link that passes 1280 bytes (RFC 8200, 5); the kernel takes its addresses off others.
+const IPV6_MTU_MIN: u16 = 1280;
+
+fn mtu(problems: &mut Problems, written: &schema::Port, addresses: &[(IpAddr, u8)]) -> u16 {
+    let mtu = integer(problems, "mtu", written.mtu.as_ref(), 576..=9216, 1500);
+    let has_ipv6 = addresses.iter().any(|(address, _)| address.is_ipv6());
+    if let Some(value) = written.mtu.as_ref().filter(|_| has_ipv6 && mtu < IPV6_MTU_MIN) {
+        let message =
+            format!("mtu {mtu} is too small for this port's IPv6: {IPV6_MTU_MIN} is the least");
+        problems.error(value.span(), message);
     }
+    mtu
 }
 
 fn routes(
     problems: &mut Problems,
     written: &schema::Port,
-    addresses: &[(Ipv4Addr, u8)],
+    addresses: &[(IpAddr, u8)],
     seen: &mut Seen,
-) -> Vec<(Ipv4Addr, u8, Ipv4Addr)> {
+) -> Vec<(IpAddr, u8, IpAddr)> {
     let mut routes = Vec::new();
     for route in &written.route {
         let to = destination(problems, &route.to, seen);
         let via = gateway(problems, &route.via, addresses);
-        if let (Some((network, length)), Some(via)) = (to, via) {
-            routes.push((network, length, via));
+        let (Some((network, length)), Some(via)) = (to, via) else { continue };
+        if network.is_ipv4() != via.is_ipv4() {
+            let (other, own) = (family(via), family(network));
+            let message = format!("gateway {via} is {other}, and the route's destination {own}");
+            problems.error(route.via.span(), message);
         }
+        routes.push((network, length, via));
     }
     routes
 }
@@ -252,9 +261,9 @@ fn destination(
     problems: &mut Problems,
     value: &Spanned<String>,
     seen: &mut Seen,
-) -> Option<(Ipv4Addr, u8)> {
+) -> Option<(IpAddr, u8)> {
     let (network, length) = prefix(problems, "route destination", value)?;
-    let base = Ipv4Addr::from_bits(network.to_bits() & mask(length));
+    let base = base(network, length);
     if base != network {
         let message = format!("route destination {network}/{length} has bits beyond its prefix");
         problems.error_help(value.span(), message, format!("the network is {base}/{length}"));
@@ -268,13 +277,21 @@ fn destination(
 fn gateway(
     problems: &mut Problems,
     value: &Spanned<String>,
-    addresses: &[(Ipv4Addr, u8)],
-) -> Option<Ipv4Addr> {
-    let via = ipv4(problems, "gateway", value, "only IPv4 is balanced")?;
-    let reaches = |&(address, length): &(Ipv4Addr, u8)| {
-        (address.to_bits() ^ via.to_bits()) & mask(length) == 0
-    };
-    let edge = |&(_, length): &(Ipv4Addr, u8)| no_host(via, length);
+    addresses: &[(IpAddr, u8)],
+) -> Option<IpAddr> {
+    if let Ok(IpAddr::V6(via)) = value.get_ref().parse()
+        && via.is_unicast_link_local()
+    {
+        if !addresses.iter().any(|(address, _)| address.is_ipv6()) {
+            let message = format!("gateway {via} is link-local, and this port has no IPv6 address");
+            problems.error_help(value.span(), message, "give the port an IPv6 address");
+        }
+        return Some(via.into());
+    }
+    let via = address(problems, "gateway", value)?;
+    let reaches = |&(own, length): &(IpAddr, u8)| same_network(own, via, length);
+    // Of IPv6, the edge is the address of all routers there.
+    let edge = |&(_, length): &(IpAddr, u8)| no_host(via, length).filter(|_| via.is_ipv4());
     if let Some(kind) = addresses.iter().filter(|net| reaches(net)).find_map(edge) {
         let message = format!("gateway {via} is the {kind} of this port's network");
         problems.error(value.span(), message);

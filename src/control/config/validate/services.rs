@@ -5,7 +5,7 @@
 //! backend's is neither.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::IpAddr;
 use std::ops::Range;
 
 use toml::Spanned;
@@ -13,9 +13,11 @@ use toml::Spanned;
 use super::super::error::Problems;
 use super::super::plan::{Backend, Port, Service};
 use super::super::schema;
-use super::modes::{ServiceMode, refuse_other_port};
-use super::value::{choice, integer, ipv4, name, socket};
-use crate::dataplane::snapshot::{Mode, Protocol, Scheduler};
+use super::modes::ServiceMode;
+use super::value::{choice, integer, name, socket};
+use super::vips::{self, PlacedVip, refuse_unreachable};
+use super::{clients, locals};
+use crate::dataplane::snapshot::{Mode, Ports, Protocol, Scheduler, ServiceAddress};
 use crate::ids::limits;
 
 const SERVICE_NAME_MAX: usize = 63;
@@ -23,12 +25,12 @@ const SERVICE_NAME_MAX: usize = 63;
 const WEIGHT_MAX: i64 = 65_535;
 
 /// An address and where it is written.
-type Placed = (Ipv4Addr, Range<usize>);
+pub(super) type Placed = (IpAddr, Range<usize>);
 
 /// A service with the places of its addresses.
 struct Draft {
     service: Service,
-    vip: Option<Placed>,
+    vips: Vec<PlacedVip>,
     locals: Vec<Placed>,
     backends: Vec<Placed>,
 }
@@ -62,29 +64,39 @@ fn draft(problems: &mut Problems, written: &Spanned<schema::Service>) -> Draft {
     let (span, written) = (written.span(), written.get_ref());
     let service_name = written.name.get_ref();
     name(problems, "service name", &written.name, SERVICE_NAME_MAX);
-    let address = socket(problems, "VIP", &written.address, "only IPv4 is balanced");
+    let vips = vips::addresses(problems, written);
     let (mode, modes) = modes(problems, written);
-    let fullnat = mode.needs_local_addresses(&modes);
-    let locals = local_addresses(problems, written, span.clone(), fullnat);
-    let (backends, places) = backends(problems, written, &modes, address);
+    let (backends, places) = backends(problems, written, &modes, &vips);
+    let locals = locals::local_addresses(problems, written, span.clone(), &mode, &modes, &backends);
     if written.backend.is_empty() {
         let message = format!("service `{service_name}` has no backends: it refuses everybody");
         problems.warn(span, message);
     }
-    let protocols = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+    let known = choice(problems, "protocol", Some(&written.protocol), &PROTOCOLS, None);
     let schedulers = [("rr", Scheduler::Rr), ("wrr", Scheduler::Wrr)];
     let scheduler = written.scheduler.as_ref();
+    let nowhere = ServiceAddress { vip: IpAddr::from([0; 4]), ports: Ports::ALL };
+    let mut addresses = vips.iter().map(|(address, _)| *address);
     let service = Service {
         name: service_name.clone(),
-        protocol: choice(problems, "protocol", Some(&written.protocol), &protocols, Protocol::Tcp),
-        address: address.unwrap_or(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)),
+        protocol: known.unwrap_or(Protocol::Tcp),
+        address: addresses.next().unwrap_or(nowhere),
+        more_addresses: addresses.collect(),
         scheduler: choice(problems, "scheduler", scheduler, &schedulers, Scheduler::Wrr),
         local_addresses: locals.iter().map(|(address, _)| *address).collect(),
+        one_packet: clients::one_packet(problems, written, known),
+        client_address: clients::client_address(problems, written, known, &modes),
         backends,
     };
-    let vip = address.map(|address| (*address.ip(), written.address.span()));
-    Draft { service, vip, locals, backends: places }
+    Draft { service, vips, locals, backends: places }
 }
+
+/// An unknown one is told of once; what would follow from it is not judged.
+const PROTOCOLS: [(&str, Option<Protocol>); 3] = [
+    ("tcp", Some(Protocol::Tcp)),
+    ("udp", Some(Protocol::Udp)),
+    ("sctp", Some(Protocol::Sctp)),
+];
 
 /// The service's mode, and that of each backend.
 fn modes(problems: &mut Problems, written: &schema::Service) -> (ServiceMode, Vec<Option<Mode>>) {
@@ -95,86 +107,45 @@ fn modes(problems: &mut Problems, written: &schema::Service) -> (ServiceMode, Ve
     (mode, modes)
 }
 
-fn local_addresses(
-    problems: &mut Problems,
-    written: &schema::Service,
-    service: Range<usize>,
-    fullnat: bool,
-) -> Vec<Placed> {
-    let list = written.local_addresses.as_ref();
-    let name = written.name.get_ref();
-    match list.filter(|list| !list.get_ref().is_empty()) {
-        None if fullnat => {
-            let message = format!("service `{name}` has no local address, and FULL-NAT needs one");
-            let help = "for example `local_addresses = [\"10.44.0.2\"]`, an address of this \
-                        box's own that the backends can reach";
-            problems.error_help(list.map_or(service, Spanned::span), message, help);
-        }
-        Some(list) if !fullnat => {
-            let message =
-                format!("nothing of service `{name}` has mode `fullnat`: these are not used");
-            problems.warn(list.span(), message);
-        }
-        _ => {}
-    }
-    let mut seen = HashSet::new();
-    let mut locals = Vec::new();
-    for value in list.iter().flat_map(|list| list.get_ref()) {
-        let ipv6 = "this service's VIP is IPv4";
-        let Some(address) = ipv4(problems, "local address", value, ipv6) else { continue };
-        if !seen.insert(address) {
-            problems.error(value.span(), format!("local address {address} is listed twice"));
-        }
-        locals.push((address, value.span()));
-    }
-    locals
-}
-
 fn backends(
     problems: &mut Problems,
     written: &schema::Service,
     modes: &[Option<Mode>],
-    vip: Option<SocketAddrV4>,
+    vips: &[PlacedVip],
 ) -> (Vec<Backend>, Vec<Placed>) {
     let mut seen = HashSet::new();
     let (mut backends, mut places) = (Vec::new(), Vec::new());
     for (backend, mode) in written.backend.iter().zip(modes) {
         let weight = integer(problems, "weight", backend.weight.as_ref(), 0..=WEIGHT_MAX, 1);
-        let (value, ipv6) = (&backend.address, "this service's VIP is IPv4");
-        let Some(address) = socket(problems, "backend", value, ipv6) else { continue };
+        let value = &backend.address;
+        let Some(address) = socket(problems, "backend", value) else { continue };
         if !seen.insert(address) {
             let name = written.name.get_ref();
             let message = format!("backend {address} is listed twice in service `{name}`");
             problems.error(value.span(), message);
         }
-        if let (Some(vip), Some(mode)) = (vip, *mode) {
-            refuse_other_port(problems, value, address, vip, mode);
+        if let Some(mode) = *mode {
+            refuse_unreachable(problems, value, address, vips, mode);
         }
         backends.push(Backend { address, weight, mode: mode.unwrap_or_default() });
-        places.push((*address.ip(), value.span()));
+        places.push((address.ip(), value.span()));
     }
     (backends, places)
 }
 
-/// No two services share a name, or a VIP, port and protocol.
+/// No two services share a name, or an address.
 fn unique(problems: &mut Problems, written: &[Spanned<schema::Service>], drafts: &[Draft]) {
     let mut names = HashSet::new();
-    let mut keys = HashMap::new();
     for (written, draft) in written.iter().zip(drafts) {
-        let (written, service) = (written.get_ref(), &draft.service);
-        if !names.insert(&service.name) {
-            let message = format!("service name `{}` is used twice", service.name);
-            problems.error(written.name.span(), message);
-        }
-        if draft.vip.is_none() {
-            continue;
-        }
-        let (protocol, address) = (service.protocol, service.address);
-        if let Some(other) = keys.insert((protocol, address), &service.name) {
-            let message = format!("{protocol} {address} is the address of service `{other}` too");
-            problems.error(written.address.span(), message);
+        if !names.insert(&draft.service.name) {
+            let message = format!("service name `{}` is used twice", draft.service.name);
+            problems.error(written.get_ref().name.span(), message);
         }
     }
+    let claims = drafts.iter().map(|draft| {
+        (draft.service.name.as_str(), draft.service.protocol, draft.vips.as_slice())
+    });
+    vips::unique(problems, claims);
 }
 
 /// No address is VIP, local address and backend at once, over all services.
@@ -183,8 +154,8 @@ fn one_part_each(problems: &mut Problems, drafts: &[Draft]) {
     let mut backends = HashMap::new();
     for draft in drafts {
         let name = draft.service.name.as_str();
-        if let Some((address, _)) = &draft.vip {
-            vips.entry(*address).or_insert(name);
+        for (address, _) in &draft.vips {
+            vips.entry(address.vip).or_insert(name);
         }
         for (address, _) in &draft.backends {
             backends.entry(*address).or_insert(name);
@@ -211,17 +182,17 @@ fn one_part_each(problems: &mut Problems, drafts: &[Draft]) {
 /// What a port's own address, which is the kernel's, cannot be, and what it had better not be: TCP
 /// and UDP to a VIP or local address never reach the kernel's sockets.
 fn shared_with_the_kernel(problems: &mut Problems, drafts: &[Draft], ports: &[Port]) {
-    let own: HashSet<Ipv4Addr> =
+    let own: HashSet<IpAddr> =
         ports.iter().flat_map(|port| &port.addresses).map(|(address, _)| *address).collect();
     for draft in drafts {
         for (address, span) in draft.backends.iter().filter(|(address, _)| own.contains(address)) {
             let message = format!("backend {address} is a port's address: this host itself");
             problems.error(span.clone(), message);
         }
-        let vip = draft.vip.iter().map(|place| ("VIP", place));
-        let locals = draft.locals.iter().map(|place| ("local address", place));
-        for (what, (address, span)) in vip.chain(locals) {
-            if own.contains(address) {
+        let vips = draft.vips.iter().map(|(address, span)| ("VIP", address.vip, span));
+        let locals = draft.locals.iter().map(|(address, span)| ("local address", *address, span));
+        for (what, address, span) in vips.chain(locals) {
+            if own.contains(&address) {
                 let message = format!(
                     "{what} {address} is a port's address too: ssh and the like to it will not \
                      reach this host"

@@ -4,13 +4,14 @@
 //! something usable (the default, or `None` where there is none), so that validation goes on and
 //! finds the next problem too.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use toml::Spanned;
 
 use super::super::error::Problems;
 use super::super::explain::did_you_mean;
+use crate::control::prefix::width;
 
 /// A number within `range`, which must itself fit `T`.
 pub(super) fn integer<T: TryFrom<i64>>(
@@ -96,99 +97,107 @@ pub(super) fn name(problems: &mut Problems, key: &str, value: &Spanned<String>, 
     }
 }
 
-/// An IPv4 address hosts can have. `ipv6` ends the sentence "… is IPv6; ".
-pub(super) fn ipv4(
+/// An address hosts can have, of either family.
+pub(super) fn address(
     problems: &mut Problems,
     what: &str,
     value: &Spanned<String>,
-    ipv6: &str,
-) -> Option<Ipv4Addr> {
+) -> Option<IpAddr> {
     let text = value.get_ref();
-    match text.parse::<IpAddr>() {
-        Ok(IpAddr::V4(address)) => unicast(problems, what, value, address).then_some(address),
-        Ok(IpAddr::V6(address)) => {
-            problems.error(value.span(), format!("{what} {address} is IPv6; {ipv6}"));
-            None
-        }
-        Err(_) => {
-            let message = format!("{what} `{text}` is not an IPv4 address");
-            problems.error_help(value.span(), message, "write it as four numbers: 192.0.2.10");
-            None
-        }
-    }
+    let Ok(address) = text.parse() else {
+        let message = format!("{what} `{text}` is not an IP address");
+        problems.error_help(value.span(), message, "for example 192.0.2.10 or 2001:db8::10");
+        return None;
+    };
+    unicast(problems, what, value, address).then_some(address)
 }
 
-/// An IPv4 address hosts can have, and a port. `ipv6` ends the sentence "… is IPv6; ".
+/// An address hosts can have, and a port, which may be 0.
 pub(super) fn socket(
     problems: &mut Problems,
     what: &str,
     value: &Spanned<String>,
-    ipv6: &str,
-) -> Option<SocketAddrV4> {
+) -> Option<SocketAddr> {
     let text = value.get_ref();
-    let address = match (text.parse::<SocketAddr>(), text.parse::<IpAddr>()) {
-        (Ok(SocketAddr::V4(address)), _) => address,
-        (Ok(SocketAddr::V6(_)), _) | (_, Ok(IpAddr::V6(_))) => {
-            problems.error(value.span(), format!("{what} {text} is IPv6; {ipv6}"));
-            return None;
-        }
-        (_, Ok(IpAddr::V4(_))) => {
-            let message = format!("{what} {text} has no port");
-            problems.error_help(value.span(), message, format!("for example {text}:80"));
-            return None;
-        }
-        (Err(_), Err(_)) => {
-            let message = format!("{what} `{text}` is not an IPv4 address and port");
-            let help = "for example 192.0.2.10:80; names are not resolved";
-            problems.error_help(value.span(), message, help);
-            return None;
-        }
-    };
-    if address.port() == 0 {
-        problems
-            .error(value.span(), format!("{what} {address} has port 0; 1 to 65535 was expected"));
-        return None;
+    if let Ok(socket) = text.parse::<SocketAddr>() {
+        let address = socket.ip();
+        return unicast(problems, what, value, address).then_some((address, socket.port()).into());
     }
-    unicast(problems, what, value, *address.ip()).then_some(address)
+    let (message, help) = no_socket(what, text, "an address and port");
+    problems.error_help(value.span(), message, help);
+    None
 }
 
-/// An IPv4 address or network with its prefix length.
+/// What is wrong with a text that is not `expected`, and what helps.
+pub(super) fn no_socket(what: &str, text: &str, expected: &str) -> (String, String) {
+    match text.parse() {
+        Ok(IpAddr::V4(_)) => (format!("{what} {text} has no port"), format!("for example {text}:80")),
+        Ok(IpAddr::V6(_)) => {
+            let help = format!("for example [{text}]:80: the address in brackets");
+            (format!("{what} {text} has no port"), help)
+        }
+        Err(_) => (
+            format!("{what} `{text}` is not {expected}"),
+            "for example 192.0.2.10:80 or [2001:db8::10]:80; names are not resolved".into(),
+        ),
+    }
+}
+
+/// An address or network with its prefix length.
 pub(super) fn prefix(
     problems: &mut Problems,
     what: &str,
     value: &Spanned<String>,
-) -> Option<(Ipv4Addr, u8)> {
+) -> Option<(IpAddr, u8)> {
     let text = value.get_ref();
     let read = text.split_once('/').and_then(|(address, length)| {
-        Some((address.parse().ok()?, length.parse().ok().filter(|&length: &u8| length <= 32)?))
+        let address = address.parse().ok()?;
+        Some((address, length.parse().ok().filter(|&length: &u8| length <= width(address))?))
     });
     if read.is_none() {
-        let message = format!("{what} `{text}` is not an IPv4 address with a prefix length");
-        problems.error_help(value.span(), message, "for example 192.0.2.1/24");
+        let message = format!("{what} `{text}` is not an address with a prefix length");
+        problems.error_help(value.span(), message, "for example 192.0.2.1/24 or 2001:db8::1/64");
     }
     read
 }
 
-/// Reports an address no single host can have on a network.
+/// Reports an address no single host can have on a network, or not on one network alone.
 pub(super) fn unicast(
     problems: &mut Problems,
     what: &str,
     value: &Spanned<String>,
-    address: Ipv4Addr,
+    address: IpAddr,
 ) -> bool {
     let kind = match address {
         _ if address.is_multicast() => "a multicast address",
-        _ if address.is_broadcast() => "the broadcast address",
         _ if address.is_loopback() => "a loopback address",
-        _ if address.octets()[0] == 0 => "not an address of a host",
-        _ => return true,
+        IpAddr::V4(v4) if v4.is_broadcast() => "the broadcast address",
+        IpAddr::V4(v4) if v4.octets()[0] == 0 => "not an address of a host",
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => "not an address of a host",
+        IpAddr::V6(v6) => return !is_bound(problems, what, value, v6),
+        IpAddr::V4(_) => return true,
     };
     let message = format!("{what} {address} is {kind}; a unicast address was expected");
     problems.error(value.span(), message);
     false
 }
 
-/// Network mask of a prefix length.
-pub(super) fn mask(length: u8) -> u32 {
-    u32::MAX.checked_shl(32 - u32::from(length.min(32))).unwrap_or(0)
+/// Reports an IPv6 address that means something on one link, or in one host, only.
+fn is_bound(
+    problems: &mut Problems,
+    what: &str,
+    value: &Spanned<String>,
+    address: Ipv6Addr,
+) -> bool {
+    if let Some(v4) = address.to_ipv4_mapped() {
+        let message = format!("{what} {address} is an IPv4 address in the form of IPv6");
+        problems.error_help(value.span(), message, format!("write it as {v4}"));
+    } else if address.is_unicast_link_local() {
+        let message =
+            format!("{what} {address} is link-local: which link it is on cannot be known");
+        problems.error_help(value.span(), message, "a global or unique local address");
+    } else {
+        return false;
+    }
+    true
 }

@@ -1,0 +1,68 @@
+//! `one_packet` and `client_address` of a service: what goes with its protocol and modes.
+
+use super::super::client_address::{WORDS, word};
+use super::super::error::Problems;
+use super::super::schema;
+use super::value::choice;
+use crate::dataplane::snapshot::{ClientAddress, Mode, Protocol};
+
+/// Is every datagram scheduled by itself?
+pub(super) fn one_packet(
+    problems: &mut Problems,
+    written: &schema::Service,
+    protocol: Option<Protocol>,
+) -> bool {
+    let Some(value) = written.one_packet.as_ref().filter(|value| *value.get_ref()) else {
+        return false;
+    };
+    if let Some(protocol) = protocol.filter(|protocol| *protocol != Protocol::Udp) {
+        let message = format!("`one_packet` is for udp: a packet of {protocol} is not alone");
+        problems.error(value.span(), message);
+    }
+    true
+}
+
+/// How backends learn the client's address.
+pub(super) fn client_address(
+    problems: &mut Problems,
+    written: &schema::Service,
+    protocol: Option<Protocol>,
+    modes: &[Option<Mode>],
+) -> ClientAddress {
+    let value = written.client_address.as_ref();
+    let known = choice(problems, "client_address", value, &WORDS, ClientAddress::None);
+    let (Some(value), true) = (value, known != ClientAddress::None) else { return known };
+    let refusal = protocol
+        .and_then(|protocol| refused_by_protocol(known, protocol))
+        .or_else(|| modes.iter().flatten().find_map(|mode| refused_by_mode(known, *mode)));
+    if let Some(refusal) = refusal {
+        problems.error(value.span(), format!("`{}` {refusal}", word(known)));
+    }
+    known
+}
+
+fn refused_by_protocol(wanted: ClientAddress, protocol: Protocol) -> Option<&'static str> {
+    match (protocol, wanted) {
+        (Protocol::Sctp, _) => Some("is not for sctp: nothing tells the client's address there"),
+        (Protocol::Udp, ClientAddress::Toa { .. }) => Some("is not for udp: it is an option of TCP"),
+        (Protocol::Udp, ClientAddress::ProxyV1) => {
+            Some("is not for udp: it is a line of text in a stream; \"proxy-v2\" is")
+        }
+        _ => None,
+    }
+}
+
+/// A mode in which the backend sees the client itself. Of these only NAT, which passes a
+/// connection's packets both ways, can put something in front of the data.
+fn refused_by_mode(wanted: ClientAddress, mode: Mode) -> Option<&'static str> {
+    match (mode, wanted) {
+        (Mode::Dr, _) => Some("is of no use in mode `dr`: the backend sees the client itself"),
+        (Mode::Tunnel(_), _) => {
+            Some("is of no use in mode `tunnel`: the backend sees the client itself")
+        }
+        (Mode::Nat, ClientAddress::Toa { .. }) => {
+            Some("is of no use in mode `nat`: the backend sees the client itself")
+        }
+        _ => None,
+    }
+}

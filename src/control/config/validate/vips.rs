@@ -1,0 +1,213 @@
+//! `address` and `more_addresses` of a service, and who may be asked where.
+//!
+//! ```text
+//! 198.51.100.10:80           one port                     ┐ the narrowest that contains the port
+//! 198.51.100.10:8000-8099    a range                      ├ a client asked for is its service:
+//! 198.51.100.10:0            every port nobody claims     ┘ so of two ranges of one VIP and
+//! [2001:db8::10]:80          the same for IPv6              protocol, one must lie in the other
+//! ```                                                       or they must not meet at all
+//!
+//! A service has one family. A catch-all is the range of all ports.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+
+use toml::Spanned;
+
+use super::super::error::Problems;
+use super::super::schema;
+use super::value::{no_socket, unicast};
+use crate::control::prefix::family;
+use crate::dataplane::snapshot::{Mode, Ports, Protocol, ServiceAddress};
+
+/// Most addresses of one service.
+const ADDRESSES_MAX: usize = 1024;
+
+/// An address of a service and where it is written.
+pub(super) type PlacedVip = (ServiceAddress, Range<usize>);
+
+/// All addresses of a service, the first first. Empty if that one cannot be read: what would follow
+/// from it is not judged then.
+pub(super) fn addresses(problems: &mut Problems, written: &schema::Service) -> Vec<PlacedVip> {
+    let first = service_address(problems, &written.address);
+    let more = written.more_addresses.iter().flat_map(|list| list.get_ref());
+    let mut placed: Vec<PlacedVip> =
+        first.map(|first| (first, written.address.span())).into_iter().collect();
+    let mut seen: HashSet<ServiceAddress> = first.into_iter().collect();
+    for (number, value) in more.enumerate() {
+        if number + 1 >= ADDRESSES_MAX {
+            let message = format!("more than {ADDRESSES_MAX} addresses of one service");
+            problems.error(value.span(), message);
+            break;
+        }
+        let Some(address) = service_address(problems, value) else { continue };
+        let Some(first) = first else { continue };
+        if !seen.insert(address) {
+            problems.error(value.span(), format!("{address} is listed twice"));
+        } else if address.vip.is_ipv4() != first.vip.is_ipv4() {
+            let (own, other) = (family(address.vip), family(first.vip));
+            let message = format!("{address} is {own}, and this service's address is {other}");
+            problems.error_help(value.span(), message, "write a service for each family");
+        } else {
+            placed.push((address, value.span()));
+        }
+    }
+    placed
+}
+
+fn service_address(problems: &mut Problems, value: &Spanned<String>) -> Option<ServiceAddress> {
+    let text = value.get_ref();
+    let Some((vip, ports)) = read(text) else {
+        let (message, help) = no_socket("VIP", text, "an address and port");
+        problems.error_help(value.span(), message, help);
+        return None;
+    };
+    if !unicast(problems, "VIP", value, vip) {
+        return None;
+    }
+    if ports.last < ports.first || (ports.first == 0 && ports != Ports::ALL) {
+        let Ports { first, last } = ports;
+        let message = format!("VIP {text} has no range of ports: {first}-{last}");
+        let help = "the lower first, from 1 to 65535; port 0 alone stands for all";
+        problems.error_help(value.span(), message, help);
+        return None;
+    }
+    // Every port there is, written as a range, is the catch-all.
+    let ports = if ports == (Ports { first: 1, last: u16::MAX }) { Ports::ALL } else { ports };
+    Some(ServiceAddress { vip, ports })
+}
+
+/// `address:port`, or `address:first-last`, which reads as the former with the last one cut off.
+fn read(text: &str) -> Option<(IpAddr, Ports)> {
+    let (socket, last) = match text.rsplit_once('-') {
+        Some((socket, last)) => (socket, Some(last.parse().ok()?)),
+        None => (text, None),
+    };
+    let socket: SocketAddr = socket.parse().ok()?;
+    let ports = match (socket.port(), last) {
+        (0, None) => Ports::ALL,
+        (port, None) => Ports::one(port),
+        (first, Some(last)) => Ports { first, last },
+    };
+    Some((socket.ip(), ports))
+}
+
+/// The port a client of this service asks for, if there is only one.
+pub(super) fn only_port(addresses: &[PlacedVip]) -> Option<u16> {
+    let (first, rest) = addresses.split_first()?;
+    let Ports { first: port, last } = first.0.ports;
+    let alike = rest.iter().all(|(address, _)| address.ports == first.0.ports);
+    (port == last && alike).then_some(port)
+}
+
+/// Refuses a backend whose family or port packets cannot be brought to in this mode.
+pub(super) fn refuse_unreachable(
+    problems: &mut Problems,
+    written: &Spanned<String>,
+    backend: SocketAddr,
+    addresses: &[PlacedVip],
+    mode: Mode,
+) {
+    let Some((first, _)) = addresses.first() else { return };
+    let (vip, address) = (first.vip, backend.ip());
+    let (word, keeps_port, any_family) = match mode {
+        Mode::Fullnat => ("fullnat", false, vip.is_ipv6()),
+        Mode::Nat => ("nat", false, false),
+        Mode::Dr => ("dr", true, false),
+        Mode::Tunnel(_) => ("tunnel", true, true),
+    };
+    if !any_family && vip.is_ipv4() != address.is_ipv4() {
+        let (own, other) = (family(address), family(vip));
+        let message =
+            format!("backend {backend} is {own}, and in mode `{word}` the VIP's {other} is needed");
+        let help = match (mode, vip) {
+            (Mode::Fullnat, _) => "only mode `tunnel` brings IPv4 clients to it",
+            (_, IpAddr::V4(_)) => "mode `tunnel` takes either family",
+            (_, IpAddr::V6(_)) => "modes `fullnat` and `tunnel` take either family",
+        };
+        problems.error_help(written.span(), message, help);
+    }
+    match only_port(addresses) {
+        Some(port) if keeps_port && backend.port() != port => {
+            let message = format!(
+                "backend {backend} has mode `{word}`, which keeps the service's port {port}"
+            );
+            let help = format!("write `address = \"{}\"`", SocketAddr::new(address, port));
+            problems.error_help(written.span(), message, help);
+        }
+        Some(port) if backend.port() == 0 => {
+            let message = format!(
+                "backend {backend} has port 0, the port a client asked for, and this service has \
+                 one port, {port}"
+            );
+            let help = format!("for example `address = \"{}\"`", SocketAddr::new(address, port));
+            problems.error_help(written.span(), message, help);
+        }
+        None if keeps_port && backend.port() != 0 => {
+            let message = format!(
+                "backend {backend} has mode `{word}`, which keeps the port a client asked for, and \
+                 this service has several"
+            );
+            let help = format!("write `address = \"{}\"`", SocketAddr::new(address, 0));
+            problems.error_help(written.span(), message, help);
+        }
+        Some(_) | None => {}
+    }
+}
+
+/// A claim to ports of a VIP: where it is written, and by which service.
+struct Claim<'a> {
+    address: ServiceAddress,
+    span: &'a Range<usize>,
+    service: &'a str,
+}
+
+/// No two services have the same address, or ranges that meet with neither inside the other.
+pub(super) fn unique<'a>(
+    problems: &mut Problems,
+    services: impl Iterator<Item = (&'a str, Protocol, &'a [PlacedVip])>,
+) {
+    let mut claims: BTreeMap<(Protocol, IpAddr), Vec<Claim<'_>>> = BTreeMap::new();
+    for (service, protocol, addresses) in services {
+        for (address, span) in addresses {
+            let claim = Claim { address: *address, span, service };
+            claims.entry((protocol, address.vip)).or_default().push(claim);
+        }
+    }
+    for ((protocol, _), mut claims) in claims {
+        // Sorting keeps the order of the file between equals: the later one is told of the earlier.
+        claims.sort_by_key(|claim| {
+            let Ports { first, last } = claim.address.ports;
+            (first, Reverse(last))
+        });
+        refuse_meeting(problems, protocol, &claims);
+    }
+}
+
+/// Of claims sorted by first port, widest first: those around the one looked at are on a stack.
+fn refuse_meeting(problems: &mut Problems, protocol: Protocol, claims: &[Claim<'_>]) {
+    let mut around: Vec<&Claim<'_>> = Vec::new();
+    for claim in claims {
+        let (address, ports) = (claim.address, claim.address.ports);
+        around.retain(|other| other.address.ports.last >= ports.first);
+        if let Some(other) = around.iter().find(|other| other.address == address) {
+            let service = other.service;
+            let message = format!("{protocol} {address} is the address of service `{service}` too");
+            problems.error(claim.span.clone(), message);
+        } else if let Some(other) = around.iter().find(|o| o.address.ports.last < ports.last) {
+            // Said at the later of the two.
+            let (at, of) =
+                if claim.span.start > other.span.start { (claim, *other) } else { (*other, claim) };
+            let (service, earlier) = (of.service, of.address);
+            let message = format!(
+                "{protocol} {} overlaps {earlier} of service `{service}`, and neither lies inside \
+                 the other",
+                at.address
+            );
+            problems.error(at.span.clone(), message);
+        }
+        around.push(claim);
+    }
+}

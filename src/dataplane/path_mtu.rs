@@ -8,14 +8,14 @@
 use crate::ids::{BackendId, limits};
 
 /// How long a value is believed (RFC 1191 section 6.3: ten minutes).
-pub const LIFE_MS: u32 = 600_000;
+pub(super) const LIFE_MS: u32 = 600_000;
 
 /// Smallest value believed: the least MTU of IPv4 (RFC 791). A lower one is a forgery.
-pub const MTU_MIN: u16 = 68;
+pub(super) const MTU_MIN: u16 = 68;
 
 /// The values of one worker.
 #[derive(Debug)]
-pub struct PathMtus {
+pub(super) struct PathMtus {
     /// By backend: what was learned, and when; 0 is nothing.
     learned: Box<[(u16, u32)]>,
 }
@@ -28,7 +28,7 @@ impl Default for PathMtus {
 
 impl PathMtus {
     /// A router said that the way to that backend carries `mtu` bytes.
-    pub fn learn(&mut self, backend: BackendId, mtu: u16, now_ms: u32) {
+    pub(super) fn learn(&mut self, backend: BackendId, mtu: u16, now_ms: u32) {
         if let Some(place) = self.learned.get_mut(backend.index())
             && mtu >= MTU_MIN
         {
@@ -37,7 +37,7 @@ impl PathMtus {
     }
 
     /// What the way to that backend carries, at most `mtu`.
-    pub fn limit(&self, backend: BackendId, mtu: u16, now_ms: u32) -> u16 {
+    pub(super) fn limit(&self, backend: BackendId, mtu: u16, now_ms: u32) -> u16 {
         match self.learned.get(backend.index()) {
             Some((learned, at)) if *learned > 0 && now_ms.wrapping_sub(*at) < LIFE_MS => {
                 mtu.min(*learned)

@@ -101,8 +101,8 @@ fn an_icmp_error_quotes_the_packet_as_received_up_to_576_bytes() {
 #[test]
 fn nobody_gets_an_icmp_error_who_must_not() {
     let udp = || packet().udp(CLIENT, VIP).payload(b"question");
-    let to = |address: [u8; 4]| packet().udp(CLIENT, (address.into(), 80));
-    let from = |address: [u8; 4]| packet().udp((address.into(), 80), VIP);
+    let to = |address: [u8; 4]| packet().udp(CLIENT, (Ipv4Addr::from(address), 80));
+    let from = |address: [u8; 4]| packet().udp((Ipv4Addr::from(address), 80), VIP);
     let table = [
         ("an unreachable", packet().icmp(3, 3, 0).payload(&[0; 28])),
         ("a source quench", packet().icmp(4, 0, 0).payload(&[0; 28])),

@@ -260,6 +260,11 @@ impl Builder {
         self
     }
 
+    /// Source and destination address.
+    pub(crate) fn addresses(&self) -> (IpAddr, IpAddr) {
+        (self.source.ip(), self.destination.ip())
+    }
+
     /// What parsing the frame must give if it is an IPv4 flow.
     pub(crate) fn parsed(&self) -> Parsed {
         let end = |end: SocketAddr| match end.ip() {

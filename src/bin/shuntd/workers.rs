@@ -70,7 +70,8 @@ impl Crew {
 struct Kit {
     id: WorkerId,
     core: usize,
-    capacity: u32,
+    /// Connections: IPv4, IPv6.
+    capacities: (u32, u32),
     huge_pages: memory::HugePages,
     busy_poll: bool,
     punt_per_second: u32,
@@ -83,10 +84,11 @@ struct Kit {
     stats: Arc<WorkerStats>,
 }
 
-/// Connections each worker has room for.
-pub(crate) fn capacity(plan: &Plan) -> u32 {
+/// Connections each worker has room for: IPv4's, and those whose client is IPv6.
+pub(crate) fn capacities(plan: &Plan) -> (u32, u32) {
     let workers = u32::try_from(plan.daemon.worker_cores.len()).unwrap_or(u32::MAX).max(1);
-    plan.daemon.connections_max.div_ceil(workers)
+    let share = |connections: u32| connections.div_ceil(workers);
+    (share(plan.daemon.connections_max), share(plan.daemon.connections_ipv6_max))
 }
 
 /// Starts all workers; returns when each has its tables and polls, or with the first refusal.
@@ -112,7 +114,7 @@ pub(crate) fn start(
         let kit = Kit {
             id,
             core: *core,
-            capacity: capacity(plan),
+            capacities: capacities(plan),
             huge_pages: huge_pages(plan.daemon.huge_pages),
             busy_poll: plan.daemon.busy_poll,
             punt_per_second: plan.punt_per_second,
@@ -178,8 +180,7 @@ fn work(kit: Kit, answer: &Answer<Result<(), String>>) {
 }
 
 fn make(kit: Kit) -> Result<Worker<Dpdk>, String> {
-    let capacities = (kit.capacity, kit.capacity);
-    let tables = Tables::on(capacities, kit.seed, kit.huge_pages).map_err(|e| e.to_string())?;
+    let tables = Tables::on(kit.capacities, kit.seed, kit.huge_pages).map_err(|e| e.to_string())?;
     let ownership = Ownership::new(kit.id, kit.workers, &kit.views);
     // Until the first snapshot is published everything is the kernel's.
     let mut nothing = Snapshot::default();

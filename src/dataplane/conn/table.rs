@@ -79,6 +79,11 @@ impl Tables {
         Ok(Self { v4: Table::on(v4, seed, huge_pages)?, v6: Table::on(v6, seed, huge_pages)? })
     }
 
+    /// Bytes reserved for tables of those capacities, indices included.
+    pub fn bytes_for(v4: u32, v6: u32) -> usize {
+        Table::<Ipv4Addr>::bytes_for(v4) + Table::<Ipv6Addr>::bytes_for(v6)
+    }
+
     /// Connections they hold.
     pub fn len(&self) -> u32 {
         self.v4.len() + self.v6.len()

@@ -1,7 +1,7 @@
 //! Sequences recorded from a kernel: backends A, B, C added in this order.
 
 use super::*;
-use crate::dataplane::snapshot::{Backend, ClientAddress, Mode, Protocol};
+use crate::dataplane::snapshot::{Backend, ClientAddress, Mode, Protocol, ServiceAddress};
 use crate::ids::ServiceId;
 use std::net::Ipv4Addr;
 
@@ -12,12 +12,12 @@ fn snapshot(scheduler: Scheduler, revision: u64, weights: &[(char, u32)]) -> Sna
     for (name, weight) in weights {
         backends[id(*name).index()] = Some(Backend {
             service: ServiceId(0),
-            address: Ipv4Addr::new(10, 44, 0, 11),
+            address: Ipv4Addr::new(10, 44, 0, 11).into(),
             port: 8080,
             weight: *weight,
             mode: Mode::Fullnat,
             answers_here: false,
-            our_address: Ipv4Addr::UNSPECIFIED,
+            our_address: Ipv4Addr::UNSPECIFIED.into(),
             next_hop: None,
         });
     }

@@ -342,10 +342,10 @@ mod tests {
 
     #[test]
     fn a_state_is_found_by_its_number_and_any_other_number_is_none() {
-        for (index, state) in State::ALL.into_iter().enumerate() {
-            assert_eq!((state as usize, State::from_index(index as u8)), (index, state));
+        for (index, state) in (0..=u8::MAX).zip(State::ALL) {
+            assert_eq!((state as u8, State::from_index(index)), (index, state));
         }
-        assert_eq!(State::from_index(State::COUNT as u8), None);
+        assert_eq!(State::from_index(u8::try_from(State::COUNT).unwrap()), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! PROXY protocol headers, versions 1 and 2 (HAProxy's `proxy-protocol.txt`): who the client is,
+//! PROXY protocol headers, versions 1 and 2 (`proxy-protocol.txt` of HAProxy): who the client is,
 //! said to the backend in front of the first byte of a stream, or in every datagram.
 //!
 //! ```text

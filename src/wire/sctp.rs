@@ -72,7 +72,7 @@ pub struct Header {
     pub ports: Raw32,
     /// Verification tag: chosen by the receiver; zero in a packet with INIT.
     pub tag: Be32,
-    /// CRC32c of the packet.
+    /// CRC of the packet.
     pub checksum: Le32,
 }
 
@@ -99,7 +99,7 @@ pub struct Chunk {
     pub length: Be16,
 }
 
-/// CRC32c of a whole packet, its checksum field taken as zero. What is too short for a header
+/// The CRC of a whole packet, its checksum field taken as zero. What is too short for a header
 /// has no such field and is read as it is.
 #[inline]
 pub fn crc32c(packet: &[u8]) -> u32 {

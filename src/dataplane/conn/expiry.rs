@@ -51,6 +51,20 @@ impl From<&Timeouts> for TimeoutsMs {
             State::Listen => t.tcp_listen_s,
             State::Synack => t.tcp_synack_s,
             State::Udp => t.udp_s,
+            State::SctpNone => t.sctp_none_s,
+            State::SctpInit1 => t.sctp_init1_s,
+            State::SctpInit => t.sctp_init_s,
+            State::SctpCookieSent => t.sctp_cookie_sent_s,
+            State::SctpCookieReplied => t.sctp_cookie_replied_s,
+            State::SctpCookieWait => t.sctp_cookie_wait_s,
+            State::SctpCookie => t.sctp_cookie_s,
+            State::SctpCookieEchoed => t.sctp_cookie_echoed_s,
+            State::SctpEstablished => t.sctp_established_s,
+            State::SctpShutdownSent => t.sctp_shutdown_sent_s,
+            State::SctpShutdownReceived => t.sctp_shutdown_received_s,
+            State::SctpShutdownAckSent => t.sctp_shutdown_ack_sent_s,
+            State::SctpRejected => t.sctp_rejected_s,
+            State::SctpClosed => t.sctp_closed_s,
         });
         Self(seconds.map(|s| s.saturating_mul(1000)))
     }

@@ -284,7 +284,10 @@ mod tests {
                     any::<u8>(),
                     usize::from(blocks) * BLOCK
                 ))
-                .prop_map(|blocks| [&[SACK, blocks.len() as u8 + 2][..], &blocks].concat()),
+                .prop_map(|blocks| {
+                    let length = u8::try_from(PREFIX + blocks.len()).unwrap();
+                    [&[SACK, length][..], &blocks].concat()
+                }),
             any::<[u8; 8]>().prop_map(|value| [&[TIMESTAMPS, 10][..], &value].concat()),
             any::<[u8; 6]>().prop_map(|value| [&[TOA, 8][..], &value].concat()),
             (any::<u8>(), any::<u8>()).prop_map(|(kind, length)| vec![kind, length]),

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use super::conn::key::{FlowKey, port_pair};
 use super::conn::record::{NewConnection, Record, Way};
-use super::conn::state::{State, flags};
+use super::conn::state::{State, flags, sctp};
 use super::conn::table::Refusal;
 use super::family::Family;
 use super::flows::{Fate, Flows, source_mac};
@@ -208,11 +208,14 @@ impl Flows {
     }
 }
 
-/// Can a packet start a connection, or start one over? TCP: SYN without RST.
+/// Can a packet start a connection, or start one over? TCP: SYN without RST. SCTP: INIT.
 #[inline(always)]
 pub(super) fn starts<F: Family>(parsed: &Parsed<F>) -> bool {
-    parsed.key.protocol != Protocol::Tcp as u8
-        || parsed.signal & (flags::SYN | flags::RST) == flags::SYN
+    match Protocol::from_number(parsed.key.protocol) {
+        Some(Protocol::Tcp) => parsed.signal & (flags::SYN | flags::RST) == flags::SYN,
+        Some(Protocol::Sctp) => sctp::starts(sctp::Event::from_index(parsed.signal)),
+        Some(Protocol::Udp) | None => true,
+    }
 }
 
 /// Is the connection closed, and silent for long enough to be over?
@@ -222,5 +225,9 @@ fn is_spent<F: Family>(record: &Record<F>, now_ms: u32) -> bool {
 }
 
 fn first_state(protocol: u8) -> State {
-    if protocol == Protocol::Udp as u8 { State::Udp } else { State::None }
+    match Protocol::from_number(protocol) {
+        Some(Protocol::Udp) => State::Udp,
+        Some(Protocol::Sctp) => State::SctpNone,
+        Some(Protocol::Tcp) | None => State::None,
+    }
 }

@@ -61,7 +61,7 @@ impl Flows {
         }
         record.seen_ms = self.now_ms;
         let direction = record.direction(Side::Backend);
-        record.set_state(state::next(record.state(), direction, parsed.signal));
+        record.set_state(state::advance(record.state(), direction, parsed.signal));
         let record = *record;
         self.cross_back(packet, parsed, &record)
     }

@@ -226,7 +226,7 @@ impl Flows {
         }
         record.seen_ms = self.now_ms;
         let direction = record.direction(hit.side);
-        record.set_state(state::next(record.state(), direction, parsed.signal));
+        record.set_state(state::advance(record.state(), direction, parsed.signal));
         let mtu = port_mtu(&self.snapshot, next_hop.port);
         if record.is_special() || parsed.end - parsed.l3 > mtu {
             return self.special(packet, parsed, hit, next_hop);

@@ -32,6 +32,7 @@ mod examine;
 mod transport;
 
 pub use examine::examine;
+pub(super) use transport::first_piece;
 
 /// A TCP, UDP or SCTP packet that could belong to a connection. Offsets are proven: `l3` plus the
 /// IP header `<= l4`, `l4` plus the fixed transport header `<= end`, `end` within the frame.

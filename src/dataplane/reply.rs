@@ -1,6 +1,6 @@
 //! A received packet, turned in place into an answer to its sender.
 //!
-//! TCP that nobody wants gets a RST (RFC 9293 section 3.10.7.1), other refusals an ICMP error
+//! TCP that nobody wants gets a RST (RFC 9293 section 3.10.7.1), SCTP an ABORT, other refusals an ICMP error
 //! (RFC 792, RFC 1812 section 4.3). The answer leaves by the port the packet came from, to the
 //! link address it came from: no route and no neighbour is looked up.
 //!
@@ -21,8 +21,11 @@ use super::io::Packet;
 use super::parse::Parsed;
 use crate::wire::{Be32, Raw16, Raw32, checksum, ether, ipv4, ipv6, tcp};
 
+mod abort;
 pub(super) mod v4;
 pub(super) mod v6;
+
+pub use abort::sctp_abort;
 
 /// Time to live of an answer.
 const TTL: u8 = 64;

@@ -275,6 +275,16 @@ pub enum Direction {
 
 const TRANSITIONS: [[Row; EVENTS]; 3] = [INPUT, OUTPUT, INPUT_ONLY];
 
+/// The state after a packet that says `signal`: TCP flags, or the number of an SCTP event. The
+/// state knows which of them it is.
+#[inline(always)]
+pub fn advance(state: State, direction: Direction, signal: u8) -> State {
+    if state as u8 >= State::SctpNone as u8 {
+        return sctp::next(state, direction, sctp::Event::from_index(signal));
+    }
+    next(state, direction, signal)
+}
+
 /// The state after a packet with these flags.
 #[inline(always)]
 pub fn next(state: State, direction: Direction, tcp_flags: u8) -> State {

@@ -9,7 +9,7 @@ use zerocopy::FromBytes;
 use crate::dataplane::family::Family;
 use crate::dataplane::parse::Parsed;
 use crate::wire::checksum::Delta;
-use crate::wire::{ipv4, tcp, udp};
+use crate::wire::{ipv4, sctp, tcp, udp};
 
 /// Stores new ports and what they do to the checksum. `rest` starts at the transport header and
 /// reaches to the frame's end.
@@ -23,8 +23,15 @@ pub(in crate::dataplane) fn rewrite<F: Family>(
     match parsed.key.protocol {
         ipv4::TCP => rewrite_tcp(rest, ports, delta),
         ipv4::UDP => rewrite_udp(rest, ports, delta),
-        _ => false,
+        _ => rewrite_sctp(rest, parsed, ports),
     }
+}
+
+fn rewrite_sctp<F: Family>(rest: &mut [u8], parsed: &Parsed<F>, ports: u32) -> bool {
+    let length = usize::from(parsed.end - parsed.l4);
+    let Some(packet) = rest.get_mut(..length) else { return false };
+    sctp::set_ports(packet, ports);
+    true
 }
 
 #[inline(always)]

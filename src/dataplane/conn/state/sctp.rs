@@ -52,6 +52,27 @@ pub enum Event {
 
 const EVENTS: usize = 10;
 
+impl Event {
+    const ALL: [Self; EVENTS] = [
+        Self::Data,
+        Self::Init,
+        Self::InitAck,
+        Self::CookieEcho,
+        Self::CookieAck,
+        Self::Shutdown,
+        Self::ShutdownAck,
+        Self::ShutdownComplete,
+        Self::Error,
+        Self::Abort,
+    ];
+
+    /// The event with that number; data for a number out of range.
+    #[inline]
+    pub fn from_index(index: u8) -> Self {
+        Self::ALL.get(usize::from(index)).copied().unwrap_or(Self::Data)
+    }
+}
+
 /// The event of a packet with these chunks (all that follows the common header); `None` if not
 /// even the first one's header is there.
 #[inline]

@@ -1,5 +1,6 @@
 //! From a decision to bytes.
 
+pub mod cut;
 pub mod fullnat;
 pub mod tunnel;
 

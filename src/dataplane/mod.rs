@@ -16,6 +16,7 @@ pub mod allowance;
 pub mod conn;
 pub mod describe;
 pub mod flows;
+pub mod frag;
 pub mod io;
 pub mod lookup;
 pub mod mailbox;

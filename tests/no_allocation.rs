@@ -22,6 +22,10 @@ mod world;
 
 use packets::{CLIENT, Endpoint, VIP, packet};
 use shunt::dataplane::conn::state::flags::{ACK, SYN};
+use shunt::dataplane::frag::{Fragments, Key, Outcome};
+use shunt::dataplane::io::memory::VecPacket;
+use shunt::dataplane::rewrite::cut::cut;
+use shunt::wire::fragment::{self, Span};
 use world::{Plan, World};
 
 struct Counting;
@@ -112,4 +116,38 @@ fn forgetting_costs_no_allocation() {
     world.wait(310);
     assert_eq!(ALLOCATIONS.with(Cell::get), before);
     assert_eq!(world.connections(), [0; 4]);
+}
+
+#[test]
+fn pieces_are_held_released_and_forgotten_without_an_allocation() {
+    let mut fragments = Fragments::new();
+    let before = ALLOCATIONS.with(Cell::get);
+    let mut released = 0;
+    for round in 0..20_000_u32 {
+        let header = fragment::Header::new(17, Span { offset: 8, more: true }, round / 4);
+        let key = Key::v6([7; 32], &header);
+        let now_ms = round * 10;
+        // Of every other datagram the first piece never comes.
+        if round % 8 == 3 {
+            fragments.learn(key, round, now_ms);
+            released += std::iter::from_fn(|| fragments.released()).count();
+        } else {
+            assert!(!matches!(fragments.later(key, round, now_ms), Outcome::Known(..)));
+        }
+        fragments.tick(now_ms);
+    }
+    assert_eq!(ALLOCATIONS.with(Cell::get), before);
+    assert!(released > 1000, "{released} were among them");
+}
+
+#[test]
+fn cutting_costs_no_allocation_but_the_buffers_of_the_pieces() {
+    let frame = packet().udp(CLIENT, VIP).payload(&[0; 1400]).build();
+    let whole = VecPacket::new(&frame);
+    let before = ALLOCATIONS.with(Cell::get);
+    let mut sent = 0_u64;
+    let count = cut(whole, 14, 576, 0, &mut |_| sent += 1);
+    // A buffer made of a `Vec` is one allocation; an mbuf comes from its pool.
+    assert_eq!(ALLOCATIONS.with(Cell::get) - before, sent - 1);
+    assert_eq!((count, sent), (Ok(3), 3));
 }

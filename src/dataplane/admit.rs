@@ -14,7 +14,7 @@ use super::flows::{Fate, Flows, source_mac};
 use super::io::Packet;
 use super::parse::Parsed;
 use super::sched;
-use super::snapshot::{Mode, Protocol};
+use super::snapshot::{ClientAddress, Mode, Protocol};
 use super::verdict::Reason;
 use crate::ids::{BackendId, ServiceId};
 
@@ -28,6 +28,7 @@ const FTP_DATA: u16 = 20;
 struct Chosen<F: Family> {
     backend: BackendId,
     way: Way,
+    introduction: ClientAddress,
     /// The key of the backend's answers.
     answers: FlowKey<F>,
 }
@@ -86,6 +87,10 @@ impl Flows {
         let chosen = sched::pick(&self.snapshot, service, turn, me).ok_or(Reason::NoBackend)?;
         let backend = self.snapshot.backend(chosen).ok_or(Reason::NoBackend)?;
         backend.next_hop.ok_or(Reason::NextHop)?;
+        let introduction = match backend.mode {
+            Mode::Fullnat | Mode::Nat => service.client_address,
+            Mode::Dr | Mode::Tunnel(_) => ClientAddress::None,
+        };
         let port = if backend.port == 0 { client.destination_port() } else { backend.port };
         let (way, answers) = match (backend.mode, F::of(backend.address)) {
             (Mode::Dr, _) => (Way::Direct, client.reversed()),
@@ -103,7 +108,7 @@ impl Flows {
             }
             (Mode::Nat, None) => return Err(Reason::NoBackend),
         };
-        Ok(Chosen { backend: chosen, way, answers })
+        Ok(Chosen { backend: chosen, way, introduction, answers })
     }
 
     /// FULL-NAT: the backend answers to a local address and port of our choice.
@@ -172,6 +177,7 @@ impl Flows {
             client_port: packet.port(),
             state: first_state(parsed.key.protocol),
             way: chosen.way,
+            introduction: chosen.introduction,
         };
         match F::table_mut(&mut self.tables).insert(&new, self.now_ms) {
             Ok(slot) => {

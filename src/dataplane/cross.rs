@@ -8,6 +8,7 @@ use super::conn::key::Side;
 use super::conn::record::Record;
 use super::family::Family;
 use super::flows::{Fate, Flows, client_hop, port_mtu};
+use super::introduce;
 use super::io::Packet;
 use super::parse::Parsed;
 use super::rewrite::cross;
@@ -62,6 +63,9 @@ impl Flows {
         record.seen_ms = self.now_ms;
         let direction = record.direction(Side::Backend);
         record.set_state(state::advance(record.state(), direction, parsed.signal));
+        if introduce::from_backend(packet.data_mut(), parsed, record) == Some(true) {
+            record.set_delivered();
+        }
         let record = *record;
         self.cross_back(packet, parsed, &record)
     }

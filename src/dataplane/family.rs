@@ -68,6 +68,8 @@ pub trait Family: Copy + Debug + PartialEq + Eq + Into<IpAddr> + Send + Sync + '
     fn table_mut(tables: &mut Tables) -> &mut Table<Self>;
     /// What an IP header says; `None` if it is cut off, wrong, or of a piece but the first.
     fn outline(packet: &[u8]) -> Option<Outline<Self>>;
+    /// Stores a packet's new length into its IP header; false if it is cut off.
+    fn set_length(header: &mut [u8], length: u16) -> bool;
     /// Stores new addresses into an IP header; false if it is cut off.
     fn readdress(header: &mut [u8], addresses: Self::Addresses) -> bool;
     /// Stores new addresses into an IP header and counts the hop; false if it is cut off.
@@ -185,6 +187,15 @@ impl Family for Ipv4Addr {
         })
     }
 
+    fn set_length(header: &mut [u8], length: u16) -> bool {
+        let Ok((header, _)) = ipv4::Header::mut_from_prefix(header) else { return false };
+        let before = u16::from_ne_bytes(header.total_length.to_bytes());
+        let delta = Delta::of_u16(before, length.to_be());
+        header.checksum.set(delta.apply(header.checksum.get()));
+        header.total_length.set(length);
+        true
+    }
+
     fn readdress(header: &mut [u8], addresses: u64) -> bool {
         let Ok((header, _)) = ipv4::Header::mut_from_prefix(header) else { return false };
         let delta = Delta::of_u64(header.addresses.get(), addresses);
@@ -294,6 +305,12 @@ impl Family for Ipv6Addr {
             header: walked.offset,
             length: ipv6::LEN + usize::from(header.payload_length.get()),
         })
+    }
+
+    fn set_length(header: &mut [u8], length: u16) -> bool {
+        let Ok((header, _)) = ipv6::Header::mut_from_prefix(header) else { return false };
+        header.payload_length.set(length.saturating_sub(40));
+        true
     }
 
     fn readdress(header: &mut [u8], addresses: [u64; 4]) -> bool {

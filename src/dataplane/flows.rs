@@ -16,6 +16,7 @@ use super::conn::state;
 use super::conn::table::{Hit, Slot, Tables};
 use super::cross;
 use super::family::Family;
+use super::introduce::{self, Insertion};
 use super::io::Packet;
 use super::lookup::Look;
 use super::parse::{Other, OtherKind, Parse, Parsed};
@@ -24,9 +25,9 @@ use super::reply::IcmpError;
 use super::rewrite::tunnel::{self, Tunnel};
 use super::rewrite::{Translation, translate};
 use super::sched::Turn;
-use super::snapshot::{Backend, Encapsulation, NextHop, Snapshot};
+use super::snapshot::{Backend, ClientAddress, Encapsulation, NextHop, Snapshot};
 use super::verdict::Reason;
-use crate::ids::{PortId, limits};
+use crate::ids::{PortId, WorkerId, limits};
 use crate::stats::counters::WorkerStats;
 use crate::wire::{Mac, ether};
 
@@ -50,8 +51,10 @@ pub enum Fate {
     Send(PortId),
     /// Cut into pieces no longer than this many bytes, which are sent by this port.
     Cut(PortId, u16),
+    /// A piece of one of our packets: its keeper's.
+    Piece,
     /// Handed to this worker.
-    HandOver(crate::ids::WorkerId),
+    HandOver(WorkerId),
     /// Given to the kernel, within the limit of its class.
     Punt(PuntClass),
     /// Freed.
@@ -126,6 +129,16 @@ impl Flows {
             sweep_v6: Sweep::default(),
             now_ms: 0,
         }
+    }
+
+    /// The worker these are of.
+    pub(super) fn me(&self) -> WorkerId {
+        self.ownership.me()
+    }
+
+    /// The time, in worker milliseconds.
+    pub(super) fn now_ms(&self) -> u32 {
+        self.now_ms
     }
 
     /// The connections.
@@ -252,9 +265,15 @@ impl Flows {
         let length = parsed.end - parsed.l3;
         let port_mtu = port_mtu(&self.snapshot, next_hop.port);
         let mtu = self.path_mtu(&record, hit.side, port_mtu);
+        let insertion = self.insertion(packet, parsed, hit, length, mtu);
+        let mtu = mtu.saturating_sub(insertion.length());
         let too_long = length > mtu;
         if too_long && !self.may_cut(packet.data(), parsed, &record) {
             return self.too_big(packet, parsed, mtu);
+        }
+        let parsed = &mut { *parsed };
+        if self.introduce(packet, parsed, hit, &insertion).is_none() {
+            return self.count(Reason::NoRoom);
         }
         if record.is_crossed() {
             return self.cross_over(packet, parsed, &record, next_hop);
@@ -268,6 +287,49 @@ impl Flows {
             None if too_long => Fate::Cut(next_hop.port, port_mtu),
             None => Fate::Send(next_hop.port),
         }
+    }
+
+    /// What goes into a packet, so that the backend learns who the client is. Where there is no
+    /// room and it can do without, nothing.
+    fn insertion<F: Family, P: Packet>(
+        &mut self,
+        packet: &P,
+        parsed: &Parsed<F>,
+        hit: Hit,
+        length: u16,
+        mtu: u16,
+    ) -> Insertion {
+        let record = F::table_mut(&mut self.tables).record_mut(hit.slot);
+        if hit.side == Side::Backend || record.introduction() == ClientAddress::None {
+            return Insertion::Nothing;
+        }
+        if let Some(first) = introduce::starts_at(packet.data(), parsed) {
+            record.start_stream(first, introduce::in_stream(record));
+        }
+        let insertion = introduce::insertion(packet.data(), parsed, record);
+        let fits = length.saturating_add(insertion.length()) <= mtu;
+        if fits || !insertion.can_be_left_out() { insertion } else { Insertion::Nothing }
+    }
+
+    /// Inserts it, or takes its traces out of a backend's packet.
+    fn introduce<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &mut Parsed<F>,
+        hit: Hit,
+        insertion: &Insertion,
+    ) -> Option<()> {
+        let record = F::table_mut(&mut self.tables).record_mut(hit.slot);
+        if record.introduction() == ClientAddress::None {
+            return Some(());
+        }
+        if hit.side == Side::Client {
+            return introduce::from_client(packet, parsed, record, insertion);
+        }
+        if introduce::from_backend(packet.data_mut(), parsed, record)? {
+            record.set_delivered();
+        }
+        Some(())
     }
 
     /// Longest packet of a connection, as it came in, that fits a link of `mtu` bytes when it goes
@@ -289,7 +351,7 @@ impl Flows {
 
     /// May a packet too long for its way be cut? IPv6 never is, nor IPv4 with DF, unless it is
     /// told to be: then the outer packet of the tunnel is.
-    fn may_cut<F: Family>(&self, frame: &[u8], parsed: &Parsed<F>, record: &Record<F>) -> bool {
+    pub(super) fn may_cut<F: Family>(&self, frame: &[u8], parsed: &Parsed<F>, record: &Record<F>) -> bool {
         let packet = frame.get(usize::from(parsed.l3)..).unwrap_or_default();
         let ignores_df = self.snapshot.tunnels_ignore_df && record.wrapping().is_some();
         !F::is_whole_for_good(packet) || (ignores_df && !F::IS_V6)
@@ -414,7 +476,9 @@ impl Flows {
         match other.kind {
             OtherKind::Neighbor => Fate::Punt(PuntClass::Neighbors),
             OtherKind::Icmp => self.icmp(packet, other, origin),
-            OtherKind::Fragment if balanced => self.count(Reason::Fragment),
+            OtherKind::Fragment if balanced || self.snapshot.has_nat_backend(other.source) => {
+                Fate::Piece
+            }
             OtherKind::Protocol(_) if balanced => self.count(Reason::Protocol),
             OtherKind::Extensions if balanced => self.count(Reason::Extensions),
             _ => Fate::Punt(PuntClass::Other),

@@ -259,8 +259,11 @@ fn set_number(place: &mut Be32, number: u32) -> Delta {
     Delta::of_u32(before, u32::from_ne_bytes(place.to_bytes()))
 }
 
-/// The sequence number of the first byte behind a client's SYN.
-pub(super) fn first_sequence<F: Family>(frame: &[u8], parsed: &Parsed<F>) -> Option<u32> {
+/// Where a client's stream starts, if this is its SYN: the sequence number of its first byte.
+pub(super) fn starts_at<F: Family>(frame: &[u8], parsed: &Parsed<F>) -> Option<u32> {
+    if parsed.key.protocol != Protocol::Tcp as u8 || parsed.signal & tcp::SYN == 0 {
+        return None;
+    }
     let (tcp, _) = tcp::Header::ref_from_prefix(segment(frame, parsed)?).ok()?;
     Some(tcp.sequence.get().wrapping_add(1))
 }

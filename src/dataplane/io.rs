@@ -55,8 +55,16 @@ pub trait Packet: Sized {
     /// The port this packet came from (set by the worker after `rx`) or shall leave by (set by the
     /// control plane on packets it injects). Survives rings.
     fn port(&self) -> PortId;
-    /// Sets what [`Packet::port`] answers.
+    /// Sets what [`Packet::port`] answers, and forgets the tag: whoever takes a packet in says
+    /// where it came from, so no packet brings a tag from before its arrival.
     fn set_port(&mut self, port: PortId);
+    /// What a worker noted on the packet for whoever handles it next; 0 if nothing. Survives rings.
+    fn tag(&self) -> u32;
+    /// Sets what [`Packet::tag`] answers, until the next [`Packet::set_port`].
+    fn set_tag(&mut self, tag: u32);
+    /// An empty packet with the usual headroom from where this one came from: same port, no tag.
+    /// `None` when the pool has none left.
+    fn sibling(&self) -> Option<Self>;
     /// Grows the frame by `len` bytes at the front and returns them, or `None` without headroom.
     fn prepend(&mut self, len: usize) -> Option<&mut [u8]>;
     /// Cuts `len` bytes off the front. False, and nothing done, if the frame is shorter.

@@ -247,6 +247,12 @@ impl Snapshot {
         self.addresses.is_nat_backend(address, port, protocol)
     }
 
+    /// Is this the address of a backend whose packets to clients are answers of NAT mode?
+    #[inline]
+    pub fn has_nat_backend(&self, address: IpAddr) -> bool {
+        self.addresses.has_nat_backend(address)
+    }
+
     /// Is this some service's VIP?
     #[inline]
     pub fn is_vip(&self, address: IpAddr) -> bool {

@@ -19,9 +19,12 @@ use super::io::{Burst, Packet, Platform, Rx};
 use super::lookup::Looks;
 use super::orders::{Answer, Order, Page, WorkerEnd};
 use super::tx::Staged;
+use super::frag::Fragments;
 use super::verdict::Reason;
 use crate::ids::{PortId, WorkerId};
 use crate::stats::counters::WorkerStats;
+
+mod pieces;
 
 /// Where a worker's packets come from and go to.
 pub struct Links<P: Platform> {
@@ -45,6 +48,7 @@ pub struct Worker<P: Platform> {
     to_peers: Vec<Option<Staged<P::LaneTx>>>,
     punt: Staged<P::LaneTx>,
     inject: Option<P::LaneRx>,
+    fragments: Fragments<P::Packet>,
     mailbox: WorkerEnd,
     looks: Looks,
     /// By [`PuntClass`].
@@ -64,6 +68,7 @@ impl<P: Platform> Worker<P> {
             to_peers: links.to_peers.into_iter().map(|lane| lane.map(Staged::new)).collect(),
             punt: Staged::new(links.punt),
             inject: links.inject,
+            fragments: Fragments::new(),
             mailbox,
             looks: Looks::default(),
             punts: Default::default(),
@@ -101,6 +106,7 @@ impl<P: Platform> Worker<P> {
     pub fn poll(&mut self, now_ms: u32) -> usize {
         self.obey();
         self.flows.tick(now_ms);
+        self.forget_pieces(now_ms);
         let per_second = self.flows.snapshot.punt_per_second;
         self.punts.iter_mut().for_each(|class| class.refill(now_ms, per_second));
         let mut burst = Burst::new();
@@ -153,15 +159,16 @@ impl<P: Platform> Worker<P> {
         for (at, mut packet) in burst.drain(..).enumerate() {
             let Some(look) = self.looks.get(at) else { continue };
             let fate = self.flows.decide(&mut packet, &look, origin);
-            self.dispatch(packet, fate);
+            self.dispatch(packet, fate, origin);
         }
     }
 
     #[inline]
-    fn dispatch(&mut self, packet: P::Packet, fate: Fate) {
+    fn dispatch(&mut self, packet: P::Packet, fate: Fate, origin: Origin) {
         match fate {
             Fate::Send(port) => self.send(packet, port),
             Fate::Cut(port, mtu) => self.cut(packet, port, mtu),
+            Fate::Piece => self.piece(packet, origin),
             Fate::HandOver(owner) => self.hand_over(packet, owner),
             Fate::Punt(class) => self.give_to_kernel(packet, class),
             Fate::Free => drop(packet),
@@ -178,12 +185,6 @@ impl<P: Platform> Worker<P> {
         if stage.is_full() {
             flush_port(stage, port.index(), &self.stats);
         }
-    }
-
-    #[cold]
-    fn cut(&mut self, packet: P::Packet, port: PortId, mtu: u16) {
-        let _ = (packet, port, mtu);
-        self.stats.count_drop(Reason::TooBig);
     }
 
     fn hand_over(&mut self, packet: P::Packet, owner: WorkerId) {

@@ -15,6 +15,10 @@
 //! A frame longer than a buffer arrives as a chain of them. `data` is then the first link only and
 //! [`Packet::rx_info`] says `segmented`; lengths stay consistent (`pkt_len` moves with `data_len`),
 //! so even a packet the data path should have dropped can be sent or freed without harm.
+//!
+//! The tag lies in `hash`, the field drivers write the RSS hash to and allocation leaves as it was.
+//! The high byte of `port` says that one is there: `port` is 16 bits wide, ours are 8, so `set_port`
+//! on arrival forgets what an earlier packet left in the buffer, at no cost.
 
 use std::ptr::NonNull;
 
@@ -23,6 +27,10 @@ use dpdk_sys as sys;
 use super::memory::prefetch_address;
 use crate::dataplane::io::{ChecksumVerdict, Packet, RxInfo};
 use crate::ids::PortId;
+
+/// The high byte of `port` when `hash` holds a tag. Drivers write numbers below 256 to the field,
+/// allocation writes 0xffff.
+const TAGGED: u8 = 1;
 
 /// An owned packet buffer of a [`super::pool::Pool`].
 #[repr(transparent)]
@@ -161,6 +169,37 @@ impl Packet for Mbuf {
     #[inline(always)]
     fn set_port(&mut self, port: PortId) {
         self.fields_mut().port = u16::from(port.0);
+    }
+
+    #[inline(always)]
+    fn tag(&self) -> u32 {
+        let fields = self.fields();
+        if fields.port.to_le_bytes()[1] != TAGGED {
+            return 0;
+        }
+        // SAFETY: all members of the union are plain integers.
+        let hash = unsafe { fields.__bindgen_anon_2.hash };
+        // SAFETY: as above.
+        unsafe { hash.usr }
+    }
+
+    #[inline(always)]
+    fn set_tag(&mut self, tag: u32) {
+        let fields = self.fields_mut();
+        fields.port = u16::from_le_bytes([fields.port.to_le_bytes()[0], TAGGED]);
+        // One field, two uses: what is there now is no hash of a port's any more.
+        fields.ol_flags &= !sys::RTE_MBUF_F_RX_RSS_HASH;
+        fields.__bindgen_anon_2.hash.usr = tag;
+    }
+
+    #[inline]
+    fn sibling(&self) -> Option<Self> {
+        // SAFETY: the buffer's own pool, which lives while a buffer of it is out (`eal`).
+        let buffer = unsafe { sys::rte_pktmbuf_alloc(self.fields().pool) };
+        // SAFETY: a fresh buffer, owned by nobody else.
+        let mut sibling = NonNull::new(buffer).map(|buffer| unsafe { Self::from_raw(buffer) })?;
+        sibling.set_port(self.port());
+        Some(sibling)
     }
 
     #[inline(always)]

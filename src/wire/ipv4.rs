@@ -20,6 +20,8 @@ pub const LEN: usize = size_of::<Header>();
 pub const VERSION_IHL: u8 = 0x45;
 /// The "don't fragment" bit of [`Header::flags_fragment`].
 pub const DONT_FRAGMENT: u16 = 0x4000;
+/// The "more fragments" bit of [`Header::flags_fragment`].
+pub const MORE_FRAGMENTS: u16 = 0x2000;
 /// "More fragments" and the fragment offset: all zero in a whole packet.
 pub const FRAGMENT_MASK: u16 = 0x3fff;
 /// The fragment offset alone.

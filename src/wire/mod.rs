@@ -8,6 +8,7 @@ use std::fmt;
 pub mod arp;
 pub mod checksum;
 pub mod ether;
+pub mod fragment;
 pub mod icmp;
 pub mod icmpv6;
 pub mod ipv4;

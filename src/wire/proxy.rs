@@ -15,7 +15,7 @@
 //! A header put in front of a datagram that travels in fragments moves all later fragments by its
 //! length, and fragments are counted in units of 8 bytes: [`v2_padded`] is for them.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
 /// Longest header: the specification's longest line of version 1.
 pub const LEN_MAX: usize = 107;
@@ -49,6 +49,23 @@ pub enum Ends {
         /// What it talks to: the VIP.
         destination: SocketAddrV6,
     },
+}
+
+impl Ends {
+    /// The ends with these addresses and ports; `None` if they are of two families.
+    pub fn between(source: (IpAddr, u16), destination: (IpAddr, u16)) -> Option<Self> {
+        match (source.0, destination.0) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => Some(Self::V4 {
+                source: SocketAddrV4::new(from, source.1),
+                destination: SocketAddrV4::new(to, destination.1),
+            }),
+            (IpAddr::V6(from), IpAddr::V6(to)) => Some(Self::V6 {
+                source: SocketAddrV6::new(from, source.1, 0, 0),
+                destination: SocketAddrV6::new(to, destination.1, 0, 0),
+            }),
+            _ => None,
+        }
+    }
 }
 
 /// What the client speaks. The discriminant is the specification's.

@@ -8,6 +8,7 @@
 #[path = "../packets/mod.rs"]
 mod packets;
 
+mod cut;
 mod parse;
 mod properties;
 mod replies;

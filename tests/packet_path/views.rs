@@ -1,8 +1,9 @@
 //! Header views against headers somebody else wrote: every field where it belongs.
 
 use etherparse::{ArpHardwareId, ArpOperation, ArpPacket, EtherType, Icmpv4Type, PacketBuilder};
-use shunt::wire::{Mac, arp, ether, icmp, ipv4, tcp, udp};
-use zerocopy::{FromBytes, IntoBytes};
+use shunt::wire::fragment::Span;
+use shunt::wire::{Mac, arp, ether, fragment, icmp, ipv4, tcp, udp};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 const FROM: [u8; 6] = [2, 0, 0, 0, 0, 0xaa];
 const TO: [u8; 6] = [2, 0, 0, 0, 0, 0xbb];
@@ -104,4 +105,41 @@ fn a_link_address_prints_as_everybody_writes_it() {
 fn only_the_lowest_bit_of_the_first_byte_makes_a_group() {
     assert!(Mac([0xff; 6]).is_group() && Mac([1, 0, 0x5e, 0, 0, 1]).is_group());
     assert!(!Mac([0xfe, 0xff, 0xff, 0xff, 0xff, 0xff]).is_group());
+}
+
+#[test]
+fn a_packet_says_which_part_of_its_datagram_it_is() {
+    let table = [
+        (0x0000, Span::WHOLE, (false, false, false)),
+        (0x4000, Span::WHOLE, (false, false, false)),
+        (0x2000, Span { offset: 0, more: true }, (true, true, false)),
+        (0x2001, Span { offset: 8, more: true }, (true, false, true)),
+        (0x00b9, Span { offset: 1480, more: false }, (true, false, true)),
+        (0x1fff, Span { offset: 65_528, more: false }, (true, false, true)),
+    ];
+    for (flags_fragment, span, is) in table {
+        let mut header = ipv4::Header::new_zeroed();
+        header.flags_fragment.set(flags_fragment);
+        assert_eq!(header.span(), span, "{flags_fragment:#06x}");
+        assert_eq!(
+            (span.is_piece(), span.is_first(), span.is_later()),
+            is,
+            "{flags_fragment:#06x}"
+        );
+        let six = fragment::Header::new(ipv4::UDP, span, 7);
+        assert_eq!(six.span(), span, "the other family says the same");
+    }
+}
+
+#[test]
+fn ipv6_fragment_fields_are_where_they_belong() {
+    for (offset, more) in [(0, true), (8, true), (1280, false), (65_528, true)] {
+        let header = fragment::Header::new(ipv4::UDP, Span { offset, more }, 0x0102_0304);
+        let other = etherparse::Ipv6FragmentHeaderSlice::from_slice(header.as_bytes()).unwrap();
+        assert_eq!(other.next_header().0, ipv4::UDP);
+        assert_eq!(other.fragment_offset().byte_offset(), offset);
+        assert_eq!((other.more_fragments(), other.identification()), (more, 0x0102_0304));
+        assert_eq!(fragment::Header::ref_from_bytes(&other.to_header().to_bytes()), Ok(&header));
+        assert_eq!(header.as_bytes().len(), fragment::LEN);
+    }
 }

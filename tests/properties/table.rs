@@ -10,6 +10,7 @@ use shunt::dataplane::conn::key::Side;
 use shunt::dataplane::conn::record::{NewConnection, Way};
 use shunt::dataplane::conn::state::State;
 use shunt::dataplane::conn::table::{Refusal, Slot, Table};
+use shunt::dataplane::snapshot::ClientAddress;
 use shunt::ids::{BackendId, PortId, ServiceId};
 use shunt::wire::Mac;
 
@@ -28,6 +29,7 @@ fn connection(n: u32) -> NewConnection {
         client_port: PortId(0),
         state: State::None,
         way: Way::Translated,
+        introduction: ClientAddress::None,
     }
 }
 
@@ -103,11 +105,11 @@ fn a_hundred_thousand_connections_fill_the_table_to_its_limit() {
 #[test]
 fn a_connection_costs_at_most_128_bytes() {
     for capacity in [1_024, 100_000, 1_000_000, 10_000_000] {
-        let bytes = Table::bytes_for(capacity);
+        let bytes = Table::<Ipv4Addr>::bytes_for(capacity);
         assert!(bytes <= capacity as usize * 128, "{capacity}: {bytes}");
     }
-    let table = Table::new(50_000, Seed([1, 2])).unwrap();
-    assert_eq!(table.bytes(), Table::bytes_for(50_000));
+    let table = Table::<Ipv4Addr>::new(50_000, Seed([1, 2])).unwrap();
+    assert_eq!(table.bytes(), Table::<Ipv4Addr>::bytes_for(50_000));
 }
 
 /// An all-zero seed would let an all-zero word hash to zero; any fresh seed must spread all keys.

@@ -58,6 +58,12 @@ impl<F: Family> FlowKey<F> {
         u16::from_be_bytes([a, b])
     }
 
+    /// The key with other ports, wire bytes.
+    #[must_use]
+    pub fn with_ports(self, ports: u32) -> Self {
+        Self { ports, ..self }
+    }
+
     /// The key of the opposite direction.
     #[must_use]
     pub fn reversed(self) -> Self {

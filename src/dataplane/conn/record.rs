@@ -1,10 +1,10 @@
 //! One connection in one cache line: all that an established packet needs, in either direction.
 //!
 //! ```text
-//! byte  0        16       24      28       32      36      40         48 49      50   52   56   60
-//!       addresses ports    seen_ms backend service deltas  client     st live    way  side link
-//!       [2 × u64] [2 × u32]                        ip, l4  MAC,port,  at         e,p       (free)
-//!                                                          protocol   e
+//! byte  0        16       24      28       32      36      40         48 49   50      56     60
+//!       addresses ports    seen_ms backend service deltas  client     st live way,    first  link
+//!       [2 × u64] [2 × u32]                        ip, l4  MAC,port,  at      intro-  sequ-  (free)
+//!                                                          protocol   e       duction ence
 //! ```
 //!
 //! IPv6 addresses make it two lines: the first holds the addresses, the second the rest.
@@ -24,7 +24,7 @@ use super::key::{FlowKey, Side};
 use super::state::{Direction, State};
 use crate::dataplane::family::Family;
 use crate::dataplane::rewrite::translation_deltas;
-use crate::dataplane::snapshot::{Encapsulation, GueChecksum};
+use crate::dataplane::snapshot::{ClientAddress, Encapsulation, GueChecksum, Protocol};
 use crate::ids::{BackendId, PortId, ServiceId};
 use crate::wire::Mac;
 use crate::wire::checksum::Delta;
@@ -49,11 +49,14 @@ pub struct Record<F: Family = Ipv4Addr> {
     live: u8,
     /// [`Way`], and what it needs.
     way: u8,
-    reserved: u8,
+    /// [`ClientAddress`], as a number.
+    introduction: u8,
     way_port: u16,
-    reserved_2: u16,
-    /// Reserved for the side slab (sequence shifts, SYN cookies): 0 is none.
-    side: u32,
+    /// Bytes put into the client's stream, and whether the backend has acknowledged them.
+    inserted: u8,
+    delivered: u8,
+    /// Sequence number behind the client's SYN, where these bytes are.
+    first_sequence: u32,
     /// Free list link while the record is free.
     pub(super) link: u32,
 }
@@ -80,6 +83,8 @@ pub struct NewConnection<F: Family = Ipv4Addr> {
     pub state: State,
     /// How its packets go to the backend.
     pub way: Way,
+    /// How the backend learns who the client is.
+    pub introduction: ClientAddress,
 }
 
 /// How packets of a connection go to its backend, for all its life: a reload that changes the
@@ -121,6 +126,19 @@ impl Way {
     }
 }
 
+/// [`ClientAddress`] as a number: 0 none, these, or the kind of TOA's option.
+const PROXY_V1: u8 = 1;
+const PROXY_V2: u8 = 2;
+
+fn introduction_code(introduction: ClientAddress) -> u8 {
+    match introduction {
+        ClientAddress::None => 0,
+        ClientAddress::ProxyV1 => PROXY_V1,
+        ClientAddress::ProxyV2 => PROXY_V2,
+        ClientAddress::Toa { kind_v6 } => kind_v6,
+    }
+}
+
 impl<F: Family> Record<F> {
     /// A live record of a connection last seen `now_ms`.
     pub fn new(new: &NewConnection<F>, now_ms: u32) -> Self {
@@ -139,10 +157,11 @@ impl<F: Family> Record<F> {
             state: new.state as u8,
             live: 1,
             way: new.way.code(),
-            reserved: 0,
+            introduction: introduction_code(new.introduction),
             way_port: new.way.port(),
-            reserved_2: 0,
-            side: 0,
+            inserted: 0,
+            delivered: 0,
+            first_sequence: 0,
             link: 0,
         }
     }
@@ -173,7 +192,53 @@ impl<F: Family> Record<F> {
     /// Does it need more than new addresses: an outer header, or the other family's?
     #[inline(always)]
     pub fn is_special(&self) -> bool {
-        self.way > 1
+        self.way > 1 || self.introduction != 0
+    }
+
+    /// Can its packets go on in pieces? Not between the families, where each header is another
+    /// one; nor where bytes are inserted, or a checksum covers all pieces (SCTP).
+    pub fn takes_pieces(&self) -> bool {
+        let summed = self.protocol == Protocol::Sctp as u8 && self.ports[0] != self.ports[1].rotate_left(16);
+        !self.is_crossed() && self.introduction == 0 && !summed
+    }
+
+    /// How its backend learns who the client is.
+    #[inline]
+    pub fn introduction(&self) -> ClientAddress {
+        match self.introduction {
+            0 => ClientAddress::None,
+            PROXY_V1 => ClientAddress::ProxyV1,
+            PROXY_V2 => ClientAddress::ProxyV2,
+            kind_v6 => ClientAddress::Toa { kind_v6 },
+        }
+    }
+
+    /// Sequence number of the first byte behind the client's SYN.
+    #[inline]
+    pub fn first_sequence(&self) -> u32 {
+        self.first_sequence
+    }
+
+    /// Bytes that are put into the client's stream there.
+    #[inline]
+    pub fn inserted(&self) -> u8 {
+        self.inserted
+    }
+
+    /// Has the backend acknowledged them?
+    #[inline]
+    pub fn is_delivered(&self) -> bool {
+        self.delivered != 0
+    }
+
+    /// The client's stream starts at `first_sequence`, with `inserted` bytes of ours.
+    pub fn start_stream(&mut self, first_sequence: u32, inserted: u8) {
+        (self.first_sequence, self.inserted, self.delivered) = (first_sequence, inserted, 0);
+    }
+
+    /// The backend has acknowledged them.
+    pub fn set_delivered(&mut self) {
+        self.delivered = 1;
     }
 
     /// What its packets are wrapped in, if they are.

@@ -2,6 +2,7 @@
 //! simulation. Allocates freely; never used by the daemon.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::{BURST, Burst, Packet, Platform, Rx, RxInfo, Tx};
@@ -22,6 +23,9 @@ pub struct VecPacket {
     start: usize,
     end: usize,
     port: PortId,
+    tag: u32,
+    /// How many more siblings its pool has; shared with them.
+    pool: Option<Arc<AtomicUsize>>,
     /// What [`Packet::rx_info`] will answer.
     pub info: RxInfo,
 }
@@ -38,7 +42,16 @@ impl VecPacket {
         let mut buffer = vec![0; headroom + ROOM];
         buffer[headroom..headroom + length].copy_from_slice(&frame[..length]);
         let (start, end) = (headroom, headroom + length);
-        Self { buffer, start, end, port: PortId(0), info: RxInfo::default() }
+        let info = RxInfo::default();
+        Self { buffer, start, end, port: PortId(0), tag: 0, pool: None, info }
+    }
+
+    /// This packet, as one whose pool has only `siblings` more. They are not given back when
+    /// dropped: enough to see a pool run dry.
+    #[must_use]
+    pub fn with_siblings_left(mut self, siblings: usize) -> Self {
+        self.pool = Some(Arc::new(AtomicUsize::new(siblings)));
+        self
     }
 }
 
@@ -62,7 +75,23 @@ impl Packet for VecPacket {
     }
 
     fn set_port(&mut self, port: PortId) {
-        self.port = port;
+        (self.port, self.tag) = (port, 0);
+    }
+
+    fn tag(&self) -> u32 {
+        self.tag
+    }
+
+    fn set_tag(&mut self, tag: u32) {
+        self.tag = tag;
+    }
+
+    fn sibling(&self) -> Option<Self> {
+        if let Some(left) = &self.pool {
+            let one_less = |left: usize| left.checked_sub(1);
+            left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).ok()?;
+        }
+        Some(Self { port: self.port, pool: self.pool.clone(), ..Self::new(&[]) })
     }
 
     fn prepend(&mut self, len: usize) -> Option<&mut [u8]> {

@@ -8,6 +8,8 @@ use crate::dataplane::snapshot::NextHop;
 use crate::wire::checksum::Delta;
 
 pub mod cross;
+pub mod cut;
+pub mod insert;
 pub mod network;
 pub mod translate;
 pub mod transport;

@@ -24,6 +24,8 @@ pub(super) struct AddressTable {
     by_client: HashSet<ServiceId, RandomState>,
     /// Those backends; port 0 stands for any.
     nat_backends: HashSet<(IpAddr, u16, u8), RandomState>,
+    /// Their addresses alone.
+    nat_addresses: HashSet<IpAddr, RandomState>,
     /// VIPs, and whether some service there has a backend that takes new connections.
     vips: HashMap<IpAddr, bool, RandomState>,
     locals: HashSet<IpAddr, RandomState>,
@@ -73,6 +75,7 @@ impl AddressTable {
         if backend.answers_here {
             let key = (backend.address, backend.port, service.protocol as u8);
             self.nat_backends.insert(key);
+            self.nat_addresses.insert(backend.address);
             self.by_client.insert(backend.service);
         }
         let is_v6 = service.addresses.first().is_some_and(|address| address.vip.is_ipv6());
@@ -98,6 +101,10 @@ impl AddressTable {
     pub(super) fn is_nat_backend(&self, address: IpAddr, port: u16, protocol: u8) -> bool {
         self.nat_backends.contains(&(address, port, protocol))
             || self.nat_backends.contains(&(address, 0, protocol))
+    }
+
+    pub(super) fn has_nat_backend(&self, address: IpAddr) -> bool {
+        self.nat_addresses.contains(&address)
     }
 
     /// Is it a VIP, and if so, one with a backend that takes new connections?

@@ -120,6 +120,54 @@ fn the_port_of_a_packet_is_what_was_set_for_every_port_there_can_be() {
 }
 
 #[test]
+fn a_tag_is_what_was_set_until_the_buffer_arrives_anew() {
+    let pool = pool(1);
+    let mut packet = pool.alloc().expect("the buffer");
+    packet.set_port(PortId(255));
+    assert_eq!(packet.tag(), 0);
+    for tag in [7, 0, u32::MAX] {
+        packet.set_tag(tag);
+        assert_eq!((packet.tag(), packet.port()), (tag, PortId(255)));
+    }
+    drop(packet);
+    let mut again = pool.alloc().expect("the same buffer");
+    assert_eq!(again.tag(), 0, "as allocation leaves it");
+    // SAFETY: the packet's own buffer; a driver that receives writes its number there.
+    unsafe { (*again.raw()).port = 3 };
+    assert_eq!(again.tag(), 0, "as the driver leaves it");
+    again.set_tag(8);
+    again.set_port(PortId(1));
+    assert_eq!((again.tag(), again.port()), (0, PortId(1)), "as the worker leaves it");
+}
+
+#[test]
+fn a_tag_takes_the_place_of_the_ports_hash() {
+    let mut packet = shared_pool().alloc().expect("a buffer");
+    // SAFETY: the packet's own buffer, as a driver with RSS fills it.
+    unsafe { (*packet.raw()).ol_flags = sys::RTE_MBUF_F_RX_RSS_HASH | sys::RTE_MBUF_F_RX_VLAN };
+    assert!(packet.rss_hash().is_some());
+    packet.set_tag(5);
+    assert_eq!(packet.rss_hash(), None);
+    // SAFETY: the packet's own buffer.
+    assert_eq!(unsafe { (*packet.raw()).ol_flags }, sys::RTE_MBUF_F_RX_VLAN, "nothing else");
+}
+
+#[test]
+fn a_sibling_is_fresh_from_the_same_pool_and_of_the_same_port() {
+    let pool = pool(2);
+    let mut packet = pool.packet_from(&[1; 60]).expect("a buffer");
+    packet.set_port(PortId(4));
+    packet.set_tag(9);
+    assert!(packet.prepend(100).is_some());
+    let sibling = packet.sibling().expect("the other buffer");
+    assert_eq!((sibling.data().len(), sibling.port(), sibling.tag()), (0, PortId(4), 0));
+    assert_eq!((sibling.headroom(), sibling.tailroom()), (HEADROOM.into(), ROOM.into()));
+    assert!(packet.sibling().is_none(), "the pool is empty");
+    drop(sibling);
+    assert_eq!(pool.available(), 1);
+}
+
+#[test]
 fn checksum_verdicts_are_read_from_the_flags_dpdk_defines() {
     use ChecksumVerdict::{Bad, Good, Unknown};
     let ip = [

@@ -79,7 +79,7 @@ impl Event {
 pub fn event(chunks: &[u8]) -> Option<Event> {
     let (first, _) = Chunk::ref_from_prefix(chunks).ok()?;
     let event = of_chunk(first.kind);
-    if matches!(event, Event::CookieEcho | Event::CookieAck) && aborts(first, chunks) {
+    if matches!(event, Event::CookieEcho | Event::CookieAck) && aborts(*first, chunks) {
         return Some(Event::Abort);
     }
     Some(event)
@@ -87,7 +87,7 @@ pub fn event(chunks: &[u8]) -> Option<Event> {
 
 /// Is the chunk behind the first an ABORT?
 #[inline]
-fn aborts(first: &Chunk, chunks: &[u8]) -> bool {
+fn aborts(first: Chunk, chunks: &[u8]) -> bool {
     let length = usize::from(first.length.get());
     length >= sctp::CHUNK_LEN
         && chunks

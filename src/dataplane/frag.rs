@@ -224,15 +224,15 @@ impl<P> Fragments<P> {
 
     /// What a first piece says is what is known from now on; returns the packets that waited.
     fn conclude(&mut self, key: Key, state: State, now_ms: u32) -> Chain {
-        let old = match self.fresh(&key, now_ms) {
-            Some(place) => self.table.replace(place, state, now_ms),
-            None => {
-                self.make_context(now_ms);
-                self.table.insert(key, state, now_ms);
-                None
-            }
+        let Some(place) = self.fresh(&key, now_ms) else {
+            self.make_context(now_ms);
+            self.table.insert(key, state, now_ms);
+            return Chain::EMPTY;
         };
-        if let Some(State::Waiting(chain)) = old { chain } else { Chain::EMPTY }
+        match self.table.replace(place, state, now_ms) {
+            Some(State::Waiting(chain)) => chain,
+            Some(State::Known(_) | State::Refused) | None => Chain::EMPTY,
+        }
     }
 
     /// Holds a packet, of a new datagram or of the one at `place`; gives it back without room.

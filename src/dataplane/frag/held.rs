@@ -100,6 +100,7 @@ impl<P> Held<P> {
     }
 
     /// Puts the packets of `more` behind those of `chain`.
+    #[expect(clippy::needless_pass_by_value, reason = "the chain is used up")]
     pub(super) fn append(&mut self, chain: &mut Chain, more: Chain) {
         if more.first == NONE {
             return;

@@ -125,8 +125,9 @@ impl Whole {
             _ => None,
         }?;
         let payload = whole.length.checked_sub(whole.header)?;
-        let in_datagram = usize::from(whole.span.offset) + payload <= usize::from(u16::MAX);
-        (whole.length <= packet.len() && in_datagram).then_some(whole)
+        let end_in_datagram = usize::from(whole.span.offset) + payload;
+        let fits = whole.length <= packet.len() && u16::try_from(end_in_datagram).is_ok();
+        fits.then_some(whole)
     }
 
     fn read_v4(packet: &[u8], l3: usize) -> Option<Self> {

@@ -233,13 +233,13 @@ fn connections_survive_a_change_of_mode_on_any_worker() {
         for card in [Card::Any, Card::Rss] {
             let modes = vec![before; 3];
             let mut world = World::new(Plan { workers: 4, card, modes, ..Plan::default() });
-            let old: Vec<_> = (1..=40)
+            let old: Vec<_> = (1001..=1040)
                 .map(|port| world.one(usize::from(port % 4), 0, &from_client(client(port), SYN)))
                 .collect();
             world.plan.modes = vec![after; 3];
             world.plan.was_nat = true;
             world.publish(|_| {});
-            for (port, first) in (1..=40).zip(&old) {
+            for (port, first) in (1001..=1040).zip(&old) {
                 let at = usize::from((port + 1) % 4);
                 let again = world.one(at, 0, &from_client(client(port), ACK));
                 assert_eq!(again.frame[26..38], first.frame[26..38], "{before:?} {card:?}");

@@ -429,7 +429,7 @@ fn other_traffic_is_the_kernels() {
     let own = (Ipv4Addr::new(192, 0, 2, 1), 22);
     let frames = [
         ("ARP", packet().ethertype(0x0806).build()),
-        ("IPv6", packet().ethertype(0x86dd).build()),
+        ("LLDP", packet().ethertype(0x88cc).build()),
         ("ssh to the box", packet().tcp(CLIENT, own).flags(SYN).build()),
         ("ping of the VIP", packet().between(CLIENT, VIP).icmp(8, 0, 1).build()),
         ("a fragment for the box", packet().udp(CLIENT, own).flags_fragment(0x2000).build()),

@@ -11,6 +11,7 @@ use foldhash::fast::RandomState;
 
 use crate::ids::{BackendId, PortId, ServiceId};
 use crate::wire::Mac;
+use crate::wire::vlan::Tags;
 
 /// Transport protocols that are balanced. The discriminant is the IP protocol number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -158,6 +159,22 @@ pub enum Steering {
     Software,
 }
 
+/// What is under a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Link {
+    /// A device of its own.
+    #[default]
+    Device,
+    /// The frames of another port's device that carry these tags. Ports of this kind come after all
+    /// of the other.
+    Tagged {
+        /// The port with the device.
+        on: PortId,
+        /// Which frames.
+        tags: Tags,
+    },
+}
+
 /// A port as workers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortView {
@@ -167,6 +184,8 @@ pub struct PortView {
     pub mtu: u16,
     /// How its packets find their owner.
     pub steering: Steering,
+    /// What is under it.
+    pub link: Link,
 }
 
 /// Seconds without a packet after which a connection of that state is forgotten

@@ -34,6 +34,8 @@ reasons! {
     Truncated => "truncated",
     /// The packet came in more than one buffer segment.
     Segmented => "segmented",
+    /// A tag of a VLAN no port is configured for.
+    Vlan => "vlan",
     /// The IP version field does not match the EtherType.
     IpVersion => "ip_version",
     /// The IPv4 header length is below 20 bytes or past the packet's end.
@@ -78,7 +80,7 @@ reasons! {
     ClientPort => "client_port",
     /// Longer than the way to the backend or client carries.
     TooBig => "too_big",
-    /// The buffer has no room for an outer header.
+    /// The buffer has no room for an outer header or a VLAN tag.
     NoRoom => "no_room",
     /// The link-layer address of the next hop is not known.
     NextHop => "next_hop",

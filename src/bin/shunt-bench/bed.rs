@@ -17,7 +17,7 @@ use shunt::dataplane::io::{Burst, Platform, Rx, Tx};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::ControlEnd;
 use shunt::dataplane::snapshot::{
-    Backend, Mode, NextHop, PortView, Protocol, Scheduler, Service, Snapshot, Steering,
+    Backend, Link, Mode, NextHop, PortView, Protocol, Scheduler, Service, Snapshot, Steering,
 };
 use shunt::dataplane::worker::{Links, Worker};
 use shunt::dpdk::eal::Eal;
@@ -159,8 +159,9 @@ fn snapshot(backends: u16) -> Snapshot {
         revision: 1,
     };
     let mut snapshot = Snapshot::default();
-    snapshot.ports =
-        OUR_MACS.map(|mac| PortView { mac, mtu: 1500, steering: Steering::Software }).into();
+    snapshot.ports = OUR_MACS
+        .map(|mac| PortView { mac, mtu: 1500, steering: Steering::Software, link: Link::Device })
+        .into();
     snapshot.services = [Some(service)].into();
     snapshot.backends = (0..backends).map(backend).collect();
     // Longer than any run: a measurement of forwarding, not of forgetting.

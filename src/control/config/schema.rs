@@ -30,7 +30,7 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[timeouts]", &["tcp_established_s", "tcp_syn_sent_s", "tcp_syn_recv_s", "tcp_fin_wait_s",
         "tcp_time_wait_s", "tcp_close_s", "tcp_close_wait_s", "tcp_last_ack_s", "tcp_listen_s",
         "tcp_synack_s", "tcp_none_s", "udp_s"]),
-    ("[[port]]", &["name", "device", "tap", "addresses", "mtu", "rx_descriptors",
+    ("[[port]]", &["name", "device", "on", "vlan", "tap", "addresses", "mtu", "rx_descriptors",
         "tx_descriptors", "route"]),
     ("[[port.route]]", &["to", "via"]),
     ("[[service]]", &["name", "protocol", "address", "mode", "tunnel", "scheduler",
@@ -121,7 +121,10 @@ pub(super) struct Timeouts {
 #[serde(deny_unknown_fields)]
 pub(super) struct Port {
     pub(super) name: Spanned<String>,
-    pub(super) device: Spanned<String>,
+    pub(super) device: Maybe<String>,
+    pub(super) on: Maybe<String>,
+    /// One number or two, which no type of ours says; its list has one place for all.
+    pub(super) vlan: Maybe<toml::Value>,
     pub(super) tap: Maybe<String>,
     pub(super) addresses: Option<List<String>>,
     pub(super) mtu: Maybe<i64>,

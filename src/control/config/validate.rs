@@ -9,6 +9,7 @@ use super::plan::Plan;
 use super::schema;
 
 mod daemon;
+mod links;
 mod modes;
 mod ports;
 mod services;

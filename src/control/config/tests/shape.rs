@@ -118,9 +118,10 @@ pub(super) const ROWS: &[Row] = &[
             "",
         ),
         says: &[
-            "shunt.toml:7:1: missing key `device`",
-            "    7 | [[port]]",
-            "      | ^^^^^^^^",
+            "shunt.toml:8:8: port `wan` has no `device`",
+            "    8 | name = \"wan\"",
+            "      |        ^^^^^",
+            "      help: or `on` and `vlan`, for the frames of another port with a VLAN tag",
         ],
     },
     Row {

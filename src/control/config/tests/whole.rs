@@ -42,11 +42,15 @@ fn limits_are_reached_and_not_passed() {
 
     let ports = |count: usize| {
         (0..count).fold("[shunt]\nworkers = [1]\n".to_owned(), |text, port| {
-            text + &format!("[[port]]\nname = \"p{port}\"\ndevice = \"net_null{port}\"\n")
+            let link = match port {
+                0 => "device = \"net_null0\"".to_owned(),
+                vlan => format!("on = \"p0\"\nvlan = {vlan}"),
+            };
+            text + &format!("[[port]]\nname = \"p{port}\"\n{link}\n")
         })
     };
     assert_eq!(read(&ports(limits::PORTS)).unwrap().plan.ports.len(), limits::PORTS);
-    assert_eq!(first_line(&ports(limits::PORTS + 1)), "shunt.toml:51:1: more than 16 ports");
+    assert_eq!(first_line(&ports(limits::PORTS + 1)), "shunt.toml:258:1: more than 64 ports");
 
     let workers = |count: usize| {
         let cpus: Vec<String> = (0..count).map(|cpu| cpu.to_string()).collect();

@@ -1,7 +1,7 @@
 //! Tagged ports: services are reached through them as through any port, and nothing behind the
 //! edge of the worker ever sees a tag. Sent frames are read by an independent reader.
 
-use etherparse::{EtherType, LinkExtSlice, SlicedPacket};
+use etherparse::{EtherType, LinkExtSlice, LinkSlice, SlicedPacket};
 use shunt::dataplane::conn::state::flags::{ACK, SYN};
 use shunt::dataplane::io::Packet as _;
 use shunt::dataplane::snapshot::Mode;
@@ -47,7 +47,8 @@ const BACK: &[(u16, u16)] = &[(0x88a8, 20), (0x8100, 30)];
 /// The tags of a sent frame as the reader sees them, and the frame without.
 fn read(sent: &Sent) -> (Vec<(u16, u16)>, Sent) {
     let sliced = SlicedPacket::from_ethernet(&sent.frame).unwrap();
-    let mut tpid = sliced.ethernet().unwrap().ether_type();
+    let Some(LinkSlice::Ethernet2(ethernet)) = &sliced.link else { panic!("no Ethernet") };
+    let mut tpid = ethernet.ether_type();
     let mut tags = vec![];
     for extension in &sliced.link_exts {
         let LinkExtSlice::Vlan(tag) = extension else { panic!("{extension:?}") };

@@ -175,7 +175,8 @@ fn every_value_written_arrives_where_it_belongs() {
     assert_eq!(plan.drain_deadline, Duration::ZERO);
     let port = &plan.ports[0];
     assert_eq!((port.tap.as_str(), port.mtu), ("t", 9216));
-    assert_eq!((port.rx_descriptors, port.tx_descriptors), (64, 128));
+    let device = port.device().unwrap();
+    assert_eq!((device.rx_descriptors, device.tx_descriptors), (64, 128));
 }
 
 #[test]

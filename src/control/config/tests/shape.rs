@@ -39,7 +39,7 @@ pub(super) const ROWS: &[Row] = &[
             "pci = \"0000:3b:00.0\"",
         ),
         says: &[
-            "shunt.toml:9:1: unknown key `pci`; known keys here: name, device, tap, \
+            "shunt.toml:9:1: unknown key `pci`; known keys here: name, device, on, vlan, tap, \
              addresses, mtu, rx_descriptors, tx_descriptors, route",
             "    9 | pci = \"0000:3b:00.0\"",
             "      | ^^^",

@@ -169,7 +169,7 @@ fn ports_with_a_device_have_the_first_ids_wherever_they_stand() {
         "a tagged port has its device's, if it says nothing"
     );
     let lines: Vec<usize> = plan.ports.iter().map(|port| port.line.0).collect();
-    assert_eq!(lines[..2], [10, 20], "of the device, for messages");
+    assert_eq!(lines[..2], [10, 21], "of the device, for messages");
 }
 
 /// 200 and [200, 100] are two VLANs, and so are the same ones on two devices.
@@ -200,12 +200,13 @@ fn more_devices_than_the_limit_are_refused() {
     assert!(said.starts_with("shunt.toml:51:1: more than 16 ports with a device\n"), "{said}");
 }
 
-/// Queues are the devices': tagged ports need no buffers.
+/// Queues are the devices': tagged ports need no buffers. And a device all of whose traffic has
+/// tags needs no address.
 #[test]
 fn tagged_ports_take_no_buffers() {
     let text = |count: usize| {
         let device = "[shunt]\nworkers = [1]\n[dpdk]\npacket_buffers = 2048\n\
-                      [[port]]\nname = \"a\"\ndevice = \"net_null0\"\naddresses = [\"10.0.0.1/24\"]\n";
+                      [[port]]\nname = \"a\"\ndevice = \"net_null0\"\n";
         (1..=count).fold(device.to_owned(), |text, vlan| {
             text + &format!(
                 "[[port]]\nname = \"v{vlan}\"\non = \"a\"\nvlan = {vlan}\n\

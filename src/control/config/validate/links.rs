@@ -115,6 +115,7 @@ fn tags(problems: &mut Problems, written: &schema::Port) -> Option<Tags> {
     let numbers = match value.get_ref() {
         Value::Integer(number) => Some((*number, None)),
         Value::Array(list) => match list.as_slice() {
+            [Value::Integer(outer)] => Some((*outer, None)),
             [Value::Integer(outer), Value::Integer(inner)] => Some((*outer, Some(*inner))),
             _ => None,
         },

@@ -33,6 +33,8 @@ struct Seen {
     taps: HashSet<String>,
     addresses: HashSet<Ipv4Addr>,
     routes: HashSet<(Ipv4Addr, u8)>,
+    /// Ports that others are on.
+    trunks: HashSet<String>,
 }
 
 /// Checks all ports, in file order.
@@ -52,7 +54,9 @@ pub(super) fn ports(problems: &mut Problems, written: &[Spanned<schema::Port>]) 
     }
     let names: Vec<&str> =
         tagged.iter().map(|written| written.get_ref().name.get_ref().as_str()).collect();
-    let mut seen = Seen::default();
+    let trunks = tagged.iter().filter_map(|written| written.get_ref().on.as_ref());
+    let trunks = trunks.map(|on| on.get_ref().clone()).collect();
+    let mut seen = Seen { trunks, ..Seen::default() };
     let mut ports = Vec::new();
     for written in devices {
         ports.push(device_port(problems, written.get_ref(), &mut seen));
@@ -145,7 +149,8 @@ fn port(
         format!("port name `{}` is used twice", written.name.get_ref())
     });
     let addresses = addresses(problems, written, seen);
-    if written.addresses.as_ref().is_none_or(|list| list.get_ref().is_empty()) {
+    let no_address = written.addresses.as_ref().is_none_or(|list| list.get_ref().is_empty());
+    if no_address && !seen.trunks.contains(written.name.get_ref()) {
         let message = format!(
             "port `{}` has no address: nothing is reached through it but by routes made by hand",
             written.name.get_ref()

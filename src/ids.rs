@@ -8,8 +8,10 @@ use std::fmt;
 
 /// Sizes reserved at start. Full is a refusal with a message or a counted drop, never a surprise.
 pub mod limits {
-    /// Ports of one daemon.
-    pub const PORTS: usize = 16;
+    /// Ports of one daemon, those without a device of their own included: fewer than 255.
+    pub const PORTS: usize = 64;
+    /// Devices of one daemon.
+    pub const DEVICES: usize = 16;
     /// Workers of one daemon: one byte names one.
     pub const WORKERS: usize = 64;
     /// Services that may exist at once, those still draining included.
@@ -47,7 +49,8 @@ id!(
     WorkerId(u8)
 );
 id!(
-    /// A port: position among the `[[port]]` tables of the configuration, from 0.
+    /// A port: position among the `[[port]]` tables of the configuration, from 0; those with a
+    /// `device` first, then those with a `vlan`.
     PortId(u8)
 );
 id!(

@@ -89,6 +89,7 @@ fn use_everything(eal: &Eal) {
         rx_descriptors: 128,
         tx_descriptors: 128,
         mtu: 1500,
+        tag_room: 0,
         rss_key: &[],
         promiscuous: false,
         pool: &pool,

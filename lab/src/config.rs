@@ -67,17 +67,42 @@ pub struct Metrics {
     pub listen: String,
 }
 
-/// A port driven by DPDK and its TAP twin.
+/// A port and its TAP twin.
 #[derive(Clone, Debug, Serialize)]
 pub struct Port {
     /// Its name.
     pub name: String,
     /// PCI address or virtual device.
-    pub device: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// The port whose device it is on, if it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
+    /// VIDs of its tags, the outer one first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub vlan: Vec<u16>,
+    /// Longest packet, if not 1500.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
     /// Name of its TAP.
     pub tap: String,
     /// Addresses of the TAP, with prefix length.
     pub addresses: Vec<String>,
+}
+
+impl Port {
+    /// The frames of port `on` with these tags.
+    pub fn tagged(name: &str, on: &str, vlan: &[u16], mtu: u16, addresses: Vec<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            device: None,
+            on: Some(on.to_owned()),
+            vlan: vlan.to_vec(),
+            mtu: Some(mtu),
+            tap: format!("{name}0"),
+            addresses,
+        }
+    }
 }
 
 /// A service and its backends.
@@ -159,7 +184,10 @@ impl Config {
     pub fn new(network: &Network, workers: usize) -> Self {
         let port = |number: usize, name: &str, interface: &str, address: Ipv4Addr| Port {
             name: name.to_owned(),
-            device: format!("net_af_packet{number},iface={interface},qpairs={workers}"),
+            device: Some(format!("net_af_packet{number},iface={interface},qpairs={workers}")),
+            on: None,
+            vlan: Vec::new(),
+            mtu: None,
             tap: format!("{name}0"),
             addresses: vec![format!("{address}/{PREFIX_LENGTH}")],
         };

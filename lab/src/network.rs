@@ -111,6 +111,16 @@ impl Network {
     }
 }
 
+/// Further links.
+impl Network {
+    /// Plugs an interface of a client into the switch, on the clients' side: it moves there.
+    pub fn plug_into_clients(&self, host: &Host, interface: &str) -> Result<()> {
+        host.ip(&format!("link set {interface} netns {}", self.switch.namespace()))?;
+        self.switch.ip(&format!("link set {interface} master clients up"))?;
+        Ok(())
+    }
+}
+
 /// How backends answer when they see the client's address: not needed in FULL-NAT.
 impl Network {
     /// NAT: this backend's way to the clients is the balancer.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::agent::decap;
 use crate::agent::report::Report;
+use crate::agent::{decap, vlan};
 use crate::{Binaries, Host, Network, Program, command};
 
 /// How long a server may take to listen.
@@ -109,6 +109,33 @@ pub fn decap(
     let mut program = Program::start(network, &what, command)?;
     let ready = |program: &Program| Ok(program.stdout().contains(decap::READY));
     program.wait_until_ready(START_TIMEOUT, ready)?;
+    Ok(program)
+}
+
+/// Name of the interface [`vlan`] makes for these tags: `vlan200.100`.
+pub fn vlan_interface(vids: &[u16]) -> String {
+    let vids: Vec<String> = vids.iter().map(u16::to_string).collect();
+    format!("vlan{}", vids.join("."))
+}
+
+/// Puts a client on a VLAN of its LAN, outer VID first: an interface called [`vlan_interface`].
+pub fn vlan(
+    network: &Network,
+    binaries: &Binaries,
+    host: &Host,
+    vids: &[u16],
+    mtu: u16,
+) -> Result<Program> {
+    let interface = vlan_interface(vids);
+    let trunk = interface.replace("vlan", "trunk");
+    let mut command = host.command(&binaries.lab);
+    command.args(["vlan", &interface, &trunk, "--mtu", &mtu.to_string()]);
+    command.args(vids.iter().map(u16::to_string));
+    let what = format!("{interface}-{}", host.name());
+    let mut program = Program::start(network, &what, command)?;
+    let ready = |program: &Program| Ok(program.stdout().contains(vlan::READY));
+    program.wait_until_ready(START_TIMEOUT, ready)?;
+    network.plug_into_clients(host, &trunk)?;
     Ok(program)
 }
 

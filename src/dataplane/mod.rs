@@ -39,4 +39,5 @@ pub mod steer;
 mod sync;
 pub mod tx;
 pub mod verdict;
+pub mod vlan;
 pub mod worker;

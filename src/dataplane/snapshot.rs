@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use crate::ids::{BackendId, PortId, ServiceId};
 use crate::wire::Mac;
+use crate::wire::vlan::Tags;
 
 mod addresses;
 mod terms;
@@ -90,6 +91,22 @@ pub enum Steering {
     Software,
 }
 
+/// What is under a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Link {
+    /// A device of its own.
+    #[default]
+    Device,
+    /// The frames of another port's device that carry these tags. Ports of this kind come after all
+    /// of the other.
+    Tagged {
+        /// The port with the device.
+        on: PortId,
+        /// Which frames.
+        tags: Tags,
+    },
+}
+
 /// A port as workers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortView {
@@ -99,6 +116,8 @@ pub struct PortView {
     pub mtu: u16,
     /// How its packets find their owner.
     pub steering: Steering,
+    /// What is under it.
+    pub link: Link,
 }
 
 /// Seconds without a packet after which a connection of that state is forgotten

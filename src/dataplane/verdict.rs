@@ -34,6 +34,8 @@ reasons! {
     Truncated => "truncated",
     /// The packet came in more than one buffer segment.
     Segmented => "segmented",
+    /// A tag of a VLAN no port is configured for.
+    Vlan => "vlan",
     /// The IP version field does not match the EtherType.
     IpVersion => "ip_version",
     /// The IPv4 header length is below 20 bytes or past the packet's end.
@@ -92,7 +94,7 @@ reasons! {
     TooBig => "too_big",
     /// A packet to be sent in pieces could not be cut: no free buffers, or too many pieces.
     Uncut => "uncut",
-    /// The buffer has no room for what is to be put in front.
+    /// The buffer has no room for what is to be put in front: an outer header, a VLAN tag.
     NoRoom => "no_room",
     /// The link-layer address of the next hop is not known.
     NextHop => "next_hop",

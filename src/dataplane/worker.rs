@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! poll ─► obey (mailbox)
-//!      ─► each port:  rx ─► looks ─► decide ─► staged by destination
-//!      ─► each peer:  handed-over packets, the same way
-//!      ─► the kernel: injected packets, straight to their port
+//!      ─► each device: rx ─► tags off ─► looks ─► decide ─► staged by destination
+//!      ─► each peer:   handed-over packets, the same way
+//!      ─► the kernel:  injected packets, straight to their port
 //!      ─► flush, tick
 //! ```
 //!
@@ -21,6 +21,7 @@ use super::orders::{Answer, Order, Page, WorkerEnd};
 use super::tx::Staged;
 use super::frag::Fragments;
 use super::verdict::Reason;
+use super::vlan::Edge;
 use crate::ids::{PortId, WorkerId};
 use crate::stats::counters::WorkerStats;
 
@@ -28,7 +29,7 @@ mod pieces;
 
 /// Where a worker's packets come from and go to.
 pub struct Links<P: Platform> {
-    /// This worker's queue pair of each port, by port id.
+    /// This worker's queue pair of each device; ports with a device have the first port ids.
     pub ports: Vec<P::Port>,
     /// Receiving ends of the lanes from the other workers.
     pub from_peers: Vec<P::LaneRx>,
@@ -44,6 +45,7 @@ pub struct Links<P: Platform> {
 pub struct Worker<P: Platform> {
     flows: Flows,
     ports: Vec<Staged<P::Port>>,
+    edge: Edge,
     from_peers: Vec<P::LaneRx>,
     to_peers: Vec<Option<Staged<P::LaneTx>>>,
     punt: Staged<P::LaneTx>,
@@ -61,8 +63,10 @@ impl<P: Platform> Worker<P> {
     /// Puts the parts together.
     pub fn new(flows: Flows, links: Links<P>, mailbox: WorkerEnd) -> Self {
         let stats = Arc::clone(&flows.stats);
+        let edge = Edge::new(&flows.snapshot.ports);
         Self {
             flows,
+            edge,
             ports: links.ports.into_iter().map(Staged::new).collect(),
             from_peers: links.from_peers,
             to_peers: links.to_peers.into_iter().map(|lane| lane.map(Staged::new)).collect(),
@@ -140,6 +144,7 @@ impl<P: Platform> Worker<P> {
             counters.rx_packets.add(count as u64);
             counters.rx_bytes.add(bytes);
         }
+        self.edge.receive(id, burst, &self.stats);
         self.process(burst, Origin::Port);
         count
     }
@@ -177,10 +182,24 @@ impl<P: Platform> Worker<P> {
 
     #[inline]
     fn send(&mut self, packet: P::Packet, port: PortId) {
-        let Some(stage) = self.ports.get_mut(port.index()) else {
-            self.stats.count_drop(Reason::NextHop);
-            return;
-        };
+        if port.index() < self.ports.len() {
+            self.stage(packet, port);
+        } else {
+            self.send_tagged(packet, port);
+        }
+    }
+
+    /// By a port without a device: what is not one of those has no way out at all.
+    fn send_tagged(&mut self, mut packet: P::Packet, port: PortId) {
+        match self.edge.send(&mut packet, port, &self.stats) {
+            Ok(device) => self.stage(packet, device),
+            Err(reason) => self.stats.count_drop(reason),
+        }
+    }
+
+    #[inline(always)]
+    fn stage(&mut self, packet: P::Packet, port: PortId) {
+        let Some(stage) = self.ports.get_mut(port.index()) else { return };
         stage.push(packet);
         if stage.is_full() {
             flush_port(stage, port.index(), &self.stats);

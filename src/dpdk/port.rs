@@ -90,6 +90,9 @@ pub struct Facts {
     /// Did the device take the MTU? If not (many virtual devices), what it carries is set where it
     /// ends: the veth, the TAP, the peer.
     pub mtu_set: bool,
+    /// Bytes of VLAN tags asked for beyond the MTU that the device does not grant: longest tagged
+    /// frames may be lost.
+    pub tag_room_missing: u16,
     /// Queue pairs.
     pub queues: u16,
     /// Receive descriptors of each queue, as the device rounded them.

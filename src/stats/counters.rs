@@ -145,7 +145,7 @@ pub struct WorkerStats {
 impl Default for WorkerStats {
     fn default() -> Self {
         Self {
-            ports: Default::default(),
+            ports: std::array::from_fn(|_| PortCounters::default()),
             drops: std::array::from_fn(|_| Counter::default()),
             run: LoopCounters::default(),
             connections: Gauge::default(),

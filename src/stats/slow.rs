@@ -93,7 +93,7 @@ pub struct NeighborCounts {
 }
 
 /// All numbers of the control thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SlowStats {
     /// By port.
     pub taps: [TapCounters; limits::PORTS],
@@ -113,9 +113,12 @@ impl SlowStats {
     /// Fresh numbers of a daemon starting now with this many workers.
     pub fn new(workers: usize) -> Self {
         let stats = Self {
+            taps: std::array::from_fn(|_| TapCounters::default()),
+            reloads: ReloadCounters::default(),
+            neighbors: NeighborCounts::default(),
+            generation: Counter::default(),
             stalled: std::iter::repeat_with(Counter::default).take(workers).collect(),
             started_s: unix_now_s(),
-            ..Self::default()
         };
         stats.reloads.last_s.set(stats.started_s);
         stats.reloads.last_success_s.set(stats.started_s);

@@ -17,6 +17,7 @@ pub mod proxy;
 pub mod sctp;
 pub mod tcp;
 pub mod udp;
+pub mod vlan;
 
 /// Two, four and eight wire bytes read as they lie in memory: for checksums, and for keys that are
 /// only compared, where a swap would be wasted.

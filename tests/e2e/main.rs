@@ -7,6 +7,7 @@
 //! - [`balance`]: who gets which connection. [`load`]: many short connections, none lost.
 //! - [`transfer`]: many bytes and datagrams, all whole. [`first_packet`]: nothing is lost to ARP.
 //! - [`modes`]: NAT, DR and tunnels beside FULL-NAT.
+//! - [`vlan`]: clients behind 802.1Q and QinQ.
 //! - [`reload`]: changing what runs. [`lifecycle`]: start, stop, kill.
 //! - [`slow_path`]: what belongs to the box itself, and what belongs to nobody.
 //! - [`observe`]: what the tool and the exporter say. [`refuse`]: bad input.
@@ -23,3 +24,4 @@ mod refuse;
 mod reload;
 mod slow_path;
 mod transfer;
+mod vlan;

@@ -17,3 +17,4 @@ mod life;
 mod modes;
 mod ownership;
 mod reasons;
+mod vlan;

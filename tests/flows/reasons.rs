@@ -10,6 +10,8 @@ use shunt::dataplane::io::memory::VecPacket;
 use shunt::dataplane::io::{ChecksumVerdict, RxInfo};
 use shunt::dataplane::snapshot::{Encapsulation, Mode, ServiceAddress, Snapshot, Strays};
 use shunt::dataplane::verdict::Reason;
+use shunt::ids::PortId;
+use shunt::wire::vlan::{Tags, Vid};
 
 use crate::life::{answer, client, from_client, open};
 use crate::packets::{self, CLIENT, Endpoint, Expect, OUR_INNER_MAC, VIP, packet};
@@ -157,6 +159,12 @@ fn cases() -> Vec<Case> {
                 &packet().macs(packets::CLIENT_MAC, backend_mac(9)).tcp(CLIENT, VIP).build(),
             )
         }),
+        case("a tag nobody has", Reason::Vlan, Nothing, || {
+            let tag = Tags { outer: Vid::new(100).unwrap(), inner: None };
+            let plan = Plan { tagged: vec![(PortId(0), tag)], ..Plan::default() };
+            let frame = syn();
+            after(plan, &[&frame[..12], &[0x81, 0, 0, 101], &frame[12..]].concat())
+        }),
         case("ARP for somebody else", Reason::OtherStation, Nothing, || {
             after(
                 Plan::default(),
@@ -165,10 +173,6 @@ fn cases() -> Vec<Case> {
         }),
         case("longer than the next link carries", Reason::TooBig, FragmentationNeeded, || {
             let frame = packet().tcp(CLIENT, VIP).flags(SYN).payload(&[0; 1500]).build();
-            after(Plan::default(), &frame)
-        }),
-        case("the same, and it may be cut", Reason::TooBig, Nothing, || {
-            let frame = packet().udp(CLIENT, VIP).payload(&[0; 1500]).flags_fragment(0).build();
             after(Plan::default(), &frame)
         }),
         case("a buffer without room for an outer header", Reason::NoRoom, Nothing, || {

@@ -1,6 +1,7 @@
 //! A small world around real workers: ports, lanes, clock and control plane made of `Vec`s.
 //!
-//! Port 0 faces the clients, port 1 the backends; every worker has a queue of each. With
+//! Port 0 faces the clients, port 1 the backends; every worker has a queue of each. Tagged ports
+//! come on top of these ([`Plan::tagged`]). With
 //! [`Card::Rss`] the world spreads packets as a network card would, by Toeplitz; with
 //! [`Card::Any`] the test says which worker gets a packet.
 
@@ -17,7 +18,7 @@ use shunt::dataplane::io::memory::{Memory, VecLane, VecPacket, VecPort};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
 use shunt::dataplane::snapshot::{
-    Backend, ClientAddress, Mode, NextHop, PortView, Protocol, Scheduler, Service, ServiceAddress,
+    Backend, ClientAddress, Link, Mode, NextHop, PortView, Protocol, Scheduler, Service, ServiceAddress,
     Snapshot, Steering,
 };
 use shunt::dataplane::verdict::Reason;
@@ -25,6 +26,7 @@ use shunt::dataplane::worker::{Links, Worker};
 use shunt::ids::{BackendId, PortId, ServiceId, WorkerId};
 use shunt::stats::counters::WorkerStats;
 use shunt::wire::Mac;
+use shunt::wire::vlan::Tags;
 
 use crate::packets::{self, OUR_INNER_MAC, OUR_MAC};
 
@@ -51,6 +53,10 @@ pub(crate) struct Plan {
     /// Were they in NAT mode before?
     pub(crate) was_nat: bool,
     pub(crate) locals: Vec<Ipv4Addr>,
+    /// Ports from the third on: device and tags.
+    pub(crate) tagged: Vec<(PortId, Tags)>,
+    /// The port all backends are reached by.
+    pub(crate) backend_port: PortId,
     pub(crate) seed: Seed,
     /// Packets a queue or lane takes.
     pub(crate) lane: usize,
@@ -66,6 +72,8 @@ impl Default for Plan {
             modes: vec![Mode::Fullnat; 3],
             was_nat: false,
             locals: vec![Ipv4Addr::new(10, 44, 0, 2)],
+            tagged: vec![],
+            backend_port: PortId(1),
             seed: Seed([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]),
             lane: 4096,
         }
@@ -89,6 +97,7 @@ pub(crate) struct World {
     workers: Vec<Worker<Memory>>,
     ports: Vec<[VecPort; 2]>,
     punts: Vec<VecLane>,
+    injects: Vec<VecLane>,
     lanes: Vec<Vec<VecLane>>,
     controls: Vec<ControlEnd>,
     toeplitz: Toeplitz,
@@ -103,6 +112,7 @@ impl World {
             workers: vec![],
             ports: vec![],
             punts: vec![],
+            injects: vec![],
             lanes: vec![],
             controls: vec![],
             toeplitz: Toeplitz::new(&RSS_KEY).unwrap(),
@@ -125,14 +135,14 @@ impl World {
         let id = WorkerId(u8::try_from(w).unwrap());
         let stats = Arc::new(WorkerStats::default());
         let ports = [VecPort::new(self.plan.lane), VecPort::new(self.plan.lane)];
-        let punt = VecLane::new(self.plan.lane);
+        let (punt, inject) = (VecLane::new(self.plan.lane), VecLane::new(self.plan.lane));
         let (control, end) = mailbox();
         let links = Links {
             ports: ports.to_vec(),
             from_peers: (0..lanes.len()).filter(|p| *p != w).map(|p| lanes[p][w].clone()).collect(),
             to_peers: (0..lanes.len()).map(|p| (p != w).then(|| lanes[w][p].clone())).collect(),
             punt: punt.clone(),
-            inject: None,
+            inject: (w == 0).then(|| inject.clone()),
         };
         let flows = Flows::new(
             Tables::new(self.plan.capacity, self.plan.seed).unwrap(),
@@ -143,6 +153,7 @@ impl World {
         self.workers.push(Worker::new(flows, links, end));
         self.ports.push(ports);
         self.punts.push(punt);
+        self.injects.push(inject);
         self.controls.push(control);
         self.stats.push(stats);
     }
@@ -179,7 +190,7 @@ impl World {
                     our_address: Ipv4Addr::new(10, 44, 0, 1).into(),
                     weight: (*weight)?,
                     next_hop: Some(NextHop {
-                        port: PortId(1),
+                        port: self.plan.backend_port,
                         source: OUR_INNER_MAC,
                         destination: backend_mac(host),
                     }),
@@ -188,7 +199,12 @@ impl World {
         };
         let mut snapshot = Snapshot::default();
         snapshot.generation = self.generation;
-        snapshot.ports = [OUR_MAC, OUR_INNER_MAC].map(|mac| self.port_view(mac)).into();
+        let macs = [OUR_MAC, OUR_INNER_MAC];
+        let tagged = self.plan.tagged.iter().map(|&(on, tags)| PortView {
+            link: Link::Tagged { on, tags },
+            ..self.port_view(macs[on.index()])
+        });
+        snapshot.ports = macs.iter().map(|mac| self.port_view(*mac)).chain(tagged).collect();
         snapshot.services = [Protocol::Tcp, Protocol::Udp]
             .map(|p| Some(service(p, if p == Protocol::Tcp { 0 } else { count })))
             .into();
@@ -204,7 +220,7 @@ impl World {
             Card::Any => Steering::Software,
             Card::Rss => Steering::Rss { key: RSS_KEY.into(), table: self.redirection() },
         };
-        PortView { mac, mtu: 1500, steering }
+        PortView { mac, mtu: 1500, steering, link: Link::Device }
     }
 
     fn redirection(&self) -> Box<[u16]> {
@@ -361,6 +377,13 @@ impl World {
     /// A worker's kernel lane.
     pub(crate) fn punt_lane(&self, worker: usize) -> &VecLane {
         &self.punts[worker]
+    }
+
+    /// Sends a frame of the kernel's by this port.
+    pub(crate) fn inject(&self, port: PortId, frame: &[u8]) {
+        let mut packet = VecPacket::new(frame);
+        packet.set_port(port);
+        self.injects[0].push(packet).unwrap();
     }
 
     /// Puts a frame into the lane from worker 0 to `worker`.

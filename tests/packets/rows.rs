@@ -168,7 +168,7 @@ fn offloads() -> Vec<Row> {
             segmented,
             drop(Reason::Segmented),
         ),
-        with("port: ip bad, not ip", a_tcp().ethertype(0x86dd), bad_ip, Expect::NotIp),
+        with("port: ip bad, not ip", a_tcp().ethertype(0x88cc), bad_ip, Expect::NotIp),
     ]
 }
 
@@ -203,7 +203,6 @@ fn not_ip() -> Vec<Row> {
     let tagged = [&a_tcp().build()[..12], b"\x81\x00\x00\x05", &a_tcp().build()[12..]].concat();
     vec![
         kernel("arp", a_tcp().ethertype(0x0806)),
-        kernel("ipv6", a_tcp().ethertype(0x86dd)),
         kernel("lldp", a_tcp().ethertype(0x88cc)),
         kernel("802.1Q tag", packet().literal(&tagged)),
         kernel("802.3 length in place of a type", a_tcp().ethertype(0x0026)),

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::conn::ports::{ATTEMPTS_MAX, Ownership, PORT_MIN};
-use shunt::dataplane::snapshot::{PortView, Steering};
+use shunt::dataplane::snapshot::{Link, PortView, Steering};
 use shunt::ids::WorkerId;
 use shunt::wire::Mac;
 
@@ -20,7 +20,7 @@ fn ports(rss: Option<([u8; 40], usize)>, workers: u8) -> Vec<PortView> {
             table: (0..length).map(|i| u16::try_from(i % workers as usize).unwrap()).collect(),
         },
     };
-    vec![PortView { mac: Mac::default(), mtu: 1500, steering }; 2]
+    vec![PortView { mac: Mac::default(), mtu: 1500, steering, link: Link::Device }; 2]
 }
 
 fn owners(rss: Option<([u8; 40], usize)>, workers: u8) -> Vec<Ownership> {

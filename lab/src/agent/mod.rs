@@ -1,12 +1,13 @@
 //! Clients and servers of our own, for what ready programs do not count. They run inside hosts as
-//! `lab load`, `lab udp-load`, `lab echo`, `lab dns` and `lab decap`; clients print one JSON report
-//! at their end.
+//! `lab load`, `lab udp-load`, `lab echo`, `lab dns`, `lab decap` and `lab vlan`; clients print one
+//! JSON report at their end.
 //!
 //! - [`load`]: HTTP requests, each on a connection of its own or many on one, every failure named.
 //! - [`udp`]: datagrams from many source ports, and the echo that answers them.
 //! - [`dns`]: a name server that answers every question with its own address, so that `dig` shows
 //!   which backend it reached.
 //! - [`decap`]: the far end of a tunnel, strict about what arrives.
+//! - [`vlan`]: a VLAN interface, for kernels without.
 //! - [`report`]: what a client hands back.
 
 pub mod decap;
@@ -14,3 +15,4 @@ pub mod dns;
 pub mod load;
 pub mod report;
 pub mod udp;
+pub mod vlan;

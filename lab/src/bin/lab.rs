@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
-use lab::agent::{decap, dns, load, udp};
+use lab::agent::{decap, dns, load, udp, vlan};
 use lab::{Network, cleanup, programs};
 
 /// Clients and servers for the lab's hosts, and the removal of what dead ones left behind.
@@ -77,6 +77,18 @@ enum Task {
         #[arg(long)]
         checksum: bool,
     },
+    /// Make an interface whose frames leave with VLAN tags by another, and come in that way.
+    Vlan {
+        /// The interface to make.
+        interface: String,
+        /// The one with the tags, to be made too.
+        trunk: String,
+        /// One VID, or two: the outer tag's first.
+        vids: Vec<u16>,
+        /// MTU of the interface.
+        #[arg(long, default_value_t = 1500)]
+        mtu: u16,
+    },
     /// Answer every DNS question with the address it listens at.
     Dns {
         /// Address and port.
@@ -111,6 +123,9 @@ fn run(task: Task) -> Result<()> {
         Task::Echo { name, listen } => udp::echo(&name, listen),
         Task::Decap { kind, from, port, checksum } => {
             decap::run(decap::Tunnel { kind, from, port, checksum })
+        }
+        Task::Vlan { interface, trunk, vids, mtu } => {
+            vlan::run(&vlan::Vlan { interface, trunk, mtu, vids })
         }
         Task::Dns { listen } => dns::serve(listen),
     }

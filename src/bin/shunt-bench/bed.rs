@@ -17,7 +17,7 @@ use shunt::dataplane::io::{Burst, Platform, Rx, Tx};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::ControlEnd;
 use shunt::dataplane::snapshot::{
-    Backend, ClientAddress, Mode, NextHop, PortView, Protocol, Scheduler, Service, ServiceAddress,
+    Backend, ClientAddress, Link, Mode, NextHop, PortView, Protocol, Scheduler, Service, ServiceAddress,
     Snapshot, Steering,
 };
 use shunt::dataplane::worker::{Links, Worker};
@@ -161,8 +161,9 @@ fn snapshot(backends: u16) -> Snapshot {
         revision: 1,
     };
     let mut snapshot = Snapshot::default();
-    snapshot.ports =
-        OUR_MACS.map(|mac| PortView { mac, mtu: 1500, steering: Steering::Software }).into();
+    snapshot.ports = OUR_MACS
+        .map(|mac| PortView { mac, mtu: 1500, steering: Steering::Software, link: Link::Device })
+        .into();
     snapshot.services = [Some(service)].into();
     snapshot.backends = (0..backends).map(backend).collect();
     // Longer than any run: a measurement of forwarding, not of forgetting.

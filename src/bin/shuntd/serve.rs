@@ -7,7 +7,7 @@ use anyhow::{anyhow, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shunt::control::admin::Claims;
 use shunt::control::config::Machine;
-use shunt::control::config::plan::{HugePages, Plan};
+use shunt::control::config::plan::{HugePages, Plan, Port};
 use shunt::control::configured::Configured;
 use shunt::control::parts::{Lanes, Parts};
 use shunt::control::ports::{PortsError, Running};
@@ -104,7 +104,7 @@ fn balance(early: Early, start: Start<'_>, running: Running) -> anyhow::Result<(
         eprintln!("shuntd: a worker does not end; leaving without taking its ports down");
         std::process::exit(FAILED.into());
     }
-    drop(running.ports);
+    drop(running.devices);
     Ok(outcome?)
 }
 
@@ -124,7 +124,7 @@ fn eal_options(plan: &Plan) -> EalOptions {
         },
         memory_mb: plan.daemon.memory_mb,
         file_prefix: plan.daemon.file_prefix.clone(),
-        devices: plan.ports.iter().map(|port| port.device.clone()).collect(),
+        devices: plan.ports.iter().filter_map(Port::device).map(|it| it.device.clone()).collect(),
         extra: plan.daemon.eal_arguments.clone(),
     }
 }

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use super::client_address::word;
 use super::mode::line;
-use super::plan::{Backend, Plan, Port, Service};
+use super::plan::{Backend, Device, Link, Plan, Port, Service};
 use crate::dataplane::snapshot::{Protocol, ServiceAddress};
 
 mod show;
@@ -202,12 +202,14 @@ fn ports(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
         changes.push(Change::Restart { setting: "[[port]]".into(), from, to });
         return;
     }
-    for (old, new) in old.ports.iter().zip(&new.ports) {
-        port(changes, old, new);
+    for (before, now) in old.ports.iter().zip(&new.ports) {
+        port(changes, (before, &old.ports), (now, &new.ports));
     }
 }
 
-fn port(changes: &mut Vec<Change>, old: &Port, new: &Port) {
+/// Each port with all of its configuration.
+fn port(changes: &mut Vec<Change>, old: (&Port, &[Port]), new: (&Port, &[Port])) {
+    let ((old, before), (new, now)) = (old, new);
     let mut push = |key: &str, difference: Option<(String, String)>| {
         changes.extend(difference.map(|(from, to)| Change::Restart {
             setting: format!("[[port]] {} {key}", new.name),
@@ -215,7 +217,10 @@ fn port(changes: &mut Vec<Change>, old: &Port, new: &Port) {
             to,
         }));
     };
-    push("device", differ(&old.device, &new.device, String::clone));
+    let (was, is) = (Under::of(old, before), Under::of(new, now));
+    push("device", differ(&was.device, &is.device, String::clone));
+    push("on", differ(&was.on, &is.on, String::clone));
+    push("vlan", differ(&was.vlan, &is.vlan, String::clone));
     push("tap", differ(&old.tap, &new.tap, String::clone));
     push(
         "addresses",
@@ -224,9 +229,40 @@ fn port(changes: &mut Vec<Change>, old: &Port, new: &Port) {
         }),
     );
     push("mtu", differ(&old.mtu, &new.mtu, u16::to_string));
-    push("rx_descriptors", differ(&old.rx_descriptors, &new.rx_descriptors, u16::to_string));
-    push("tx_descriptors", differ(&old.tx_descriptors, &new.tx_descriptors, u16::to_string));
+    push("rx_descriptors", differ(&was.rx_descriptors, &is.rx_descriptors, String::clone));
+    push("tx_descriptors", differ(&was.tx_descriptors, &is.tx_descriptors, String::clone));
     push("route", differ(&old.routes, &new.routes, |v| each(v, route)));
+}
+
+/// What is under a port, key by key; `none` where it has no such key.
+struct Under {
+    device: String,
+    on: String,
+    vlan: String,
+    rx_descriptors: String,
+    tx_descriptors: String,
+}
+
+impl Under {
+    fn of(port: &Port, ports: &[Port]) -> Self {
+        let none = || "none".to_owned();
+        match &port.link {
+            Link::Device(Device { device, rx_descriptors, tx_descriptors }) => Self {
+                device: device.clone(),
+                on: none(),
+                vlan: none(),
+                rx_descriptors: rx_descriptors.to_string(),
+                tx_descriptors: tx_descriptors.to_string(),
+            },
+            Link::Tagged { on, tags } => Self {
+                device: none(),
+                on: ports.get(on.index()).map_or_else(none, |port| port.name.clone()),
+                vlan: tags.to_string(),
+                rx_descriptors: none(),
+                tx_descriptors: none(),
+            },
+        }
+    }
 }
 
 fn route((to, length, via): &(IpAddr, u8, IpAddr)) -> String {

@@ -67,8 +67,12 @@ pub fn parse_for(text: &str, origin: &Path, machine: &Machine) -> Result<Reading
         toml::from_str(text).map_err(|error| refuse(vec![explain::explain(&error)]))?;
     let mut problems = Problems::default();
     let mut plan = validate::validate(&file, machine, &mut problems);
-    for (port, written) in plan.ports.iter_mut().zip(&file.port) {
-        port.line = plan::Line(error::line(text, written.get_ref().device.span().start));
+    for port in &mut plan.ports {
+        let written = file.port.iter().map(toml::Spanned::get_ref);
+        let device =
+            written.filter(|it| *it.name.get_ref() == port.name).find_map(|it| it.device.as_ref());
+        port.line =
+            device.map(|it| plan::Line(error::line(text, it.span().start))).unwrap_or_default();
     }
     if !problems.errors.is_empty() {
         return Err(refuse(problems.errors));

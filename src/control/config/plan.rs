@@ -10,13 +10,15 @@ use std::time::Duration;
 use crate::dataplane::snapshot::{
     ClientAddress, Mode, Ping, Protocol, Scheduler, ServiceAddress, Strays, Timeouts,
 };
+use crate::ids::PortId;
+use crate::wire::vlan::Tags;
 
 /// A whole configuration, valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// What is fixed at start.
     pub daemon: Daemon,
-    /// Fixed at start, in the order of their ids.
+    /// Fixed at start, in the order of their ids: those with a device first.
     pub ports: Vec<Port>,
     /// Reloadable.
     pub timeouts: Timeouts,
@@ -95,13 +97,13 @@ impl fmt::Display for HugePages {
     }
 }
 
-/// A network port driven by DPDK, and its TAP twin.
+/// A network port, and its TAP twin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port {
     /// Its name in the configuration and in metrics.
     pub name: String,
-    /// A PCI address (`0000:3b:00.0`) or a virtual device (`net_af_packet0,iface=eth1`).
-    pub device: String,
+    /// What is under it.
+    pub link: Link,
     /// Name of the TAP interface.
     pub tap: String,
     /// Addresses of the TAP, with prefix length.
@@ -110,12 +112,43 @@ pub struct Port {
     pub routes: Vec<(IpAddr, u8, IpAddr)>,
     /// MTU of the port and the TAP.
     pub mtu: u16,
+    /// Where the file names the device, for messages.
+    pub line: Line,
+}
+
+impl Port {
+    /// Its device, if it has one.
+    pub fn device(&self) -> Option<&Device> {
+        match &self.link {
+            Link::Device(device) => Some(device),
+            Link::Tagged { .. } => None,
+        }
+    }
+}
+
+/// What is under a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// A device of its own, driven by DPDK.
+    Device(Device),
+    /// Those frames of another port's device that carry these tags.
+    Tagged {
+        /// The port with the device.
+        on: PortId,
+        /// Which frames.
+        tags: Tags,
+    },
+}
+
+/// A device, and how it is set up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Device {
+    /// A PCI address (`0000:3b:00.0`) or a virtual device (`net_af_packet0,iface=eth1`).
+    pub device: String,
     /// Receive descriptors of each queue.
     pub rx_descriptors: u16,
     /// Transmit descriptors of each queue.
     pub tx_descriptors: u16,
-    /// Where the file names the device, for messages.
-    pub line: Line,
 }
 
 /// A line of the configuration, from 1. Where something is written is no part of what is written:

@@ -34,7 +34,7 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
         "sctp_cookie_replied_s", "sctp_cookie_wait_s", "sctp_cookie_s", "sctp_cookie_echoed_s",
         "sctp_established_s", "sctp_shutdown_sent_s", "sctp_shutdown_received_s",
         "sctp_shutdown_ack_sent_s", "sctp_rejected_s", "sctp_closed_s"]),
-    ("[[port]]", &["name", "device", "tap", "addresses", "mtu", "rx_descriptors",
+    ("[[port]]", &["name", "device", "on", "vlan", "tap", "addresses", "mtu", "rx_descriptors",
         "tx_descriptors", "route"]),
     ("[[port.route]]", &["to", "via"]),
     ("[[service]]", &["name", "protocol", "address", "more_addresses", "mode", "tunnel",
@@ -142,7 +142,10 @@ pub(super) struct Timeouts {
 #[serde(deny_unknown_fields)]
 pub(super) struct Port {
     pub(super) name: Spanned<String>,
-    pub(super) device: Spanned<String>,
+    pub(super) device: Maybe<String>,
+    pub(super) on: Maybe<String>,
+    /// One number or two, which no type of ours says; its list has one place for all.
+    pub(super) vlan: Maybe<toml::Value>,
     pub(super) tap: Maybe<String>,
     pub(super) addresses: Option<List<String>>,
     pub(super) mtu: Maybe<i64>,

@@ -10,6 +10,7 @@ use super::schema;
 
 mod clients;
 mod daemon;
+mod links;
 mod locals;
 mod modes;
 mod ports;

@@ -7,6 +7,9 @@
 //! | RSS over the 4-tuple, table and key readable | steering in software, handover rings |
 //! | the RSS hash beside each packet | nobody depends on it |
 //! | the MTU | set at the other end of the virtual device |
+//! | room for VLAN tags beyond the MTU: a larger MTU | as much as there is; [`Facts`] says what is missing |
+//!
+//! Not asked for, and so off: stripping VLAN tags, and filtering by them. Tags are the worker's.
 //!
 //! Nothing is asked on transmit: checksums are updated incrementally, which costs less than filling
 //! in a descriptor's offload fields, and packets are single buffers.
@@ -41,6 +44,8 @@ pub struct PortSettings<'a> {
     pub tx_descriptors: u16,
     /// MTU.
     pub mtu: u16,
+    /// How much longer VLAN tags make the longest packet.
+    pub tag_room: u16,
     /// The RSS key to use where there is RSS; 40 bytes. Empty: no RSS.
     pub rss_key: &'a [u8],
     /// Receive frames for any address?
@@ -97,13 +102,13 @@ impl Probed {
     pub fn configure(self, settings: &PortSettings<'_>) -> Result<Configured, PortError> {
         let Self { device, info } = self;
         device.check_queues(&info, settings.queues)?;
-        device.check_mtu(&info, settings)?;
+        let carried = device.check_mtu(&info, settings)?;
         let wish = Request::new(&info, settings.rss_key);
         // A device may announce RSS and refuse it (or refuse it for these flow types): then without.
         let rss = match wish {
-            Some(wish) if device.agree(&info, settings, Some(&wish)).is_ok() => Some(wish),
+            Some(wish) if device.agree(&info, settings, carried, Some(&wish)).is_ok() => Some(wish),
             _ => {
-                device.agree(&info, settings, None)?;
+                device.agree(&info, settings, carried, None)?;
                 None
             }
         };
@@ -111,7 +116,8 @@ impl Probed {
         let facts = Facts {
             mac: device.mac()?,
             mtu: settings.mtu,
-            mtu_set: device.set_mtu(settings.mtu),
+            mtu_set: device.set_mtu(carried),
+            tag_room_missing: settings.mtu.saturating_add(settings.tag_room) - carried,
             queues: settings.queues,
             rx_descriptors,
             tx_descriptors,
@@ -165,8 +171,10 @@ impl Device {
         Ok(())
     }
 
-    fn check_mtu(&self, info: &Info, settings: &PortSettings<'_>) -> Result<(), PortError> {
-        let PortSettings { mtu, pool, .. } = *settings;
+    /// Checks the MTU. Answers with the one to ask the device for, which has room for tags as far as
+    /// the device goes.
+    fn check_mtu(&self, info: &Info, settings: &PortSettings<'_>) -> Result<u16, PortError> {
+        let PortSettings { mtu, tag_room, pool, .. } = *settings;
         let min = info.raw.min_mtu.max(MTU_MIN);
         let max = match info.raw.max_mtu {
             0 | u16::MAX => info.raw.max_rx_pktlen.saturating_sub(PLAIN_OVERHEAD),
@@ -177,11 +185,12 @@ impl Device {
             let mend = "choose one within";
             return Err(PortError::Mtu { port: port(), mtu, min, max, mend });
         }
-        let (frame, room) = (u32::from(mtu) + FRAME_OVERHEAD, pool.room());
+        let with_tags = mtu.saturating_add(tag_room);
+        let (frame, room) = (u32::from(with_tags) + FRAME_OVERHEAD, pool.room());
         if frame > u32::from(room) {
             return Err(PortError::Room { port: port(), mtu, frame, room });
         }
-        Ok(())
+        Ok(with_tags.min(u16::try_from(max).unwrap_or(u16::MAX)))
     }
 
     /// `rte_eth_dev_configure` with or without RSS.
@@ -189,10 +198,11 @@ impl Device {
         &self,
         info: &Info,
         settings: &PortSettings<'_>,
+        mtu: u16,
         rss: Option<&Request>,
     ) -> Result<(), PortError> {
         let mut conf = sys::rte_eth_conf::default();
-        conf.rxmode.mtu = u32::from(settings.mtu);
+        conf.rxmode.mtu = u32::from(mtu);
         conf.rxmode.offloads = Offloads::wanted(info, rss.is_some()).flags();
         let mut key = rss.map(|request| request.key.clone()).unwrap_or_default();
         if let Some(request) = rss {

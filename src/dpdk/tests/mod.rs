@@ -45,6 +45,7 @@ fn settings(pool: &Pool, queues: u16) -> PortSettings<'_> {
         rx_descriptors: 256,
         tx_descriptors: 256,
         mtu: 1500,
+        tag_room: 0,
         rss_key: &KEY,
         promiscuous: true,
         pool,

@@ -197,6 +197,17 @@ const ROWS: &[Row] = &[
         ],
     },
     Row {
+        name: "a port that moves from a device to a VLAN",
+        edits: &[("device = \"net_tap0,iface=x\"", "on = \"wan\"\nvlan = [200, 100]")],
+        says: &[
+            "! [[port]] lan device: net_tap0,iface=x -> none (needs a restart)",
+            "! [[port]] lan on: none -> wan (needs a restart)",
+            "! [[port]] lan vlan: none -> [200, 100] (needs a restart)",
+            "! [[port]] lan rx_descriptors: 1024 -> none (needs a restart)",
+            "! [[port]] lan tx_descriptors: 1024 -> none (needs a restart)",
+        ],
+    },
+    Row {
         name: "other ports",
         edits: &[("name = \"lan\"", "name = \"inside\"")],
         says: &["! [[port]]: [wan, lan] -> [wan, inside] (needs a restart)"],

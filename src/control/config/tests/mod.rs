@@ -12,7 +12,7 @@ use crate::dataplane::snapshot::{
     ClientAddress, Mode, Ping, Ports, Protocol, Scheduler, ServiceAddress, Strays, Timeouts,
 };
 use crate::ids::limits;
-use plan::{Backend, Daemon, HugePages, Port, Service};
+use plan::{Backend, Daemon, Device, HugePages, Link, Port, Service};
 
 mod daemon;
 mod modes;
@@ -20,6 +20,7 @@ mod odd;
 mod ports;
 mod services;
 mod shape;
+mod vlans;
 mod whole;
 
 /// A good file; every row of the tables is one edit away from it.
@@ -52,7 +53,7 @@ fn edited(row: &Row) -> String {
 
 #[test]
 fn every_refusal_says_what_is_wrong_and_where() {
-    let tables = [shape::ROWS, daemon::ROWS, ports::ROWS, services::ROWS, modes::ROWS];
+    let tables = [shape::ROWS, daemon::ROWS, ports::ROWS, services::ROWS, modes::ROWS, vlans::ROWS];
     let mut wrong = String::new();
     for row in tables.into_iter().flatten() {
         let said = read(&edited(row)).map_or_else(|errors| errors.to_string(), |_| "ok".into());
@@ -88,13 +89,15 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
     };
     let port = |name: &str, device: &str, address: &str| Port {
         name: name.into(),
-        device: device.into(),
+        link: Link::Device(Device {
+            device: device.into(),
+            rx_descriptors: 1024,
+            tx_descriptors: 1024,
+        }),
         tap: name.into(),
         addresses: vec![(address.parse().unwrap(), 24)],
         routes: Vec::new(),
         mtu: 1500,
-        rx_descriptors: 1024,
-        tx_descriptors: 1024,
         line: plan::Line::default(),
     };
     let mut wan = port("wan", "0000:3b:00.0", "192.0.2.1");
@@ -185,7 +188,8 @@ fn every_value_written_arrives_where_it_belongs() {
     assert_eq!(plan.drain_deadline, Duration::ZERO);
     let port = &plan.ports[0];
     assert_eq!((port.tap.as_str(), port.mtu), ("t", 9216));
-    assert_eq!((port.rx_descriptors, port.tx_descriptors), (64, 128));
+    let device = port.device().unwrap();
+    assert_eq!((device.rx_descriptors, device.tx_descriptors), (64, 128));
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub(super) const ROWS: &[Row] = &[
             "pci = \"0000:3b:00.0\"",
         ),
         says: &[
-            "shunt.toml:9:1: unknown key `pci`; known keys here: name, device, tap, \
+            "shunt.toml:9:1: unknown key `pci`; known keys here: name, device, on, vlan, tap, \
              addresses, mtu, rx_descriptors, tx_descriptors, route",
             "    9 | pci = \"0000:3b:00.0\"",
             "      | ^^^",
@@ -118,9 +118,10 @@ pub(super) const ROWS: &[Row] = &[
             "",
         ),
         says: &[
-            "shunt.toml:7:1: missing key `device`",
-            "    7 | [[port]]",
-            "      | ^^^^^^^^",
+            "shunt.toml:8:8: port `wan` has no `device`",
+            "    8 | name = \"wan\"",
+            "      |        ^^^^^",
+            "      help: or `on` and `vlan`, for the frames of another port with a VLAN tag",
         ],
     },
     Row {

@@ -11,8 +11,9 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::super::error::Problems;
-use super::super::plan::{Daemon, Line, Port};
+use super::super::plan::{Daemon, Device, Line, Link, Port};
 use super::super::schema;
+use super::links;
 use super::value::{address, integer, name, power_of_two, prefix, unicast};
 use crate::control::prefix::{base, family, no_host, same_network, width};
 use crate::ids::limits;
@@ -22,6 +23,8 @@ const INTERFACE_NAME_MAX: usize = 15;
 /// The loopback interface, and what stands for all and for coming ones under `/proc/sys/net`.
 const RESERVED_INTERFACES: [&str; 3] = ["lo", "all", "default"];
 const PORT_NAME_MAX: usize = 63;
+const MTU_MIN: i64 = 576;
+const MTU_MAX: i64 = 9216;
 
 /// What may occur once only over all ports.
 #[derive(Default)]
@@ -31,6 +34,8 @@ struct Seen {
     taps: HashSet<String>,
     addresses: HashSet<IpAddr>,
     routes: HashSet<(IpAddr, u8)>,
+    /// Ports that others are on.
+    trunks: HashSet<String>,
 }
 
 /// Checks all ports, in file order.
@@ -42,8 +47,26 @@ pub(super) fn ports(problems: &mut Problems, written: &[Spanned<schema::Port>]) 
     if let Some(excess) = written.get(limits::PORTS) {
         problems.error(excess.span(), format!("more than {} ports", limits::PORTS));
     }
-    let mut seen = Seen::default();
-    written.iter().map(|written| port(problems, written.get_ref(), &mut seen)).collect()
+    let (tagged, devices): (Vec<_>, Vec<_>) =
+        written.iter().partition(|written| links::is_tagged(written.get_ref()));
+    if let Some(excess) = devices.get(limits::DEVICES) {
+        let message = format!("more than {} ports with a device", limits::DEVICES);
+        problems.error(excess.span(), message);
+    }
+    let names: Vec<&str> =
+        tagged.iter().map(|written| written.get_ref().name.get_ref().as_str()).collect();
+    let trunks = tagged.iter().filter_map(|written| written.get_ref().on.as_ref());
+    let trunks = trunks.map(|on| on.get_ref().clone()).collect();
+    let mut seen = Seen { trunks, ..Seen::default() };
+    let mut ports = Vec::new();
+    for written in devices {
+        ports.push(device_port(problems, written.get_ref(), &mut seen));
+    }
+    for written in tagged {
+        let port = tagged_port(problems, written.get_ref(), &mut seen, &ports, &names);
+        ports.push(port);
+    }
+    ports
 }
 
 /// Checks that the packet buffers are enough for the queues of these ports.
@@ -54,13 +77,14 @@ pub(super) fn buffers(
     written: Option<&Spanned<i64>>,
 ) {
     let queues = daemon.worker_cores.len();
-    let sum = |descriptors: fn(&Port) -> u16| {
-        ports.iter().map(|port| usize::from(descriptors(port)) * queues).sum::<usize>()
+    let devices: Vec<&Device> = ports.iter().filter_map(Port::device).collect();
+    let sum = |descriptors: fn(&Device) -> u16| {
+        devices.iter().map(|device| usize::from(descriptors(device)) * queues).sum::<usize>()
     };
-    let (rx, tx) = (sum(|port| port.rx_descriptors), sum(|port| port.tx_descriptors));
+    let (rx, tx) = (sum(|device| device.rx_descriptors), sum(|device| device.tx_descriptors));
     let (count, span) = (daemon.packet_buffers, written.map(Spanned::span));
     let available = usize::try_from(count).unwrap_or(usize::MAX);
-    let shape = format!("{} ports with {queues} queues each", ports.len());
+    let shape = format!("{} ports with {queues} queues each", devices.len());
     if available <= rx {
         let message = format!("packet_buffers {count} is too small: the receive rings take {rx}");
         let help = format!("{shape}: {} leaves room to send and hand over", rx + tx + rx.max(4096));
@@ -72,14 +96,63 @@ pub(super) fn buffers(
     }
 }
 
-fn port(problems: &mut Problems, written: &schema::Port, seen: &mut Seen) -> Port {
+/// A port with a device.
+fn device_port(problems: &mut Problems, written: &schema::Port, seen: &mut Seen) -> Port {
+    links::has_one(problems, written);
+    let descriptors = |problems: &mut Problems, key, value: Option<&Spanned<i64>>| {
+        power_of_two(problems, key, value, 64..=4096, 1024)
+    };
+    if let Some(value) = &written.device {
+        device(problems, value, seen);
+    }
+    let mtu = integer(problems, "mtu", written.mtu.as_ref(), MTU_MIN..=MTU_MAX, 1500);
+    let link = Device {
+        device: written.device.as_ref().map(|device| device.get_ref().clone()).unwrap_or_default(),
+        rx_descriptors: descriptors(problems, "rx_descriptors", written.rx_descriptors.as_ref()),
+        tx_descriptors: descriptors(problems, "tx_descriptors", written.tx_descriptors.as_ref()),
+    };
+    port(problems, written, seen, Link::Device(link), mtu)
+}
+
+/// A port on another one of `ports`, whose link address and MTU it has.
+fn tagged_port(
+    problems: &mut Problems,
+    written: &schema::Port,
+    seen: &mut Seen,
+    ports: &[Port],
+    tagged: &[&str],
+) -> Port {
+    let found = links::tagged(problems, written, ports, tagged);
+    let parent = found.and_then(|(on, _)| ports.get(on.index()));
+    let most = parent.map_or(1500, |parent| parent.mtu);
+    let mtu = integer(problems, "mtu", written.mtu.as_ref(), MTU_MIN..=MTU_MAX, most);
+    if let (Some(value), Some(parent)) = (&written.mtu, parent)
+        && mtu > most
+    {
+        let message = format!("mtu {mtu} is more than that of port `{}`, {most}", parent.name);
+        problems.error(value.span(), message);
+    }
+    let link = found.map(|(on, tags)| Link::Tagged { on, tags });
+    // Without one the file is refused.
+    let link = link.unwrap_or_else(|| Link::Device(Device::default()));
+    port(problems, written, seen, link, mtu)
+}
+
+fn port(
+    problems: &mut Problems,
+    written: &schema::Port,
+    seen: &mut Seen,
+    link: Link,
+    mtu: u16,
+) -> Port {
     name(problems, "port name", &written.name, PORT_NAME_MAX);
     once(problems, &mut seen.names, written.name.get_ref(), written.name.span(), || {
         format!("port name `{}` is used twice", written.name.get_ref())
     });
-    device(problems, &written.device, seen);
     let addresses = addresses(problems, written, seen);
-    if written.addresses.as_ref().is_none_or(|list| list.get_ref().is_empty()) {
+    too_small_for_ipv6(problems, written, &addresses, mtu);
+    let no_address = written.addresses.as_ref().is_none_or(|list| list.get_ref().is_empty());
+    if no_address && !seen.trunks.contains(written.name.get_ref()) {
         let message = format!(
             "port `{}` has no address: nothing is reached through it but by routes made by hand",
             written.name.get_ref()
@@ -88,25 +161,11 @@ fn port(problems: &mut Problems, written: &schema::Port, seen: &mut Seen) -> Por
     }
     Port {
         name: written.name.get_ref().clone(),
-        device: written.device.get_ref().clone(),
+        link,
         tap: tap(problems, written, seen),
         routes: routes(problems, written, &addresses, seen),
-        mtu: mtu(problems, written, &addresses),
+        mtu,
         addresses,
-        rx_descriptors: power_of_two(
-            problems,
-            "rx_descriptors",
-            written.rx_descriptors.as_ref(),
-            64..=4096,
-            1024,
-        ),
-        tx_descriptors: power_of_two(
-            problems,
-            "tx_descriptors",
-            written.tx_descriptors.as_ref(),
-            64..=4096,
-            1024,
-        ),
         // Known to who has the text.
         line: Line::default(),
     }
@@ -225,15 +284,18 @@ fn addresses(
 /// IPv6 wants a link that passes 1280 bytes (RFC 8200, 5); the kernel takes its addresses off others.
 const IPV6_MTU_MIN: u16 = 1280;
 
-fn mtu(problems: &mut Problems, written: &schema::Port, addresses: &[(IpAddr, u8)]) -> u16 {
-    let mtu = integer(problems, "mtu", written.mtu.as_ref(), 576..=9216, 1500);
+fn too_small_for_ipv6(
+    problems: &mut Problems,
+    written: &schema::Port,
+    addresses: &[(IpAddr, u8)],
+    mtu: u16,
+) {
     let has_ipv6 = addresses.iter().any(|(address, _)| address.is_ipv6());
     if let Some(value) = written.mtu.as_ref().filter(|_| has_ipv6 && mtu < IPV6_MTU_MIN) {
         let message =
             format!("mtu {mtu} is too small for this port's IPv6: {IPV6_MTU_MIN} is the least");
         problems.error(value.span(), message);
     }
-    mtu
 }
 
 fn routes(

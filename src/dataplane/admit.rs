@@ -32,8 +32,11 @@ impl Flows {
     /// A packet to a VIP, ours, of no connection.
     pub(super) fn admit<P: Packet>(&mut self, packet: &mut P, parsed: &Parsed) -> Fate {
         let key = parsed.key;
-        let found =
-            self.snapshot.service_for(key.destination().into(), key.destination_port(), key.protocol);
+        let found = self.snapshot.service_for(
+            key.destination().into(),
+            key.destination_port(),
+            key.protocol,
+        );
         let Some(service) = found else {
             return self.refuse(packet, parsed, Reason::NoService);
         };

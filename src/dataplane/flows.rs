@@ -320,9 +320,8 @@ impl Flows {
         if !self.is_ours(packet) {
             return self.count(Reason::OtherStation);
         }
-        let balanced =
-            self.snapshot.is_vip(other.destination.into())
-                || self.snapshot.is_local(other.destination.into());
+        let balanced = self.snapshot.is_vip(other.destination.into())
+            || self.snapshot.is_local(other.destination.into());
         match other.kind {
             OtherKind::Fragment if balanced => self.count(Reason::Fragment),
             OtherKind::Protocol(_) if balanced => self.count(Reason::Protocol),

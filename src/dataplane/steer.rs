@@ -34,11 +34,8 @@ impl Flows {
             self.request_owner(packet.port(), key, origin)
         } else if self.snapshot.is_local(key.destination().into()) {
             self.ownership.reply(key)
-        } else if self.snapshot.is_nat_backend(
-            key.source().into(),
-            key.source_port(),
-            key.protocol,
-        ) {
+        } else if self.snapshot.is_nat_backend(key.source().into(), key.source_port(), key.protocol)
+        {
             self.client_owner(key.protocol, (key.destination(), key.destination_port()))
         } else {
             return Fate::Punt(PuntClass::Other);
@@ -60,8 +57,11 @@ impl Flows {
         }
         let steering = self.snapshot.ports.get(port.index()).map(|port| &port.steering);
         let stays = matches!(steering, Some(Steering::Rss { .. }));
-        let service =
-            self.snapshot.service_for(key.destination().into(), key.destination_port(), key.protocol);
+        let service = self.snapshot.service_for(
+            key.destination().into(),
+            key.destination_port(),
+            key.protocol,
+        );
         if stays && !service.is_some_and(|service| self.snapshot.is_by_client(service)) {
             self.ownership.me()
         } else {

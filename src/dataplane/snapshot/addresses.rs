@@ -106,4 +106,3 @@ impl AddressTable {
         self.locals.contains(&address)
     }
 }
-

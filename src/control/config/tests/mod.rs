@@ -9,12 +9,13 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dataplane::snapshot::{
-    ClientAddress, Mode, Ping, Ports, Protocol, Scheduler, ServiceAddress, Strays, Timeouts,
+    ClientAddress, Mode, Ping, Protocol, Scheduler, ServiceAddress, Strays, Timeouts,
 };
 use crate::ids::limits;
 use plan::{Backend, Daemon, HugePages, Port, Service};
 
 mod daemon;
+mod families;
 mod modes;
 mod odd;
 mod ports;
@@ -52,7 +53,8 @@ fn edited(row: &Row) -> String {
 
 #[test]
 fn every_refusal_says_what_is_wrong_and_where() {
-    let tables = [shape::ROWS, daemon::ROWS, ports::ROWS, services::ROWS, modes::ROWS];
+    let tables =
+        [shape::ROWS, daemon::ROWS, ports::ROWS, services::ROWS, modes::ROWS, families::ROWS];
     let mut wrong = String::new();
     for row in tables.into_iter().flatten() {
         let said = read(&edited(row)).map_or_else(|errors| errors.to_string(), |_| "ok".into());

@@ -31,7 +31,7 @@ use shunt::dataplane::io::memory::{ROOM, VecPacket};
 use shunt::dataplane::io::{ChecksumVerdict, Packet, RxInfo};
 use shunt::dataplane::parse::{Parse, Parsed, examine, parse};
 use shunt::dataplane::reply::{IcmpError, icmp_error, tcp_reset};
-use shunt::dataplane::rewrite::fullnat::rewrite;
+use shunt::dataplane::rewrite::translate::rewrite;
 
 /// How long plain `cargo test` stays with each target.
 const SHORT: Duration = Duration::from_secs(1);
@@ -84,7 +84,7 @@ fn through_reset(frame: &[u8], parsed: &Parsed) {
         assert!(judged.ip_right && judged.l4_right);
         let Parse::Flow(back) = parse(packet.data(), RxInfo::default()) else { return };
         assert_eq!(back.key, parsed.key.reversed());
-        assert_ne!(back.tcp_flags & 0x04, 0);
+        assert_ne!(back.signal & 0x04, 0);
     }
 }
 

@@ -3,12 +3,13 @@
 //! Order matters: everything that can refuse comes before the table is touched, so a refused
 //! packet leaves nothing behind.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
-use super::conn::key::FlowKey;
+use super::conn::key::{FlowKey, port_pair};
 use super::conn::record::{NewConnection, Record, Way};
-use super::conn::state::{State, flags};
+use super::conn::state::{State, flags, sctp};
 use super::conn::table::Refusal;
+use super::family::Family;
 use super::flows::{Fate, Flows, source_mac};
 use super::io::Packet;
 use super::parse::Parsed;
@@ -20,23 +21,27 @@ use crate::ids::{BackendId, ServiceId};
 /// A closed connection's local port may be used again when it has been silent for so long.
 const REUSE_AFTER_MS: u32 = 1_000;
 
+/// The source port of active FTP's data connections: it never asks for anything.
+const FTP_DATA: u16 = 20;
+
 /// What a new connection will be.
-struct Chosen {
+struct Chosen<F: Family> {
     backend: BackendId,
     way: Way,
     /// The key of the backend's answers.
-    answers: FlowKey,
+    answers: FlowKey<F>,
 }
 
 impl Flows {
     /// A packet to a VIP, ours, of no connection.
-    pub(super) fn admit<P: Packet>(&mut self, packet: &mut P, parsed: &Parsed) -> Fate {
+    pub(super) fn admit<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed<F>,
+    ) -> Fate {
         let key = parsed.key;
-        let found = self.snapshot.service_for(
-            key.destination().into(),
-            key.destination_port(),
-            key.protocol,
-        );
+        let vip = key.destination().into();
+        let found = self.snapshot.service_for(vip, key.destination_port(), key.protocol);
         let Some(service) = found else {
             return self.refuse(packet, parsed, Reason::NoService);
         };
@@ -55,9 +60,10 @@ impl Flows {
     }
 
     /// May this packet start a connection at all?
-    fn may_start(&self, parsed: &Parsed) -> Result<(), Reason> {
+    fn may_start<F: Family>(&self, parsed: &Parsed<F>) -> Result<(), Reason> {
         let is_tcp = parsed.key.protocol == Protocol::Tcp as u8;
-        if is_tcp && parsed.tcp_flags & (flags::SYN | flags::RST) != flags::SYN {
+        let is_ftp_data = is_tcp && parsed.key.source_port() == FTP_DATA;
+        if !starts(parsed) || is_ftp_data {
             Err(Reason::NoConnection)
         } else if parsed.ttl <= 1 {
             Err(Reason::TtlExpired)
@@ -69,50 +75,75 @@ impl Flows {
     }
 
     /// Which backend, how, and what its answers will look like.
-    fn choose(&mut self, id: ServiceId, client: FlowKey) -> Result<Chosen, Reason> {
+    fn choose<F: Family>(
+        &mut self,
+        id: ServiceId,
+        client: FlowKey<F>,
+    ) -> Result<Chosen<F>, Reason> {
         let service = self.snapshot.service(id).ok_or(Reason::NoService)?;
         let turn = self.turns.get_mut(id.index()).ok_or(Reason::NoService)?;
         let me = self.ownership.me();
         let chosen = sched::pick(&self.snapshot, service, turn, me).ok_or(Reason::NoBackend)?;
         let backend = self.snapshot.backend(chosen).ok_or(Reason::NoBackend)?;
         backend.next_hop.ok_or(Reason::NextHop)?;
-        let IpAddr::V4(address) = backend.address else { return Err(Reason::NoBackend) };
-        let address = (address, backend.port);
-        let (way, answers) = match backend.mode {
-            Mode::Fullnat => (Way::Translated, self.local_port(id, client, address)?),
-            Mode::Nat => (Way::Translated, self.to_the_client(client, address)?),
-            Mode::Dr => (Way::Direct, client.reversed()),
-            Mode::Tunnel(encapsulation) => (Way::Wrapped(encapsulation), client.reversed()),
+        let port = if backend.port == 0 { client.destination_port() } else { backend.port };
+        let (way, answers) = match (backend.mode, F::of(backend.address)) {
+            (Mode::Dr, _) => (Way::Direct, client.reversed()),
+            (Mode::Tunnel(encapsulation), _) => (Way::Wrapped(encapsulation), client.reversed()),
+            (Mode::Nat, Some(address)) => {
+                (Way::Translated, self.to_the_client(client, (address, port))?)
+            }
+            (Mode::Fullnat, Some(address)) => {
+                (Way::Translated, self.local_port(id, client.protocol, (address, port))?)
+            }
+            (Mode::Fullnat, None) => {
+                let address = Ipv4Addr::of(backend.address).ok_or(Reason::NoBackend)?;
+                let answers = self.local_port(id, client.protocol, (address, port))?;
+                (Way::Crossed, F::mapped(answers).ok_or(Reason::NoBackend)?)
+            }
+            (Mode::Nat, None) => return Err(Reason::NoBackend),
         };
         Ok(Chosen { backend: chosen, way, answers })
     }
 
     /// FULL-NAT: the backend answers to a local address and port of our choice.
-    fn local_port(
+    fn local_port<F: Family>(
         &mut self,
         id: ServiceId,
-        client: FlowKey,
-        backend: (Ipv4Addr, u16),
-    ) -> Result<FlowKey, Reason> {
+        protocol: u8,
+        backend: (F, u16),
+    ) -> Result<FlowKey<F>, Reason> {
         let service = self.snapshot.service(id).ok_or(Reason::NoService)?;
         let turn = self.port_turns.get_mut(id.index()).ok_or(Reason::NoService)?;
-        let (table, now_ms) = (&self.table, self.now_ms);
+        let (tables, now_ms) = (&self.tables, self.now_ms);
+        let crossed = self.snapshot.translates_families();
+        let table = F::table(tables);
         let is_free = |key| {
             let taken = table.find(key, table.hash(key));
+            // Between the families a closed connection would have to be looked for in both tables.
+            if crossed {
+                return taken.is_none() && F::crossed(tables, key).is_none();
+            }
             taken.is_none_or(|hit| is_spent(table.record(hit.slot), now_ms))
         };
-        let locals = &service.locals.v4;
-        let chosen = self.ownership.choose(turn, locals, client.protocol, backend, is_free);
+        let locals = F::locals(&service.locals);
+        let chosen = self.ownership.choose(turn, locals, protocol, backend, is_free);
         chosen.ok_or(Reason::LocalPorts)
     }
 
     /// NAT: the backend answers to the client. A client that uses one port towards two VIPs of the
     /// same backend would get the same answers twice: the second has to use another port.
-    fn to_the_client(&self, client: FlowKey, backend: (Ipv4Addr, u16)) -> Result<FlowKey, Reason> {
-        let source = (client.source(), client.source_port());
-        let answers = FlowKey::new(client.protocol, backend, source);
-        match self.table.find(answers, self.table.hash(answers)) {
-            Some(hit) if !is_spent(self.table.record(hit.slot), self.now_ms) => {
+    fn to_the_client<F: Family>(
+        &self,
+        client: FlowKey<F>,
+        backend: (F, u16),
+    ) -> Result<FlowKey<F>, Reason> {
+        let addresses = F::pair(backend.0, client.source());
+        let ports = port_pair(backend.1, client.source_port());
+        let answers = FlowKey { addresses, ports, protocol: client.protocol };
+        let table = F::table(&self.tables);
+        match table.find(answers, table.hash(answers)) {
+            Some(hit) if !is_spent(table.record(hit.slot), self.now_ms) => {
                 Err(Reason::ClientPort)
             }
             _ => Ok(answers),
@@ -120,16 +151,17 @@ impl Flows {
     }
 
     /// Makes the connection and sends its first packet on.
-    fn make<P: Packet>(
+    fn make<F: Family, P: Packet>(
         &mut self,
         packet: &mut P,
-        parsed: &Parsed,
+        parsed: &Parsed<F>,
         service: ServiceId,
-        chosen: &Chosen,
+        chosen: &Chosen<F>,
     ) -> Fate {
+        let table = F::table(&self.tables);
         // A closed connection whose local port was chosen is over now.
-        if let Some(over) = self.table.find(chosen.answers, self.table.hash(chosen.answers)) {
-            self.forget(over.slot);
+        if let Some(over) = table.find(chosen.answers, table.hash(chosen.answers)) {
+            self.forget::<F>(over.slot);
         }
         let new = NewConnection {
             client: parsed.key,
@@ -141,7 +173,7 @@ impl Flows {
             state: first_state(parsed.key.protocol),
             way: chosen.way,
         };
-        match self.table.insert(&new, self.now_ms) {
+        match F::table_mut(&mut self.tables).insert(&new, self.now_ms) {
             Ok(slot) => {
                 self.count_up(&new);
                 self.forward_first(packet, parsed, slot)
@@ -163,7 +195,7 @@ impl Flows {
         }
     }
 
-    fn count_up(&self, new: &NewConnection) {
+    fn count_up<F: Family>(&self, new: &NewConnection<F>) {
         self.stats.connections.up();
         if let Some(service) = self.stats.services.get(new.service.index()) {
             service.new_connections.add(1);
@@ -176,12 +208,26 @@ impl Flows {
     }
 }
 
+/// Can a packet start a connection, or start one over? TCP: SYN without RST. SCTP: INIT.
+#[inline(always)]
+pub(super) fn starts<F: Family>(parsed: &Parsed<F>) -> bool {
+    match Protocol::from_number(parsed.key.protocol) {
+        Some(Protocol::Tcp) => parsed.signal & (flags::SYN | flags::RST) == flags::SYN,
+        Some(Protocol::Sctp) => sctp::starts(sctp::Event::from_index(parsed.signal)),
+        Some(Protocol::Udp) | None => true,
+    }
+}
+
 /// Is the connection closed, and silent for long enough to be over?
-fn is_spent(record: &Record, now_ms: u32) -> bool {
+fn is_spent<F: Family>(record: &Record<F>, now_ms: u32) -> bool {
     let silent_ms = now_ms.wrapping_sub(record.seen_ms);
     record.state().is_reusable() && silent_ms >= REUSE_AFTER_MS
 }
 
 fn first_state(protocol: u8) -> State {
-    if protocol == Protocol::Udp as u8 { State::Udp } else { State::None }
+    match Protocol::from_number(protocol) {
+        Some(Protocol::Udp) => State::Udp,
+        Some(Protocol::Sctp) => State::SctpNone,
+        Some(Protocol::Tcp) | None => State::None,
+    }
 }

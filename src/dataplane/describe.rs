@@ -5,41 +5,50 @@ use std::net::SocketAddr;
 use super::conn::key::Side;
 use super::conn::record::Record;
 use super::conn::table::Slot;
+use super::family::Family;
 use super::flows::Flows;
 use super::orders::{ConnectionView, Page};
 use super::snapshot::Protocol;
 
 impl Flows {
     /// Fills a page from its cursor on: as many rows as it has room for, from no more than
-    /// [`Page::SLOTS_MAX`] slots.
+    /// [`Page::SLOTS_MAX`] slots. The slots of IPv6 connections come after those of IPv4.
     pub fn describe(&self, page: &mut Page) {
-        let end = self.table.used().min(page.cursor.saturating_add(Page::SLOTS_MAX));
+        let (v4, v6) = (self.tables.v4.used(), self.tables.v6.used());
+        let end = (v4 + v6).min(page.cursor.saturating_add(Page::SLOTS_MAX));
         while page.cursor < end && page.rows.len() < page.rows.capacity() {
-            let record = self.table.record(Slot(page.cursor));
-            if record.is_live() {
-                page.rows.push(self.view(record));
-            }
+            let row = match page.cursor.checked_sub(v4) {
+                None => self.view(self.tables.v4.record(Slot(page.cursor))),
+                Some(slot) => self.view(self.tables.v6.record(Slot(slot))),
+            };
+            page.rows.extend(row);
             page.cursor += 1;
         }
-        page.done = page.cursor >= self.table.used();
+        page.done = page.cursor >= v4 + v6;
     }
 
-    fn view(&self, record: &Record) -> ConnectionView {
+    /// A connection, if the record holds one.
+    fn view<F: Family>(&self, record: &Record<F>) -> Option<ConnectionView> {
         let client = record.key(Side::Client);
         let backend = record.key(Side::Backend);
-        let is_tcp = record.protocol() == Protocol::Tcp as u8;
-        ConnectionView {
+        record.is_live().then_some(ConnectionView {
             worker: self.ownership.me(),
-            protocol: if is_tcp { Protocol::Tcp } else { Protocol::Udp },
+            protocol: Protocol::from_number(record.protocol())?,
             state: record.state(),
-            client: SocketAddr::from((client.source(), client.source_port())),
-            vip: SocketAddr::from((client.destination(), client.destination_port())),
-            local: SocketAddr::from((backend.destination(), backend.destination_port())),
-            backend: SocketAddr::from((backend.source(), backend.source_port())),
+            client: socket(client.source(), client.source_port()),
+            vip: socket(client.destination(), client.destination_port()),
+            local: socket(backend.destination(), backend.destination_port()),
+            backend: socket(backend.source(), backend.source_port()),
             service_id: record.service_id(),
             backend_id: record.backend_id(),
             idle_ms: self.now_ms.wrapping_sub(record.seen_ms),
             expires_ms: self.expires_ms(record),
-        }
+        })
     }
+}
+
+/// An IPv4-mapped address is an IPv4 one (NAT64).
+fn socket<F: Family>(address: F, port: u16) -> SocketAddr {
+    let address: std::net::IpAddr = address.into();
+    SocketAddr::new(address.to_canonical(), port)
 }

@@ -4,24 +4,27 @@
 //! [`established`](Flows::established) is the hot path: a known connection's packet. [`super::steer`]
 //! finds the owner of an unknown one, [`super::admit`] makes a connection, [`super::refuse`] says no.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::admit::starts;
 use super::allowance::Allowance;
 use super::conn::expiry::{Sweep, TimeoutsMs};
 use super::conn::key::Side;
 use super::conn::ports::Ownership;
 use super::conn::record::Record;
-use super::conn::state::{self, flags};
-use super::conn::table::{Hit, Slot, Table};
+use super::conn::state;
+use super::conn::table::{Hit, Slot, Tables};
+use super::cross;
+use super::family::Family;
 use super::io::Packet;
 use super::lookup::Look;
 use super::parse::{Other, OtherKind, Parse, Parsed};
-use super::reply::{IcmpError, icmp_error};
+use super::path_mtu::PathMtus;
+use super::reply::IcmpError;
 use super::rewrite::tunnel::{self, Tunnel};
-use super::rewrite::{Translation, fullnat};
+use super::rewrite::{Translation, translate};
 use super::sched::Turn;
-use super::snapshot::{Encapsulation, NextHop, Snapshot};
+use super::snapshot::{Backend, Encapsulation, NextHop, Snapshot};
 use super::verdict::Reason;
 use crate::ids::{PortId, limits};
 use crate::stats::counters::WorkerStats;
@@ -45,6 +48,8 @@ pub enum Origin {
 pub enum Fate {
     /// Sent by this port.
     Send(PortId),
+    /// Cut into pieces no longer than this many bytes, which are sent by this port.
+    Cut(PortId, u16),
     /// Handed to this worker.
     HandOver(crate::ids::WorkerId),
     /// Given to the kernel, within the limit of its class.
@@ -75,7 +80,7 @@ const REPLIES_PER_SECOND: u32 = 10_000;
 /// One worker's connections and view of the world.
 #[derive(Debug)]
 pub struct Flows {
-    pub(super) table: Table,
+    pub(super) tables: Tables,
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) ownership: Ownership,
     /// Scheduler memory by service.
@@ -86,15 +91,18 @@ pub struct Flows {
     pub(super) replies: Allowance,
     /// Identification of the next tunnel packet that may be cut.
     identification: u16,
+    /// What the ways to tunnel backends carry.
+    pub(super) path_mtus: PathMtus,
     timeouts: TimeoutsMs,
-    sweep: Sweep,
+    sweep_v4: Sweep,
+    sweep_v6: Sweep,
     pub(super) now_ms: u32,
 }
 
 impl Flows {
     /// All memory is reserved here.
     pub fn new(
-        table: Table,
+        tables: Tables,
         snapshot: Arc<Snapshot>,
         ownership: Ownership,
         stats: Arc<WorkerStats>,
@@ -102,10 +110,9 @@ impl Flows {
         let timeouts = TimeoutsMs::from(&snapshot.timeouts);
         let turns = vec![Turn::default(); limits::SERVICES].into();
         let port_turns = vec![0; limits::SERVICES].into();
-        let sweep = Sweep::default();
         let identification = u16::from(ownership.me().0);
         Self {
-            table,
+            tables,
             snapshot,
             ownership,
             turns,
@@ -113,15 +120,17 @@ impl Flows {
             stats,
             replies: Allowance::default(),
             identification,
+            path_mtus: PathMtus::default(),
             timeouts,
-            sweep,
+            sweep_v4: Sweep::default(),
+            sweep_v6: Sweep::default(),
             now_ms: 0,
         }
     }
 
-    /// The connection table.
-    pub fn table(&self) -> &Table {
-        &self.table
+    /// The connections.
+    pub fn tables(&self) -> &Tables {
+        &self.tables
     }
 
     /// The counters.
@@ -139,33 +148,26 @@ impl Flows {
 
     /// Is the sweep of connections behind its pace?
     pub fn is_behind(&self) -> bool {
-        self.sweep.is_behind()
+        self.sweep_v4.is_behind() || self.sweep_v6.is_behind()
     }
 
     /// Sets the time of what follows, and forgets some of what is over by then.
     #[inline]
     pub fn tick(&mut self, now_ms: u32) {
-        if now_ms == self.now_ms && !self.sweep.is_behind() {
+        if now_ms == self.now_ms && !self.is_behind() {
             return;
         }
         self.now_ms = now_ms;
         self.replies.refill(now_ms, REPLIES_PER_SECOND);
-        let (snapshot, stats, timeouts) = (&*self.snapshot, &*self.stats, self.timeouts);
-        let is_over = |record: &Record| {
-            let idle_ms = now_ms.wrapping_sub(record.seen_ms);
-            let closed = !snapshot.accepting && record.state().is_reusable();
-            idle_ms >= timeouts.of(record.state())
-                || (closed && idle_ms >= DRAIN_LINGER_MS)
-                || snapshot.backend(record.backend_id()).is_none()
-        };
-        self.sweep.run(&mut self.table, now_ms, is_over, |record| {
-            stats.run.expired.add(1);
-            count_down(stats, record);
-        });
+        let judge = Judge { now_ms, timeouts: self.timeouts, snapshot: &self.snapshot };
+        let stats = &*self.stats;
+        let (v4, v6) = (&mut self.tables.v4, &mut self.tables.v6);
+        self.sweep_v4.run(v4, now_ms, |record| judge.is_over(record), |r| count_out(stats, r));
+        self.sweep_v6.run(v6, now_ms, |record| judge.is_over(record), |r| count_out(stats, r));
     }
 
     /// Milliseconds until a record is forgotten if no packet comes.
-    pub(super) fn expires_ms(&self, record: &Record) -> u32 {
+    pub(super) fn expires_ms<F: Family>(&self, record: &Record<F>) -> u32 {
         let idle = self.now_ms.wrapping_sub(record.seen_ms);
         self.timeouts.of(record.state()).saturating_sub(idle)
     }
@@ -174,25 +176,41 @@ impl Flows {
     #[inline]
     pub fn decide<P: Packet>(&mut self, packet: &mut P, look: &Look, origin: Origin) -> Fate {
         match &look.parsed {
-            Parse::Flow(parsed) => match self.table.confirm(look.guess, parsed.key, look.hash) {
-                Some(hit) => self.established(packet, parsed, hit),
-                None => self.unknown(packet, parsed, origin),
-            },
+            Parse::Flow(parsed) => self.flow(packet, parsed, look, origin),
+            Parse::Flow6(parsed) => self.flow(packet, parsed, look, origin),
             Parse::NotIp => self.not_ip(packet),
-            Parse::Other(other) => self.not_a_flow(packet, *other),
+            Parse::Other(other) => self.not_a_flow(packet, *other, origin),
             Parse::Drop(reason) => self.count(*reason),
+        }
+    }
+
+    #[inline(always)]
+    fn flow<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed<F>,
+        look: &Look,
+        origin: Origin,
+    ) -> Fate {
+        match F::table(&self.tables).confirm(look.guess, parsed.key, look.hash) {
+            Some(hit) => self.established(packet, parsed, hit),
+            None => self.unknown(packet, parsed, origin),
         }
     }
 
     /// A packet of a connection we know.
     #[inline]
-    fn established<P: Packet>(&mut self, packet: &mut P, parsed: &Parsed, hit: Hit) -> Fate {
-        let record = self.table.record_mut(hit.slot);
+    pub(super) fn established<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed<F>,
+        hit: Hit,
+    ) -> Fate {
+        let record = F::table_mut(&mut self.tables).record_mut(hit.slot);
         let Some(backend) = self.snapshot.backend(record.backend_id()) else {
             return self.backend_gone(packet, parsed, hit);
         };
-        let starts = parsed.tcp_flags & (flags::SYN | flags::RST) == flags::SYN;
-        if starts && hit.side == Side::Client && record.state().is_reusable() {
+        if hit.side == Side::Client && record.state().is_reusable() && starts(parsed) {
             return self.start_over(packet, parsed, hit.slot);
         }
         let next_hop = match hit.side {
@@ -203,74 +221,137 @@ impl Flows {
             Side::Backend => client_hop(&self.snapshot, record),
         };
         let Some(next_hop) = next_hop else { return self.count(Reason::NextHop) };
-        let wrapping = record.wrapping();
-        let mtu = path_mtu(&self.snapshot, next_hop.port, wrapping);
-        if parsed.end - parsed.l3 > mtu {
-            return self.too_big(packet, parsed, mtu);
-        }
         if parsed.ttl <= 1 {
             return self.refuse(packet, parsed, Reason::TtlExpired);
         }
         record.seen_ms = self.now_ms;
         let direction = record.direction(hit.side);
-        record.set_state(state::next(record.state(), direction, parsed.tcp_flags));
-        let translation = translation(record, hit.side, next_hop);
-        if !fullnat::rewrite(packet.data_mut(), parsed, &translation) {
-            return self.count(Reason::Truncated);
+        record.set_state(state::advance(record.state(), direction, parsed.signal));
+        let mtu = port_mtu(&self.snapshot, next_hop.port);
+        if record.is_special() || parsed.end - parsed.l3 > mtu {
+            return self.special(packet, parsed, hit, next_hop);
         }
-        match wrapping {
-            None => Fate::Send(next_hop.port),
-            Some(encapsulation) => self.wrap(packet, parsed, encapsulation, hit.slot),
+        let translation = translation(record, hit.side, next_hop);
+        if translate::rewrite(packet.data_mut(), parsed, &translation) {
+            Fate::Send(next_hop.port)
+        } else {
+            self.count(Reason::Truncated)
         }
     }
 
-    /// Longer than the next link carries: the sender is told, if it said that nobody may cut it.
+    /// A packet of a connection we know that needs more than new addresses: wrapped, between the
+    /// families, or too long for its next link.
+    fn special<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed<F>,
+        hit: Hit,
+        next_hop: NextHop,
+    ) -> Fate {
+        let record = *F::table(&self.tables).record(hit.slot);
+        let length = parsed.end - parsed.l3;
+        let port_mtu = port_mtu(&self.snapshot, next_hop.port);
+        let mtu = self.path_mtu(&record, hit.side, port_mtu);
+        let too_long = length > mtu;
+        if too_long && !self.may_cut(packet.data(), parsed, &record) {
+            return self.too_big(packet, parsed, mtu);
+        }
+        if record.is_crossed() {
+            return self.cross_over(packet, parsed, &record, next_hop);
+        }
+        let translation = translation(&record, hit.side, next_hop);
+        if !translate::rewrite(packet.data_mut(), parsed, &translation) {
+            return self.count(Reason::Truncated);
+        }
+        match record.wrapping() {
+            Some(encapsulation) => self.wrap(packet, parsed, encapsulation, &record),
+            None if too_long => Fate::Cut(next_hop.port, port_mtu),
+            None => Fate::Send(next_hop.port),
+        }
+    }
+
+    /// Longest packet of a connection, as it came in, that fits a link of `mtu` bytes when it goes
+    /// out.
+    pub(super) fn path_mtu<F: Family>(&self, record: &Record<F>, side: Side, mtu: u16) -> u16 {
+        let backend = self.snapshot.backend(record.backend_id());
+        match (record.wrapping(), backend) {
+            (Some(encapsulation), Some(backend)) => {
+                let outer = self.path_mtus.limit(record.backend_id(), mtu, self.now_ms);
+                let inner = outer.saturating_sub(tunnel::overhead(encapsulation, backend.address));
+                // A sender need not make anything shorter: then the outer packet is cut.
+                inner.max(F::MTU_MIN)
+            }
+            _ if !record.is_crossed() => mtu,
+            _ if side == Side::Client => mtu.saturating_add(cross::DIFFERENCE),
+            _ => mtu.saturating_sub(cross::DIFFERENCE),
+        }
+    }
+
+    /// May a packet too long for its way be cut? IPv6 never is, nor IPv4 with DF, unless it is
+    /// told to be: then the outer packet of the tunnel is.
+    fn may_cut<F: Family>(&self, frame: &[u8], parsed: &Parsed<F>, record: &Record<F>) -> bool {
+        let packet = frame.get(usize::from(parsed.l3)..).unwrap_or_default();
+        let ignores_df = self.snapshot.tunnels_ignore_df && record.wrapping().is_some();
+        !F::is_whole_for_good(packet) || (ignores_df && !F::IS_V6)
+    }
+
+    /// Longer than the way carries: the sender is told, if it said that nobody may cut it.
     #[cold]
-    fn too_big<P: Packet>(&mut self, packet: &mut P, parsed: &Parsed, mtu: u16) -> Fate {
+    pub(super) fn too_big<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed<F>,
+        mtu: u16,
+    ) -> Fate {
         self.stats.count_drop(Reason::TooBig);
-        let uncut = packet.data().get(usize::from(parsed.l3) + 6).is_some_and(|b| b & 0x40 != 0);
-        let (error, source) = (IcmpError::FragmentationNeeded { mtu }, parsed.key.destination());
-        let answered = uncut && self.may_answer() && icmp_error(packet, parsed.l3, error, source);
+        let (error, source) = (IcmpError::TooBig { mtu }, parsed.key.destination());
+        let answered = self.may_answer() && F::report(packet, parsed.l3, error, source);
         self.answered(packet, answered)
     }
 
     /// Puts the outer header of tunnel mode around a packet that is otherwise ready.
-    fn wrap<P: Packet>(
+    pub(super) fn wrap<F: Family, P: Packet>(
         &mut self,
         packet: &mut P,
-        parsed: &Parsed,
+        parsed: &Parsed<F>,
         encapsulation: Encapsulation,
-        slot: Slot,
+        record: &Record<F>,
     ) -> Fate {
-        let backend = self.snapshot.backend(self.table.record(slot).backend_id());
-        let Some((backend, hop)) = backend.and_then(|b| Some((b, b.next_hop?))) else {
+        let backend = self.snapshot.backend(record.backend_id()).copied();
+        let Some((backend, hop)) = backend.and_then(|b: Backend| Some((b, b.next_hop?))) else {
             return self.count(Reason::NextHop);
         };
-        let (IpAddr::V4(ours), IpAddr::V4(theirs)) = (backend.our_address, backend.address) else {
-            return self.count(Reason::NextHop);
-        };
-        let ends = (ours, theirs);
         let tunnel = Tunnel {
             encapsulation,
-            ends,
-            hash: self.table.hash(parsed.key).spread(),
-            identification: self.identification,
+            ends: (backend.our_address, backend.address),
+            hash: F::table(&self.tables).hash(parsed.key).spread(),
+            identification: self.next_identification(),
+            ignore_df: self.snapshot.tunnels_ignore_df,
         };
-        // Workers share the addresses: each has numbers of its own.
-        let workers = u16::from(self.ownership.workers());
-        self.identification = self.identification.wrapping_add(workers);
-        if tunnel::wrap(packet, parsed, &tunnel) {
-            Fate::Send(hop.port)
-        } else {
-            self.count(Reason::NoRoom)
+        let mtu = port_mtu(&self.snapshot, hop.port);
+        let mtu = self.path_mtus.limit(record.backend_id(), mtu, self.now_ms);
+        match tunnel::wrap(packet, parsed, &tunnel) {
+            Ok(()) if packet.data().len() > ether::LEN + usize::from(mtu) => {
+                Fate::Cut(hop.port, mtu)
+            }
+            Ok(()) => Fate::Send(hop.port),
+            Err(reason) => self.count(reason),
         }
     }
 
+    /// A fresh identification for a packet that may be cut. Workers share the addresses: each has
+    /// numbers of its own.
+    pub(super) fn next_identification(&mut self) -> u16 {
+        let workers = u16::from(self.ownership.workers());
+        self.identification = self.identification.wrapping_add(workers);
+        self.identification
+    }
+
     /// Sends the first packet of a connection on its way.
-    pub(super) fn forward_first<P: Packet>(
+    pub(super) fn forward_first<F: Family, P: Packet>(
         &mut self,
         packet: &mut P,
-        parsed: &Parsed,
+        parsed: &Parsed<F>,
         slot: Slot,
     ) -> Fate {
         self.established(packet, parsed, Hit { slot, side: Side::Client })
@@ -278,18 +359,26 @@ impl Flows {
 
     /// A SYN on a connection that is over makes room for a new one (IPVS `conn_reuse_mode=1`).
     #[cold]
-    fn start_over<P: Packet>(&mut self, packet: &mut P, parsed: &Parsed, slot: Slot) -> Fate {
-        self.forget(slot);
+    fn start_over<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed<F>,
+        slot: Slot,
+    ) -> Fate {
+        self.forget::<F>(slot);
         self.admit(packet, parsed)
     }
 
     /// The connection's backend was removed: TCP is told, UDP finds another backend.
     #[cold]
-    fn backend_gone<P: Packet>(&mut self, packet: &mut P, parsed: &Parsed, hit: Hit) -> Fate {
-        self.forget(hit.slot);
-        let may_start = parsed.key.protocol == super::snapshot::Protocol::Udp as u8
-            || parsed.tcp_flags & (flags::SYN | flags::RST) == flags::SYN;
-        if hit.side == Side::Client && may_start {
+    fn backend_gone<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed<F>,
+        hit: Hit,
+    ) -> Fate {
+        self.forget::<F>(hit.slot);
+        if hit.side == Side::Client && starts(parsed) {
             return self.admit(packet, parsed);
         }
         self.refuse(packet, parsed, Reason::BackendGone)
@@ -314,25 +403,28 @@ impl Flows {
         Fate::Punt(if is_arp { PuntClass::Neighbors } else { PuntClass::Other })
     }
 
-    /// A packet that is no whole TCP or UDP packet, but whole enough to have addresses.
+    /// A packet that is no whole TCP, UDP or SCTP packet, but whole enough to have addresses.
     #[cold]
-    fn not_a_flow<P: Packet>(&mut self, packet: &P, other: Other) -> Fate {
+    fn not_a_flow<P: Packet>(&mut self, packet: &mut P, other: Other, origin: Origin) -> Fate {
         if !self.is_ours(packet) {
             return self.count(Reason::OtherStation);
         }
-        let balanced = self.snapshot.is_vip(other.destination.into())
-            || self.snapshot.is_local(other.destination.into());
+        let balanced =
+            self.snapshot.is_vip(other.destination) || self.snapshot.is_local(other.destination);
         match other.kind {
+            OtherKind::Neighbor => Fate::Punt(PuntClass::Neighbors),
+            OtherKind::Icmp => self.icmp(packet, other, origin),
             OtherKind::Fragment if balanced => self.count(Reason::Fragment),
             OtherKind::Protocol(_) if balanced => self.count(Reason::Protocol),
+            OtherKind::Extensions if balanced => self.count(Reason::Extensions),
             _ => Fate::Punt(PuntClass::Other),
         }
     }
 
     /// Removes a connection and counts it out.
-    pub(super) fn forget(&mut self, slot: Slot) {
-        count_down(&self.stats, self.table.record(slot));
-        self.table.remove(slot);
+    pub(super) fn forget<F: Family>(&mut self, slot: Slot) {
+        count_down(&self.stats, F::table(&self.tables).record(slot));
+        F::table_mut(&mut self.tables).remove(slot);
     }
 
     /// Counts a refused packet.
@@ -343,8 +435,32 @@ impl Flows {
     }
 }
 
+/// Says which connections are over.
+struct Judge<'a> {
+    now_ms: u32,
+    timeouts: TimeoutsMs,
+    snapshot: &'a Snapshot,
+}
+
+impl Judge<'_> {
+    #[inline(always)]
+    fn is_over<F: Family>(&self, record: &Record<F>) -> bool {
+        let idle_ms = self.now_ms.wrapping_sub(record.seen_ms);
+        let closed = !self.snapshot.accepting && record.state().is_reusable();
+        idle_ms >= self.timeouts.of(record.state())
+            || (closed && idle_ms >= DRAIN_LINGER_MS)
+            || self.snapshot.backend(record.backend_id()).is_none()
+    }
+}
+
+/// The connection of `record` has expired.
+fn count_out<F: Family>(stats: &WorkerStats, record: &Record<F>) {
+    stats.run.expired.add(1);
+    count_down(stats, record);
+}
+
 /// The connection of `record` is over.
-fn count_down(stats: &WorkerStats, record: &Record) {
+fn count_down<F: Family>(stats: &WorkerStats, record: &Record<F>) {
     stats.connections.down();
     if let Some(service) = stats.services.get(record.service_id().index()) {
         service.connections.down();
@@ -356,26 +472,25 @@ fn count_down(stats: &WorkerStats, record: &Record) {
 
 /// Everything that changes in a packet sent by `side`.
 #[inline(always)]
-fn translation(record: &Record, side: Side, next_hop: NextHop) -> Translation {
+pub(super) fn translation<F: Family>(
+    record: &Record<F>,
+    side: Side,
+    next_hop: NextHop,
+) -> Translation<F> {
     let to = record.translated(side);
     let (ip_delta, l4_delta) = record.deltas(side);
     Translation { addresses: to.addresses, ports: to.ports, ip_delta, l4_delta, next_hop }
 }
 
-/// Longest IP packet that goes out by `port`, wrapped as said.
+/// Longest IP packet that goes out by `port`.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "an outer header is at most 32 bytes")]
-fn path_mtu(snapshot: &Snapshot, port: PortId, wrapping: Option<Encapsulation>) -> u16 {
-    let mtu = snapshot.ports.get(port.index()).map_or(0, |port| port.mtu);
-    match wrapping {
-        None => mtu,
-        Some(encapsulation) => mtu.saturating_sub(tunnel::overhead(encapsulation) as u16),
-    }
+pub(super) fn port_mtu(snapshot: &Snapshot, port: PortId) -> u16 {
+    snapshot.ports.get(port.index()).map_or(0, |port| port.mtu)
 }
 
 /// The way back to the client: where its last packet came from.
 #[inline(always)]
-fn client_hop(snapshot: &Snapshot, record: &Record) -> Option<NextHop> {
+pub(super) fn client_hop<F: Family>(snapshot: &Snapshot, record: &Record<F>) -> Option<NextHop> {
     let (port, destination) = record.client_link();
     let source = snapshot.ports.get(port.index())?.mac;
     Some(NextHop { port, source, destination })

@@ -10,9 +10,10 @@
 //! connections: what counts is not how many lines are read but how many are waited for.
 
 use super::conn::index::FlowHash;
-use super::conn::table::{Hit, Table};
+use super::conn::table::{Hit, Tables};
+use super::family::Family;
 use super::io::{BURST, Packet};
-use super::parse::{Parse, Parsed, common, examine};
+use super::parse::{Parse, Parsed, common, common_v6, examine};
 
 /// What is known of one packet between the stages.
 #[derive(Clone, Copy, Debug)]
@@ -29,23 +30,30 @@ impl Look {
     /// First stage. The common packet is taken on its own branch: a result that either parser may
     /// have given would go through memory, which costs as much again as parsing.
     #[inline(always)]
-    fn begin<P: Packet>(&mut self, packet: &P, table: &Table) {
+    fn begin<P: Packet>(&mut self, packet: &P, tables: &Tables) {
         let (frame, info) = (packet.data(), packet.rx_info());
         if let Some(parsed) = common(frame, info) {
-            self.enter(parsed, table);
+            self.ask(&parsed, tables);
+            self.parsed = Parse::Flow(parsed);
+        } else if let Some(parsed) = common_v6(frame, info) {
+            self.ask(&parsed, tables);
+            self.parsed = Parse::Flow6(parsed);
         } else {
-            match examine(frame, info) {
-                Parse::Flow(parsed) => self.enter(parsed, table),
-                other => self.parsed = other,
+            self.parsed = examine(frame, info);
+            match self.parsed {
+                Parse::Flow(parsed) => self.ask(&parsed, tables),
+                Parse::Flow6(parsed) => self.ask(&parsed, tables),
+                _ => {}
             }
         }
     }
 
+    /// Hashes the key and asks for its bucket.
     #[inline(always)]
-    fn enter(&mut self, parsed: Parsed, table: &Table) {
+    fn ask<F: Family>(&mut self, parsed: &Parsed<F>, tables: &Tables) {
+        let table = F::table(tables);
         self.hash = table.hash(parsed.key);
         table.prefetch_bucket(self.hash);
-        self.parsed = Parse::Flow(parsed);
     }
 }
 
@@ -63,16 +71,18 @@ impl Default for Looks {
 impl Looks {
     /// Runs the first two stages over a burst; the looks are in the burst's order.
     #[inline]
-    pub fn look<P: Packet>(&mut self, burst: &[P], table: &Table) {
+    pub fn look<P: Packet>(&mut self, burst: &[P], tables: &Tables) {
         for packet in burst {
             packet.prefetch();
         }
         for (packet, look) in burst.iter().zip(&mut self.0) {
-            look.begin(packet, table);
+            look.begin(packet, tables);
         }
         for look in self.0.iter_mut().take(burst.len()) {
-            if let Parse::Flow(_) = &look.parsed {
-                look.guess = table.guess(look.hash);
+            match &look.parsed {
+                Parse::Flow(_) => look.guess = tables.v4.guess(look.hash),
+                Parse::Flow6(_) => look.guess = tables.v6.guess(look.hash),
+                _ => {}
             }
         }
     }

@@ -14,14 +14,18 @@
 pub mod admit;
 pub mod allowance;
 pub mod conn;
+pub mod cross;
 pub mod describe;
+pub mod family;
 pub mod flows;
+pub mod icmp;
 pub mod io;
 pub mod lookup;
 pub mod mailbox;
 pub mod mem;
 pub mod orders;
 pub mod parse;
+mod path_mtu;
 pub mod refuse;
 pub mod reply;
 pub mod rewrite;

@@ -129,6 +129,34 @@ pub struct Timeouts {
     pub tcp_none_s: u32,
     /// UDP.
     pub udp_s: u32,
+    /// SCTP, entry made but no state yet.
+    pub sctp_none_s: u32,
+    /// SCTP, the client sent INIT.
+    pub sctp_init1_s: u32,
+    /// SCTP, the client sent INIT again.
+    pub sctp_init_s: u32,
+    /// SCTP, the backend answered with a cookie.
+    pub sctp_cookie_sent_s: u32,
+    /// SCTP, the client gave the cookie back.
+    pub sctp_cookie_replied_s: u32,
+    /// SCTP, the backend sent INIT.
+    pub sctp_cookie_wait_s: u32,
+    /// SCTP, the client answered the backend's INIT with a cookie.
+    pub sctp_cookie_s: u32,
+    /// SCTP, the backend gave the client's cookie back.
+    pub sctp_cookie_echoed_s: u32,
+    /// SCTP, both sides talked.
+    pub sctp_established_s: u32,
+    /// SCTP, the backend closes.
+    pub sctp_shutdown_sent_s: u32,
+    /// SCTP, the client closes.
+    pub sctp_shutdown_received_s: u32,
+    /// SCTP, the backend agreed to the client's closing.
+    pub sctp_shutdown_ack_sent_s: u32,
+    /// SCTP, refused at the start.
+    pub sctp_rejected_s: u32,
+    /// SCTP, over.
+    pub sctp_closed_s: u32,
 }
 
 impl Default for Timeouts {
@@ -146,6 +174,20 @@ impl Default for Timeouts {
             tcp_synack_s: 120,
             tcp_none_s: 2,
             udp_s: 300,
+            sctp_none_s: 2,
+            sctp_init1_s: 4,
+            sctp_init_s: 61,
+            sctp_cookie_sent_s: 61,
+            sctp_cookie_replied_s: 61,
+            sctp_cookie_wait_s: 61,
+            sctp_cookie_s: 61,
+            sctp_cookie_echoed_s: 61,
+            sctp_established_s: 900,
+            sctp_shutdown_sent_s: 61,
+            sctp_shutdown_received_s: 61,
+            sctp_shutdown_ack_sent_s: 61,
+            sctp_rejected_s: 4,
+            sctp_closed_s: 61,
         }
     }
 }
@@ -221,6 +263,12 @@ impl Snapshot {
     #[inline]
     pub fn is_local(&self, address: IpAddr) -> bool {
         self.addresses.is_local(address)
+    }
+
+    /// Is this the address of a backend in mode `tunnel`?
+    #[inline]
+    pub fn is_tunnel(&self, address: IpAddr) -> bool {
+        self.addresses.is_tunnel(address)
     }
 
     /// Has a service of one family FULL-NAT backends of the other (NAT64)?

@@ -3,60 +3,78 @@
 //! A reply to a local address names its owner by its local port, or by its Toeplitz hash
 //! (`conn::ports`). A reply in NAT mode goes to the client itself, so there the owner follows from
 //! the client's address and port alone, which both directions carry. A client's packet that came by
-//! a port which keeps flows together belongs to the worker that got it; by any other port, the
+//! a port which keeps flows together (all ports spreading alike) belongs to the worker that got it; else the
 //! owner follows from the client alone too, whatever the mode: a reload may change that.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::conn::key::FlowKey;
+use super::family::Family;
 use super::flows::{Fate, Flows, Origin, PuntClass};
 use super::io::Packet;
 use super::parse::Parsed;
-use super::snapshot::Steering;
 use super::verdict::Reason;
-use crate::ids::{PortId, WorkerId};
+use crate::ids::WorkerId;
+
+/// What part we have in a packet's flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// It is to a VIP.
+    Request,
+    /// It is to a local address, or from a backend in NAT mode to its client.
+    Reply,
+}
 
 impl Flows {
     /// A packet of no connection here: another worker's, a new one, or not ours at all.
     #[cold]
-    pub(super) fn unknown<P: Packet>(
+    pub(super) fn unknown<F: Family, P: Packet>(
         &mut self,
         packet: &mut P,
-        parsed: &Parsed,
+        parsed: &Parsed<F>,
         origin: Origin,
     ) -> Fate {
         if !self.is_ours(packet) {
             return self.count(Reason::OtherStation);
         }
-        let key = parsed.key;
-        let to_vip = self.snapshot.is_vip(key.destination().into());
-        let owner = if to_vip {
-            self.request_owner(packet.port(), key, origin)
-        } else if self.snapshot.is_local(key.destination().into()) {
-            self.ownership.reply(key)
-        } else if self.snapshot.is_nat_backend(key.source().into(), key.source_port(), key.protocol)
-        {
-            self.client_owner(key.protocol, (key.destination(), key.destination_port()))
-        } else {
+        let Some((part, owner)) = self.owner(parsed.key, origin) else {
             return Fate::Punt(PuntClass::Other);
         };
         if owner != self.ownership.me() {
             return self.hand_over(owner, origin);
         }
-        if to_vip {
-            self.admit(packet, parsed)
-        } else {
-            self.refuse(packet, parsed, Reason::NoConnection)
+        match part {
+            Part::Request => self.admit(packet, parsed),
+            Part::Reply => self.reply_between_families(packet, parsed),
         }
     }
 
-    fn request_owner(&self, port: PortId, key: FlowKey, origin: Origin) -> WorkerId {
+    /// What part we have in packets with this key, and which worker is to play it.
+    pub(super) fn owner<F: Family>(
+        &self,
+        key: FlowKey<F>,
+        origin: Origin,
+    ) -> Option<(Part, WorkerId)> {
+        let (source, destination): (IpAddr, IpAddr) =
+            (key.source().into(), key.destination().into());
+        if self.snapshot.is_vip(destination) {
+            Some((Part::Request, self.request_owner(key, origin)))
+        } else if self.snapshot.is_local(destination) {
+            Some((Part::Reply, self.ownership.reply(key)))
+        } else if self.snapshot.is_nat_backend(source, key.source_port(), key.protocol) {
+            let client = (key.destination(), key.destination_port());
+            Some((Part::Reply, self.client_owner(key.protocol, client)))
+        } else {
+            None
+        }
+    }
+
+    fn request_owner<F: Family>(&self, key: FlowKey<F>, origin: Origin) -> WorkerId {
         // Whoever handed it over has computed that it is ours.
         if origin == Origin::Handover {
             return self.ownership.me();
         }
-        let steering = self.snapshot.ports.get(port.index()).map(|port| &port.steering);
-        let stays = matches!(steering, Some(Steering::Rss { .. }));
+        let stays = self.ownership.is_by_card();
         let service = self.snapshot.service_for(
             key.destination().into(),
             key.destination_port(),
@@ -69,13 +87,29 @@ impl Flows {
         }
     }
 
-    /// The owner that follows from the client alone.
-    fn client_owner(&self, protocol: u8, client: (Ipv4Addr, u16)) -> WorkerId {
-        let alone = FlowKey::new(protocol, client, (Ipv4Addr::UNSPECIFIED, 0));
-        self.ownership.request(self.table.hash(alone))
+    /// As [`Flows::owner`], for what did not come as packets of the flow come, so that where it
+    /// came in says nothing: ICMP errors, pieces.
+    pub(super) fn flow_owner<F: Family>(&self, key: FlowKey<F>) -> Option<(Part, WorkerId)> {
+        let (vip, port) = (key.destination().into(), key.destination_port());
+        if !self.snapshot.is_vip(vip) {
+            return self.owner(key, Origin::Port);
+        }
+        let service = self.snapshot.service_for(vip, port, key.protocol);
+        let by_client = service.is_some_and(|service| self.snapshot.is_by_client(service));
+        let owner = match self.ownership.card(key) {
+            Some(worker) if !by_client => worker,
+            _ => self.client_owner(key.protocol, (key.source(), key.source_port())),
+        };
+        Some((Part::Request, owner))
     }
 
-    fn hand_over(&self, owner: WorkerId, origin: Origin) -> Fate {
+    /// The owner that follows from the client alone.
+    fn client_owner<F: Family>(&self, protocol: u8, client: (F, u16)) -> WorkerId {
+        let alone = FlowKey::new(protocol, client, (F::UNSPECIFIED, 0));
+        self.ownership.request(F::table(&self.tables).hash(alone))
+    }
+
+    pub(super) fn hand_over(&self, owner: WorkerId, origin: Origin) -> Fate {
         match origin {
             Origin::Port => Fate::HandOver(owner),
             Origin::Handover => self.count(Reason::HandoverLoop),

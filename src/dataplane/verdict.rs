@@ -50,8 +50,20 @@ reasons! {
     IpSource => "ip_source",
     /// The TTL would reach zero here.
     TtlExpired => "ttl_expired",
-    /// An IPv4 fragment of a balanced flow.
+    /// A piece of a packet (IP fragment) whose first piece was refused, or that cannot go on in pieces.
     Fragment => "fragment",
+    /// A first piece that does not hold the whole transport header.
+    FragmentTiny => "fragment_tiny",
+    /// More pieces wait for their first one than are held.
+    FragmentLimit => "fragment_limit",
+    /// The first piece did not come in time.
+    FragmentTimeout => "fragment_timeout",
+    /// An ICMP error about one of our flows whose checksum is wrong.
+    IcmpChecksum => "icmp_checksum",
+    /// A ping of a VIP that the policy does not answer.
+    Ping => "ping",
+    /// IPv6 extension headers to a VIP or local address that are cut off, too many, or route elsewhere.
+    Extensions => "extensions",
     /// The TCP data offset is below 20 bytes or past the segment's end.
     TcpDataOffset => "tcp_data_offset",
     /// The UDP length is below 8 bytes or past the datagram's end.
@@ -78,7 +90,9 @@ reasons! {
     ClientPort => "client_port",
     /// Longer than the way to the backend or client carries.
     TooBig => "too_big",
-    /// The buffer has no room for an outer header.
+    /// A packet to be sent in pieces could not be cut: no free buffers, or too many pieces.
+    Uncut => "uncut",
+    /// The buffer has no room for what is to be put in front.
     NoRoom => "no_room",
     /// The link-layer address of the next hop is not known.
     NextHop => "next_hop",

@@ -149,7 +149,7 @@ impl<P: Platform> Worker<P> {
     }
 
     fn process(&mut self, burst: &mut Burst<P::Packet>, origin: Origin) {
-        self.looks.look(burst, self.flows.table());
+        self.looks.look(burst, self.flows.tables());
         for (at, mut packet) in burst.drain(..).enumerate() {
             let Some(look) = self.looks.get(at) else { continue };
             let fate = self.flows.decide(&mut packet, &look, origin);
@@ -161,6 +161,7 @@ impl<P: Platform> Worker<P> {
     fn dispatch(&mut self, packet: P::Packet, fate: Fate) {
         match fate {
             Fate::Send(port) => self.send(packet, port),
+            Fate::Cut(port, mtu) => self.cut(packet, port, mtu),
             Fate::HandOver(owner) => self.hand_over(packet, owner),
             Fate::Punt(class) => self.give_to_kernel(packet, class),
             Fate::Free => drop(packet),
@@ -177,6 +178,12 @@ impl<P: Platform> Worker<P> {
         if stage.is_full() {
             flush_port(stage, port.index(), &self.stats);
         }
+    }
+
+    #[cold]
+    fn cut(&mut self, packet: P::Packet, port: PortId, mtu: u16) {
+        let _ = (packet, port, mtu);
+        self.stats.count_drop(Reason::TooBig);
     }
 
     fn hand_over(&mut self, packet: P::Packet, owner: WorkerId) {

@@ -16,6 +16,8 @@
 //! relative in RFC 1141 does not. A [`Delta`] is the `~m + m'` of all changed words, so one
 //! connection's change is computed once and applied to every packet with two additions.
 
+use zerocopy::{Immutable, IntoBytes};
+
 /// Adds two 64-bit one's-complement numbers: the carry goes round the end.
 #[inline(always)]
 const fn add(a: u64, b: u64) -> u64 {
@@ -78,25 +80,44 @@ pub fn verify_20(header: &[u8; 20]) -> bool {
 
 /// The folded sum of a TCP or UDP segment and its pseudo-header: 0xffff if the checksum inside is
 /// right, and the complement of the checksum if the field inside is zero. `addresses` are source
-/// then destination as they lie in memory.
+/// then destination as they lie in memory, of either family.
 #[inline]
-pub fn sum_l4(addresses: u64, protocol: u8, segment: &[u8]) -> u16 {
-    // Segments come out of IPv4 packets; a longer slice would not be one and sums to nonsense.
-    let length = u16::try_from(segment.len()).unwrap_or(u16::MAX).to_be();
+pub fn sum_l4<A: IntoBytes + Immutable>(addresses: A, protocol: u8, segment: &[u8]) -> u16 {
+    fold(sum_wide(pseudo(&addresses, protocol, segment.len()), segment))
+}
+
+/// The pseudo-header's part of a sum: of IPv4 (RFC 9293 section 3.1) or IPv6 (RFC 8200 section
+/// 8.1), which sum the same fields.
+#[inline]
+fn pseudo<A: IntoBytes + Immutable>(addresses: &A, protocol: u8, length: usize) -> u64 {
+    // Segments come out of IP packets; a longer slice would not be one and sums to nonsense.
+    let length = u16::try_from(length).unwrap_or(u16::MAX).to_be();
     let protocol = u16::from(protocol).to_be();
-    let start = add(addresses, u64::from(length) + u64::from(protocol));
-    fold(sum_wide(start, segment))
+    sum_wide(u64::from(length) + u64::from(protocol), addresses.as_bytes())
+}
+
+/// The checksum of a message with a pseudo-header (`ICMPv6`, TCP) that lies in two places: a
+/// header of even length with a zero checksum field, and what follows it.
+#[inline]
+pub fn l4_of_two<A: IntoBytes + Immutable>(
+    addresses: A,
+    protocol: u8,
+    header: &[u8],
+    body: &[u8],
+) -> u16 {
+    let start = pseudo(&addresses, protocol, header.len() + body.len());
+    !fold(sum_wide(sum_wide(start, header), body))
 }
 
 /// The checksum of a TCP segment whose checksum field is zero.
 #[inline]
-pub fn tcp(addresses: u64, segment: &[u8]) -> u16 {
+pub fn tcp<A: IntoBytes + Immutable>(addresses: A, segment: &[u8]) -> u16 {
     !sum_l4(addresses, super::ipv4::TCP, segment)
 }
 
 /// The checksum of a UDP datagram whose checksum field is zero; never zero itself.
 #[inline]
-pub fn udp(addresses: u64, datagram: &[u8]) -> u16 {
+pub fn udp<A: IntoBytes + Immutable>(addresses: A, datagram: &[u8]) -> u16 {
     match !sum_l4(addresses, super::ipv4::UDP, datagram) {
         0 => 0xffff,
         other => other,
@@ -153,6 +174,14 @@ impl Delta {
     #[must_use]
     pub const fn inverse(self) -> Self {
         Self(!self.0)
+    }
+
+    /// The same change of words that lie across the checksum's own: they begin at an odd byte, so
+    /// the bytes count the other way round.
+    #[inline(always)]
+    #[must_use]
+    pub const fn swapped(self) -> Self {
+        Self(self.0.swap_bytes())
     }
 
     /// The checksum after the change (RFC 1624 equation 3), for IPv4 headers, TCP and ICMP;

@@ -31,6 +31,8 @@ pub const ICMP: u8 = 1;
 pub const TCP: u8 = 6;
 /// UDP's protocol number.
 pub const UDP: u8 = 17;
+/// SCTP's protocol number.
+pub const SCTP: u8 = 132;
 
 /// The fixed part of the header.
 #[derive(

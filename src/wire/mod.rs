@@ -9,7 +9,11 @@ pub mod arp;
 pub mod checksum;
 pub mod ether;
 pub mod icmp;
+pub mod icmpv6;
 pub mod ipv4;
+pub mod ipv6;
+pub mod proxy;
+pub mod sctp;
 pub mod tcp;
 pub mod udp;
 

@@ -10,6 +10,8 @@
 //! │ options, up to 40 bytes: data offset counts 32-bit words …    │
 //! ```
 
+pub mod options;
+
 use super::{Be16, Be32, Raw16, Raw32};
 
 /// Bytes of a header without options.

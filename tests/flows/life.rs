@@ -178,7 +178,7 @@ fn the_port_of_a_closed_connection_is_used_again() {
     let mut world = World::new(Plan { weights, capacity: 70_000, lane: 64, ..Plan::default() });
     for n in 0..64_512u32 {
         let [_, _, third, fourth] = n.to_be_bytes();
-        let from = ([203, 0, third, fourth].into(), 7);
+        let from = (Ipv4Addr::from([203, 0, third, fourth]), 7);
         for flags in [SYN, ACK, FIN | ACK] {
             let sent = world.one(0, 0, &packet().tcp(from, VIP).flags(flags).build());
             if flags & FIN != 0 {
@@ -246,8 +246,8 @@ fn a_listing_by_pages_shows_every_connection_once() {
         assert_eq!((listed.len(), ports.len()), (50, 50), "{rows} rows a page");
     }
     let one = world.list(8)[0];
-    assert_eq!((*one.vip.ip(), one.vip.port()), VIP);
-    assert_eq!(*one.local.ip(), Ipv4Addr::new(10, 44, 0, 2));
+    assert_eq!(one.vip, VIP.into());
+    assert_eq!(one.local.ip(), Ipv4Addr::new(10, 44, 0, 2));
     assert_eq!(one.backend.port(), 8080);
     assert_eq!((one.idle_ms, one.expires_ms), (0, 60_000));
 }

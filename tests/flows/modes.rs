@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 use shunt::dataplane::conn::state::State;
 use shunt::dataplane::conn::state::flags::{ACK, FIN, SYN};
-use shunt::dataplane::snapshot::{Encapsulation, Mode};
+use shunt::dataplane::snapshot::{Encapsulation, GueChecksum, Mode};
 
 use crate::life::{client, from_client};
 use crate::packets::builder::sum;
@@ -16,8 +16,8 @@ use crate::world::{Card, Plan, Sent, World, backend_mac};
 const OUTER: Ipv4Addr = Ipv4Addr::new(10, 44, 0, 1);
 const GRE: Mode = Mode::Tunnel(Encapsulation::Gre { checksum: false });
 const GRE_SUM: Mode = Mode::Tunnel(Encapsulation::Gre { checksum: true });
-const GUE: Mode = Mode::Tunnel(Encapsulation::Gue { port: 6080, checksum: false });
-const GUE_SUM: Mode = Mode::Tunnel(Encapsulation::Gue { port: 6080, checksum: true });
+const GUE: Mode = Mode::Tunnel(Encapsulation::Gue { port: 6080, checksum: GueChecksum::Zero });
+const GUE_SUM: Mode = Mode::Tunnel(Encapsulation::Gue { port: 6080, checksum: GueChecksum::Outer });
 const IPIP: Mode = Mode::Tunnel(Encapsulation::Ipip);
 
 fn world(mode: Mode) -> World {

@@ -1,13 +1,14 @@
 //! Every refusal: its packet, its counter, and what the sender is told.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::conn::state::flags::{ACK, PSH, SYN};
 use shunt::dataplane::io::memory::VecPacket;
 use shunt::dataplane::io::{ChecksumVerdict, RxInfo};
-use shunt::dataplane::snapshot::{Encapsulation, Mode, Snapshot, Strays};
+use shunt::dataplane::snapshot::{Encapsulation, Mode, ServiceAddress, Snapshot, Strays};
 use shunt::dataplane::verdict::Reason;
 
 use crate::life::{answer, client, from_client, open};
@@ -186,7 +187,7 @@ fn cases() -> Vec<Case> {
             client_port,
         ),
         case("a source that is no host", Reason::IpSource, Nothing, || {
-            let source = ([224, 0, 0, 1].into(), 5);
+            let source = (Ipv4Addr::new(224, 0, 0, 1), 5);
             after(Plan::default(), &packet().tcp(source, VIP).flags(SYN).build())
         }),
         case("a source that is the VIP itself", Reason::IpSource, Nothing, || {
@@ -244,7 +245,7 @@ fn client_port() -> (World, Vec<crate::world::Sent>) {
     let mut world = World::new(Plan { weights: vec![Some(1)], modes, ..Plan::default() });
     world.publish(|snapshot| {
         let mut second = snapshot.services[0].clone().unwrap();
-        second.port = 81;
+        second.addresses = [ServiceAddress::one(VIP.0.into(), 81)].into();
         let mut services = snapshot.services.to_vec();
         services.push(Some(second));
         snapshot.services = services.into();
@@ -284,7 +285,7 @@ fn local_ports() -> (World, Vec<crate::world::Sent>) {
     let mut world = World::new(plan);
     for n in 0..64_512u32 {
         let [_, _, c, d] = n.to_be_bytes();
-        let from = ([203, 0, c, d].into(), 7);
+        let from = (Ipv4Addr::from([203, 0, c, d]), 7);
         world.arrive(0, 0, &packet().tcp(from, VIP).flags(SYN).build());
         if n % 32 == 31 {
             world.poll();
@@ -425,7 +426,7 @@ fn udp_whose_backend_left_is_scheduled_anew() {
 /// What is not the balancer's goes to the kernel, whole and unchanged.
 #[test]
 fn other_traffic_is_the_kernels() {
-    let own = ([192, 0, 2, 1].into(), 22);
+    let own = (Ipv4Addr::new(192, 0, 2, 1), 22);
     let frames = [
         ("ARP", packet().ethertype(0x0806).build()),
         ("IPv6", packet().ethertype(0x86dd).build()),

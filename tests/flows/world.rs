@@ -4,20 +4,21 @@
 //! [`Card::Rss`] the world spreads packets as a network card would, by Toeplitz; with
 //! [`Card::Any`] the test says which worker gets a packet.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::conn::ports::{Ownership, Toeplitz};
-use shunt::dataplane::conn::table::Table;
+use shunt::dataplane::conn::table::Tables;
 use shunt::dataplane::flows::Flows;
 use shunt::dataplane::io::Packet as _;
 use shunt::dataplane::io::memory::{Memory, VecLane, VecPacket, VecPort};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
 use shunt::dataplane::snapshot::{
-    Backend, Mode, NextHop, PortView, Protocol, Scheduler, Service, Snapshot, Steering,
+    Backend, ClientAddress, Mode, NextHop, PortView, Protocol, Scheduler, Service, ServiceAddress,
+    Snapshot, Steering,
 };
 use shunt::dataplane::verdict::Reason;
 use shunt::dataplane::worker::{Links, Worker};
@@ -134,7 +135,7 @@ impl World {
             inject: None,
         };
         let flows = Flows::new(
-            Table::new(self.plan.capacity, self.plan.seed).unwrap(),
+            Tables::new(self.plan.capacity, self.plan.seed).unwrap(),
             Arc::clone(snapshot),
             Ownership::new(id, self.plan.workers, &snapshot.ports),
             Arc::clone(&stats),
@@ -152,15 +153,16 @@ impl World {
         let service = |protocol, first: u32| Service {
             name: format!("{protocol:?}").into(),
             protocol,
-            vip: packets::VIP.0,
-            port: packets::VIP.1,
+            addresses: [ServiceAddress::one(packets::VIP.0.into(), packets::VIP.1)].into(),
             scheduler: Scheduler::Wrr,
             backends: (first..first + count)
                 .filter(|id| self.plan.weights[(id - first) as usize].is_some())
                 .rev()
                 .map(BackendId)
                 .collect(),
-            local_addresses: self.plan.locals.clone().into(),
+            locals: self.plan.locals.iter().copied().map(IpAddr::from).collect(),
+            one_packet: false,
+            client_address: ClientAddress::None,
             revision: self.generation,
         };
         let backends = |service| {
@@ -170,11 +172,11 @@ impl World {
                 let keeps_port = matches!(mode, Mode::Dr | Mode::Tunnel(_));
                 Some(Backend {
                     service,
-                    address: Ipv4Addr::new(10, 44, 0, host),
+                    address: Ipv4Addr::new(10, 44, 0, host).into(),
                     port: if keeps_port { packets::VIP.1 } else { 8080 },
                     mode: *mode,
                     answers_here: *mode == Mode::Nat || was_nat,
-                    our_address: Ipv4Addr::new(10, 44, 0, 1),
+                    our_address: Ipv4Addr::new(10, 44, 0, 1).into(),
                     weight: (*weight)?,
                     next_hop: Some(NextHop {
                         port: PortId(1),
@@ -300,7 +302,7 @@ impl World {
     pub(crate) fn connections(&self) -> [u32; 4] {
         let sum = |f: &dyn Fn(&WorkerStats) -> u32| self.stats.iter().map(|s| f(s)).sum();
         [
-            self.workers.iter().map(|w| w.flows().table().len()).sum(),
+            self.workers.iter().map(|w| w.flows().tables().len()).sum(),
             sum(&|s| s.connections.get()),
             sum(&|s| s.services.iter().map(|c| c.connections.get()).sum()),
             sum(&|s| s.backends.iter().map(|c| c.connections.get()).sum()),

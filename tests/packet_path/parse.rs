@@ -26,10 +26,12 @@ fn assert_as_expected(row: &Row, answer: Parse) {
     let name = row.name;
     match (answer, row.expect) {
         (Parse::Flow(parsed), Expect::Flow) => assert_eq!(parsed, row.packet.parsed(), "{name}"),
+        (Parse::Flow6(parsed), Expect::Flow) => {
+            assert_eq!(parsed, row.packet.parsed_v6(), "{name}");
+        }
         (Parse::Other(other), Expect::Other(kind)) => {
             assert_eq!(other.kind, kind, "{name}");
-            let key = row.packet.parsed().key;
-            assert_eq!((other.source, other.destination), (key.source(), key.destination()));
+            assert_eq!((other.source, other.destination), row.packet.addresses(), "{name}");
         }
         (Parse::NotIp, Expect::NotIp) => {}
         (Parse::Drop(reason), Expect::Drop(expected)) => assert_eq!(reason, expected, "{name}"),

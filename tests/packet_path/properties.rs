@@ -5,8 +5,10 @@ use proptest::prelude::*;
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::io::{ChecksumVerdict, RxInfo};
 use shunt::dataplane::parse::{Parse, examine, parse};
-use shunt::dataplane::rewrite::fullnat::rewrite;
+use shunt::dataplane::rewrite::translate::rewrite;
 use shunt::wire::checksum::{self, Delta};
+
+use zerocopy::IntoBytes;
 
 use crate::packets::builder::sum;
 use crate::packets::oracle::judge;
@@ -89,6 +91,13 @@ fn hold_to_promises(frame: &[u8], info: RxInfo) -> Result<(), TestCaseError> {
     let answer = parse(frame, info);
     prop_assert_eq!(answer, examine(frame, info), "both paths agree");
     match answer {
+        Parse::Flow6(p) => {
+            let (l3, l4, end) = (usize::from(p.l3), usize::from(p.l4), usize::from(p.end));
+            let fixed = if p.key.protocol == 6 { 20 } else { 8 };
+            prop_assert!(l3 == 14 && l3 + 40 <= l4 && l4 + fixed <= end && end <= frame.len());
+            prop_assert_eq!(&frame[l3 + 8..l3 + 40], p.key.addresses.as_bytes());
+            prop_assert_eq!(&frame[l4..l4 + 4], &p.key.ports.to_ne_bytes());
+        }
         Parse::Flow(p) => {
             let (l3, l4, end) = (usize::from(p.l3), usize::from(p.l4), usize::from(p.end));
             let fixed = if p.key.protocol == 6 { 20 } else { 8 };

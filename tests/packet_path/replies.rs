@@ -101,8 +101,8 @@ fn an_icmp_error_quotes_the_packet_as_received_up_to_576_bytes() {
 #[test]
 fn nobody_gets_an_icmp_error_who_must_not() {
     let udp = || packet().udp(CLIENT, VIP).payload(b"question");
-    let to = |address: [u8; 4]| packet().udp(CLIENT, (address.into(), 80));
-    let from = |address: [u8; 4]| packet().udp((address.into(), 80), VIP);
+    let to = |address: [u8; 4]| packet().udp(CLIENT, (Ipv4Addr::from(address), 80));
+    let from = |address: [u8; 4]| packet().udp((Ipv4Addr::from(address), 80), VIP);
     let table = [
         ("an unreachable", packet().icmp(3, 3, 0).payload(&[0; 28])),
         ("a source quench", packet().icmp(4, 0, 0).payload(&[0; 28])),
@@ -179,7 +179,7 @@ fn a_reset_parses_as_the_flow_turned_round() {
     match parse(&answer, RxInfo::default()) {
         Parse::Flow(parsed) => {
             assert_eq!(parsed.key, received.parsed().key.reversed());
-            assert_eq!(parsed.tcp_flags, RST | ACK);
+            assert_eq!(parsed.signal, RST | ACK);
         }
         other => panic!("{other:?}"),
     }

@@ -1,7 +1,7 @@
 //! Rewriting: the frame that leaves is the frame the builder would build.
 
 use shunt::dataplane::parse::{Parse, parse};
-use shunt::dataplane::rewrite::fullnat::rewrite;
+use shunt::dataplane::rewrite::translate::rewrite;
 
 use crate::packets::oracle::judge;
 use crate::packets::{

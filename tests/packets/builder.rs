@@ -4,9 +4,10 @@
 //! and checksums are computed after the lies, by the slow sum of RFC 1071 written out, so that the
 //! builder shares no arithmetic with the code under test.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use shunt::dataplane::conn::key::FlowKey;
+use shunt::dataplane::family::Family;
 use shunt::dataplane::parse::Parsed;
 use shunt::wire::Mac;
 
@@ -19,8 +20,8 @@ pub(crate) struct Builder {
     literal: Option<Vec<u8>>,
     mac_source: Mac,
     mac_destination: Mac,
-    ethertype: u16,
-    version: u8,
+    ethertype: Option<u16>,
+    version: Option<u8>,
     ihl: Option<u8>,
     tos: u8,
     total_length: Option<u16>,
@@ -30,8 +31,10 @@ pub(crate) struct Builder {
     protocol: u8,
     ip_wrong_by: u16,
     ip_options: Vec<u8>,
-    source: Endpoint,
-    destination: Endpoint,
+    source: SocketAddr,
+    destination: SocketAddr,
+    /// IPv6 extension headers: type, and all but the first byte.
+    extensions: Vec<(u8, Vec<u8>)>,
     transport: Transport,
     l4_wrong_by: u16,
     payload: Vec<u8>,
@@ -44,6 +47,7 @@ enum Transport {
     Tcp { sequence: u32, ack: u32, flags: u8, window: u16, offset: Option<u8>, options: Vec<u8> },
     Udp { length: Option<u16>, checksum: bool },
     Icmp { kind: u8, code: u8, rest: u32 },
+    Sctp { tag: u32 },
     None,
 }
 
@@ -53,8 +57,8 @@ pub(crate) fn packet() -> Builder {
         literal: None,
         mac_source: super::CLIENT_MAC,
         mac_destination: super::OUR_MAC,
-        ethertype: 0x0800,
-        version: 4,
+        ethertype: None,
+        version: None,
         ihl: None,
         tos: 0,
         total_length: None,
@@ -64,8 +68,9 @@ pub(crate) fn packet() -> Builder {
         protocol: 0,
         ip_wrong_by: 0,
         ip_options: vec![],
-        source: super::CLIENT,
-        destination: super::VIP,
+        source: super::CLIENT.into(),
+        destination: super::VIP.into(),
+        extensions: vec![],
         transport: Transport::None,
         l4_wrong_by: 0,
         payload: vec![],
@@ -99,9 +104,9 @@ setters! {
     /// Link address of the receiver.
     received_by(mac: Mac) => |b, mac| b.mac_destination = mac;
     /// EtherType.
-    ethertype(value: u16) => |b, value| b.ethertype = value;
+    ethertype(value: u16) => |b, value| b.ethertype = Some(value);
     /// IP version.
-    version(value: u8) => |b, value| b.version = value;
+    version(value: u8) => |b, value| b.version = Some(value);
     /// IP header length as claimed, in 32-bit words.
     ihl(words: u8) => |b, words| b.ihl = Some(words);
     /// Type of service.
@@ -120,11 +125,9 @@ setters! {
     ip_wrong_by(difference: u16) => |b, difference| b.ip_wrong_by = difference;
     /// Makes the transport checksum wrong by this much.
     l4_wrong_by(difference: u16) => |b, difference| b.l4_wrong_by = difference;
-    /// Addresses and ports.
-    between(source: Endpoint, destination: Endpoint) => |b, source, destination| {
-        b.source = source;
-        b.destination = destination;
-    };
+    /// One more IPv6 extension header: its type and all its bytes but the first, which says what
+    /// comes next.
+    extension(kind: u8, rest: &[u8]) => |b, kind, rest| b.extensions.push((kind, rest.to_vec()));
     /// What the transport header carries.
     payload(bytes: &[u8]) => |b, bytes| b.payload = bytes.to_vec();
     /// Zero bytes after the IP packet, as the link adds them.
@@ -136,26 +139,9 @@ setters! {
         b.protocol = number;
         b.transport = Transport::None;
     };
-    /// A TCP ACK.
-    tcp(source: Endpoint, destination: Endpoint) => |b, source, destination| {
-        (b.source, b.destination, b.protocol) = (source, destination, 6);
-        b.transport = Transport::Tcp {
-            sequence: 0x1111_2222,
-            ack: 0x3333_4444,
-            flags: 0x10,
-            window: 0xfaf0,
-            offset: None,
-            options: vec![],
-        };
-    };
-    /// A UDP datagram.
-    udp(source: Endpoint, destination: Endpoint) => |b, source, destination| {
-        (b.source, b.destination, b.protocol) = (source, destination, 17);
-        b.transport = Transport::Udp { length: None, checksum: true };
-    };
-    /// An ICMP message.
+    /// An ICMP or, between IPv6 addresses, `ICMPv6` message.
     icmp(kind: u8, code: u8, rest: u32) => |b, kind, code, rest| {
-        b.protocol = 1;
+        b.protocol = if b.source.is_ipv6() { 58 } else { 1 };
         b.transport = Transport::Icmp { kind, code, rest };
     };
     /// TCP flags.
@@ -187,6 +173,60 @@ setters! {
 }
 
 impl Builder {
+    /// Addresses and ports.
+    pub(crate) fn between(
+        mut self,
+        source: impl Into<SocketAddr>,
+        destination: impl Into<SocketAddr>,
+    ) -> Self {
+        (self.source, self.destination) = (source.into(), destination.into());
+        self
+    }
+
+    /// A TCP ACK.
+    pub(crate) fn tcp(
+        self,
+        source: impl Into<SocketAddr>,
+        destination: impl Into<SocketAddr>,
+    ) -> Self {
+        let mut b = self.between(source, destination);
+        b.protocol = 6;
+        b.transport = Transport::Tcp {
+            sequence: 0x1111_2222,
+            ack: 0x3333_4444,
+            flags: 0x10,
+            window: 0xfaf0,
+            offset: None,
+            options: vec![],
+        };
+        b
+    }
+
+    /// A UDP datagram.
+    pub(crate) fn udp(
+        self,
+        source: impl Into<SocketAddr>,
+        destination: impl Into<SocketAddr>,
+    ) -> Self {
+        let mut b = self.between(source, destination);
+        b.protocol = 17;
+        b.transport = Transport::Udp { length: None, checksum: true };
+        b
+    }
+
+    /// An SCTP packet; its chunks are the payload.
+    pub(crate) fn sctp(
+        self,
+        source: impl Into<SocketAddr>,
+        destination: impl Into<SocketAddr>,
+        tag: u32,
+    ) -> Self {
+        let mut b = self.between(source, destination);
+        b.protocol = 132;
+        b.transport = Transport::Sctp { tag };
+        b
+    }
+
     /// UDP without a checksum.
     pub(crate) fn without_checksum(mut self) -> Self {
         if let Transport::Udp { checksum, .. } = &mut self.transport {
@@ -220,20 +260,42 @@ impl Builder {
         self
     }
 
-    /// What parsing the frame must give if it is a flow.
+    /// Source and destination address.
+    pub(crate) fn addresses(&self) -> (IpAddr, IpAddr) {
+        (self.source.ip(), self.destination.ip())
+    }
+
+    /// What parsing the frame must give if it is an IPv4 flow.
     pub(crate) fn parsed(&self) -> Parsed {
-        let l4 = 34 + self.ip_options.len();
-        let tcp_flags = match self.transport {
+        let end = |end: SocketAddr| match end.ip() {
+            IpAddr::V4(address) => (address, end.port()),
+            IpAddr::V6(address) => panic!("{address} is IPv6"),
+        };
+        self.parsed_as(FlowKey::new(self.protocol, end(self.source), end(self.destination)))
+    }
+
+    /// What parsing the frame must give if it is an IPv6 flow.
+    pub(crate) fn parsed_v6(&self) -> Parsed<Ipv6Addr> {
+        let end = |end: SocketAddr| match end.ip() {
+            IpAddr::V6(address) => (address, end.port()),
+            IpAddr::V4(address) => panic!("{address} is IPv4"),
+        };
+        self.parsed_as(FlowKey::new(self.protocol, end(self.source), end(self.destination)))
+    }
+
+    fn parsed_as<F: Family>(&self, key: FlowKey<F>) -> Parsed<F> {
+        let l4 = 14 + self.ip_header().len();
+        let signal = match self.transport {
             Transport::Tcp { flags, .. } => flags,
             _ => 0,
         };
         Parsed {
-            key: FlowKey::new(self.protocol, self.source, self.destination),
+            key,
             l3: 14,
             l4: u16::try_from(l4).unwrap(),
             end: u16::try_from(l4 + self.segment().len()).unwrap(),
             ttl: self.ttl,
-            tcp_flags,
+            signal,
         }
     }
 
@@ -243,7 +305,8 @@ impl Builder {
             return bytes.clone();
         }
         let mut frame = [self.mac_destination.0, self.mac_source.0].concat();
-        frame.extend(self.ethertype.to_be_bytes());
+        let ethertype = if self.source.is_ipv6() { 0x86dd } else { 0x0800 };
+        frame.extend(self.ethertype.unwrap_or(ethertype).to_be_bytes());
         frame.extend(self.ip_packet());
         frame.resize(frame.len() + self.padding, 0);
         frame
@@ -255,16 +318,41 @@ impl Builder {
     }
 
     fn ip_header(&self) -> Vec<u8> {
+        match (self.source.ip(), self.destination.ip()) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => self.header_v4(source, destination),
+            (IpAddr::V6(source), IpAddr::V6(destination)) => self.header_v6(source, destination),
+            ends => panic!("{ends:?} are of two families"),
+        }
+    }
+
+    fn header_v6(&self, source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {
+        let kinds = self.extensions.iter().map(|(kind, _)| *kind).chain([self.protocol]);
+        let kinds: Vec<u8> = kinds.collect();
+        let extensions = kinds.iter().skip(1).zip(&self.extensions);
+        let extensions: Vec<u8> =
+            extensions.flat_map(|(next, (_, rest))| [&[*next], &rest[..]].concat()).collect();
+        let honest = || u16::try_from(extensions.len() + self.segment().len()).unwrap();
+        let version = self.version.unwrap_or(6);
+        let mut header = vec![version << 4 | self.tos >> 4, self.tos << 4, 0, 0];
+        header.extend(self.total_length.unwrap_or_else(honest).to_be_bytes());
+        header.extend([kinds[0], self.ttl]);
+        header.extend(source.octets());
+        header.extend(destination.octets());
+        header.extend(extensions);
+        header
+    }
+
+    fn header_v4(&self, source: Ipv4Addr, destination: Ipv4Addr) -> Vec<u8> {
         let length = 20 + self.ip_options.len();
         let ihl = self.ihl.unwrap_or_else(|| u8::try_from(length / 4).unwrap());
         let honest = || u16::try_from(length + self.segment().len()).unwrap();
-        let mut header = vec![self.version << 4 | ihl, self.tos];
+        let mut header = vec![self.version.unwrap_or(4) << 4 | ihl, self.tos];
         header.extend(self.total_length.unwrap_or_else(honest).to_be_bytes());
         header.extend(self.identification.to_be_bytes());
         header.extend(self.flags_fragment.to_be_bytes());
         header.extend([self.ttl, self.protocol, 0, 0]);
-        header.extend(self.source.0.octets());
-        header.extend(self.destination.0.octets());
+        header.extend(source.octets());
+        header.extend(destination.octets());
         header.extend(&self.ip_options);
         let checksum = add(!sum(&header), self.ip_wrong_by);
         header[10..12].copy_from_slice(&checksum.to_be_bytes());
@@ -274,7 +362,7 @@ impl Builder {
     fn segment(&self) -> Vec<u8> {
         let mut segment = self.segment_with(0);
         let checksum = match (&self.transport, self.l4_checksum()) {
-            (Transport::None, _) => None,
+            (Transport::None | Transport::Sctp { .. }, _) => None,
             (Transport::Udp { checksum: false, .. }, _) => Some(0),
             (Transport::Udp { .. }, 0) => Some(0xffff),
             (_, checksum) => Some(checksum),
@@ -293,8 +381,8 @@ impl Builder {
             segment.truncate(usize::from(length));
         }
         let mut summed = vec![];
-        if !matches!(self.transport, Transport::Icmp { .. }) {
-            summed.extend([self.source.0.octets(), self.destination.0.octets()].concat());
+        if !matches!(self.transport, Transport::Icmp { .. }) || self.source.is_ipv6() {
+            summed.extend([octets(self.source.ip()), octets(self.destination.ip())].concat());
             summed.extend([0, self.protocol]);
             summed.extend(u16::try_from(segment.len()).unwrap().to_be_bytes());
         }
@@ -303,7 +391,7 @@ impl Builder {
     }
 
     fn segment_with(&self, checksum: u16) -> Vec<u8> {
-        let ports = [self.source.1.to_be_bytes(), self.destination.1.to_be_bytes()].concat();
+        let ports = [self.source.port(), self.destination.port()].map(u16::to_be_bytes).concat();
         let mut segment = match &self.transport {
             Transport::Tcp { sequence, ack, flags, window, offset, options } => {
                 let words = u8::try_from(5 + options.len() / 4).unwrap();
@@ -330,11 +418,32 @@ impl Builder {
                 header.extend(rest.to_be_bytes());
                 header
             }
+            Transport::Sctp { tag } => {
+                let mut header = ports;
+                header.extend(tag.to_be_bytes());
+                header.extend([0; 4]);
+                let crc = crc32c([&header[..], &self.payload].concat().as_slice());
+                header[8..].copy_from_slice(&(crc ^ u32::from(self.l4_wrong_by)).to_le_bytes());
+                header
+            }
             Transport::None => vec![],
         };
         segment.extend(&self.payload);
         segment
     }
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+/// CRC32c, a bit at a time (RFC 9260 appendix A: the register is sent lowest byte first).
+fn crc32c(bytes: &[u8]) -> u32 {
+    let step = |crc: u32| crc >> 1 ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 };
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)))
 }
 
 /// One's-complement addition.

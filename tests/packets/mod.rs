@@ -15,8 +15,7 @@ pub(crate) mod rows;
 use std::net::Ipv4Addr;
 
 use shunt::dataplane::conn::key::FlowKey;
-use shunt::dataplane::rewrite::Translation;
-use shunt::dataplane::rewrite::fullnat::translation_deltas;
+use shunt::dataplane::rewrite::{Translation, translation_deltas};
 use shunt::dataplane::snapshot::NextHop;
 use shunt::ids::PortId;
 use shunt::wire::Mac;

@@ -1,21 +1,23 @@
 //! An independent reader of what was written: `etherparse`, strict, and its own checksums.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use etherparse::{
+    Icmpv4Slice, Icmpv6Slice, NetSlice, SlicedPacket, TcpSlice, TransportSlice, UdpSlice,
+};
 
 /// What the oracle thinks of a frame's checksums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Judgement {
+pub(crate) struct Judgement<A = Ipv4Addr> {
     /// Source address.
-    pub(crate) source: Ipv4Addr,
+    pub(crate) source: A,
     /// Destination address.
-    pub(crate) destination: Ipv4Addr,
+    pub(crate) destination: A,
     /// Source and destination port; 0 for ICMP.
     pub(crate) ports: (u16, u16),
-    /// The IPv4 header checksum is right.
+    /// The IPv4 header checksum is right; IPv6 has none.
     pub(crate) ip_right: bool,
-    /// The transport checksum is right, or UDP has none.
+    /// The transport checksum is right, or UDP over IPv4 has none.
     pub(crate) l4_right: bool,
 }
 
@@ -24,33 +26,86 @@ fn same(right: u16, written: u16) -> bool {
     written == right || (right == 0 && written == 0xffff)
 }
 
-/// Reads a frame; an error if `etherparse` refuses it or finds no whole TCP, UDP or ICMP in it.
+/// Reads an IPv4 frame; an error if `etherparse` refuses it or finds no whole TCP, UDP or ICMP in
+/// it.
 pub(crate) fn judge(frame: &[u8]) -> Result<Judgement, String> {
+    let seen = judge_any(frame)?;
+    let (IpAddr::V4(source), IpAddr::V4(destination)) = (seen.source, seen.destination) else {
+        return Err("not IPv4".to_owned());
+    };
+    let Judgement { ports, ip_right, l4_right, .. } = seen;
+    Ok(Judgement { source, destination, ports, ip_right, l4_right })
+}
+
+/// Reads an IPv6 frame in the same way.
+pub(crate) fn judge_v6(frame: &[u8]) -> Result<Judgement<Ipv6Addr>, String> {
+    let seen = judge_any(frame)?;
+    let (IpAddr::V6(source), IpAddr::V6(destination)) = (seen.source, seen.destination) else {
+        return Err("not IPv6".to_owned());
+    };
+    let Judgement { ports, ip_right, l4_right, .. } = seen;
+    Ok(Judgement { source, destination, ports, ip_right, l4_right })
+}
+
+/// Reads a frame of either family.
+pub(crate) fn judge_any(frame: &[u8]) -> Result<Judgement<IpAddr>, String> {
     let sliced = SlicedPacket::from_ethernet(frame).map_err(|error| error.to_string())?;
-    let Some(NetSlice::Ipv4(ip)) = &sliced.net else { return Err("not IPv4".to_owned()) };
-    let ip = ip.header();
-    let (from, to) = (ip.source(), ip.destination());
+    let (source, destination, ip_right) = match &sliced.net {
+        Some(NetSlice::Ipv4(ip)) => {
+            let ip = ip.header();
+            let right = same(ip.to_header().calc_header_checksum(), ip.header_checksum());
+            (ip.source_addr().into(), ip.destination_addr().into(), right)
+        }
+        Some(NetSlice::Ipv6(ip)) => {
+            let ip = ip.header();
+            (ip.source_addr().into(), ip.destination_addr().into(), true)
+        }
+        _ => return Err("not IP".to_owned()),
+    };
+    let ends = (source, destination);
     let (ports, l4_right) = match &sliced.transport {
-        Some(TransportSlice::Tcp(tcp)) => (
-            (tcp.source_port(), tcp.destination_port()),
-            tcp.calc_checksum_ipv4(from, to).is_ok_and(|right| same(right, tcp.checksum())),
-        ),
+        Some(TransportSlice::Tcp(tcp)) => {
+            ((tcp.source_port(), tcp.destination_port()), tcp_right(tcp, ends))
+        }
         Some(TransportSlice::Udp(udp)) => {
-            let right = udp.to_header().calc_checksum_ipv4_raw(from, to, udp.payload());
-            let right = udp.checksum() == 0 || right.is_ok_and(|right| same(right, udp.checksum()));
-            ((udp.source_port(), udp.destination_port()), right)
+            ((udp.source_port(), udp.destination_port()), udp_right(udp, ends))
         }
-        Some(TransportSlice::Icmpv4(icmp)) => {
-            let right = icmp.header().icmp_type.calc_checksum(icmp.payload());
-            ((0, 0), same(right, icmp.checksum()))
-        }
+        Some(TransportSlice::Icmpv4(icmp)) => ((0, 0), icmp_right(icmp)),
+        Some(TransportSlice::Icmpv6(icmp)) => ((0, 0), icmpv6_right(icmp, ends)),
         _ => return Err("no transport header".to_owned()),
     };
-    Ok(Judgement {
-        source: ip.source_addr(),
-        destination: ip.destination_addr(),
-        ports,
-        ip_right: same(ip.to_header().calc_header_checksum(), ip.header_checksum()),
-        l4_right,
-    })
+    Ok(Judgement { source, destination, ports, ip_right, l4_right })
+}
+
+fn tcp_right(tcp: &TcpSlice<'_>, ends: (IpAddr, IpAddr)) -> bool {
+    let right = match ends {
+        (IpAddr::V4(from), IpAddr::V4(to)) => tcp.calc_checksum_ipv4(from.octets(), to.octets()),
+        (IpAddr::V6(from), IpAddr::V6(to)) => tcp.calc_checksum_ipv6(from.octets(), to.octets()),
+        _ => return false,
+    };
+    right.is_ok_and(|right| same(right, tcp.checksum()))
+}
+
+fn udp_right(udp: &UdpSlice<'_>, ends: (IpAddr, IpAddr)) -> bool {
+    let (header, payload) = (udp.to_header(), udp.payload());
+    let right = match ends {
+        (IpAddr::V4(_), _) if udp.checksum() == 0 => return true,
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            header.calc_checksum_ipv4_raw(from.octets(), to.octets(), payload)
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            header.calc_checksum_ipv6_raw(from.octets(), to.octets(), payload)
+        }
+        _ => return false,
+    };
+    right.is_ok_and(|right| same(right, udp.checksum()))
+}
+
+fn icmp_right(icmp: &Icmpv4Slice<'_>) -> bool {
+    same(icmp.header().icmp_type.calc_checksum(icmp.payload()), icmp.checksum())
+}
+
+fn icmpv6_right(icmp: &Icmpv6Slice<'_>, ends: (IpAddr, IpAddr)) -> bool {
+    let (IpAddr::V6(from), IpAddr::V6(to)) = ends else { return false };
+    icmp.is_checksum_valid(from.octets(), to.octets())
 }

@@ -266,7 +266,7 @@ fn lies_l4() -> Vec<Row> {
 
 fn sources() -> Vec<Row> {
     let from = |name, source: [u8; 4]| {
-        dropped(name, packet().tcp((source.into(), 1), VIP), Reason::IpSource)
+        dropped(name, packet().tcp((Ipv4Addr::from(source), 1), VIP), Reason::IpSource)
     };
     vec![
         from("from 0.0.0.0", [0; 4]),
@@ -278,7 +278,7 @@ fn sources() -> Vec<Row> {
         dropped("from its own destination", packet().tcp(VIP, VIP), Reason::IpSource),
         dropped(
             "udp from loopback",
-            packet().udp(([127, 9, 9, 9].into(), 1), VIP),
+            packet().udp((Ipv4Addr::new(127, 9, 9, 9), 1), VIP),
             Reason::IpSource,
         ),
     ]

@@ -11,13 +11,14 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::ports::Ownership;
-use shunt::dataplane::conn::table::Table;
+use shunt::dataplane::conn::table::Tables;
 use shunt::dataplane::flows::Flows;
 use shunt::dataplane::io::{Burst, Platform, Rx, Tx};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::ControlEnd;
 use shunt::dataplane::snapshot::{
-    Backend, Mode, NextHop, PortView, Protocol, Scheduler, Service, Snapshot, Steering,
+    Backend, ClientAddress, Mode, NextHop, PortView, Protocol, Scheduler, Service, ServiceAddress,
+    Snapshot, Steering,
 };
 use shunt::dataplane::worker::{Links, Worker};
 use shunt::dpdk::eal::Eal;
@@ -117,7 +118,7 @@ impl Bed {
         let (ports, wires) = ports(eal, depth)?;
         let (punt, kernel) = lane(eal, 64)?;
         let seed = Seed([seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, !seed]);
-        let table = Table::new(connections, seed).context("no memory for the table")?;
+        let table = Tables::new(connections, seed).context("no memory for the table")?;
         let ownership = Ownership::new(WorkerId(0), 1, &snapshot.ports);
         let flows = Flows::new(table, snapshot, ownership, Arc::clone(&stats));
         let (control, end) = mailbox();
@@ -139,23 +140,24 @@ fn snapshot(backends: u16) -> Snapshot {
         let [_, host] = (n + 1).to_be_bytes();
         Some(Backend {
             service: ServiceId(0),
-            address: Ipv4Addr::new(172, 16, 0, host),
+            address: Ipv4Addr::new(172, 16, 0, host).into(),
             port: 8080,
             weight: 1,
             mode: Mode::Fullnat,
             answers_here: false,
-            our_address: Ipv4Addr::new(172, 16, 0, 254),
+            our_address: Ipv4Addr::new(172, 16, 0, 254).into(),
             next_hop: Some(next_hop),
         })
     };
     let service = Service {
         name: "bench".into(),
         protocol: Protocol::Tcp,
-        vip: VIP.0,
-        port: VIP.1,
+        addresses: [ServiceAddress::one(VIP.0.into(), VIP.1)].into(),
         scheduler: Scheduler::Rr,
         backends: (0..u32::from(backends)).rev().map(BackendId).collect(),
-        local_addresses: (1..=LOCALS).map(|n| Ipv4Addr::new(172, 17, 0, n)).collect(),
+        locals: (1..=LOCALS).map(|n| Ipv4Addr::new(172, 17, 0, n).into()).collect(),
+        one_packet: false,
+        client_address: ClientAddress::None,
         revision: 1,
     };
     let mut snapshot = Snapshot::default();

@@ -132,7 +132,7 @@ impl<'a> Bench<'a> {
         let flows = u32::try_from(self.replies.len()).context("too many connections")?;
         let spread = |rounds: &[Round]| Spread::of(rounds.iter().map(|r| (r.cycles, r.packets)));
         let cycles = spread(shunt)?;
-        let table = self.bed.worker.flows().table();
+        let table = &self.bed.worker.flows().tables().v4;
         Ok(Row {
             mode: "fullnat",
             flows,

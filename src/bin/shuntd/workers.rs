@@ -14,7 +14,7 @@ use shunt::control::config::plan::{HugePages, Plan};
 use shunt::control::parts::WorkerPart;
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::ports::Ownership;
-use shunt::dataplane::conn::table::Table;
+use shunt::dataplane::conn::table::Tables;
 use shunt::dataplane::flows::Flows;
 use shunt::dataplane::io::dpdk::Dpdk;
 use shunt::dataplane::mailbox::mailbox;
@@ -70,7 +70,8 @@ impl Crew {
 struct Kit {
     id: WorkerId,
     core: usize,
-    capacity: u32,
+    /// Connections: IPv4, IPv6.
+    capacities: (u32, u32),
     huge_pages: memory::HugePages,
     busy_poll: bool,
     punt_per_second: u32,
@@ -83,10 +84,11 @@ struct Kit {
     stats: Arc<WorkerStats>,
 }
 
-/// Connections each worker has room for.
-pub(crate) fn capacity(plan: &Plan) -> u32 {
+/// Connections each worker has room for: IPv4's, and those whose client is IPv6.
+pub(crate) fn capacities(plan: &Plan) -> (u32, u32) {
     let workers = u32::try_from(plan.daemon.worker_cores.len()).unwrap_or(u32::MAX).max(1);
-    plan.daemon.connections_max.div_ceil(workers)
+    let share = |connections: u32| connections.div_ceil(workers);
+    (share(plan.daemon.connections_max), share(plan.daemon.connections_ipv6_max))
 }
 
 /// Starts all workers; returns when each has its tables and polls, or with the first refusal.
@@ -112,7 +114,7 @@ pub(crate) fn start(
         let kit = Kit {
             id,
             core: *core,
-            capacity: capacity(plan),
+            capacities: capacities(plan),
             huge_pages: huge_pages(plan.daemon.huge_pages),
             busy_poll: plan.daemon.busy_poll,
             punt_per_second: plan.punt_per_second,
@@ -166,7 +168,7 @@ fn work(kit: Kit, answer: &Answer<Result<(), String>>) {
         .and_then(|registration| Ok((registration, make(kit)?)));
     match prepared {
         Ok((_registration, mut worker)) => {
-            let (records, index) = worker.flows().table().pages();
+            let (records, index) = worker.flows().tables().v4.pages();
             tracing::info!("worker on CPU {core}: connections on {records}, index on {index}");
             let _ = answer.send(Ok(()));
             run::run(&mut worker, &Ticks(Clock::shared()), busy_poll);
@@ -178,13 +180,13 @@ fn work(kit: Kit, answer: &Answer<Result<(), String>>) {
 }
 
 fn make(kit: Kit) -> Result<Worker<Dpdk>, String> {
-    let table = Table::on(kit.capacity, kit.seed, kit.huge_pages).map_err(|e| e.to_string())?;
+    let tables = Tables::on(kit.capacities, kit.seed, kit.huge_pages).map_err(|e| e.to_string())?;
     let ownership = Ownership::new(kit.id, kit.workers, &kit.views);
     // Until the first snapshot is published everything is the kernel's.
     let mut nothing = Snapshot::default();
     nothing.ports = kit.views.iter().cloned().collect();
     nothing.punt_per_second = kit.punt_per_second;
-    let flows = Flows::new(table, Arc::new(nothing.indexed()), ownership, kit.stats);
+    let flows = Flows::new(tables, Arc::new(nothing.indexed()), ownership, kit.stats);
     Ok(Worker::new(flows, kit.links, kit.end))
 }
 

@@ -12,6 +12,7 @@
 use super::record::Record;
 use super::state::State;
 use super::table::{Slot, Table};
+use crate::dataplane::family::Family;
 use crate::dataplane::snapshot::Timeouts;
 
 /// Time of a round over all records.
@@ -50,6 +51,20 @@ impl From<&Timeouts> for TimeoutsMs {
             State::Listen => t.tcp_listen_s,
             State::Synack => t.tcp_synack_s,
             State::Udp => t.udp_s,
+            State::SctpNone => t.sctp_none_s,
+            State::SctpInit1 => t.sctp_init1_s,
+            State::SctpInit => t.sctp_init_s,
+            State::SctpCookieSent => t.sctp_cookie_sent_s,
+            State::SctpCookieReplied => t.sctp_cookie_replied_s,
+            State::SctpCookieWait => t.sctp_cookie_wait_s,
+            State::SctpCookie => t.sctp_cookie_s,
+            State::SctpCookieEchoed => t.sctp_cookie_echoed_s,
+            State::SctpEstablished => t.sctp_established_s,
+            State::SctpShutdownSent => t.sctp_shutdown_sent_s,
+            State::SctpShutdownReceived => t.sctp_shutdown_received_s,
+            State::SctpShutdownAckSent => t.sctp_shutdown_ack_sent_s,
+            State::SctpRejected => t.sctp_rejected_s,
+            State::SctpClosed => t.sctp_closed_s,
         });
         Self(seconds.map(|s| s.saturating_mul(1000)))
     }
@@ -74,12 +89,12 @@ impl Sweep {
     /// Looks at the records that are due by `now_ms`; those for which `is_over` holds are
     /// described to `ended` and removed.
     #[inline]
-    pub fn run(
+    pub fn run<F: Family>(
         &mut self,
-        table: &mut Table,
+        table: &mut Table<F>,
         now_ms: u32,
-        is_over: impl Fn(&Record) -> bool,
-        mut ended: impl FnMut(&Record),
+        is_over: impl Fn(&Record<F>) -> bool,
+        mut ended: impl FnMut(&Record<F>),
     ) {
         let elapsed = now_ms.wrapping_sub(self.last_ms);
         self.last_ms = now_ms;
@@ -92,11 +107,11 @@ impl Sweep {
         }
     }
 
-    fn step(
+    fn step<F: Family>(
         &mut self,
-        table: &mut Table,
-        is_over: &impl Fn(&Record) -> bool,
-        ended: &mut impl FnMut(&Record),
+        table: &mut Table<F>,
+        is_over: &impl Fn(&Record<F>) -> bool,
+        ended: &mut impl FnMut(&Record<F>),
     ) {
         let slot = Slot(self.cursor);
         table.prefetch_record(Slot((self.cursor + AHEAD).min(table.used() - 1)));

@@ -16,6 +16,7 @@
 use crate::dataplane::mem::{Pages, Region, prefetch};
 
 use super::key::FlowKey;
+use crate::dataplane::family::{Family, fold};
 
 /// Entries of a bucket.
 pub const WAYS: usize = 8;
@@ -54,22 +55,13 @@ impl Seed {
         Ok(Self([getrandom::u64()?, getrandom::u64()?]))
     }
 
-    /// Hashes a key: two 64-bit words through one 128-bit multiplication each, folded.
+    /// Hashes a key: 64-bit words through one 128-bit multiplication each, folded.
     #[inline(always)]
-    pub fn hash(self, key: FlowKey) -> FlowHash {
+    pub fn hash<F: Family>(self, key: FlowKey<F>) -> FlowHash {
         let ports = u64::from(key.ports) | u64::from(key.protocol) << 32;
-        let mixed = fold(key.addresses ^ self.0[0], ports ^ self.0[1]);
+        let mixed = fold(F::condensed(key.addresses, self.0), ports ^ self.0[1]);
         FlowHash(fold(mixed, 0x9e37_79b9_7f4a_7c15 ^ self.0[1].rotate_left(23)))
     }
-}
-
-/// The two halves of the 128-bit product, folded: every input bit reaches every output bit.
-#[inline(always)]
-fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    #[expect(clippy::cast_possible_truncation, reason = "the halves are what is wanted")]
-    let (low, high) = (product as u64, (product >> 64) as u64);
-    low ^ high
 }
 
 impl FlowHash {

@@ -1,46 +1,47 @@
 //! What names a flow: the 5-tuple of one direction, packed as it lies in the packet.
 //!
-//! Nothing is byte-swapped on the hot path: `addresses` is the eight bytes of the IPv4 source and
-//! destination, `ports` the four bytes of the source and destination port, both read as they lie in
-//! memory (network order). Two keys are equal when the wire bytes are.
+//! Nothing is byte-swapped on the hot path: `addresses` is the bytes of source and destination (8
+//! for IPv4, 32 for IPv6), `ports` the four bytes of the source and destination port, both read as
+//! they lie in memory (network order). Two keys are equal when the wire bytes are.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::dataplane::family::Family;
 
 /// The 5-tuple of a packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FlowKey {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowKey<F: Family = Ipv4Addr> {
     /// Source then destination address, wire bytes.
-    pub addresses: u64,
+    pub addresses: F::Addresses,
     /// Source then destination port, wire bytes.
     pub ports: u32,
     /// IP protocol number.
     pub protocol: u8,
 }
 
-impl FlowKey {
+impl<F: Family> Default for FlowKey<F> {
+    fn default() -> Self {
+        Self { addresses: F::Addresses::default(), ports: 0, protocol: 0 }
+    }
+}
+
+impl<F: Family> FlowKey<F> {
     /// The key of a packet from `source` to `destination`.
-    pub fn new(protocol: u8, source: (Ipv4Addr, u16), destination: (Ipv4Addr, u16)) -> Self {
-        let [s0, s1] = source.1.to_be_bytes();
-        let [d0, d1] = destination.1.to_be_bytes();
-        Self {
-            addresses: crate::wire::ipv4::address_pair(source.0, destination.0),
-            ports: u32::from_ne_bytes([s0, s1, d0, d1]),
-            protocol,
-        }
+    pub fn new(protocol: u8, source: (F, u16), destination: (F, u16)) -> Self {
+        let addresses = F::pair(source.0, destination.0);
+        Self { addresses, ports: port_pair(source.1, destination.1), protocol }
     }
 
     /// Source address.
     #[inline]
-    pub fn source(self) -> Ipv4Addr {
-        let [a, b, c, d, ..] = self.addresses.to_ne_bytes();
-        Ipv4Addr::new(a, b, c, d)
+    pub fn source(self) -> F {
+        F::split(self.addresses).0
     }
 
     /// Destination address.
     #[inline]
-    pub fn destination(self) -> Ipv4Addr {
-        let [.., a, b, c, d] = self.addresses.to_ne_bytes();
-        Ipv4Addr::new(a, b, c, d)
+    pub fn destination(self) -> F {
+        F::split(self.addresses).1
     }
 
     /// Source port.
@@ -61,11 +62,39 @@ impl FlowKey {
     #[must_use]
     pub fn reversed(self) -> Self {
         Self {
-            addresses: self.addresses.rotate_left(32),
+            addresses: F::reversed(self.addresses),
             ports: self.ports.rotate_left(16),
             protocol: self.protocol,
         }
     }
+}
+
+impl FlowKey<Ipv4Addr> {
+    /// The same flow written with IPv4-mapped addresses.
+    #[must_use]
+    pub fn mapped(self) -> FlowKey<Ipv6Addr> {
+        let (source, destination) = (self.source(), self.destination());
+        let addresses = Family::pair(source.to_ipv6_mapped(), destination.to_ipv6_mapped());
+        FlowKey { addresses, ports: self.ports, protocol: self.protocol }
+    }
+}
+
+impl FlowKey<Ipv6Addr> {
+    /// The reverse of [`FlowKey::mapped`]; `None` for true IPv6.
+    #[must_use]
+    pub fn unmapped(self) -> Option<FlowKey<Ipv4Addr>> {
+        let source = self.source().to_ipv4_mapped()?;
+        let destination = self.destination().to_ipv4_mapped()?;
+        let addresses = Family::pair(source, destination);
+        Some(FlowKey { addresses, ports: self.ports, protocol: self.protocol })
+    }
+}
+
+/// Source and destination port as they lie in memory.
+#[inline]
+pub fn port_pair(source: u16, destination: u16) -> u32 {
+    let ([s0, s1], [d0, d1]) = (source.to_be_bytes(), destination.to_be_bytes());
+    u32::from_ne_bytes([s0, s1, d0, d1])
 }
 
 /// Which of a connection's two keys a packet matched, that is, who sent it.

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! [`key`] names a flow, [`record`] is the line that a packet needs, [`index`] finds it,
-//! [`table`] keeps the two consistent, [`state`] is the TCP machine, [`ports`] chooses local
+//! [`table`] keeps the two consistent, [`state`] is what becomes of one, [`ports`] chooses local
 //! ports, [`expiry`] forgets.
 
 pub mod expiry;

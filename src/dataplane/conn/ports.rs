@@ -21,10 +21,11 @@
 //! refused and counted (`local_ports`). That happens when next to all of the chooser's share
 //! towards one backend are taken. Of a service's local addresses the first [`LOCALS_MAX`] are used.
 
-use std::net::Ipv4Addr;
+use zerocopy::IntoBytes;
 
 use super::index::FlowHash;
 use super::key::FlowKey;
+use crate::dataplane::family::Family;
 use crate::dataplane::snapshot::{PortView, Steering};
 use crate::ids::WorkerId;
 
@@ -46,18 +47,21 @@ const NUMBERS: u32 = 1 << 16;
 /// Port numbers that are used: positions in the order candidates come.
 const SPACE: u32 = NUMBERS - PORT_MIN as u32;
 
-/// The Toeplitz hash of an IPv4 4-tuple as network cards compute it for RSS, by table.
+/// The Toeplitz hash of a 4-tuple as network cards compute it for RSS, by table.
 ///
 /// The hash is linear: it is the XOR of what each input byte contributes, whatever the others are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Toeplitz {
-    /// Contribution of each value of each of the twelve input bytes.
-    bytes: Box<[[u32; 256]; 12]>,
+    /// Contribution of each value of each input byte.
+    bytes: Box<[[u32; 256]; INPUT_MAX]>,
 }
 
+/// Bytes of the longest 4-tuple, IPv6's.
+const INPUT_MAX: usize = 36;
+
 impl Toeplitz {
-    /// Shortest key that covers a 4-tuple: twelve input bytes and a 32-bit window.
-    pub const KEY_MIN: usize = 16;
+    /// Shortest key that covers a 4-tuple: its bytes and a 32-bit window.
+    pub const KEY_MIN: usize = INPUT_MAX + 4;
 
     /// Tables for a key, or `None` if it is shorter than [`Self::KEY_MIN`].
     pub fn new(key: &[u8]) -> Option<Self> {
@@ -79,8 +83,8 @@ impl Toeplitz {
 
     /// The hash of a packet with this key: source, destination, source port, destination port.
     #[inline]
-    pub fn hash(&self, key: FlowKey) -> u32 {
-        let addresses = key.addresses.to_ne_bytes();
+    pub fn hash<F: Family>(&self, key: FlowKey<F>) -> u32 {
+        let addresses = key.addresses.as_bytes();
         let ports = key.ports.to_ne_bytes();
         let input = addresses.iter().chain(ports.iter());
         self.bytes.iter().zip(input).fold(0, |sum, (row, byte)| sum ^ row[*byte as usize])
@@ -147,11 +151,27 @@ impl Ownership {
 
     /// The owner of a reply: a packet to a local address.
     #[inline]
-    pub fn reply(&self, key: FlowKey) -> WorkerId {
+    pub fn reply<F: Family>(&self, key: FlowKey<F>) -> WorkerId {
         match &self.rule {
             Rule::Single => self.me,
             Rule::Slices => slice_of(key.destination_port(), self.workers),
             Rule::Rss { toeplitz, table } => queue_of(toeplitz.hash(key), table),
+        }
+    }
+
+    /// Do cards bring every packet of a flow to one worker, the same way on all ports?
+    #[inline]
+    pub fn is_by_card(&self) -> bool {
+        matches!(self.rule, Rule::Rss { .. })
+    }
+
+    /// The worker to whom cards bring packets with this key, if they are that regular.
+    #[inline]
+    pub fn card<F: Family>(&self, key: FlowKey<F>) -> Option<WorkerId> {
+        match &self.rule {
+            Rule::Rss { toeplitz, table } => Some(queue_of(toeplitz.hash(key), table)),
+            Rule::Single => Some(self.me),
+            Rule::Slices => None,
         }
     }
 
@@ -168,14 +188,14 @@ impl Ownership {
     ///
     /// `turn` is where the last choice stopped; it belongs to the service. Ports in use come in
     /// long runs (they were given out in order), so after a few steps in order the search jumps.
-    pub fn choose(
+    pub fn choose<F: Family>(
         &self,
         turn: &mut u32,
-        locals: &[Ipv4Addr],
+        locals: &[F],
         protocol: u8,
-        backend: (Ipv4Addr, u16),
-        is_free: impl Fn(FlowKey) -> bool,
-    ) -> Option<FlowKey> {
+        backend: (F, u16),
+        is_free: impl Fn(FlowKey<F>) -> bool,
+    ) -> Option<FlowKey<F>> {
         let locals = locals.get(..LOCALS_MAX).unwrap_or(locals);
         let count = u32::try_from(locals.len()).ok().filter(|count| *count > 0)?;
         let limit = self.positions() * count;
@@ -243,31 +263,56 @@ fn queue_of(hash: u32, table: &[u16]) -> WorkerId {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
-    /// The verification suite that Microsoft publishes for RSS: addresses, ports, expected hash.
+    /// The key of the verification suite that Microsoft publishes for RSS.
+    const KEY: [u8; 40] = [
+        0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3, 0x8f,
+        0xb0, 0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30,
+        0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
+    ];
+
+    /// The suite's IPv6 rows: addresses, ports, expected hash.
+    #[test]
+    fn toeplitz_gives_the_published_hashes_of_ipv6() {
+        let toeplitz = Toeplitz::new(&KEY).unwrap();
+        let rows = [
+            (("3ffe:2501:200:1fff::7", 2794), ("3ffe:2501:200:3::1", 1766), 0x4020_7d3d),
+            (("3ffe:501:8::260:97ff:fe40:efab", 14230), ("ff02::1", 4739), 0xdde5_1bbf),
+            (
+                ("3ffe:1900:4545:3:200:f8ff:fe21:67cf", 44251),
+                ("fe80::200:f8ff:fe21:67cf", 38024),
+                0x02d1_feef,
+            ),
+        ];
+        for ((from, from_port), (to, to_port), expected) in rows {
+            let ends: [std::net::Ipv6Addr; 2] = [from, to].map(|text| text.parse().unwrap());
+            let key = FlowKey::new(6, (ends[0], from_port), (ends[1], to_port));
+            assert_eq!(toeplitz.hash(key), expected);
+        }
+    }
+
+    /// The suite's IPv4 rows: addresses, ports, expected hash.
     #[test]
     fn toeplitz_gives_the_published_hashes() {
-        let key = [
-            0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3,
-            0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3,
-            0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
-        ];
-        let toeplitz = Toeplitz::new(&key).unwrap();
+        let toeplitz = Toeplitz::new(&KEY).unwrap();
         let rows = [
             ([66, 9, 149, 187], 2794, [161, 142, 100, 80], 1766, 0x51cc_c178),
             ([199, 92, 111, 2], 14230, [65, 69, 140, 83], 4739, 0xc626_b0ea),
             ([24, 19, 198, 95], 12898, [12, 22, 207, 184], 38024, 0x5c2b_394a),
         ];
         for (source, sport, destination, dport, expected) in rows {
-            let key = FlowKey::new(6, (source.into(), sport), (destination.into(), dport));
+            let (source, destination) = (Ipv4Addr::from(source), Ipv4Addr::from(destination));
+            let key = FlowKey::new(6, (source, sport), (destination, dport));
             assert_eq!(toeplitz.hash(key), expected);
         }
     }
 
     #[test]
     fn a_short_key_is_refused() {
-        assert_eq!(Toeplitz::new(&[1; 15]), None);
+        assert_eq!(Toeplitz::new(&[1; Toeplitz::KEY_MIN - 1]), None);
     }
 
     #[test]

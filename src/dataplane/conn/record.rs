@@ -7,6 +7,8 @@
 //!                                                          protocol   e
 //! ```
 //!
+//! IPv6 addresses make it two lines: the first holds the addresses, the second the rest.
+//!
 //! A connection has two *sides*: the client's (side 0: client → VIP) and the backend's (side 1:
 //! backend → local address). A packet that matches one side's key leaves with the *reverse of the
 //! other side's key*, so both the match and the rewrite read the same two pairs of words, and the
@@ -16,18 +18,22 @@
 //! deltas are kept for side 0; side 1 is their
 //! inverse.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use super::key::{FlowKey, Side};
 use super::state::{Direction, State};
+use crate::dataplane::family::Family;
+use crate::dataplane::rewrite::translation_deltas;
 use crate::dataplane::snapshot::{Encapsulation, GueChecksum};
 use crate::ids::{BackendId, PortId, ServiceId};
 use crate::wire::Mac;
 use crate::wire::checksum::Delta;
 
 /// The record. All-zero bytes are a free record.
-#[derive(Clone, Copy, Debug, zerocopy::FromBytes, zerocopy::Immutable, zerocopy::KnownLayout)]
+#[derive(Clone, Copy, Debug, zerocopy::FromBytes, zerocopy::Immutable)]
 #[repr(C, align(64))]
-pub struct Record {
-    addresses: [u64; 2],
+pub struct Record<F: Family = Ipv4Addr> {
+    addresses: [F::Addresses; 2],
     ports: [u32; 2],
     /// When the last packet passed, in worker milliseconds (wraps after 49 days; only differences
     /// are used, and no timeout is longer than 31 days).
@@ -53,14 +59,15 @@ pub struct Record {
 }
 
 const _: () = assert!(size_of::<Record>() == 64, "a record is one cache line");
+const _: () = assert!(size_of::<Record<Ipv6Addr>>() == 128, "IPv6's is two");
 
 /// What a new connection is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NewConnection {
+pub struct NewConnection<F: Family = Ipv4Addr> {
     /// The client's packet: client → VIP.
-    pub client: FlowKey,
+    pub client: FlowKey<F>,
     /// The backend's packet: backend → local address.
-    pub backend: FlowKey,
+    pub backend: FlowKey<F>,
     /// Service it belongs to.
     pub service: ServiceId,
     /// Backend it goes to.
@@ -86,13 +93,19 @@ pub enum Way {
     Direct,
     /// As they are, wrapped.
     Wrapped(Encapsulation),
+    /// Rewritten, between an IPv6 client and an IPv4 backend (NAT64).
+    Crossed,
 }
 
+/// [`Way::Crossed`]'s code; those between 0 and it are of backends that answer by themselves.
+const CROSSED: u8 = 16;
+
 impl Way {
-    /// One byte: 0 translated, 1 direct, from 2 wrapped.
+    /// One byte: 0 translated, 1 direct, from 2 wrapped, [`CROSSED`].
     fn code(self) -> u8 {
         match self {
             Way::Translated => 0,
+            Way::Crossed => CROSSED,
             Way::Direct => 1,
             Way::Wrapped(Encapsulation::Ipip) => 2,
             Way::Wrapped(Encapsulation::Gre { checksum }) => 3 + u8::from(checksum),
@@ -108,13 +121,10 @@ impl Way {
     }
 }
 
-impl Record {
+impl<F: Family> Record<F> {
     /// A live record of a connection last seen `now_ms`.
-    pub fn new(new: &NewConnection, now_ms: u32) -> Self {
-        let (ip_delta, l4_delta) = crate::dataplane::rewrite::fullnat::translation_deltas(
-            new.client,
-            new.backend.reversed(),
-        );
+    pub fn new(new: &NewConnection<F>, now_ms: u32) -> Self {
+        let (ip_delta, l4_delta) = translation_deltas(new.client, new.backend.reversed());
         Self {
             addresses: [new.client.addresses, new.backend.addresses],
             ports: [new.client.ports, new.backend.ports],
@@ -151,14 +161,26 @@ impl Record {
     /// Does the backend answer by itself?
     #[inline(always)]
     pub fn is_direct(&self) -> bool {
-        self.way != 0
+        self.way.wrapping_sub(1) < CROSSED - 1
+    }
+
+    /// Is its backend of the other family (NAT64)?
+    #[inline(always)]
+    pub fn is_crossed(&self) -> bool {
+        self.way == CROSSED
+    }
+
+    /// Does it need more than new addresses: an outer header, or the other family's?
+    #[inline(always)]
+    pub fn is_special(&self) -> bool {
+        self.way > 1
     }
 
     /// What its packets are wrapped in, if they are.
     #[inline(always)]
     pub fn wrapping(&self) -> Option<Encapsulation> {
         match self.way {
-            0 | 1 => None,
+            0 | 1 | CROSSED => None,
             2 => Some(Encapsulation::Ipip),
             3 => Some(Encapsulation::Gre { checksum: false }),
             4 => Some(Encapsulation::Gre { checksum: true }),
@@ -190,16 +212,16 @@ impl Record {
 
     /// The key of packets sent by `side`.
     #[inline(always)]
-    pub fn key(&self, side: Side) -> FlowKey {
+    pub fn key(&self, side: Side) -> FlowKey<F> {
         let i = side as usize;
         FlowKey { addresses: self.addresses[i], ports: self.ports[i], protocol: self.protocol }
     }
 
     /// Does a packet with this key belong to `side` of this connection?
     #[inline(always)]
-    pub fn matches(&self, side: Side, key: FlowKey) -> bool {
+    pub fn matches(&self, side: Side, key: FlowKey<F>) -> bool {
         let i = side as usize;
-        let differ = (self.addresses[i] ^ key.addresses)
+        let differ = F::difference(self.addresses[i], key.addresses)
             | u64::from(self.ports[i] ^ key.ports)
             | u64::from(self.protocol ^ key.protocol)
             | u64::from(self.live ^ 1);
@@ -208,7 +230,7 @@ impl Record {
 
     /// The key a packet sent by `side` shall leave with: the reverse of the other side's.
     #[inline(always)]
-    pub fn translated(&self, side: Side) -> FlowKey {
+    pub fn translated(&self, side: Side) -> FlowKey<F> {
         self.key(side.opposite()).reversed()
     }
 

@@ -4,6 +4,11 @@
 //! One event per packet, by precedence RST, SYN, FIN, ACK; none of them counts as a reset of what
 //! was known. A SYN+ACK from the backend is an OUTPUT SYN and leaves `SYN_RECV` as it is: only the
 //! client's ACK makes ESTABLISHED. There are no sequence checks: the balancer sees no windows.
+//!
+//! States of all protocols are one list, so that a record has one byte for its state and a
+//! timeout is found by it; SCTP's events and tables are in [`sctp`].
+
+pub mod sctp;
 
 /// TCP flag bits (RFC 9293, 3.1).
 pub mod flags {
@@ -19,7 +24,8 @@ pub mod flags {
     pub const ACK: u8 = 0x10;
 }
 
-/// The state of a connection (IPVS names). UDP connections are always [`State::Udp`].
+/// The state of a connection (IPVS names). TCP begins with [`State::None`], SCTP with
+/// [`State::SctpNone`]; UDP connections are always [`State::Udp`].
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
 )]
@@ -51,11 +57,39 @@ pub enum State {
     Synack = 10,
     /// A UDP flow.
     Udp = 11,
+    /// SCTP: made, no event yet.
+    SctpNone = 12,
+    /// SCTP: the client sent INIT.
+    SctpInit1 = 13,
+    /// SCTP: it did so again.
+    SctpInit = 14,
+    /// SCTP: the backend answered with a cookie.
+    SctpCookieSent = 15,
+    /// SCTP: the client gave the cookie back.
+    SctpCookieReplied = 16,
+    /// SCTP: the backend sent INIT.
+    SctpCookieWait = 17,
+    /// SCTP: the client answered that with a cookie.
+    SctpCookie = 18,
+    /// SCTP: the backend gave the client's cookie back.
+    SctpCookieEchoed = 19,
+    /// SCTP: both sides talked.
+    SctpEstablished = 20,
+    /// SCTP: the backend closes.
+    SctpShutdownSent = 21,
+    /// SCTP: the client closes.
+    SctpShutdownReceived = 22,
+    /// SCTP: the backend agreed to the client's closing.
+    SctpShutdownAckSent = 23,
+    /// SCTP: refused at the start.
+    SctpRejected = 24,
+    /// SCTP: over.
+    SctpClosed = 25,
 }
 
 impl State {
     /// How many states there are.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 26;
 
     /// Every state, by number.
     pub const ALL: [State; Self::COUNT] = [
@@ -71,6 +105,38 @@ impl State {
         State::Listen,
         State::Synack,
         State::Udp,
+        State::SctpNone,
+        State::SctpInit1,
+        State::SctpInit,
+        State::SctpCookieSent,
+        State::SctpCookieReplied,
+        State::SctpCookieWait,
+        State::SctpCookie,
+        State::SctpCookieEchoed,
+        State::SctpEstablished,
+        State::SctpShutdownSent,
+        State::SctpShutdownReceived,
+        State::SctpShutdownAckSent,
+        State::SctpRejected,
+        State::SctpClosed,
+    ];
+
+    /// SCTP's states, in IPVS's order.
+    pub const SCTP: [State; 14] = [
+        State::SctpNone,
+        State::SctpInit1,
+        State::SctpInit,
+        State::SctpCookieSent,
+        State::SctpCookieReplied,
+        State::SctpCookieWait,
+        State::SctpCookie,
+        State::SctpCookieEchoed,
+        State::SctpEstablished,
+        State::SctpShutdownSent,
+        State::SctpShutdownReceived,
+        State::SctpShutdownAckSent,
+        State::SctpRejected,
+        State::SctpClosed,
     ];
 
     /// The state with that number; a number out of range is [`State::None`].
@@ -79,10 +145,10 @@ impl State {
         Self::ALL.get(index as usize).copied().unwrap_or(State::None)
     }
 
-    /// May a SYN that meets a connection in this state start another in its place?
+    /// May a SYN or INIT that meets a connection in this state start another in its place?
     /// (IPVS `conn_reuse_mode=1`, its default.)
     pub fn is_reusable(self) -> bool {
-        matches!(self, State::TimeWait | State::Close)
+        matches!(self, State::TimeWait | State::Close | State::SctpClosed)
     }
 }
 
@@ -209,6 +275,16 @@ pub enum Direction {
 
 const TRANSITIONS: [[Row; EVENTS]; 3] = [INPUT, OUTPUT, INPUT_ONLY];
 
+/// The state after a packet that says `signal`: TCP flags, or the number of an SCTP event. The
+/// state knows which of them it is.
+#[inline(always)]
+pub fn advance(state: State, direction: Direction, signal: u8) -> State {
+    if state as u8 >= State::SctpNone as u8 {
+        return sctp::next(state, direction, sctp::Event::from_index(signal));
+    }
+    next(state, direction, signal)
+}
+
 /// The state after a packet with these flags.
 #[inline(always)]
 pub fn next(state: State, direction: Direction, tcp_flags: u8) -> State {
@@ -274,6 +350,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_state_is_found_by_its_number_and_any_other_number_is_none() {
+        for (index, state) in (0..=u8::MAX).zip(State::ALL) {
+            assert_eq!((state as u8, State::from_index(index)), (index, state));
+        }
+        assert_eq!(State::from_index(u8::try_from(State::COUNT).unwrap()), None);
+    }
+
+    #[test]
+    fn what_is_over_may_make_way_for_a_new_start() {
+        let reusable: Vec<State> = State::ALL.into_iter().filter(|s| s.is_reusable()).collect();
+        assert_eq!(reusable, [TimeWait, Close, State::SctpClosed]);
+    }
+
     /// The whole of both tables, state by state, in the notation of the source's own rows:
     /// columns are the states 0..=10, letters name the next state.
     #[test]
@@ -290,7 +380,7 @@ mod tests {
             LastAck => 'A',
             Listen => 'L',
             Synack => 'K',
-            State::Udp => 'U',
+            _ => '?',
         };
         let rows = [
             (C, SYN, "REERRRRRRRR"),

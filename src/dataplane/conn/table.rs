@@ -6,10 +6,13 @@
 //!
 //! Limits: `capacity` connections, fixed at start. Full is [`Refusal::Full`].
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use super::index::{FlowHash, Index, Seed};
 use super::key::FlowKey;
 use super::key::Side;
 use super::record::{NewConnection, Record};
+use crate::dataplane::family::Family;
 use crate::dataplane::mem::{HugePages, MemoryError, Pages, Region, prefetch};
 
 /// Why a connection was not made.
@@ -52,10 +55,50 @@ pub const CAPACITY_MAX: u32 = (1 << 31) - 1;
 /// End of the free list.
 const NIL: u32 = u32::MAX;
 
-/// One worker's connections.
+/// One worker's connections: IPv4's, and those whose client is IPv6.
 #[derive(Debug)]
-pub struct Table {
-    records: Region<Record>,
+pub struct Tables {
+    /// IPv4.
+    pub v4: Table<Ipv4Addr>,
+    /// IPv6, and from IPv6 clients to IPv4 backends.
+    pub v6: Table<Ipv6Addr>,
+}
+
+impl Tables {
+    /// Empty tables for that many connections each, under one seed.
+    pub fn new(capacity: u32, seed: Seed) -> Result<Self, MemoryError> {
+        Self::on((capacity, capacity), seed, HugePages::Auto)
+    }
+
+    /// Empty tables for that many IPv4 and IPv6 connections, on the pages that `huge_pages` says.
+    pub fn on(
+        (v4, v6): (u32, u32),
+        seed: Seed,
+        huge_pages: HugePages,
+    ) -> Result<Self, MemoryError> {
+        Ok(Self { v4: Table::on(v4, seed, huge_pages)?, v6: Table::on(v6, seed, huge_pages)? })
+    }
+
+    /// Bytes reserved for tables of those capacities, indices included.
+    pub fn bytes_for(v4: u32, v6: u32) -> usize {
+        Table::<Ipv4Addr>::bytes_for(v4) + Table::<Ipv6Addr>::bytes_for(v6)
+    }
+
+    /// Connections they hold.
+    pub fn len(&self) -> u32 {
+        self.v4.len() + self.v6.len()
+    }
+
+    /// Hold they none?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// One family's connections of a worker.
+#[derive(Debug)]
+pub struct Table<F: Family = Ipv4Addr> {
+    records: Region<Record<F>>,
     index: Index,
     seed: Seed,
     free: u32,
@@ -64,7 +107,7 @@ pub struct Table {
     live: u32,
 }
 
-impl Table {
+impl<F: Family> Table<F> {
     /// An empty table for `capacity` connections (at most [`CAPACITY_MAX`]), all memory reserved and
     /// touched.
     pub fn new(capacity: u32, seed: Seed) -> Result<Self, MemoryError> {
@@ -107,18 +150,18 @@ impl Table {
 
     /// Bytes reserved, index included.
     pub fn bytes(&self) -> usize {
-        self.records.len() * size_of::<Record>() + self.index.bytes()
+        self.records.len() * size_of::<Record<F>>() + self.index.bytes()
     }
 
     /// Bytes reserved for a table of that capacity, index included.
     pub fn bytes_for(capacity: u32) -> usize {
         let buckets = Index::buckets_for(capacity as usize);
-        capacity as usize * size_of::<Record>() + buckets * size_of::<super::index::Bucket>()
+        capacity as usize * size_of::<Record<F>>() + buckets * size_of::<super::index::Bucket>()
     }
 
     /// The hash of a key under this table's seed.
     #[inline(always)]
-    pub fn hash(&self, key: FlowKey) -> FlowHash {
+    pub fn hash(&self, key: FlowKey<F>) -> FlowHash {
         self.seed.hash(key)
     }
 
@@ -133,13 +176,13 @@ impl Table {
     pub fn guess(&self, hash: FlowHash) -> Option<Hit> {
         let reference = self.index.first(self.index.propose(hash))?;
         let hit = Hit::from_reference(reference);
-        prefetch(&self.records[hit.slot.0 as usize]);
+        self.prefetch_record(hit.slot);
         Some(hit)
     }
 
     /// Third stage: the guess if it is right, a full search if not.
     #[inline(always)]
-    pub fn confirm(&self, guess: Option<Hit>, key: FlowKey, hash: FlowHash) -> Option<Hit> {
+    pub fn confirm(&self, guess: Option<Hit>, key: FlowKey<F>, hash: FlowHash) -> Option<Hit> {
         match guess {
             Some(hit) if self.record(hit.slot).matches(hit.side, key) => Some(hit),
             _ => self.find(key, hash),
@@ -147,7 +190,7 @@ impl Table {
     }
 
     /// The connection of a packet with this key.
-    pub fn find(&self, key: FlowKey, hash: FlowHash) -> Option<Hit> {
+    pub fn find(&self, key: FlowKey<F>, hash: FlowHash) -> Option<Hit> {
         let search = |mut proposals| {
             while let Some(reference) = self.index.first(proposals) {
                 let hit = Hit::from_reference(reference);
@@ -161,26 +204,30 @@ impl Table {
         search(self.index.propose(hash)).or_else(|| search(self.index.propose_alternate(hash)?))
     }
 
-    /// Asks for a record's line.
+    /// Asks for a record's line, or both of them.
     #[inline(always)]
     pub fn prefetch_record(&self, slot: Slot) {
-        prefetch(&self.records[slot.0 as usize]);
+        let record = &self.records[slot.0 as usize];
+        prefetch(record);
+        if F::IS_V6 {
+            prefetch(&record.seen_ms);
+        }
     }
 
     /// A record.
     #[inline(always)]
-    pub fn record(&self, slot: Slot) -> &Record {
+    pub fn record(&self, slot: Slot) -> &Record<F> {
         &self.records[slot.0 as usize]
     }
 
     /// A record, to be changed. The keys cannot be.
     #[inline(always)]
-    pub fn record_mut(&mut self, slot: Slot) -> &mut Record {
+    pub fn record_mut(&mut self, slot: Slot) -> &mut Record<F> {
         &mut self.records[slot.0 as usize]
     }
 
     /// Makes a connection. The caller has made sure that none of its keys is in the table.
-    pub fn insert(&mut self, new: &NewConnection, now_ms: u32) -> Result<Slot, Refusal> {
+    pub fn insert(&mut self, new: &NewConnection<F>, now_ms: u32) -> Result<Slot, Refusal> {
         let slot = self.take_free().ok_or(Refusal::Full)?;
         // Written first: making room in the index asks records for their keys.
         let record = Record::new(new, now_ms);
@@ -214,7 +261,7 @@ impl Table {
     }
 
     /// Takes a record's entries for `sides` out of the index, and frees it.
-    fn withdraw(&mut self, slot: Slot, record: &Record, sides: &[Side]) {
+    fn withdraw(&mut self, slot: Slot, record: &Record<F>, sides: &[Side]) {
         for side in sides {
             let reference = Hit { slot, side: *side }.reference();
             let removed = self.index.remove(self.seed.hash(record.key(*side)), reference);

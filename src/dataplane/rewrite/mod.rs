@@ -1,22 +1,38 @@
 //! From a decision to bytes.
 
-pub mod fullnat;
+use std::net::Ipv4Addr;
+
+use super::conn::key::FlowKey;
+use super::family::Family;
+use crate::dataplane::snapshot::NextHop;
+use crate::wire::checksum::Delta;
+
+pub mod cross;
+pub mod network;
+pub mod translate;
+pub mod transport;
 pub mod tunnel;
 
-use crate::dataplane::snapshot::NextHop;
-
 /// Everything that changes in one direction of a connection, ready to be stored into the frame.
-/// Addresses and ports are wire bytes, as in [`FlowKey`](crate::dataplane::conn::key::FlowKey).
+/// Addresses and ports are wire bytes, as in [`FlowKey`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Translation {
+pub struct Translation<F: Family = Ipv4Addr> {
     /// New source then destination address.
-    pub addresses: u64,
+    pub addresses: F::Addresses,
     /// New source then destination port.
     pub ports: u32,
     /// What the address change does to the IPv4 header checksum (TTL not included).
-    pub ip_delta: crate::wire::checksum::Delta,
+    pub ip_delta: Delta,
     /// What the address and port change does to the TCP or UDP checksum.
-    pub l4_delta: crate::wire::checksum::Delta,
+    pub l4_delta: Delta,
     /// Where the frame goes.
     pub next_hop: NextHop,
+}
+
+/// What turning packets of `from` into packets of `to` does to the IPv4 header checksum (TTL not
+/// included) and to the TCP or UDP checksum.
+#[must_use]
+pub fn translation_deltas<F: Family>(from: FlowKey<F>, to: FlowKey<F>) -> (Delta, Delta) {
+    let ip = F::delta(from.addresses, to.addresses);
+    (ip, ip.plus(Delta::of_u32(from.ports, to.ports)))
 }

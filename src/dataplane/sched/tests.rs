@@ -1,7 +1,7 @@
 //! Sequences recorded from a kernel: backends A, B, C added in this order.
 
 use super::*;
-use crate::dataplane::snapshot::{Backend, Mode, Protocol};
+use crate::dataplane::snapshot::{Backend, ClientAddress, Mode, Protocol, ServiceAddress};
 use crate::ids::ServiceId;
 use std::net::Ipv4Addr;
 
@@ -12,23 +12,24 @@ fn snapshot(scheduler: Scheduler, revision: u64, weights: &[(char, u32)]) -> Sna
     for (name, weight) in weights {
         backends[id(*name).index()] = Some(Backend {
             service: ServiceId(0),
-            address: Ipv4Addr::new(10, 44, 0, 11),
+            address: Ipv4Addr::new(10, 44, 0, 11).into(),
             port: 8080,
             weight: *weight,
             mode: Mode::Fullnat,
             answers_here: false,
-            our_address: Ipv4Addr::UNSPECIFIED,
+            our_address: Ipv4Addr::UNSPECIFIED.into(),
             next_hop: None,
         });
     }
     let service = Service {
         name: "test".into(),
         protocol: Protocol::Tcp,
-        vip: Ipv4Addr::new(198, 51, 100, 10),
-        port: 80,
+        addresses: [ServiceAddress::one(Ipv4Addr::new(198, 51, 100, 10).into(), 80)].into(),
         scheduler,
         backends: weights.iter().rev().map(|(name, _)| id(*name)).collect(),
-        local_addresses: [Ipv4Addr::new(10, 44, 0, 2)].into(),
+        locals: [Ipv4Addr::new(10, 44, 0, 2).into()].into_iter().collect(),
+        one_packet: false,
+        client_address: ClientAddress::None,
         revision,
     };
     let mut snapshot = Snapshot::default();

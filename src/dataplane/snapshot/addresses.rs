@@ -27,6 +27,8 @@ pub(super) struct AddressTable {
     /// VIPs, and whether some service there has a backend that takes new connections.
     vips: HashMap<IpAddr, bool, RandomState>,
     locals: HashSet<IpAddr, RandomState>,
+    /// Addresses of backends in mode `tunnel`.
+    tunnels: HashSet<IpAddr, RandomState>,
     /// Does a service of one family have a FULL-NAT backend of the other?
     pub(super) translates_families: bool,
 }
@@ -65,6 +67,9 @@ impl AddressTable {
     }
 
     fn enter_backend(&mut self, service: &Service, backend: &Backend) {
+        if matches!(backend.mode, Mode::Tunnel(_)) {
+            self.tunnels.insert(backend.address);
+        }
         if backend.answers_here {
             let key = (backend.address, backend.port, service.protocol as u8);
             self.nat_backends.insert(key);
@@ -102,7 +107,13 @@ impl AddressTable {
     }
 
     #[inline]
+    pub(super) fn is_tunnel(&self, address: IpAddr) -> bool {
+        self.tunnels.contains(&address)
+    }
+
+    #[inline]
     pub(super) fn is_local(&self, address: IpAddr) -> bool {
         self.locals.contains(&address)
     }
 }
+

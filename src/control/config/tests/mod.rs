@@ -205,6 +205,20 @@ fn every_timeout_written_arrives_where_it_belongs() {
         tcp_synack_s = 10
         tcp_none_s = 11
         udp_s = 12
+        sctp_none_s = 13
+        sctp_init1_s = 14
+        sctp_init_s = 15
+        sctp_cookie_sent_s = 16
+        sctp_cookie_replied_s = 17
+        sctp_cookie_wait_s = 18
+        sctp_cookie_s = 19
+        sctp_cookie_echoed_s = 20
+        sctp_established_s = 21
+        sctp_shutdown_sent_s = 22
+        sctp_shutdown_received_s = 23
+        sctp_shutdown_ack_sent_s = 24
+        sctp_rejected_s = 25
+        sctp_closed_s = 26
         [dpdk]";
     let read = read(&BASE.replace("[dpdk]", timeouts)).unwrap().plan.timeouts;
     let timeouts = Timeouts {
@@ -220,6 +234,20 @@ fn every_timeout_written_arrives_where_it_belongs() {
         tcp_synack_s: 10,
         tcp_none_s: 11,
         udp_s: 12,
+        sctp_none_s: 13,
+        sctp_init1_s: 14,
+        sctp_init_s: 15,
+        sctp_cookie_sent_s: 16,
+        sctp_cookie_replied_s: 17,
+        sctp_cookie_wait_s: 18,
+        sctp_cookie_s: 19,
+        sctp_cookie_echoed_s: 20,
+        sctp_established_s: 21,
+        sctp_shutdown_sent_s: 22,
+        sctp_shutdown_received_s: 23,
+        sctp_shutdown_ack_sent_s: 24,
+        sctp_rejected_s: 25,
+        sctp_closed_s: 26,
     };
     assert_eq!(read, timeouts);
 }

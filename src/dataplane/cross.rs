@@ -1,0 +1,93 @@
+//! Connections between the families: IPv6 clients, IPv4 backends (NAT64, RFC 7915), in FULL-NAT.
+//!
+//! The connection lives in the IPv6 table, its backend's side under IPv4-mapped addresses. A
+//! client's packet finds it as any IPv6 packet does. A backend's reply is an IPv4 packet that no
+//! IPv4 connection claims; then it is looked for once more, under mapped addresses.
+
+use super::conn::key::Side;
+use super::conn::record::Record;
+use super::family::Family;
+use super::flows::{Fate, Flows, client_hop, port_mtu};
+use super::io::Packet;
+use super::parse::Parsed;
+use super::rewrite::cross;
+use super::snapshot::NextHop;
+use super::verdict::Reason;
+use super::conn::state;
+use std::net::Ipv6Addr;
+
+pub use super::rewrite::cross::DIFFERENCE;
+
+impl Flows {
+    /// A client's packet, now to become an IPv4 one.
+    #[cold]
+    pub(super) fn cross_over<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed<F>,
+        record: &Record<F>,
+        next_hop: NextHop,
+    ) -> Fate {
+        let identification = self.next_identification();
+        let (key, (_, delta)) = (record.translated(Side::Client), record.deltas(Side::Client));
+        let Some(key) = F::unmapped(key) else { return self.count(Reason::NextHop) };
+        let change = cross::Change { next_hop, ports: key.ports, delta };
+        match cross::to_v4(packet, parsed, key.addresses, &change, identification) {
+            Some(()) => Fate::Send(next_hop.port),
+            None => self.count(Reason::Truncated),
+        }
+    }
+
+    /// A packet to a local address that no connection of its own family claims: perhaps one
+    /// between the families does.
+    #[cold]
+    pub(super) fn reply_between_families<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed<F>,
+    ) -> Fate {
+        let crossed = self.snapshot.translates_families();
+        let hit = crossed.then(|| F::crossed(&self.tables, parsed.key)).flatten();
+        let Some(hit) = hit.filter(|hit| hit.side == Side::Backend) else {
+            return self.refuse(packet, parsed, Reason::NoConnection);
+        };
+        if parsed.ttl <= 1 {
+            return self.refuse(packet, parsed, Reason::TtlExpired);
+        }
+        let record = self.tables.v6.record_mut(hit.slot);
+        if self.snapshot.backend(record.backend_id()).is_none() {
+            self.forget::<Ipv6Addr>(hit.slot);
+            return self.refuse(packet, parsed, Reason::BackendGone);
+        }
+        record.seen_ms = self.now_ms;
+        let direction = record.direction(Side::Backend);
+        record.set_state(state::advance(record.state(), direction, parsed.signal));
+        let record = *record;
+        self.cross_back(packet, parsed, &record)
+    }
+
+    /// A backend's packet, now to become an IPv6 one.
+    fn cross_back<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed<F>,
+        record: &Record<Ipv6Addr>,
+    ) -> Fate {
+        let Some(next_hop) = client_hop(&self.snapshot, record) else {
+            return self.count(Reason::NextHop);
+        };
+        let mtu = port_mtu(&self.snapshot, next_hop.port);
+        let too_long = parsed.end - parsed.l4 > mtu.saturating_sub(cross::HEADER_V6);
+        let ip = packet.data().get(usize::from(parsed.l3)..).unwrap_or_default();
+        if too_long && F::is_whole_for_good(ip) {
+            return self.too_big(packet, parsed, mtu.saturating_sub(DIFFERENCE));
+        }
+        let (key, (_, delta)) = (record.translated(Side::Backend), record.deltas(Side::Backend));
+        let change = cross::Change { next_hop, ports: key.ports, delta };
+        match cross::to_v6(packet, parsed, key.addresses, &change) {
+            Some(()) if too_long => Fate::Cut(next_hop.port, mtu),
+            Some(()) => Fate::Send(next_hop.port),
+            None => self.count(Reason::NoRoom),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! ICMP and `ICMPv6` to our addresses: pings by policy, errors to whom they concern (lvs.md calls
+//! this IPVS's behaviour; RFC 5508 is the same idea for NATs).
+//!
+//! An error quotes the packet it is about, and that packet passed here under one of a connection's
+//! two faces. Its reverse is a key of the connection, so the quote finds the record as a packet
+//! would, at the same owner (and it was sent to where that packet came from):
+//!
+//! ```text
+//! from the backend's side, quoting  local → backend   ──► to the client, from the VIP,
+//!                                                          quoting  client → VIP
+//! from the client's side, quoting   VIP → client      ──► to the backend, from the local address
+//!                                                          (NAT: from who sent it),
+//!                                                          quoting  backend → local
+//! about a tunnel's outer packet, to ourselves         ──► to the client, from the VIP,
+//!                                                          quoting what was inside
+//! ```
+//!
+//! In DR and tunnel mode the backend answers under the VIP by itself, so an error about its
+//! packets goes to it as it came, by the connection's own way. What concerns no connection is the
+//! kernel's, as any ICMP. An error with a wrong checksum is refused: a recomputed one would vouch
+//! for it. Limits: an error in pieces, or one that quotes less than the ports, is not translated.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::conn::key::{FlowKey, Side};
+use super::conn::record::Record;
+use super::conn::table::Hit;
+use super::family::Family;
+use super::flows::{Fate, Flows, Origin, PuntClass, client_hop};
+use super::io::Packet;
+use super::parse::Other;
+use super::rewrite::translate::rewrite_link;
+use super::snapshot::{NextHop, Ping};
+use super::verdict::Reason;
+
+mod convert;
+mod cross;
+mod message;
+mod quote;
+mod tunnel;
+
+use message::Message;
+use quote::Quote;
+
+impl Flows {
+    /// ICMP of either family, to whomever.
+    #[cold]
+    pub(super) fn icmp<P: Packet>(&mut self, packet: &mut P, other: Other, origin: Origin) -> Fate {
+        match other.destination {
+            IpAddr::V4(_) => self.icmp_of::<Ipv4Addr, P>(packet, other.destination, origin),
+            IpAddr::V6(_) => self.icmp_of::<Ipv6Addr, P>(packet, other.destination, origin),
+        }
+    }
+
+    fn icmp_of<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        to: IpAddr,
+        origin: Origin,
+    ) -> Fate {
+        let Some(message) = Message::<F>::read(packet.data()) else {
+            return Fate::Punt(PuntClass::Other);
+        };
+        if message.is_ping() {
+            return self.ping(to);
+        }
+        if !message.is_error() {
+            return Fate::Punt(PuntClass::Other);
+        }
+        if !message.is_right(packet.data()) {
+            return self.count(Reason::IcmpChecksum);
+        }
+        match Quote::<F>::read(packet.data(), message.quote) {
+            Some(quote) => self.icmp_error(packet, &message, &quote, origin),
+            None => self.about_tunnel(packet, &message, origin),
+        }
+    }
+
+    /// Who answers a ping of `to`?
+    fn ping(&self, to: IpAddr) -> Fate {
+        let silent = match self.snapshot.ping {
+            Ping::Always => false,
+            Ping::Never => true,
+            Ping::Live => !self.snapshot.is_live_vip(to),
+        };
+        if silent && self.snapshot.is_vip(to) {
+            return self.count(Reason::Ping);
+        }
+        Fate::Punt(PuntClass::Other)
+    }
+
+    /// An error about a packet that may have passed here.
+    fn icmp_error<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        message: &Message<F>,
+        quote: &Quote<F>,
+        origin: Origin,
+    ) -> Fate {
+        let key = quote.key.reversed();
+        let ours = message.destination == key.destination();
+        let Some((_, owner)) = self.flow_owner(key).filter(|_| ours) else {
+            return self.about_tunnel(packet, message, origin);
+        };
+        if owner != self.ownership.me() {
+            return self.hand_over(owner, origin);
+        }
+        let table = F::table(&self.tables);
+        match table.find(key, table.hash(key)) {
+            Some(hit) => self.pass_on(packet, message, quote, hit),
+            None => self.icmp_between_families(packet, message, quote),
+        }
+    }
+
+    /// An error about a packet of a connection, to the other end.
+    fn pass_on<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        message: &Message<F>,
+        quote: &Quote<F>,
+        hit: Hit,
+    ) -> Fate {
+        let record = *F::table(&self.tables).record(hit.slot);
+        if message.ttl <= 1 {
+            return self.count(Reason::TtlExpired);
+        }
+        let Some(next_hop) = self.hop_to(&record, hit.side.opposite()) else {
+            return self.count(Reason::NextHop);
+        };
+        if record.is_crossed() {
+            return self.cross_error(packet, message, quote, &record, next_hop);
+        }
+        let about = record.key(hit.side.opposite());
+        let to = F::pair(error_source(&record, hit.side, message, about), about.source());
+        let done = quote.rewrite(packet.data_mut(), about)
+            && rewrite_link(packet.data_mut(), next_hop)
+            && message.rewrite(packet.data_mut(), to, next_hop);
+        match (record.wrapping(), message.as_parsed(quote.key.reversed())) {
+            (Some(encapsulation), Some(parsed)) if done => {
+                self.wrap(packet, &parsed, encapsulation, &record)
+            }
+            (None, _) if done => Fate::Send(next_hop.port),
+            _ => self.count(Reason::Truncated),
+        }
+    }
+
+    /// The way to one end of a connection.
+    pub(super) fn hop_to<F: Family>(&self, record: &Record<F>, side: Side) -> Option<NextHop> {
+        match side {
+            Side::Client => client_hop(&self.snapshot, record),
+            Side::Backend => self.snapshot.backend(record.backend_id())?.next_hop,
+        }
+    }
+}
+
+/// From whom the other end hears of an error that came from `side`: from the address it talks to,
+/// but a backend that sees clients themselves hears from who sent it.
+fn error_source<F: Family>(
+    record: &Record<F>,
+    side: Side,
+    message: &Message<F>,
+    about: FlowKey<F>,
+) -> F {
+    let sees_clients = record.key(Side::Client).source() == record.key(Side::Backend).destination();
+    if side == Side::Client && sees_clients { message.source } else { about.destination() }
+}

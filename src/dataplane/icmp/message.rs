@@ -1,0 +1,118 @@
+//! An ICMP or `ICMPv6` message as it lies in a frame.
+
+use crate::dataplane::conn::key::FlowKey;
+use crate::dataplane::family::{Family, Outline};
+use crate::dataplane::parse::Parsed;
+use crate::dataplane::rewrite::Translation;
+use crate::dataplane::snapshot::NextHop;
+use crate::wire::checksum::{self, Delta};
+use crate::wire::{ether, icmp, icmpv6, ipv4, ipv6};
+
+/// Bytes of the ICMP header, in both families.
+pub(in crate::dataplane) const HEADER: usize = icmp::LEN;
+
+/// A message: where its parts are and what its header says. Offsets count from the frame's start
+/// and are proven: `l3 < l4`, `l4 + 8 = quote <= end`, `end` within the frame.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::dataplane) struct Message<F: Family> {
+    pub(in crate::dataplane) source: F,
+    pub(in crate::dataplane) destination: F,
+    pub(in crate::dataplane) ttl: u8,
+    pub(in crate::dataplane) kind: u8,
+    pub(in crate::dataplane) code: u8,
+    /// The header's second word: MTU, pointer.
+    pub(in crate::dataplane) rest: u32,
+    pub(in crate::dataplane) l4: usize,
+    pub(in crate::dataplane) quote: usize,
+    pub(in crate::dataplane) end: usize,
+}
+
+impl<F: Family> Message<F> {
+    /// The message in an untagged frame; `None` if it is cut off, or a piece.
+    pub(in crate::dataplane) fn read(frame: &[u8]) -> Option<Self> {
+        let packet = frame.get(ether::LEN..)?;
+        let Outline { addresses, protocol, ttl, header, length } = F::outline(packet)?;
+        let (l4, end) = (ether::LEN + header, ether::LEN + length);
+        let &[kind, code, _, _, a, b, c, d] = frame.get(l4..end)?.first_chunk::<HEADER>()?;
+        let (source, destination) = F::split(addresses);
+        let is_icmp = protocol == if F::IS_V6 { ipv6::ICMPV6 } else { ipv4::ICMP };
+        let rest = u32::from_be_bytes([a, b, c, d]);
+        let quote = l4 + HEADER;
+        is_icmp.then_some(Self { source, destination, ttl, kind, code, rest, l4, quote, end })
+    }
+
+    /// Is it an echo request?
+    pub(in crate::dataplane) fn is_ping(&self) -> bool {
+        self.kind == if F::IS_V6 { icmpv6::ECHO_REQUEST } else { icmp::ECHO_REQUEST }
+    }
+
+    /// Is it an error that a packet can have caused (and no redirect)?
+    pub(in crate::dataplane) fn is_error(&self) -> bool {
+        if F::IS_V6 {
+            return icmpv6::is_error(self.kind);
+        }
+        icmp::is_error(self.kind) && self.kind != icmp::REDIRECT
+    }
+
+    /// Does its checksum hold?
+    pub(in crate::dataplane) fn is_right(&self, frame: &[u8]) -> bool {
+        let Some(bytes) = frame.get(self.l4..self.end) else { return false };
+        let addresses = F::pair(self.source, self.destination);
+        if F::IS_V6 {
+            checksum::sum_l4(addresses, ipv6::ICMPV6, bytes) == 0xffff
+        } else {
+            checksum::verify(bytes)
+        }
+    }
+
+    /// Gives the packet new addresses, counts the hop, and computes the message's checksum, after
+    /// whatever has been changed in it.
+    pub(in crate::dataplane) fn rewrite(
+        &self,
+        frame: &mut [u8],
+        addresses: F::Addresses,
+        next_hop: NextHop,
+    ) -> bool {
+        let before = F::pair(self.source, self.destination);
+        let translation = Translation {
+            addresses,
+            ports: 0,
+            ip_delta: F::delta(before, addresses),
+            l4_delta: Delta::ZERO,
+            next_hop,
+        };
+        let Some(network) = frame.get_mut(ether::LEN..self.l4) else { return false };
+        if !F::rewrite_network(network, &translation) {
+            return false;
+        }
+        frame.get_mut(self.l4..self.end).is_some_and(|bytes| seal::<F>(bytes, addresses).is_some())
+    }
+
+    /// The packet as the data path knows others, as one of the flow `key`.
+    pub(in crate::dataplane) fn as_parsed(&self, key: FlowKey<F>) -> Option<Parsed<F>> {
+        let protocol = if F::IS_V6 { ipv6::ICMPV6 } else { ipv4::ICMP };
+        Some(Parsed {
+            key: FlowKey { protocol, ..key },
+            l3: u16::try_from(ether::LEN).ok()?,
+            l4: u16::try_from(self.l4).ok()?,
+            end: u16::try_from(self.end).ok()?,
+            ttl: self.ttl,
+            signal: 0,
+        })
+    }
+}
+
+/// Computes the checksum of a message.
+pub(in crate::dataplane) fn seal<F: Family>(
+    message: &mut [u8],
+    addresses: F::Addresses,
+) -> Option<()> {
+    message.get_mut(2..4)?.fill(0);
+    let sum = if F::IS_V6 {
+        !checksum::sum_l4(addresses, ipv6::ICMPV6, message)
+    } else {
+        checksum::checksum(message)
+    };
+    message.get_mut(2..4)?.copy_from_slice(&sum.to_ne_bytes());
+    Some(())
+}

@@ -1,0 +1,171 @@
+//! Errors about our own tunnel packets: the outer layers are taken off, and the client hears from
+//! the VIP about the packet it sent.
+//!
+//! ```text
+//! │ IP │ ICMP │ outer IP, GRE or UDP and GUE │ the client's packet …      to us
+//!             │ IP │ ICMP                    │ the client's packet …      to the client
+//! ```
+//!
+//! What carries too little for the outer packet is remembered for the backend ([`PathMtus`]); the
+//! client is told that value less the outer header, and only if its packet may not be cut.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use zerocopy::IntoBytes;
+
+use super::convert;
+use super::message::Message;
+use super::quote::Quote;
+use crate::dataplane::conn::key::Side;
+use crate::dataplane::conn::record::Record;
+use crate::dataplane::family::{Family, Outline};
+use crate::dataplane::flows::{Fate, Flows, Origin, PuntClass, port_mtu};
+use crate::dataplane::io::Packet;
+use crate::dataplane::reply::IcmpError;
+use crate::dataplane::rewrite::tunnel::{GRE, IPIP, IPV6};
+use crate::dataplane::verdict::Reason;
+use crate::wire::{Mac, ether, ipv4, udp};
+
+/// GRE's flags for a checksum; any other is not ours.
+const GRE_CHECKSUM: u16 = 0x8000;
+/// Bytes of a GUE header without options.
+const GUE_LEN: usize = 4;
+
+impl Flows {
+    /// An error that quotes nothing of a flow: perhaps it is about a tunnel's outer packet.
+    pub(super) fn about_tunnel<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        message: &Message<F>,
+        origin: Origin,
+    ) -> Fate {
+        match self.quoted_inside(packet.data(), message) {
+            Some((at, true)) => self.about_inner::<F, Ipv6Addr, P>(packet, message, at, origin),
+            Some((at, false)) => self.about_inner::<F, Ipv4Addr, P>(packet, message, at, origin),
+            None => Fate::Punt(PuntClass::Other),
+        }
+    }
+
+    /// Where in the frame the client's packet starts, and is it IPv6? `None` if what is quoted is
+    /// no tunnel packet from the address the error was sent to, to a tunnel's backend.
+    fn quoted_inside<F: Family>(&self, frame: &[u8], message: &Message<F>) -> Option<(usize, bool)> {
+        let quoted = frame.get(message.quote..message.end)?;
+        let Outline { addresses, protocol, header, .. } = F::outline(quoted)?;
+        let (ours, theirs) = F::split(addresses);
+        let (ours, theirs): (IpAddr, IpAddr) = (ours.into(), theirs.into());
+        let is_tunnel = self.snapshot.is_tunnel(theirs) && ours == message.destination.into();
+        let (skipped, is_v6) = unwrapped(protocol, quoted.get(header..)?)?;
+        is_tunnel.then_some((message.quote + header + skipped, is_v6))
+    }
+
+    /// `F` is the outer family, `G` the inner one.
+    fn about_inner<F: Family, G: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        message: &Message<F>,
+        at: usize,
+        origin: Origin,
+    ) -> Fate {
+        let Some(quote) = Quote::<G>::read(packet.data(), at) else {
+            return Fate::Punt(PuntClass::Other);
+        };
+        let Some((_, owner)) = self.flow_owner(quote.key) else {
+            return Fate::Punt(PuntClass::Other);
+        };
+        if owner != self.ownership.me() {
+            return self.hand_over(owner, origin);
+        }
+        let table = G::table(&self.tables);
+        let Some(hit) = table.find(quote.key, table.hash(quote.key)) else {
+            return self.count(Reason::NoConnection);
+        };
+        let record = *table.record(hit.slot);
+        match self.told(message, &quote, &record) {
+            Some(error) => self.tell_client(packet, message.end, &quote, &record, error),
+            None => Fate::Free,
+        }
+    }
+
+    /// What the client shall hear, if anything. Learns what the way to the backend carries.
+    fn told<F: Family, G: Family>(
+        &mut self,
+        message: &Message<F>,
+        quote: &Quote<G>,
+        record: &Record<G>,
+    ) -> Option<IcmpError> {
+        let Some(mtu) = convert::too_big(message) else {
+            return convert::other::<F, G>(message.kind, message.code);
+        };
+        self.path_mtus.learn(record.backend_id(), mtu, self.now_ms);
+        let port = self.hop_to(record, Side::Backend)?.port;
+        let mtu = self.path_mtu(record, Side::Client, port_mtu(&self.snapshot, port));
+        quote.whole_for_good.then_some(IcmpError::TooBig { mtu })
+    }
+
+    /// Turns the frame into the error about the packet it quotes.
+    fn tell_client<G: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        end: usize,
+        quote: &Quote<G>,
+        record: &Record<G>,
+        error: IcmpError,
+    ) -> Fate {
+        let (port, client) = record.client_link();
+        let ours = self.snapshot.ports.get(port.index()).map(|port| port.mac);
+        let vip = record.key(Side::Client).destination();
+        let bare = ours.and_then(|ours| lay_bare::<G, P>(packet, end, quote.at, client, ours));
+        packet.set_port(port);
+        if bare.is_none() {
+            return self.count(Reason::NoRoom);
+        }
+        let answered = self.may_answer() && G::report(packet, LINK, error, vip);
+        self.answered(packet, answered)
+    }
+}
+
+/// Where the IP header of an untagged frame starts.
+const LINK: u16 = ether::LEN as u16;
+
+/// Cuts off whatever is in front of the quoted packet, as if it had just come from the client.
+fn lay_bare<G: Family, P: Packet>(
+    packet: &mut P,
+    end: usize,
+    at: usize,
+    client: Mac,
+    ours: Mac,
+) -> Option<()> {
+    let front = at.checked_sub(ether::LEN)?;
+    if !packet.set_len(end) || !packet.trim_front(front) {
+        return None;
+    }
+    let ethertype = if G::IS_V6 { ether::IPV6 } else { ether::IPV4 };
+    let header =
+        ether::Header { destination: ours, source: client, ethertype: ethertype.into() };
+    header.write_to_prefix(packet.data_mut()).ok()
+}
+
+/// How many bytes of `rest`, which an outer IP header said to be `protocol`, are in front of the
+/// inner packet, and is that IPv6?
+fn unwrapped(protocol: u8, rest: &[u8]) -> Option<(usize, bool)> {
+    match protocol {
+        IPIP => Some((0, false)),
+        IPV6 => Some((0, true)),
+        GRE => {
+            let &[a, b, c, d] = rest.first_chunk()?;
+            let skipped = match u16::from_be_bytes([a, b]) {
+                0 => 4,
+                GRE_CHECKSUM => 8,
+                _ => return None,
+            };
+            Some((skipped, u16::from_be_bytes([c, d]) == ether::IPV6))
+        }
+        ipv4::UDP => {
+            let &[version_length, protocol, ..] = rest.get(udp::LEN..)?.first_chunk::<GUE_LEN>()?;
+            let inner = matches!(protocol, IPIP | IPV6) && version_length >> 5 == 0;
+            let options = usize::from(version_length & 0x1f) * 4;
+            inner.then_some((udp::LEN + GUE_LEN + options, protocol == IPV6))
+        }
+        _ => None,
+    }
+}

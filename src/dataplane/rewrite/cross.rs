@@ -1,0 +1,139 @@
+//! From IPv6 to IPv4 and back: the IP header is replaced (RFC 7915).
+//!
+//! ```text
+//! │ Ethernet │ IPv6, extension headers │ TCP …      40 bytes and more
+//!      │ Ethernet │ IPv4               │ TCP …      20 bytes
+//! ```
+//!
+//! The traffic class becomes the TOS and the other way round; the hop count goes on, less one.
+//! Extension headers and IPv4 options end here. IPv4 packets of up to 1260 bytes may be cut on
+//! their way and carry a fresh identification, longer ones carry DF (RFC 7915 section 5.1). The
+//! transport checksum changes by what the connection's addresses and ports differ; a UDP checksum
+//! of zero, which IPv6 does not allow, is computed (section 4.5).
+
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::dataplane::family::Family;
+use crate::dataplane::io::Packet;
+use crate::dataplane::parse::Parsed;
+use crate::dataplane::snapshot::NextHop;
+use crate::dataplane::rewrite::transport;
+use crate::wire::checksum::{self, Delta};
+use crate::wire::{Raw16, Raw64, ether, ipv4, ipv6, udp};
+
+/// By how much an IPv6 header is longer than an IPv4 one.
+pub const DIFFERENCE: u16 = (ipv6::LEN - ipv4::LEN) as u16;
+/// Bytes of an IPv6 header.
+pub const HEADER_V6: u16 = ipv6::LEN as u16;
+/// Longest IPv4 packet made without DF.
+const UNCUT_FROM: usize = 1260;
+
+/// What changes besides the addresses.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::dataplane) struct Change {
+    /// Where the frame goes.
+    pub(in crate::dataplane) next_hop: NextHop,
+    /// New source then destination port.
+    pub(in crate::dataplane) ports: u32,
+    /// What all of it does to the transport checksum.
+    pub(in crate::dataplane) delta: Delta,
+}
+
+/// Turns a parsed IPv6 frame into an IPv4 one between `addresses`.
+pub(in crate::dataplane) fn to_v4<F: Family, P: Packet>(
+    packet: &mut P,
+    parsed: &Parsed<F>,
+    addresses: u64,
+    change: &Change,
+    identification: u16,
+) -> Option<()> {
+    let (l3, l4) = (usize::from(parsed.l3), usize::from(parsed.l4));
+    let (received, _) = ipv6::Header::ref_from_prefix(packet.data().get(l3..)?).ok()?;
+    let length = ipv4::LEN + usize::from(parsed.end - parsed.l4);
+    let whole = length > UNCUT_FROM;
+    let mut header = ipv4::Header {
+        version_ihl: ipv4::VERSION_IHL,
+        tos: received.traffic_class(),
+        total_length: u16::try_from(length).ok()?.into(),
+        identification: if whole { 0 } else { identification }.into(),
+        flags_fragment: if whole { ipv4::DONT_FRAGMENT } else { 0 }.into(),
+        ttl: received.hop_limit.wrapping_sub(1),
+        protocol: parsed.key.protocol,
+        checksum: Raw16::ZERO,
+        addresses: Raw64::new(addresses),
+    };
+    header.checksum = Raw16::new(checksum::checksum(header.as_bytes()));
+    rewrite_transport(packet, parsed, change)?;
+    let cut = l4.checked_sub(ether::LEN + ipv4::LEN)?;
+    if !packet.set_len(usize::from(parsed.end)) || !packet.trim_front(cut) {
+        return None;
+    }
+    write_front(packet.data_mut(), change.next_hop, ether::IPV4, header.as_bytes())
+}
+
+/// Turns a parsed IPv4 frame into an IPv6 one between `addresses`.
+pub(in crate::dataplane) fn to_v6<F: Family, P: Packet>(
+    packet: &mut P,
+    parsed: &Parsed<F>,
+    addresses: ipv6::Addresses,
+    change: &Change,
+) -> Option<()> {
+    let (l3, l4) = (usize::from(parsed.l3), usize::from(parsed.l4));
+    let (received, _) = ipv4::Header::ref_from_prefix(packet.data().get(l3..)?).ok()?;
+    let header = ipv6::Header {
+        version_class_label: ipv6::version_class(received.tos),
+        payload_length: (parsed.end - parsed.l4).into(),
+        next_header: parsed.key.protocol,
+        hop_limit: received.ttl.wrapping_sub(1),
+        addresses: addresses.map(Raw64::new),
+    };
+    rewrite_transport(packet, parsed, change)?;
+    let segment = packet.data_mut().get_mut(l4..usize::from(parsed.end))?;
+    fill_udp_checksum(segment, parsed.key.protocol, addresses);
+    let front = ether::LEN + ipv6::LEN;
+    if !packet.set_len(usize::from(parsed.end)) {
+        return None;
+    }
+    // IPv4 options may take more room than the longer header.
+    if l4 <= front {
+        packet.prepend(front - l4)?;
+    } else if !packet.trim_front(l4 - front) {
+        return None;
+    }
+    write_front(packet.data_mut(), change.next_hop, ether::IPV6, header.as_bytes())
+}
+
+fn rewrite_transport<F: Family, P: Packet>(
+    packet: &mut P,
+    parsed: &Parsed<F>,
+    change: &Change,
+) -> Option<()> {
+    let rest = packet.data_mut().get_mut(usize::from(parsed.l4)..)?;
+    transport::rewrite(rest, parsed, change.ports, change.delta).then_some(())
+}
+
+/// A UDP datagram without checksum gets one.
+fn fill_udp_checksum(segment: &mut [u8], protocol: u8, addresses: ipv6::Addresses) {
+    if protocol != ipv4::UDP {
+        return;
+    }
+    let Ok((header, _)) = udp::Header::mut_from_prefix(segment) else { return };
+    if header.checksum.get() != 0 {
+        return;
+    }
+    let sum = checksum::udp(addresses, segment);
+    if let Ok((header, _)) = udp::Header::mut_from_prefix(segment) {
+        header.checksum.set(sum);
+    }
+}
+
+fn write_front(frame: &mut [u8], hop: NextHop, ethertype: u16, ip: &[u8]) -> Option<()> {
+    let link = ether::Header {
+        destination: hop.destination,
+        source: hop.source,
+        ethertype: ethertype.into(),
+    };
+    link.write_to_prefix(frame).ok()?;
+    frame.get_mut(ether::LEN..ether::LEN + ip.len())?.copy_from_slice(ip);
+    Some(())
+}

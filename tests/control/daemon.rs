@@ -4,7 +4,7 @@
 mod lives;
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -26,7 +26,9 @@ use shunt::dataplane::io::Packet;
 use shunt::dataplane::io::memory::{VecLane, VecPacket};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Answer, ConnectionView, Order, WorkerEnd};
-use shunt::dataplane::snapshot::{self, Mode, Protocol, Scheduler, Snapshot};
+use shunt::dataplane::snapshot::{
+    self, ClientAddress, Mode, Ping, Protocol, Scheduler, ServiceAddress, Snapshot,
+};
 use shunt::ids::{BackendId, ServiceId, WorkerId};
 use shunt::stats::collect::{BackendEntry, Names, ServiceEntry};
 use shunt::stats::counters::WorkerStats;
@@ -35,8 +37,8 @@ use shunt::stats::slow::StaticFacts;
 use crate::namespace::{Namespace, enter, sh};
 use crate::taps::spec;
 
-const VIP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 80);
-const LOCAL: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
+const VIP: ServiceAddress = ServiceAddress::one(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 80);
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100));
 
 /// Signals are the process's: tests that send or await them take turns.
 static TURN: Mutex<()> = Mutex::new(());
@@ -45,19 +47,20 @@ static TURN: Mutex<()> = Mutex::new(());
 struct OneService {
     generation: u64,
     /// Ever seen; the position is the id.
-    backends: Vec<SocketAddrV4>,
-    current: Vec<SocketAddrV4>,
+    backends: Vec<SocketAddr>,
+    current: Vec<SocketAddr>,
 }
 
-fn plan(local: Ipv4Addr, backends: &[SocketAddrV4], workers: usize) -> Plan {
+fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
     let backend =
-        |address: &SocketAddrV4| Backend { address: *address, weight: 1, mode: Mode::Fullnat };
+        |address: &SocketAddr| Backend { address: *address, weight: 1, mode: Mode::Fullnat };
     Plan {
         daemon: Daemon {
             worker_cores: (0..workers).collect(),
             control_core: None,
             busy_poll: false,
             connections_max: 1000,
+            connections_ipv6_max: 1000,
             packet_buffers: 1000,
             admin_socket: PathBuf::new(),
             metrics_listen: None,
@@ -69,14 +72,19 @@ fn plan(local: Ipv4Addr, backends: &[SocketAddrV4], workers: usize) -> Plan {
         ports: Vec::<Port>::new(),
         timeouts: snapshot::Timeouts::default(),
         strays: snapshot::Strays::Reject,
+        ping: Ping::Always,
+        tunnels_ignore_df: false,
         punt_per_second: 1000,
         drain_deadline: Duration::from_secs(30),
         services: vec![Service {
             name: "web".into(),
             protocol: Protocol::Tcp,
             address: VIP,
+            more_addresses: vec![],
             scheduler: Scheduler::Rr,
             local_addresses: vec![local],
+            one_packet: false,
+            client_address: ClientAddress::None,
             backends: backends.iter().map(backend).collect(),
         }],
     }
@@ -105,7 +113,7 @@ impl Configure for OneService {
     fn compile(
         &mut self,
         plan: &Plan,
-        resolve: &dyn Fn(Ipv4Addr) -> Option<Way>,
+        resolve: &dyn Fn(IpAddr) -> Option<Way>,
         accepting: bool,
     ) -> Result<Arc<Snapshot>, String> {
         self.generation += 1;
@@ -119,16 +127,16 @@ impl Configure for OneService {
         let id = |address| self.backends.iter().position(|known| *known == address);
         let ids = self.current.iter().filter_map(|address| id(*address));
         let ids: Vec<_> = ids.map(|id| BackendId(u32::try_from(id).unwrap())).collect();
-        let backend = |address: &SocketAddrV4| {
+        let backend = |address: &SocketAddr| {
             self.current.contains(address).then(|| snapshot::Backend {
                 service: ServiceId(0),
-                address: *address.ip(),
+                address: address.ip(),
                 port: address.port(),
                 mode: Mode::Fullnat,
                 answers_here: false,
-                our_address: Ipv4Addr::UNSPECIFIED,
+                our_address: Ipv4Addr::UNSPECIFIED.into(),
                 weight: 1,
-                next_hop: resolve(*address.ip()).map(|way| way.next_hop),
+                next_hop: resolve(address.ip()).map(|way| way.next_hop),
             })
         };
         let mut snapshot = Snapshot::default();
@@ -138,11 +146,12 @@ impl Configure for OneService {
         snapshot.services = Box::new([Some(snapshot::Service {
             name: "web".into(),
             protocol: service.protocol,
-            vip: *service.address.ip(),
-            port: service.address.port(),
+            addresses: service.addresses().collect(),
             scheduler: service.scheduler,
             backends: ids.into(),
-            local_addresses: service.local_addresses.clone().into(),
+            locals: service.local_addresses.iter().copied().collect(),
+            one_packet: service.one_packet,
+            client_address: service.client_address,
             revision: self.generation,
         })]);
         Ok(Arc::new(snapshot.indexed()))
@@ -160,7 +169,7 @@ impl Configure for OneService {
             address: VIP,
             removed: false,
         };
-        let backend = |(id, address): (u32, &SocketAddrV4)| BackendEntry {
+        let backend = |(id, address): (u32, &SocketAddr)| BackendEntry {
             id: BackendId(id),
             service: ServiceId(0),
             address: *address,
@@ -223,10 +232,10 @@ fn connection(worker: u8, n: u32) -> ConnectionView {
         worker: WorkerId(worker),
         protocol: Protocol::Tcp,
         state: State::Established,
-        client: SocketAddrV4::new(Ipv4Addr::from_bits(0xc633_6400 + n), 40_000),
-        vip: VIP,
-        local: SocketAddrV4::new(LOCAL, 1024),
-        backend: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 80),
+        client: SocketAddr::from((Ipv4Addr::from_bits(0xc633_6400 + n), 40_000)),
+        vip: SocketAddr::new(VIP.vip, 80),
+        local: SocketAddr::new(LOCAL, 1024),
+        backend: SocketAddr::from(([10, 0, 0, 2], 80)),
         service_id: ServiceId(0),
         backend_id: BackendId(0),
         idle_ms: 0,

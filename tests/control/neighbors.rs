@@ -141,6 +141,48 @@ fn a_gateway_of_the_other_family_is_a_next_hop() {
     });
 }
 
+/// A network that speaks IPv6 too: fd01::1 is the balancer, fd01::2 and fe80::254 are beyond.
+fn net6() -> Net {
+    let net = net();
+    for (namespace, link, address) in
+        [(&net.balancer, "lb0", "fd01::1/64"), (&net.network, "n0", "fd01::2/64")]
+    {
+        namespace.sh(&format!(
+            "sysctl -qw net.ipv6.conf.{link}.disable_ipv6=0 net.ipv6.conf.{link}.dad_transmits=0"
+        ));
+        namespace.ip(&format!("addr add {address} dev {link} nodad"));
+    }
+    net.network.ip("addr add fe80::254/64 dev n0 nodad");
+    net
+}
+
+#[test]
+fn an_ipv6_backend_is_resolved_on_the_link_and_behind_a_link_local_gateway() {
+    let net = net6();
+    let [near, far, ours, second]: [IpAddr; 4] =
+        ["fd01::2", "fd09::1", "fd01::1", "fd01::3"].map(|address| address.parse().unwrap());
+    net.balancer.ip("route add fd09::/16 via fe80::254 dev lb0");
+    net.balancer.run(|| async {
+        let mut neighbors = net.start();
+        neighbors.want(vec![near, far, A]);
+        let known = |view: &View| [near, far, A].iter().all(|to| is_at(view, *to, PEER));
+        let view = until(&mut neighbors, known).await;
+        let from = |to| view.ways[&to].our_address;
+        assert_eq!((from(near), from(far), from(A)), (ours, ours, FIRST));
+        // A route and an address of the operator's are followed.
+        net.balancer.ip(&format!("addr add {second}/64 dev lb0 nodad"));
+        net.balancer.ip(&format!("route replace fd09::/16 via fe80::254 dev lb0 src {second}"));
+        until(&mut neighbors, |view| view.ways.get(&far).is_some_and(|w| w.our_address == second))
+            .await;
+        net.balancer.ip("route del fd09::/16");
+        until(&mut neighbors, |view| view.unrouted == [far]).await;
+        net.balancer.ip(&format!("neigh replace fd01::2 lladdr {OTHER} dev lb0 nud permanent"));
+        until(&mut neighbors, |view| is_at(view, near, OTHER)).await;
+        net.balancer.ip("rule add from all to fd01::2 prohibit");
+        until(&mut neighbors, |view| view.unrouted.contains(&near)).await;
+    });
+}
+
 #[test]
 fn a_backend_that_does_not_answer_is_told_and_found_when_it_comes() {
     let net = net();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shunt::control::parts::TapSpec;
+use shunt::control::punt::keep::Keeper;
 use shunt::control::punt::place::Placed;
 use shunt::control::punt::{PuntError, Twin, pace, pump, setup};
 use shunt::dataplane::io::Packet;
@@ -70,6 +71,79 @@ fn vips_come_and_go_as_host_addresses() {
         let left = namespace.ip("-4 addr show tw0");
         assert!(!left.contains("192.0.2.1") && left.contains("10.0.0.1/24"), "{left}");
     });
+}
+
+#[test]
+fn ipv6_is_off_on_a_tap_until_it_has_an_address_of_it() {
+    let namespace = Namespace::new();
+    namespace.run(|| async {
+        let handle = netlink();
+        let mut second = spec(1, "tw1", [10, 0, 1, 1]);
+        second.addresses.push(("fd01::1".parse().unwrap(), 64));
+        second.routes = vec![("fd09::".parse().unwrap(), 16, "fe80::9".parse().unwrap())];
+        let specs = [spec(0, "tw0", [10, 0, 0, 1]), second];
+        let twins = setup::create_all(&handle, &specs).await.unwrap();
+        assert_eq!(namespace.ip("-6 addr show tw0"), "", "not even a link-local address");
+        let own = namespace.ip("-6 addr show tw1");
+        assert!(own.contains("inet6 fd01::1/64") && own.contains("inet6 fe80::"), "{own}");
+        assert!(!own.contains("tentative"), "usable at once: {own}");
+        let route = namespace.ip("-6 route show fd09::/16");
+        assert!(route.contains("via fe80::9 dev tw1"), "{route}");
+
+        let indices = [(PortId(0), twins[0].index), (PortId(1), twins[1].index)];
+        let vip = |port| Placed { port: PortId(port), address: "2001:db8::10".parse().unwrap() };
+        setup::apply(&handle, &indices, &[vip(0), vip(0)], &[]).await;
+        let there = namespace.ip("-6 addr show tw0");
+        assert!(there.contains("inet6 2001:db8::10/128"), "{there}");
+        assert!(!there.contains("tentative"), "{there}");
+        setup::apply(&handle, &indices, &[], &[vip(0)]).await;
+        assert!(!namespace.ip("-6 addr show tw0").contains("2001:db8::10"));
+    });
+}
+
+#[test]
+fn the_keeper_sees_ipv6_addresses_and_puts_back_what_is_missing() {
+    let namespace = Namespace::new();
+    namespace.run(|| async {
+        let handle = netlink();
+        let mut spec = spec(0, "tw0", [10, 0, 0, 1]);
+        spec.addresses.push(("fd01::1".parse().unwrap(), 64));
+        spec.routes = vec![("::".parse().unwrap(), 0, "fd01::9".parse().unwrap())];
+        let specs = [spec];
+        let twins = setup::create_all(&handle, &specs).await.unwrap();
+        let indices = [(PortId(0), twins[0].index)];
+        let vip = Placed { port: PortId(0), address: "2001:db8::10".parse().unwrap() };
+        let mut keeper = Keeper::default();
+        let wanted = std::collections::BTreeSet::from([vip]);
+        for take_off in ["addr flush dev tw0", "route del default dev tw0", "addr show tw0"] {
+            namespace.ip(&format!("-6 {take_off}"));
+            keeper.keep(&handle, &specs, &indices, &wanted, &[]).await;
+            let there = namespace.ip("-6 addr show tw0");
+            assert!(there.contains("fd01::1/64") && there.contains("2001:db8::10/128"), "{there}");
+            assert!(namespace.ip("-6 route show default").contains("via fd01::9"), "{take_off}");
+        }
+    });
+}
+
+#[test]
+fn an_ipv6_route_of_the_hosts_own_survives_a_port_that_wants_the_same() {
+    let namespace = Namespace::new();
+    namespace.ip("link add mg0 type veth peer name mg1");
+    namespace.sh("sysctl -qw net.ipv6.conf.mg0.disable_ipv6=0");
+    namespace.ip("addr add fd02::2/64 dev mg0 nodad");
+    namespace.ip("link set mg0 up");
+    namespace.ip("link set mg1 up");
+    namespace.ip("route add default via fd02::9 dev mg0");
+    let before = namespace.ip("-6 route show default");
+    namespace.run(|| async {
+        let mut spec = spec(0, "tw0", [10, 0, 0, 1]);
+        spec.addresses.push(("fd01::1".parse().unwrap(), 64));
+        spec.routes = vec![("::".parse().unwrap(), 0, "fd01::9".parse().unwrap())];
+        let error = setup::create_all(&netlink(), &[spec]).await.unwrap_err().to_string();
+        let wanted = "port `port0`: there is already a route ::/0 via fd02::9 dev mg0";
+        assert!(error.starts_with(wanted), "{error}");
+    });
+    assert_eq!(namespace.ip("-6 route show default"), before);
 }
 
 #[test]

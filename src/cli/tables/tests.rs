@@ -110,12 +110,14 @@ fn services_list_their_backends_under_them_and_say_what_is_odd_about_one() {
         }],
     };
     let want = "\
-service  protocol  address       scheduler  forward                   weight  connections  new  refused
-web      tcp       192.0.2.1:80  wrr                                                   20  400        1
-         ->        10.0.0.2:80              fullnat                        1            5  100
-         ->        10.0.0.2:81              nat                            0            5  100           draining
-         ->        10.0.0.2:82              tunnel gue:6080 checksum       1            5  100           unreachable
-         ->        10.0.0.2:83                                                          5  100           removed
+service  protocol  address              scheduler  forward                   weight  connections  new  refused
+web      tcp       192.0.2.1:80         wrr                                                   20  400        1
+         also      192.0.2.1:8000-8099
+         also      192.0.2.2:80
+         ->        10.0.0.2:80                     fullnat                        1            5  100
+         ->        10.0.0.2:81                     nat                            0            5  100           draining
+         ->        10.0.0.2:82                     tunnel gue:6080 checksum       1            5  100           unreachable
+         ->        10.0.0.2:83                                                                 5  100           removed
 ";
     let found = services(&services_view);
     assert!(found == want, "{found}");

@@ -13,7 +13,7 @@ use crate::control::config::plan::{
 use std::net::Ipv4Addr;
 
 use crate::dataplane::snapshot::{
-    ClientAddress, Encapsulation, GueChecksum, Mode, NextHop, Ping, Strays, Timeouts,
+    ClientAddress, Encapsulation, GueChecksum, Mode, NextHop, Ping, Ports, Strays, Timeouts,
 };
 use crate::ids::PortId;
 use crate::wire::Mac;
@@ -182,6 +182,54 @@ fn next_hops_change_no_id_and_no_revision() {
     assert_eq!((second.ping, second.tunnels_ignore_df), (Ping::Live, true));
     let id = second.service_for(VIP, 80, 6).unwrap();
     assert_eq!(port_of(second.service(id).unwrap()), 80, "the lookup tables are built");
+}
+
+#[test]
+fn everything_a_service_says_reaches_the_snapshot() {
+    let mut compiler = Compiler::new();
+    let mut dns = service(53, &[(53, 1)]);
+    let vip6 = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10]);
+    let range = ServiceAddress { vip: vip6, ports: Ports { first: 8000, last: 8099 } };
+    dns.protocol = Protocol::Udp;
+    dns.address = ServiceAddress::one(vip6, 53);
+    dns.more_addresses = vec![range];
+    dns.local_addresses = vec!["fd00::2".parse().unwrap(), "10.0.0.2".parse().unwrap()];
+    dns.one_packet = true;
+    dns.client_address = ClientAddress::ProxyV2;
+    dns.backends[0].address = "[fd00::11]:53".parse().unwrap();
+    let snapshot = compile(&mut compiler, vec![dns.clone()]);
+    let found = snapshot.service(ServiceId(0)).unwrap();
+    assert_eq!(*found.addresses, [ServiceAddress::one(vip6, 53), range]);
+    assert_eq!(*found.locals.v6, ["fd00::2".parse::<std::net::Ipv6Addr>().unwrap()]);
+    assert_eq!(*found.locals.v4, [Ipv4Addr::new(10, 0, 0, 2)]);
+    assert!(found.one_packet && found.client_address == ClientAddress::ProxyV2);
+    let backend = snapshot.backends[0].unwrap();
+    assert_eq!(backend.address, "fd00::11".parse::<IpAddr>().unwrap());
+    assert_eq!(backend.our_address, unspecified(vip6), "of the backend's family");
+    for port in [53, 8000, 8099] {
+        assert_eq!(snapshot.service_for(vip6, port, 17), Some(ServiceId(0)), "{port}");
+    }
+    assert_eq!(snapshot.service_for(vip6, 8100, 17), None);
+}
+
+#[test]
+fn the_first_address_makes_a_service_the_same_one_and_further_ones_come_and_go() {
+    let mut compiler = Compiler::new();
+    let c = &mut compiler;
+    let base = service(80, &[(1, 1)]);
+    let further = ServiceAddress::one(VIP, 81);
+    let both = PlanService { more_addresses: vec![further], ..base.clone() };
+    let first = compile(c, vec![base.clone()]);
+    let second = compile(c, vec![both.clone()]);
+    assert_eq!(second.service_for(VIP, 81, 6), first.service_for(VIP, 80, 6));
+    assert_eq!(revision(&second, 80), revision(&first, 80), "schedulers go on");
+    // The further address becomes a service of its own: another one.
+    let third = compile(c, vec![base, service(81, &[(1, 1)])]);
+    assert_eq!(third.service_for(VIP, 80, 6), first.service_for(VIP, 80, 6));
+    assert_ne!(third.service_for(VIP, 81, 6), first.service_for(VIP, 80, 6));
+    let swapped = PlanService { address: further, more_addresses: vec![both.address], ..both };
+    let fourth = compile(c, vec![swapped]);
+    assert_eq!(fourth.service_for(VIP, 80, 6), third.service_for(VIP, 81, 6));
 }
 
 #[test]

@@ -134,9 +134,8 @@ fn place_one(taps: &[TapSpec], address: IpAddr) -> Option<Placed> {
         .filter_map(|tap| Some((longest_match(tap, address)?, tap)))
         .reduce(|best, next| if next.0 > best.0 { next } else { best })
         .map(|(_, tap)| tap);
-    let speaks = |tap: &&TapSpec| {
-        tap.addresses.iter().any(|(own, _)| own.is_ipv4() == address.is_ipv4())
-    };
+    let speaks =
+        |tap: &&TapSpec| tap.addresses.iter().any(|(own, _)| own.is_ipv4() == address.is_ipv4());
     let home = home.or_else(|| taps.iter().find(speaks)).or(taps.first());
     home.map(|tap| Placed { port: tap.id, address })
 }

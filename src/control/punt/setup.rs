@@ -10,8 +10,8 @@ use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 use super::addresses::{add_address, remove_address};
 use super::place::Placed;
 use super::{PuntError, Twin, sysctls};
-use crate::control::parts::TapSpec;
 use crate::control::neighbors::{ip, unspecified};
+use crate::control::parts::TapSpec;
 use crate::control::prefix::width;
 use crate::ids::PortId;
 

@@ -2,6 +2,12 @@
 
 use super::*;
 
+/// The last number of an IPv4 address.
+fn last(address: IpAddr) -> u8 {
+    let IpAddr::V4(address) = address else { panic!("{address} is none of this test's") };
+    address.octets()[3]
+}
+
 #[test]
 fn a_daemon_shows_itself_and_ends_when_told_leaving_nothing() {
     let _turn = turn();
@@ -11,7 +17,7 @@ fn a_daemon_shows_itself_and_ends_when_told_leaving_nothing() {
     assert!(status.accepting);
     assert_eq!(status.workers.iter().map(|w| w.core).collect::<Vec<_>>(), [4, 5]);
     assert_eq!(status.ports[0].mac, "02:00:00:00:01:00");
-    assert_eq!(status.next_hops.unanswered, [Ipv4Addr::new(10, 0, 0, 2)]);
+    assert_eq!(status.next_hops.unanswered, [IpAddr::from([10, 0, 0, 2])]);
     daemon.until("a busy share", |d| (d.status().workers[0].busy - 0.25).abs() < 0.01);
     let addresses = daemon.addresses();
     assert!(addresses.contains("192.0.2.1/32") && addresses.contains("10.0.0.100/32"));
@@ -114,7 +120,7 @@ fn backends_have_next_hops_before_they_can_have_connections() {
     for snapshot in daemon.seen[0].lock().unwrap().iter().skip(before) {
         for backend in snapshot.backends.iter().flatten() {
             let hop = backend.next_hop.unwrap_or_else(|| panic!("{backend:?} without a next hop"));
-            assert_eq!(hop.destination.0[5], backend.address.octets()[3]);
+            assert_eq!(hop.destination.0[5], last(backend.address));
         }
     }
     signal("TERM");
@@ -185,8 +191,7 @@ fn a_removed_backends_id_is_free_when_its_last_connection_is_gone_and_is_given_o
         let snapshot = d.last(0);
         let place = |port| {
             let mut table = (0u32..).zip(&snapshot.backends);
-            let found =
-                table.find(|(_, b)| b.as_ref().is_some_and(|b| b.address.octets()[3] == port));
+            let found = table.find(|(_, b)| b.as_ref().is_some_and(|b| last(b.address) == port));
             found.map(|(id, _)| id)
         };
         [2, 3, 4].map(place).to_vec()

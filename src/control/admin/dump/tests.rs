@@ -151,7 +151,10 @@ fn bad_parameters_are_answered_with_a_sentence() {
     };
     let text = |text: &str| Some(text.to_owned());
     let client = refuse(Parameters { client: text("bob"), ..Parameters::default() });
-    assert_eq!(client, "client `bob` is neither an IPv4 address nor address:port");
+    assert_eq!(
+        client,
+        "client `bob` is neither an address nor address:port ([address]:port for IPv6)"
+    );
     let cursor = refuse(Parameters { cursor: text("x"), ..Parameters::default() });
     assert_eq!(cursor, "cursor `x` did not come from an earlier answer");
     let service = refuse(Parameters { service: text("nope"), ..Parameters::default() });

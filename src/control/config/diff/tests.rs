@@ -116,6 +116,47 @@ const ROWS: &[Row] = &[
         ],
     },
     Row {
+        name: "further addresses of a service",
+        edits: &[(
+            "address = \"198.51.100.10:80\"",
+            "address = \"198.51.100.10:80\"\nmore_addresses = [\"198.51.100.11:8000-8099\"]\n\
+             client_address = \"toa-253\"",
+        )],
+        says: &[
+            "~ service web: more_addresses [] -> [198.51.100.11:8000-8099]",
+            "~ service web: client_address none -> toa-253",
+        ],
+    },
+    Row {
+        name: "every datagram by itself",
+        edits: &[(
+            "address = \"198.51.100.10:53\"",
+            "address = \"198.51.100.10:53\"\none_packet = true",
+        )],
+        says: &["~ service dns: one_packet false -> true"],
+    },
+    Row {
+        name: "another service, of IPv6, at several addresses",
+        edits: &[(
+            "address = \"198.51.100.10:53\"",
+            "address = \"[2001:db8::10]:53\"\none_packet = true\n\
+             more_addresses = [\"[2001:db8::11]:0\"]\nclient_address = \"proxy-v2\"",
+        )],
+        says: &[
+            "+ service dns udp [2001:db8::10]:53 [2001:db8::11]:0, wrr, one packet, proxy-v2, \
+             local 10.44.0.2, 1 backend",
+            "- service dns udp 198.51.100.10:53, wrr, local 10.44.0.2, 1 backend",
+        ],
+    },
+    Row {
+        name: "another range is another service",
+        edits: &[("198.51.100.10:80", "198.51.100.10:80-81")],
+        says: &[
+            "+ service web tcp 198.51.100.10:80-81, wrr, local 10.44.0.2, 1 backend",
+            "- service web tcp 198.51.100.10:80, wrr, local 10.44.0.2, 1 backend",
+        ],
+    },
+    Row {
         name: "another port of the VIP is another service",
         edits: &[("198.51.100.10:80", "198.51.100.10:443")],
         says: &[
@@ -135,12 +176,15 @@ const ROWS: &[Row] = &[
         name: "settings that change at once",
         edits: &[(
             "[dpdk]",
-            "drain_deadline_s = 5\nstrays = \"drop\"\npunt_per_second = 9\n\
+            "drain_deadline_s = 5\nstrays = \"drop\"\npunt_per_second = 9\nping = \"live\"\n\
+             tunnels_ignore_df = true\n\
              [timeouts]\nudp_s = 60\ntcp_none_s = 3\n[dpdk]",
         )],
         says: &[
             "~ [shunt] drain_deadline_s: 30 -> 5",
             "~ [shunt] strays: reject -> drop",
+            "~ [shunt] ping: always -> live",
+            "~ [shunt] tunnels_ignore_df: false -> true",
             "~ [shunt] punt_per_second: 20000 -> 9",
             "~ [timeouts] tcp_none_s: 2 -> 3",
             "~ [timeouts] udp_s: 300 -> 60",
@@ -152,7 +196,8 @@ const ROWS: &[Row] = &[
             (
                 "workers = [1, 2]",
                 "workers = [2, 1]\ncontrol_core = 0\nbusy_poll = true\nadmin_socket = \"/x\"\n\
-                 [limits]\nconnections = 2048\n[metrics]\nlisten = \"\"",
+                 [limits]\nconnections = 2048\nconnections_ipv6 = 4096\n\
+                 [metrics]\nlisten = \"\"",
             ),
             (
                 "memory_mb = 512",
@@ -171,6 +216,7 @@ const ROWS: &[Row] = &[
             "! [dpdk] eal_arguments: [] -> [-v] (needs a restart)",
             "! [dpdk] packet_buffers: 32768 -> 65536 (needs a restart)",
             "! [limits] connections: 1000000 -> 2048 (needs a restart)",
+            "! [limits] connections_ipv6: 1000000 -> 4096 (needs a restart)",
             "! [metrics] listen: 127.0.0.1:9150 -> off (needs a restart)",
         ],
     },
@@ -244,7 +290,7 @@ fn a_plan_differs_from_any_other_and_not_from_itself() {
 #[test]
 fn what_needs_a_restart_is_told_apart() {
     let new = BASE.replace("[1, 2]", "[1]\nstrays = \"drop\"").replace("memory_mb = 512", "")
-        + "\n[limits]\nconnections = 5000";
+        + "\n[limits]\nconnections = 5000\nconnections_ipv6 = 1000000";
     let diff =
         diff(&plan(BASE), &plan(&new.replace("name = \"lan\"", "name = \"lan\"\nmtu = 600")));
     let notice = diff.restart_notice().unwrap();
@@ -318,9 +364,17 @@ fn an_edit_of_the_tunnel_is_an_edit_of_the_mode() {
     let gue = |port, checksum| Mode::Tunnel(Encapsulation::Gue { port, checksum });
     let rows = [
         (Mode::Nat, Mode::Dr, "nat -> dr"),
-        (Mode::Tunnel(Encapsulation::Ipip), gue(1, GueChecksum::Zero), "tunnel ipip -> tunnel gue:1"),
+        (
+            Mode::Tunnel(Encapsulation::Ipip),
+            gue(1, GueChecksum::Zero),
+            "tunnel ipip -> tunnel gue:1",
+        ),
         (gue(1, GueChecksum::Zero), gue(2, GueChecksum::Zero), "tunnel gue:1 -> tunnel gue:2"),
-        (gue(1, GueChecksum::Zero), gue(1, GueChecksum::Outer), "tunnel gue:1 -> tunnel gue:1 checksum"),
+        (
+            gue(1, GueChecksum::Zero),
+            gue(1, GueChecksum::Outer),
+            "tunnel gue:1 -> tunnel gue:1 checksum",
+        ),
     ];
     for (from, to, change) in rows {
         let said = diff(&with(from), &with(to)).to_string();

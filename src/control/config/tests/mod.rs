@@ -9,12 +9,13 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dataplane::snapshot::{
-    ClientAddress, Mode, Ping, Ports, Protocol, Scheduler, ServiceAddress, Strays, Timeouts,
+    ClientAddress, Mode, Ping, Protocol, Scheduler, ServiceAddress, Strays, Timeouts,
 };
 use crate::ids::limits;
 use plan::{Backend, Daemon, Device, HugePages, Link, Port, Service};
 
 mod daemon;
+mod families;
 mod modes;
 mod odd;
 mod ports;
@@ -53,7 +54,15 @@ fn edited(row: &Row) -> String {
 
 #[test]
 fn every_refusal_says_what_is_wrong_and_where() {
-    let tables = [shape::ROWS, daemon::ROWS, ports::ROWS, services::ROWS, modes::ROWS, vlans::ROWS];
+    let tables = [
+        shape::ROWS,
+        daemon::ROWS,
+        ports::ROWS,
+        services::ROWS,
+        modes::ROWS,
+        vlans::ROWS,
+        families::ROWS,
+    ];
     let mut wrong = String::new();
     for row in tables.into_iter().flatten() {
         let said = read(&edited(row)).map_or_else(|errors| errors.to_string(), |_| "ok".into());

@@ -116,7 +116,7 @@ pub(super) const ROWS: &[Row] = &[
              length",
             "   19 | addresses = [\"10.44.0.1\"]",
             "      |              ^^^^^^^^^^^",
-            "      help: for example 192.0.2.1/24",
+            "      help: for example 192.0.2.1/24 or 2001:db8::1/64",
         ],
     },
     Row {
@@ -130,7 +130,7 @@ pub(super) const ROWS: &[Row] = &[
              prefix length",
             "   19 | addresses = [\"10.44.0.1/33\"]",
             "      |              ^^^^^^^^^^^^^^",
-            "      help: for example 192.0.2.1/24",
+            "      help: for example 192.0.2.1/24 or 2001:db8::1/64",
         ],
     },
     Row {
@@ -276,7 +276,7 @@ pub(super) const ROWS: &[Row] = &[
             "fe80::1",
         ),
         says: &[
-            "shunt.toml:14:7: gateway fe80::1 is IPv6; only IPv4 is balanced",
+            "shunt.toml:14:7: gateway fe80::1 is IPv6, and the route's destination is IPv4",
             "   14 | via = \"fe80::1\"",
             "      |       ^^^^^^^^^",
         ],

@@ -42,18 +42,6 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
-        name: "a VIP of the other family",
-        edit: (
-            "198.51.100.10:80",
-            "[2001:db8::1]:80",
-        ),
-        says: &[
-            "shunt.toml:24:11: VIP [2001:db8::1]:80 is IPv6; only IPv4 is balanced",
-            "   24 | address = \"[2001:db8::1]:80\"",
-            "      |           ^^^^^^^^^^^^^^^^^^",
-        ],
-    },
-    Row {
         name: "a VIP without a port",
         edit: (
             "198.51.100.10:80",
@@ -67,28 +55,16 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
-        name: "a VIP with port 0",
-        edit: (
-            "198.51.100.10:80",
-            "198.51.100.10:0",
-        ),
-        says: &[
-            "shunt.toml:24:11: VIP 198.51.100.10:0 has port 0; 1 to 65535 was expected",
-            "   24 | address = \"198.51.100.10:0\"",
-            "      |           ^^^^^^^^^^^^^^^^^",
-        ],
-    },
-    Row {
         name: "a VIP that is a name",
         edit: (
             "198.51.100.10:80",
             "www.example.com:80",
         ),
         says: &[
-            "shunt.toml:24:11: VIP `www.example.com:80` is not an IPv4 address and port",
+            "shunt.toml:24:11: VIP `www.example.com:80` is not an address and port",
             "   24 | address = \"www.example.com:80\"",
             "      |           ^^^^^^^^^^^^^^^^^^^^",
-            "      help: for example 192.0.2.10:80; names are not resolved",
+            "      help: for example 192.0.2.10:80 or [2001:db8::10]:80; names are not resolved",
         ],
     },
     Row {
@@ -144,15 +120,16 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
-        name: "an unknown protocol",
+        name: "an unknown protocol, and nothing that would follow from it",
         edit: (
             "\"tcp\"",
-            "\"sctp\"",
+            "\"tpc\"\none_packet = true\nclient_address = \"toa\"",
         ),
         says: &[
-            "shunt.toml:23:12: unknown value `sctp` for protocol; supported: tcp, udp",
-            "   23 | protocol = \"sctp\"",
-            "      |            ^^^^^^",
+            "shunt.toml:23:12: unknown value `tpc` for protocol; supported: tcp, udp, sctp",
+            "   23 | protocol = \"tpc\"",
+            "      |            ^^^^^",
+            "      help: did you mean `tcp`?",
         ],
     },
     Row {
@@ -193,18 +170,6 @@ pub(super) const ROWS: &[Row] = &[
             "      |                   ^^",
             "      help: for example `local_addresses = [\"10.44.0.2\"]`, an address of this \
              box's own that the backends can reach",
-        ],
-    },
-    Row {
-        name: "a local address of the other family",
-        edit: (
-            "80\"\nlocal_addresses = [\"10.44.0.2\"]",
-            "80\"\nlocal_addresses = [\"2001:db8::2\"]",
-        ),
-        says: &[
-            "shunt.toml:25:20: local address 2001:db8::2 is IPv6; this service's VIP is IPv4",
-            "   25 | local_addresses = [\"2001:db8::2\"]",
-            "      |                    ^^^^^^^^^^^^^",
         ],
     },
     Row {
@@ -250,10 +215,10 @@ pub(super) const ROWS: &[Row] = &[
             "80\"\nlocal_addresses = [\"10.44.0.2:1\"]",
         ),
         says: &[
-            "shunt.toml:25:20: local address `10.44.0.2:1` is not an IPv4 address",
+            "shunt.toml:25:20: local address `10.44.0.2:1` is not an IP address",
             "   25 | local_addresses = [\"10.44.0.2:1\"]",
             "      |                    ^^^^^^^^^^^^^",
-            "      help: write it as four numbers: 192.0.2.10",
+            "      help: for example 192.0.2.10 or 2001:db8::10",
         ],
     },
     Row {
@@ -263,10 +228,11 @@ pub(super) const ROWS: &[Row] = &[
             "[2001:db8::11]:8080",
         ),
         says: &[
-            "shunt.toml:28:11: backend [2001:db8::11]:8080 is IPv6; this service's VIP is \
-             IPv4",
+            "shunt.toml:28:11: backend [2001:db8::11]:8080 is IPv6, and in mode `fullnat` the \
+             VIP's IPv4 is needed",
             "   28 | address = \"[2001:db8::11]:8080\"",
             "      |           ^^^^^^^^^^^^^^^^^^^^^",
+            "      help: only mode `tunnel` brings IPv4 clients to it",
         ],
     },
     Row {
@@ -276,9 +242,10 @@ pub(super) const ROWS: &[Row] = &[
             "2001:db8::11",
         ),
         says: &[
-            "shunt.toml:28:11: backend 2001:db8::11 is IPv6; this service's VIP is IPv4",
+            "shunt.toml:28:11: backend 2001:db8::11 has no port",
             "   28 | address = \"2001:db8::11\"",
             "      |           ^^^^^^^^^^^^^^",
+            "      help: for example [2001:db8::11]:80: the address in brackets",
         ],
     },
     Row {
@@ -300,9 +267,11 @@ pub(super) const ROWS: &[Row] = &[
             "10.44.0.11:0",
         ),
         says: &[
-            "shunt.toml:28:11: backend 10.44.0.11:0 has port 0; 1 to 65535 was expected",
+            "shunt.toml:28:11: backend 10.44.0.11:0 has port 0, the port a client asked for, and \
+             this service has one port, 80",
             "   28 | address = \"10.44.0.11:0\"",
             "      |           ^^^^^^^^^^^^^^",
+            "      help: for example `address = \"10.44.0.11:80\"`",
         ],
     },
     Row {
@@ -363,10 +332,10 @@ pub(super) const ROWS: &[Row] = &[
             "shunt.toml:29:10: weight -1 is out of range (0 to 65535)",
             "   29 | weight = -1",
             "      |          ^^",
-            "shunt.toml:31:11: backend `x` is not an IPv4 address and port",
+            "shunt.toml:31:11: backend `x` is not an address and port",
             "   31 | address = \"x\"",
             "      |           ^^^",
-            "      help: for example 192.0.2.10:80; names are not resolved",
+            "      help: for example 192.0.2.10:80 or [2001:db8::10]:80; names are not resolved",
             "shunt.toml:33:15: connections 1 is out of range (1024 to 4294967294)",
             "   33 | connections = 1",
             "      |               ^",

@@ -26,7 +26,8 @@ pub(super) const ROWS: &[Row] = &[
         ),
         says: &[
             "shunt.toml:23:1: unknown key `protocoll`; known keys here: name, protocol, \
-             address, mode, tunnel, scheduler, local_addresses, backend",
+             address, more_addresses, mode, tunnel, scheduler, local_addresses, one_packet, \
+             client_address, backend",
             "   23 | protocoll = \"tcp\"",
             "      | ^^^^^^^^^",
             "      help: did you mean `protocol`?",
@@ -65,7 +66,8 @@ pub(super) const ROWS: &[Row] = &[
         ),
         says: &[
             "shunt.toml:2:1: unknown key `worker`; known keys here: workers, control_core, \
-             busy_poll, admin_socket, drain_deadline_s, strays, punt_per_second",
+             busy_poll, admin_socket, drain_deadline_s, strays, ping, \
+             tunnels_ignore_df, punt_per_second",
             "    2 | worker = [1, 2]",
             "      | ^^^^^^",
             "      help: did you mean `workers`?",
@@ -253,7 +255,8 @@ pub(super) const ROWS: &[Row] = &[
         ),
         says: &[
             "shunt.toml:3:1: unknown key `memory_mb`; known keys here: workers, \
-             control_core, busy_poll, admin_socket, drain_deadline_s, strays, punt_per_second",
+             control_core, busy_poll, admin_socket, drain_deadline_s, strays, ping, \
+             tunnels_ignore_df, punt_per_second",
             "    3 | memory_mb = 512",
             "      | ^^^^^^^^^",
             "      help: `memory_mb` belongs to [dpdk]",

@@ -99,7 +99,7 @@ fn what_is_missing_from_the_whole_file_has_no_line() {
 
 #[test]
 fn no_more_than_twenty_problems_are_shown_and_the_rest_counted() {
-    let text = services(25, 1).replace(":80\"", ":0\"");
+    let text = services(25, 1).replace(":80\"", ":x\"");
     let errors = read(&text).unwrap_err();
     assert_eq!((errors.messages.len(), errors.more), (REPORTED_MAX, 5));
     assert!(errors.to_string().ends_with("\nand 5 more"));

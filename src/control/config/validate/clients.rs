@@ -44,7 +44,9 @@ pub(super) fn client_address(
 fn refused_by_protocol(wanted: ClientAddress, protocol: Protocol) -> Option<&'static str> {
     match (protocol, wanted) {
         (Protocol::Sctp, _) => Some("is not for sctp: nothing tells the client's address there"),
-        (Protocol::Udp, ClientAddress::Toa { .. }) => Some("is not for udp: it is an option of TCP"),
+        (Protocol::Udp, ClientAddress::Toa { .. }) => {
+            Some("is not for udp: it is an option of TCP")
+        }
         (Protocol::Udp, ClientAddress::ProxyV1) => {
             Some("is not for udp: it is a line of text in a stream; \"proxy-v2\" is")
         }

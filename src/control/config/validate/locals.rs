@@ -11,6 +11,7 @@ use super::super::schema;
 use super::modes::ServiceMode;
 use super::services::Placed;
 use super::value::address;
+use super::vips::PlacedVip;
 use crate::control::prefix::family;
 use crate::dataplane::snapshot::Mode;
 
@@ -21,7 +22,7 @@ pub(super) fn local_addresses(
     service: Range<usize>,
     mode: &ServiceMode,
     modes: &[Option<Mode>],
-    backends: &[Backend],
+    served: (&[PlacedVip], &[Backend]),
 ) -> Vec<Placed> {
     let list = written.local_addresses.as_ref();
     let name = written.name.get_ref();
@@ -39,7 +40,7 @@ pub(super) fn local_addresses(
                 format!("nothing of service `{name}` has mode `fullnat`: these are not used");
             problems.warn(list.span(), message);
         }
-        Some(list) => by_family(problems, list.span(), &locals, backends),
+        Some(list) => by_family(problems, list.span(), &locals, served),
         None => {}
     }
     locals
@@ -63,15 +64,17 @@ fn by_family(
     problems: &mut Problems,
     list: Range<usize>,
     locals: &[Placed],
-    backends: &[Backend],
+    (vips, backends): (&[PlacedVip], &[Backend]),
 ) {
     let fullnat = || backends.iter().filter(|backend| backend.mode == Mode::Fullnat);
+    let is_vip_ipv4 = vips.first().is_some_and(|(address, _)| address.vip.is_ipv4());
     for is_ipv4 in [true, false] {
         let backend = fullnat().find(|backend| backend.address.is_ipv4() == is_ipv4);
         let local = locals.iter().find(|(address, _)| address.is_ipv4() == is_ipv4);
         match (backend, local) {
-            // An address that cannot be read may have been meant.
-            (Some(backend), None) if !locals.is_empty() => {
+            // A local address that cannot be read may have been meant; an IPv6 backend of an IPv4
+            // VIP is refused for itself.
+            (Some(backend), None) if !locals.is_empty() && (is_ipv4 || !is_vip_ipv4) => {
                 let (at, family) = (backend.address, family(backend.address.ip()));
                 let message =
                     format!("no local address is {family}, and FULL-NAT needs one for {at}");

@@ -307,14 +307,10 @@ fn routes(
     let mut routes = Vec::new();
     for route in &written.route {
         let to = destination(problems, &route.to, seen);
-        let via = gateway(problems, &route.via, addresses);
-        let (Some((network, length)), Some(via)) = (to, via) else { continue };
-        if network.is_ipv4() != via.is_ipv4() {
-            let (other, own) = (family(via), family(network));
-            let message = format!("gateway {via} is {other}, and the route's destination {own}");
-            problems.error(route.via.span(), message);
+        let via = gateway(problems, &route.via, to, addresses);
+        if let (Some((network, length)), Some(via)) = (to, via) {
+            routes.push((network, length, via));
         }
-        routes.push((network, length, via));
     }
     routes
 }
@@ -339,8 +335,17 @@ fn destination(
 fn gateway(
     problems: &mut Problems,
     value: &Spanned<String>,
+    to: Option<(IpAddr, u8)>,
     addresses: &[(IpAddr, u8)],
 ) -> Option<IpAddr> {
+    if let (Ok(via), Some((to, _))) = (value.get_ref().parse::<IpAddr>(), to)
+        && via.is_ipv4() != to.is_ipv4()
+    {
+        let (own, other) = (family(via), family(to));
+        let message = format!("gateway {via} is {own}, and the route's destination is {other}");
+        problems.error(value.span(), message);
+        return None;
+    }
     if let Ok(IpAddr::V6(via)) = value.get_ref().parse()
         && via.is_unicast_link_local()
     {

@@ -67,7 +67,8 @@ fn draft(problems: &mut Problems, written: &Spanned<schema::Service>) -> Draft {
     let vips = vips::addresses(problems, written);
     let (mode, modes) = modes(problems, written);
     let (backends, places) = backends(problems, written, &modes, &vips);
-    let locals = locals::local_addresses(problems, written, span.clone(), &mode, &modes, &backends);
+    let served = (vips.as_slice(), backends.as_slice());
+    let locals = locals::local_addresses(problems, written, span.clone(), &mode, &modes, served);
     if written.backend.is_empty() {
         let message = format!("service `{service_name}` has no backends: it refuses everybody");
         problems.warn(span, message);
@@ -92,11 +93,8 @@ fn draft(problems: &mut Problems, written: &Spanned<schema::Service>) -> Draft {
 }
 
 /// An unknown one is told of once; what would follow from it is not judged.
-const PROTOCOLS: [(&str, Option<Protocol>); 3] = [
-    ("tcp", Some(Protocol::Tcp)),
-    ("udp", Some(Protocol::Udp)),
-    ("sctp", Some(Protocol::Sctp)),
-];
+const PROTOCOLS: [(&str, Option<Protocol>); 3] =
+    [("tcp", Some(Protocol::Tcp)), ("udp", Some(Protocol::Udp)), ("sctp", Some(Protocol::Sctp))];
 
 /// The service's mode, and that of each backend.
 fn modes(problems: &mut Problems, written: &schema::Service) -> (ServiceMode, Vec<Option<Mode>>) {
@@ -142,9 +140,9 @@ fn unique(problems: &mut Problems, written: &[Spanned<schema::Service>], drafts:
             problems.error(written.get_ref().name.span(), message);
         }
     }
-    let claims = drafts.iter().map(|draft| {
-        (draft.service.name.as_str(), draft.service.protocol, draft.vips.as_slice())
-    });
+    let claims = drafts
+        .iter()
+        .map(|draft| (draft.service.name.as_str(), draft.service.protocol, draft.vips.as_slice()));
     vips::unique(problems, claims);
 }
 

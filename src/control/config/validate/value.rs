@@ -131,7 +131,9 @@ pub(super) fn socket(
 /// What is wrong with a text that is not `expected`, and what helps.
 pub(super) fn no_socket(what: &str, text: &str, expected: &str) -> (String, String) {
     match text.parse() {
-        Ok(IpAddr::V4(_)) => (format!("{what} {text} has no port"), format!("for example {text}:80")),
+        Ok(IpAddr::V4(_)) => {
+            (format!("{what} {text} has no port"), format!("for example {text}:80"))
+        }
         Ok(IpAddr::V6(_)) => {
             let help = format!("for example [{text}]:80: the address in brackets");
             (format!("{what} {text} has no port"), help)

@@ -178,7 +178,7 @@ fn an_ipv6_backend_is_resolved_on_the_link_and_behind_a_link_local_gateway() {
         until(&mut neighbors, |view| view.unrouted == [far]).await;
         net.balancer.ip(&format!("neigh replace fd01::2 lladdr {OTHER} dev lb0 nud permanent"));
         until(&mut neighbors, |view| is_at(view, near, OTHER)).await;
-        net.balancer.ip("rule add from all to fd01::2 prohibit");
+        net.balancer.ip("-6 rule add to fd01::2 prohibit");
         until(&mut neighbors, |view| view.unrouted.contains(&near)).await;
     });
 }

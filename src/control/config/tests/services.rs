@@ -129,7 +129,6 @@ pub(super) const ROWS: &[Row] = &[
             "shunt.toml:23:12: unknown value `tpc` for protocol; supported: tcp, udp, sctp",
             "   23 | protocol = \"tpc\"",
             "      |            ^^^^^",
-            "      help: did you mean `tcp`?",
         ],
     },
     Row {

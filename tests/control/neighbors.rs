@@ -141,7 +141,7 @@ fn a_gateway_of_the_other_family_is_a_next_hop() {
     });
 }
 
-/// A network that speaks IPv6 too: fd01::1 is the balancer, fd01::2 and fe80::254 are beyond.
+/// A network that speaks IPv6 too: `fd01::1` is the balancer, `fd01::2` and `fe80::254` are beyond.
 fn net6() -> Net {
     let net = net();
     for (namespace, link, address) in

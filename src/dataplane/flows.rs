@@ -174,7 +174,7 @@ impl Flows {
     pub fn decide<P: Packet>(&mut self, packet: &mut P, look: &Look, origin: Origin) -> Fate {
         match &look.parsed {
             Parse::Flow(parsed) => match self.table.confirm(look.guess, parsed.key, look.hash) {
-                Some(hit) => self.established(packet, parsed, hit),
+                Some(hit) => self.established(packet, parsed, hit, origin),
                 None => self.unknown(packet, parsed, origin),
             },
             Parse::NotIp => self.not_ip(packet),
@@ -185,14 +185,20 @@ impl Flows {
 
     /// A packet of a connection we know.
     #[inline]
-    fn established<P: Packet>(&mut self, packet: &mut P, parsed: &Parsed, hit: Hit) -> Fate {
+    fn established<P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed,
+        hit: Hit,
+        origin: Origin,
+    ) -> Fate {
         let record = self.table.record_mut(hit.slot);
         let Some(backend) = self.snapshot.backend(record.backend_id()) else {
-            return self.backend_gone(packet, parsed, hit);
+            return self.backend_gone(packet, parsed, hit, origin);
         };
         let starts = parsed.tcp_flags & (flags::SYN | flags::RST) == flags::SYN;
         if starts && hit.side == Side::Client && record.state().is_reusable() {
-            return self.start_over(packet, parsed, hit.slot);
+            return self.start_over(packet, parsed, hit.slot, origin);
         }
         let next_hop = match hit.side {
             Side::Client => {
@@ -268,24 +274,38 @@ impl Flows {
         parsed: &Parsed,
         slot: Slot,
     ) -> Fate {
-        self.established(packet, parsed, Hit { slot, side: Side::Client })
+        // Made a moment ago, it can neither be over nor have lost its backend: the origin is not used.
+        self.established(packet, parsed, Hit { slot, side: Side::Client }, Origin::Handover)
     }
 
-    /// A SYN on a connection that is over makes room for a new one (IPVS `conn_reuse_mode=1`).
+    /// A SYN on a connection that is over makes room for a new one (IPVS `conn_reuse_mode=1`),
+    /// which another worker may own: a reload may have changed the mode in between.
     #[cold]
-    fn start_over<P: Packet>(&mut self, packet: &mut P, parsed: &Parsed, slot: Slot) -> Fate {
+    fn start_over<P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed,
+        slot: Slot,
+        origin: Origin,
+    ) -> Fate {
         self.forget(slot);
-        self.admit(packet, parsed)
+        self.unknown(packet, parsed, origin)
     }
 
     /// The connection's backend was removed: TCP is told, UDP finds another backend.
     #[cold]
-    fn backend_gone<P: Packet>(&mut self, packet: &mut P, parsed: &Parsed, hit: Hit) -> Fate {
+    fn backend_gone<P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed,
+        hit: Hit,
+        origin: Origin,
+    ) -> Fate {
         self.forget(hit.slot);
         let may_start = parsed.key.protocol == super::snapshot::Protocol::Udp as u8
             || parsed.tcp_flags & (flags::SYN | flags::RST) == flags::SYN;
         if hit.side == Side::Client && may_start {
-            return self.admit(packet, parsed);
+            return self.unknown(packet, parsed, origin);
         }
         self.refuse(packet, parsed, Reason::BackendGone)
     }

@@ -249,6 +249,9 @@ pub struct Snapshot {
     pub services: Box<[Option<Service>]>,
     /// By [`BackendId`]; as long as the highest id in use.
     pub backends: Box<[Option<Backend>]>,
+    /// Services that had a backend in NAT mode. It may be gone, but the owners of the service's
+    /// other connections followed from the client when they were made, and must not move.
+    pub had_nat: Box<[ServiceId]>,
     /// Timeouts by state.
     pub timeouts: Timeouts,
     /// Answer to strays.
@@ -265,7 +268,7 @@ pub struct Snapshot {
 #[derive(Clone, Debug, Default)]
 struct AddressTable {
     services: HashMap<(Ipv4Addr, u16, u8), ServiceId, RandomState>,
-    /// Services some backend of which sees the client itself and answers through this box: their
+    /// Services some backend of which sees or saw the client itself and answers through this box: their
     /// connections are owned by a worker that follows from the client alone.
     by_client: HashSet<ServiceId, RandomState>,
     /// Those backends.
@@ -292,6 +295,7 @@ impl Snapshot {
             table.nat_backends.insert(key);
             table.by_client.insert(backend.service);
         }
+        table.by_client.extend(self.had_nat.iter());
         self.addresses = table;
         self
     }

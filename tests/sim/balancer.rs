@@ -78,7 +78,13 @@ impl Balancer {
         balancer
     }
 
-    fn add_worker(&mut self, id: u8, scenario: &Scenario, lanes: &[Vec<VecLane>], first: &Arc<Snapshot>) {
+    fn add_worker(
+        &mut self,
+        id: u8,
+        scenario: &Scenario,
+        lanes: &[Vec<VecLane>],
+        first: &Arc<Snapshot>,
+    ) {
         let stats = Arc::new(WorkerStats::default());
         let ports = [VecPort::new(LANE), VecPort::new(LANE)];
         let punt = VecLane::new(LANE);
@@ -124,12 +130,12 @@ impl Balancer {
                 config.services[service].backends.get(backend).and_then(|b| compiled(service, b))
             })
             .collect();
+        let had_nat = |id: &usize| config.services[*id].backends.iter().any(|b| b.was_nat);
+        let ids = (0..config.services.len()).filter(had_nat);
+        snapshot.had_nat = ids.map(|id| ServiceId(u32::try_from(id).unwrap())).collect();
         snapshot.timeouts = config.timeouts;
-        snapshot.strays = if config.rejects {
-            snapshot::Strays::Reject
-        } else {
-            snapshot::Strays::Drop
-        };
+        snapshot.strays =
+            if config.rejects { snapshot::Strays::Reject } else { snapshot::Strays::Drop };
         snapshot.accepting = config.accepting;
         snapshot.punt_per_second = 1_000_000;
         snapshot.indexed()
@@ -275,8 +281,10 @@ impl Balancer {
 
     /// Connections all gauges together still show: tables, services, backends.
     pub(crate) fn gauges(&self) -> u64 {
-        let of_services = |s: &WorkerStats| s.services.iter().map(|c| c.connections.get()).sum::<u32>();
-        let of_backends = |s: &WorkerStats| s.backends.iter().map(|c| c.connections.get()).sum::<u32>();
+        let of_services =
+            |s: &WorkerStats| s.services.iter().map(|c| c.connections.get()).sum::<u32>();
+        let of_backends =
+            |s: &WorkerStats| s.backends.iter().map(|c| c.connections.get()).sum::<u32>();
         let tables: u32 = self.workers.iter().map(|w| w.flows().table().len()).sum();
         u64::from(tables)
             + self.total(|s| (s.connections.get() + of_services(s) + of_backends(s)).into())

@@ -183,7 +183,8 @@ impl Run {
             packet.link = (self.rng.pick(&self.scenario.routers), OUR_MAC);
             packet.ttl = if self.rng.chance(5) { 1 } else { 60 };
             packet.tos = self.rng.pick(&[0, 0, 0xb8, 3, 1]);
-            packet.padding = if self.rng.chance(500) { 46usize.saturating_sub(packet.length()) } else { 0 };
+            packet.padding =
+                if self.rng.chance(500) { 46usize.saturating_sub(packet.length()) } else { 0 };
             self.send(packet, |frame| Event::Balancer { port: 0, frame });
         }
         if let Some(due_ms) = self.clients[n].due_ms {
@@ -198,7 +199,8 @@ impl Run {
             packet.id = self.number();
             packet.link = (mac, OUR_INNER_MAC);
             packet.ttl = if self.rng.chance(5) { 1 } else { 64 };
-            let direct = self.scenario.config.services.iter().any(|s| s.vip.ip() == packet.from.ip());
+            let direct =
+                self.scenario.config.services.iter().any(|s| s.vip.ip() == packet.from.ip());
             if direct {
                 self.send(packet, Event::Client);
             } else {

@@ -82,7 +82,11 @@ impl Seen {
             *self.drops.entry(reason).or_default() -= 1;
             return Ok(());
         }
-        Err(format!("must be dropped as {reason:?}; dropped {:?}, sent{}", self.drops, self.left_over()))
+        Err(format!(
+            "must be dropped as {reason:?}; dropped {:?}, sent{}",
+            self.drops,
+            self.left_over()
+        ))
     }
 
     /// Was something dropped for this reason that is not accounted for yet?

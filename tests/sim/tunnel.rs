@@ -37,7 +37,8 @@ pub(crate) fn overhead(encapsulation: Encapsulation) -> usize {
 pub(crate) fn unwrap(frame: &[u8]) -> Option<(Outer, Vec<u8>)> {
     let ip = frame.get(LINK..LINK + 20)?;
     let rest = frame.get(LINK + 20..)?;
-    let word = |bytes: &[u8], at: usize| Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
+    let word =
+        |bytes: &[u8], at: usize| Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
     let (middle, source_port) = match ip[9] {
         4 => (0, 0),
         47 => (if rest.first()? & 0x80 == 0 { 4 } else { 8 }, 0),

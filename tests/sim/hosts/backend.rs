@@ -53,7 +53,8 @@ impl Backend {
     /// The balancer says that the way to a client is narrower.
     fn shrink(&mut self, error: &Packet, mtu: u32, now_ms: u64) -> Vec<Packet> {
         let quote = &error.payload;
-        let quoted = |at: usize| quote.get(at..at + 4).map(|bytes| <[u8; 4]>::try_from(bytes).unwrap());
+        let quoted =
+            |at: usize| quote.get(at..at + 4).map(|bytes| <[u8; 4]>::try_from(bytes).unwrap());
         let (Some(to), Some(ports)) = (quoted(16), quoted(20)) else { return vec![] };
         let port = u16::from_be_bytes([ports[2], ports[3]]);
         let theirs = (std::net::Ipv4Addr::from(to), port).into();

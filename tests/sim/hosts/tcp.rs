@@ -119,7 +119,8 @@ impl Tcp {
     pub(crate) fn transmit(&mut self, now_ms: u64) -> Vec<Packet> {
         let mut packets = vec![];
         while self.end.is_none() && self.next < self.sendable() {
-            let (at, mut flags, mut payload) = (self.next, if self.expected > 0 { ACK } else { 0 }, vec![]);
+            let (at, mut flags, mut payload) =
+                (self.next, if self.expected > 0 { ACK } else { 0 }, vec![]);
             if at == 0 {
                 flags |= SYN;
                 self.next = 1;

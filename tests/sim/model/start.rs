@@ -137,9 +137,7 @@ impl Model {
     ) -> Result<(), String> {
         let rows = list();
         let mut rows = rows.iter().filter(|row| row.protocol == client.protocol);
-        let row = rows.find(|row| {
-            (row.client.into(), row.vip.into()) == (client.from, client.to)
-        });
+        let row = rows.find(|row| (row.client.into(), row.vip.into()) == (client.from, client.to));
         let row = row.ok_or("too big, but no connection was made")?;
         let place = place_of(row.backend_id);
         if !eligible.contains(&place) {

@@ -1,6 +1,6 @@
 //! Where chance comes from: one 64-bit seed, and nothing else.
 //!
-//! SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): ten
+//! `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): ten
 //! lines, and the same numbers on every machine and with every version of every library. A part of
 //! the simulation that draws for itself takes a [`Rng::fork`], so that a change in one part does not
 //! move the others.

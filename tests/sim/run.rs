@@ -10,6 +10,8 @@
 
 use std::collections::BTreeMap;
 
+use shunt::wire::Mac;
+
 use crate::balancer::Balancer;
 use crate::hosts::backend::Backend;
 use crate::hosts::client::Client;
@@ -120,8 +122,8 @@ impl Run {
                     let packet = Packet::read(&frame).ok();
                     bursts[port].push(Input { port, frame, packet });
                 }
-                Event::Client(frame) => self.to_client(&frame)?,
-                Event::Backend(frame) => self.to_backend(&frame)?,
+                Event::Client(frame) => self.client_gets(&frame)?,
+                Event::Backend(frame) => self.backend_gets(&frame)?,
                 Event::WakeClient(n) => {
                     let packets = self.clients[n].on_time(now_ms);
                     self.client_sends(n, packets);
@@ -162,7 +164,7 @@ impl Run {
         let router = self.rng.pick(&self.scenario.routers);
         let (port, mut stray) = strays::draw(&mut self.rng, &self.scenario.config, router);
         stray.id = self.number();
-        self.send(stray, |frame| Event::Balancer { port, frame });
+        self.send(&stray, |frame| Event::Balancer { port, frame });
     }
 
     fn number(&mut self) -> u16 {
@@ -170,10 +172,10 @@ impl Run {
         self.numbered
     }
 
-    fn send(&mut self, packet: Packet, to: impl Fn(Vec<u8>) -> Event) {
+    fn send(&mut self, packet: &Packet, to: impl Fn(Vec<u8>) -> Event) {
         let event = to(packet.frame());
-        self.trace.packet(self.now_ms, "sent", &packet);
-        self.network.send(self.now_ms, event);
+        self.trace.packet(self.now_ms, "sent", packet);
+        self.network.send(self.now_ms, &event);
     }
 
     /// Packets of a client, by any router; short frames are padded on some links.
@@ -185,7 +187,7 @@ impl Run {
             packet.tos = self.rng.pick(&[0, 0, 0xb8, 3, 1]);
             packet.padding =
                 if self.rng.chance(500) { 46usize.saturating_sub(packet.length()) } else { 0 };
-            self.send(packet, |frame| Event::Balancer { port: 0, frame });
+            self.send(&packet, |frame| Event::Balancer { port: 0, frame });
         }
         if let Some(due_ms) = self.clients[n].due_ms {
             self.network.at(due_ms.max(self.now_ms + 1), Event::WakeClient(n));
@@ -194,7 +196,7 @@ impl Run {
 
     /// Packets of a backend: those from the VIP go straight to the client.
     fn backend_sends(&mut self, n: usize, packets: Vec<Packet>) {
-        let mac = self.backend_mac(n);
+        let mac = backend_mac(n);
         for mut packet in packets {
             packet.id = self.number();
             packet.link = (mac, OUR_INNER_MAC);
@@ -202,9 +204,9 @@ impl Run {
             let direct =
                 self.scenario.config.services.iter().any(|s| s.vip.ip() == packet.from.ip());
             if direct {
-                self.send(packet, Event::Client);
+                self.send(&packet, Event::Client);
             } else {
-                self.send(packet, |frame| Event::Balancer { port: 1, frame });
+                self.send(&packet, |frame| Event::Balancer { port: 1, frame });
             }
         }
         if let Some(due_ms) = self.backends[n].due_ms() {
@@ -212,11 +214,7 @@ impl Run {
         }
     }
 
-    fn backend_mac(&self, n: usize) -> shunt::wire::Mac {
-        shunt::wire::Mac([2, 0, 0, 0, 0xb, FIRST_HOST + u8::try_from(n).unwrap()])
-    }
-
-    fn to_client(&mut self, frame: &[u8]) -> Result<(), String> {
+    fn client_gets(&mut self, frame: &[u8]) -> Result<(), String> {
         let packet = Packet::read(frame)?;
         self.trace.packet(self.now_ms, "client got", &packet);
         let Some(n) = self.clients.iter().position(|client| client.is_for(&packet)) else {
@@ -227,14 +225,12 @@ impl Run {
         Ok(())
     }
 
-    fn to_backend(&mut self, frame: &[u8]) -> Result<(), String> {
+    fn backend_gets(&mut self, frame: &[u8]) -> Result<(), String> {
         let inner = tunnel::unwrap(frame).map(|(_, inner)| inner);
         let packet = Packet::read(inner.as_deref().unwrap_or(frame))?;
         self.trace.packet(self.now_ms, "backend got", &packet);
-        let n = usize::from(packet.link.1.0[5].wrapping_sub(FIRST_HOST));
-        if self.backend_mac(n) != packet.link.1 {
-            return Err(format!("a frame for nobody: {packet:?}"));
-        }
+        let n = (0..HOSTS).find(|n| backend_mac(*n) == packet.link.1);
+        let n = n.ok_or_else(|| format!("a frame for nobody: {packet:?}"))?;
         let packets = self.backends[n].receive(&packet, self.now_ms)?;
         self.backend_sends(n, packets);
         Ok(())
@@ -280,7 +276,7 @@ impl Run {
             let sum = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
             self.digest = sent.frame.iter().fold(self.digest, sum);
             let to = if sent.port == 0 { Event::Client } else { Event::Backend };
-            self.network.send(self.now_ms, to(sent.frame.clone()));
+            self.network.send(self.now_ms, &to(sent.frame.clone()));
         }
     }
 
@@ -324,4 +320,9 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// The link address of the backend with that number.
+fn backend_mac(n: usize) -> Mac {
+    Mac([2, 0, 0, 0, 0xb, FIRST_HOST + u8::try_from(n).unwrap()])
 }

@@ -2,6 +2,7 @@
 //! foretold. Whatever is left at the end was not foretold.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use shunt::dataplane::verdict::Reason;
 
@@ -137,6 +138,9 @@ fn read(sent: Sent) -> Read {
 
 /// The headers of a frame, for people.
 fn hex(frame: &[u8]) -> String {
-    let shown: String = frame.iter().take(96).map(|byte| format!("{byte:02x}")).collect();
+    let mut shown = String::new();
+    for byte in frame.iter().take(96) {
+        let _ = write!(shown, "{byte:02x}");
+    }
     format!("{shown} ({} bytes)", frame.len())
 }

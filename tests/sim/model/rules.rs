@@ -80,10 +80,10 @@ impl Model {
         let starts = starts(packet, client.protocol);
         if backend.weight.is_none() {
             self.forget(&client);
-            return match starts {
-                true => self.start(client, packet, input, seen, list),
-                false => self.refuse(Reason::BackendGone, packet, input, seen),
-            };
+            if starts {
+                return self.start(client, packet, input, seen, list);
+            }
+            return self.refuse(Reason::BackendGone, packet, input, seen);
         }
         if starts && connection.state.is_closed() {
             self.forget(&client);

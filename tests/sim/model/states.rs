@@ -8,8 +8,8 @@ use shunt::dataplane::snapshot::Timeouts;
 
 use crate::packet::{ACK, FIN, RST, SYN};
 
-/// The states of IPVS that a connection can get into, and one for UDP. (LISTEN, LAST_ACK and SYNACK
-/// have ways out in its tables, but none in.)
+/// The states of IPVS that a connection can get into, and one for UDP. (LISTEN, `LAST_ACK` and
+/// SYNACK have ways out in its tables, but none in.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     None,
@@ -70,9 +70,7 @@ impl State {
             (Seat::Input | Seat::InputOnly, None) => Close,
             (Seat::Input, Established) => CloseWait,
             (Seat::Output | Seat::InputOnly, Established) => FinWait,
-            (Seat::Input, SynRecv | FinWait) => TimeWait,
-            (Seat::Output, None | SynRecv | CloseWait) => TimeWait,
-            (Seat::InputOnly, SynRecv) => TimeWait,
+            (_, SynRecv) | (Seat::Input, FinWait) | (Seat::Output, None | CloseWait) => TimeWait,
             (_, same) => same,
         }
     }

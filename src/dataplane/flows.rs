@@ -206,7 +206,7 @@ impl Flows {
         origin: Origin,
     ) -> Fate {
         match F::table(&self.tables).confirm(look.guess, parsed.key, look.hash) {
-            Some(hit) => self.established(packet, parsed, hit),
+            Some(hit) => self.established(packet, parsed, hit, origin),
             None => self.unknown(packet, parsed, origin),
         }
     }
@@ -218,13 +218,14 @@ impl Flows {
         packet: &mut P,
         parsed: &Parsed<F>,
         hit: Hit,
+        origin: Origin,
     ) -> Fate {
         let record = F::table_mut(&mut self.tables).record_mut(hit.slot);
         let Some(backend) = self.snapshot.backend(record.backend_id()) else {
-            return self.backend_gone(packet, parsed, hit);
+            return self.backend_gone(packet, parsed, hit, origin);
         };
         if hit.side == Side::Client && record.state().is_reusable() && starts(parsed) {
-            return self.start_over(packet, parsed, hit.slot);
+            return self.start_over(packet, parsed, hit.slot, origin);
         }
         let next_hop = match hit.side {
             Side::Client => {
@@ -416,19 +417,22 @@ impl Flows {
         parsed: &Parsed<F>,
         slot: Slot,
     ) -> Fate {
-        self.established(packet, parsed, Hit { slot, side: Side::Client })
+        // Made a moment ago, it can neither be over nor have lost its backend: the origin is not used.
+        self.established(packet, parsed, Hit { slot, side: Side::Client }, Origin::Handover)
     }
 
-    /// A SYN on a connection that is over makes room for a new one (IPVS `conn_reuse_mode=1`).
+    /// A SYN on a connection that is over makes room for a new one (IPVS `conn_reuse_mode=1`),
+    /// which another worker may own: a reload may have changed the mode in between.
     #[cold]
     fn start_over<F: Family, P: Packet>(
         &mut self,
         packet: &mut P,
         parsed: &Parsed<F>,
         slot: Slot,
+        origin: Origin,
     ) -> Fate {
         self.forget::<F>(slot);
-        self.admit(packet, parsed)
+        self.unknown(packet, parsed, origin)
     }
 
     /// The connection's backend was removed: TCP is told, UDP finds another backend.
@@ -438,10 +442,11 @@ impl Flows {
         packet: &mut P,
         parsed: &Parsed<F>,
         hit: Hit,
+        origin: Origin,
     ) -> Fate {
         self.forget::<F>(hit.slot);
         if hit.side == Side::Client && starts(parsed) {
-            return self.admit(packet, parsed);
+            return self.unknown(packet, parsed, origin);
         }
         self.refuse(packet, parsed, Reason::BackendGone)
     }

@@ -222,6 +222,9 @@ pub struct Snapshot {
     pub services: Box<[Option<Service>]>,
     /// By [`BackendId`]; as long as the highest id in use.
     pub backends: Box<[Option<Backend>]>,
+    /// Services that had a backend in NAT mode. It may be gone, but the owners of the service's
+    /// other connections followed from the client when they were made, and must not move.
+    pub had_nat: Box<[ServiceId]>,
     /// Timeouts by state.
     pub timeouts: Timeouts,
     /// Answer to strays.

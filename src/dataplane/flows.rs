@@ -12,7 +12,6 @@ use super::conn::expiry::{Sweep, TimeoutsMs};
 use super::conn::key::Side;
 use super::conn::ports::Ownership;
 use super::conn::record::Record;
-use super::conn::state;
 use super::conn::table::{Hit, Slot, Tables};
 use super::cross;
 use super::family::Family;
@@ -238,13 +237,11 @@ impl Flows {
         if parsed.ttl <= 1 {
             return self.refuse(packet, parsed, Reason::TtlExpired);
         }
-        record.seen_ms = self.now_ms;
-        let direction = record.direction(hit.side);
-        record.set_state(state::advance(record.state(), direction, parsed.signal));
         let mtu = port_mtu(&self.snapshot, next_hop.port);
         if record.is_special() || parsed.end - parsed.l3 > mtu {
             return self.special(packet, parsed, hit, next_hop);
         }
+        record.note(hit.side, parsed.signal, self.now_ms);
         let translation = translation(record, hit.side, next_hop);
         if translate::rewrite(packet.data_mut(), parsed, &translation) {
             Fate::Send(next_hop.port)
@@ -276,6 +273,8 @@ impl Flows {
         if self.introduce(packet, parsed, hit, &insertion).is_none() {
             return self.count(Reason::NoRoom);
         }
+        let table = F::table_mut(&mut self.tables);
+        table.record_mut(hit.slot).note(hit.side, parsed.signal, self.now_ms);
         if record.is_crossed() {
             return self.cross_over(packet, parsed, &record, next_hop);
         }

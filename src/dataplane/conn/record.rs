@@ -21,7 +21,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::key::{FlowKey, Side};
-use super::state::{Direction, State};
+use super::state::{self, Direction, State};
 use crate::dataplane::family::Family;
 use crate::dataplane::rewrite::translation_deltas;
 use crate::dataplane::snapshot::{ClientAddress, Encapsulation, GueChecksum, Protocol};
@@ -333,6 +333,13 @@ impl<F: Family> Record<F> {
     pub fn set_client_link(&mut self, port: PortId, mac: Mac) {
         self.client_port = port.0;
         self.client_mac = mac.0;
+    }
+
+    /// A packet of `side` passes: when, and what it means for the state.
+    #[inline(always)]
+    pub fn note(&mut self, side: Side, signal: u8, now_ms: u32) {
+        self.seen_ms = now_ms;
+        self.set_state(state::advance(self.state(), self.direction(side), signal));
     }
 
     /// Its state.

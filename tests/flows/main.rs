@@ -17,4 +17,6 @@ mod life;
 mod modes;
 mod ownership;
 mod reasons;
+mod services;
+mod shop;
 mod vlan;

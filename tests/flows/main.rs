@@ -13,6 +13,8 @@ mod packets;
 #[allow(dead_code, reason = "shared with the allocation test, which asks for other parts")]
 mod world;
 
+mod ends;
+mod families;
 mod life;
 mod modes;
 mod ownership;

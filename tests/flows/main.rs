@@ -15,8 +15,10 @@ mod world;
 
 mod ends;
 mod families;
+mod icmp;
 mod life;
 mod modes;
 mod ownership;
 mod reasons;
+mod tunnels;
 mod vlan;

@@ -262,28 +262,29 @@ impl World {
         }
     }
 
-    /// Lets a worker receive a frame; with RSS the frame chooses the worker.
+    /// Lets a worker receive a frame; with RSS a flow's frame chooses the worker.
     pub(crate) fn arrive(&mut self, worker: usize, port: usize, frame: &[u8]) {
-        let worker = if self.plan.card == Card::Rss { self.queue_of(frame) } else { worker };
+        let queue = if self.plan.card == Card::Rss { self.queue_of(frame) } else { None };
+        let worker = queue.unwrap_or(worker);
         let packet = VecPacket::new(frame);
         self.ports[worker][port].inbound.push(packet).unwrap();
     }
 
-    /// Where a card would put the frame; queue 0 if it is no flow.
-    fn queue_of(&self, frame: &[u8]) -> usize {
-        let Ok(seen) = packets::oracle::judge_any(frame) else { return 0 };
+    /// Where a card would put the frame, if it is one of a flow.
+    fn queue_of(&self, frame: &[u8]) -> Option<usize> {
+        let seen = packets::oracle::judge_any(frame).ok()?;
         let (from, to) = seen.ports;
         let hash = match (seen.source, seen.destination) {
-            _ if (from, to) == (0, 0) => return 0,
+            _ if (from, to) == (0, 0) => return None,
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 self.toeplitz.hash(FlowKey::new(0, (source, from), (destination, to)))
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 self.toeplitz.hash(FlowKey::new(0, (source, from), (destination, to)))
             }
-            _ => return 0,
+            _ => return None,
         };
-        usize::from(self.redirection()[hash as usize % 128])
+        Some(usize::from(self.redirection()[hash as usize % 128]))
     }
 
     /// Every worker polls until nothing moves.

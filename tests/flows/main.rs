@@ -18,6 +18,7 @@ mod families;
 mod icmp;
 mod life;
 mod modes;
+mod nat64;
 mod ownership;
 mod reasons;
 mod tunnels;

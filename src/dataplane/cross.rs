@@ -78,9 +78,13 @@ impl Flows {
             return self.count(Reason::NextHop);
         };
         let mtu = port_mtu(&self.snapshot, next_hop.port);
-        let too_long = parsed.end - parsed.l4 > mtu.saturating_sub(cross::HEADER_V6);
         let ip = packet.data().get(usize::from(parsed.l3)..).unwrap_or_default();
-        if too_long && F::is_whole_for_good(ip) {
+        let is_whole = F::is_whole_for_good(ip);
+        // Nobody behind us may cut it, and its sender will not learn from errors about it: a packet
+        // that may be cut is, to what every way carries (RFC 7915 section 4).
+        let mtu = if is_whole { mtu } else { mtu.min(Ipv6Addr::MTU_MIN) };
+        let too_long = parsed.end - parsed.l4 > mtu.saturating_sub(cross::HEADER_V6);
+        if too_long && is_whole {
             return self.too_big(packet, parsed, mtu.saturating_sub(DIFFERENCE));
         }
         let (key, (_, delta)) = (record.translated(Side::Backend), record.deltas(Side::Backend));

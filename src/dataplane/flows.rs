@@ -366,8 +366,7 @@ impl Flows {
         mtu: u16,
     ) -> Fate {
         self.stats.count_drop(Reason::TooBig);
-        let (error, source) = (IcmpError::TooBig { mtu }, parsed.key.destination());
-        let answered = self.may_answer() && F::report(packet, parsed.l3, error, source);
+        let answered = self.may_answer() && self.report(packet, parsed, IcmpError::TooBig { mtu });
         self.answered(packet, answered)
     }
 

@@ -275,7 +275,13 @@ impl Snapshot {
     /// Is this the address of a backend whose packets to clients are answers of NAT mode?
     #[inline]
     pub fn has_nat_backend(&self, address: IpAddr) -> bool {
-        self.addresses.has_nat_backend(address)
+        self.towards_nat_backend(address).is_some()
+    }
+
+    /// Our own address towards such a backend.
+    #[inline]
+    pub fn towards_nat_backend(&self, address: IpAddr) -> Option<IpAddr> {
+        self.addresses.towards_nat_backend(address)
     }
 
     /// Is this some service's VIP?
@@ -302,7 +308,8 @@ impl Snapshot {
         self.addresses.is_tunnel(address)
     }
 
-    /// Has a service of one family FULL-NAT backends of the other (NAT64)?
+    /// Has a service of one family backends of the other, so that there may be connections between
+    /// the families (NAT64)?
     #[inline]
     pub fn translates_families(&self) -> bool {
         self.addresses.translates_families

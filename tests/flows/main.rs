@@ -13,12 +13,17 @@ mod packets;
 #[allow(dead_code, reason = "shared with the allocation test, which asks for other parts")]
 mod world;
 
+mod ends;
+mod families;
+mod icmp;
 mod life;
 mod modes;
+mod nat64;
 mod ownership;
 mod one_packet;
 mod reasons;
 mod sctp;
 mod services;
 mod shop;
+mod tunnels;
 mod vlan;

@@ -24,6 +24,7 @@ pub(crate) struct Builder {
     version: Option<u8>,
     ihl: Option<u8>,
     tos: u8,
+    flow_label: u32,
     total_length: Option<u16>,
     identification: u16,
     flags_fragment: u16,
@@ -61,6 +62,7 @@ pub(crate) fn packet() -> Builder {
         version: None,
         ihl: None,
         tos: 0,
+        flow_label: 0,
         total_length: None,
         identification: 0x1234,
         flags_fragment: 0x4000,
@@ -111,7 +113,9 @@ setters! {
     ihl(words: u8) => |b, words| b.ihl = Some(words);
     /// Type of service.
     tos(value: u8) => |b, value| b.tos = value;
-    /// IP total length as claimed.
+    /// IPv6 flow label.
+    flow_label(value: u32) => |b, value| b.flow_label = value;
+    /// IP total length as claimed; in IPv6 the payload length.
     total_length(bytes: u16) => |b, bytes| b.total_length = Some(bytes);
     /// IP identification.
     identification(value: u16) => |b, value| b.identification = value;
@@ -260,6 +264,16 @@ impl Builder {
         self
     }
 
+    /// The IP protocol said.
+    pub(crate) fn protocol_number(&self) -> u8 {
+        self.protocol
+    }
+
+    /// Source and destination, ports included.
+    pub(crate) fn sockets(&self) -> (SocketAddr, SocketAddr) {
+        (self.source, self.destination)
+    }
+
     /// Source and destination address.
     pub(crate) fn addresses(&self) -> (IpAddr, IpAddr) {
         (self.source.ip(), self.destination.ip())
@@ -334,7 +348,8 @@ impl Builder {
             extensions.flat_map(|(next, (_, rest))| [&[*next], &rest[..]].concat()).collect();
         let honest = || u16::try_from(extensions.len() + self.segment().len()).unwrap();
         let version = self.version.unwrap_or(6);
-        let mut header = vec![version << 4 | self.tos >> 4, self.tos << 4, 0, 0];
+        let [_, a, b, c] = self.flow_label.to_be_bytes();
+        let mut header = vec![version << 4 | self.tos >> 4, self.tos << 4 | a, b, c];
         header.extend(self.total_length.unwrap_or_else(honest).to_be_bytes());
         header.extend([kinds[0], self.ttl]);
         header.extend(source.octets());

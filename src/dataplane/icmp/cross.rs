@@ -49,7 +49,9 @@ impl Flows {
         let Some(hop) = self.hop_to(&record, Side::Client) else {
             return self.count(Reason::NextHop);
         };
-        let Some(error) = in_family::<F, Ipv6Addr>(message) else { return Fate::Free };
+        let Some(error) = in_family::<F, Ipv6Addr>(packet.data(), message) else {
+            return Fate::Free;
+        };
         let about = record.key(Side::Client);
         self.sent(to_v6(packet, message, quote, about, error, hop), hop)
     }
@@ -66,7 +68,9 @@ impl Flows {
         let Some(about) = F::unmapped(record.key(Side::Backend)) else {
             return self.count(Reason::NextHop);
         };
-        let Some(error) = in_family::<F, Ipv4Addr>(message) else { return Fate::Free };
+        let Some(error) = in_family::<F, Ipv4Addr>(packet.data(), message) else {
+            return Fate::Free;
+        };
         let delta = translation_deltas(quote.key, record.key(Side::Backend)).1;
         let done = ports_changed(packet, quote, about.ports, delta)
             .and_then(|()| to_v4(packet, message, quote, about, error, hop));
@@ -79,9 +83,9 @@ impl Flows {
 }
 
 /// The same error in the other family's words.
-fn in_family<F: Family, G: Family>(message: &Message<F>) -> Option<IcmpError> {
-    let Some(mtu) = convert::too_big(message) else {
-        return convert::other::<F, G>(message.kind, message.code);
+fn in_family<F: Family, G: Family>(frame: &[u8], message: &Message<F>) -> Option<IcmpError> {
+    let Some(mtu) = convert::too_big(frame, message) else {
+        return convert::other::<F, G>(message);
     };
     let mtu = if G::IS_V6 {
         mtu.saturating_add(DIFFERENCE).max(ipv6::MTU_MIN)

@@ -20,7 +20,7 @@ impl IcmpError {
             Self::PortUnreachable => (icmp::UNREACHABLE, icmp::PORT_UNREACHABLE),
             Self::TimeExceeded => (icmp::TIME_EXCEEDED, 0),
             Self::TooBig { .. } => (icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED),
-            Self::Other { kind, code } => (kind, code),
+            Self::Other { kind, code, .. } => (kind, code),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use super::conn::key::Side;
 use super::conn::record::Record;
+use super::conn::state;
 use super::family::Family;
 use super::flows::{Fate, Flows, client_hop, port_mtu};
 use super::introduce;
@@ -14,7 +15,6 @@ use super::parse::Parsed;
 use super::rewrite::cross;
 use super::snapshot::NextHop;
 use super::verdict::Reason;
-use super::conn::state;
 use std::net::Ipv6Addr;
 
 pub use super::rewrite::cross::DIFFERENCE;
@@ -29,7 +29,7 @@ impl Flows {
         record: &Record<F>,
         next_hop: NextHop,
     ) -> Fate {
-        let identification = self.next_identification();
+        let identification = self.next_short_identification();
         let (key, (_, delta)) = (record.translated(Side::Client), record.deltas(Side::Client));
         let Some(key) = F::unmapped(key) else { return self.count(Reason::NextHop) };
         let change = cross::Change { next_hop, ports: key.ports, delta };
@@ -63,8 +63,8 @@ impl Flows {
         record.seen_ms = self.now_ms;
         let direction = record.direction(Side::Backend);
         record.set_state(state::advance(record.state(), direction, parsed.signal));
-        if introduce::from_backend(packet.data_mut(), parsed, record) == Some(true) {
-            record.set_delivered();
+        if introduce::from_backend(packet.data_mut(), parsed, record).is_none() {
+            return self.count(Reason::Truncated);
         }
         let record = *record;
         self.cross_back(packet, parsed, &record)

@@ -1,5 +1,6 @@
 //! An ICMP or `ICMPv6` message as it lies in a frame.
 
+use super::convert;
 use crate::dataplane::conn::key::FlowKey;
 use crate::dataplane::family::{Family, Outline};
 use crate::dataplane::parse::Parsed;
@@ -62,6 +63,15 @@ impl<F: Family> Message<F> {
             checksum::sum_l4(addresses, ipv6::ICMPV6, bytes) == 0xffff
         } else {
             checksum::verify(bytes)
+        }
+    }
+
+    /// If it says what a narrow link carries, makes it say `room` bytes less.
+    pub(in crate::dataplane) fn leave_room(&self, frame: &mut [u8], room: u16) {
+        let Some(mtu) = convert::too_big(self).filter(|mtu| *mtu > 0 && room > 0) else { return };
+        // Behind two unused bytes, or two that are zero in a number of four.
+        if let Some(place) = frame.get_mut(self.l4 + 6..self.l4 + 8) {
+            place.copy_from_slice(&mtu.saturating_sub(room).to_be_bytes());
         }
     }
 

@@ -23,7 +23,7 @@ use crate::dataplane::io::Packet;
 use crate::dataplane::parse::Parsed;
 use crate::dataplane::snapshot::{Encapsulation, GueChecksum};
 use crate::dataplane::verdict::Reason;
-use crate::wire::{Be16, Be32, Raw16, Raw32, Raw64, checksum, ether, ipv4, ipv6, udp};
+use crate::wire::{Be16, Be32, Raw16, Raw32, Raw64, checksum, ether, fragment, ipv4, ipv6, udp};
 
 /// IPv4 in IP, RFC 2003 and 2473.
 pub(in crate::dataplane) const IPIP: u8 = 4;
@@ -80,11 +80,12 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// The same for packets of that protocol: a CRC32c is not left to the receiver.
-    fn suited_to(self, protocol: u8) -> Self {
+    /// The same for that packet: a CRC32c is not left to the receiver, nor a checksum that covers
+    /// more than this piece.
+    fn suited_to(self, protocol: u8, packet: &[u8]) -> Self {
         let encapsulation = match self.encapsulation {
             Encapsulation::Gue { port, checksum: GueChecksum::Remote }
-                if !matches!(protocol, ipv4::TCP | ipv4::UDP) =>
+                if !matches!(protocol, ipv4::TCP | ipv4::UDP) || fragment::is_in(packet) =>
             {
                 Encapsulation::Gue { port, checksum: GueChecksum::Outer }
             }
@@ -132,7 +133,8 @@ pub fn wrap<F: Family, P: Packet>(
     parsed: &Parsed<F>,
     tunnel: &Tunnel,
 ) -> Result<(), Reason> {
-    let tunnel = &tunnel.suited_to(parsed.key.protocol);
+    let packet_bytes = packet.data().get(usize::from(parsed.l3)..).ok_or(Reason::Truncated)?;
+    let tunnel = &tunnel.suited_to(parsed.key.protocol, packet_bytes);
     let inner = inner(packet.data(), parsed).ok_or(Reason::Truncated)?;
     let shim = shim(tunnel.encapsulation);
     let length = usize::from(parsed.end - parsed.l3) + shim;

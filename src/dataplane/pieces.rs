@@ -236,7 +236,7 @@ impl Flows {
         let table = F::table(&self.tables);
         let found = table.find(parsed.key, table.hash(parsed.key));
         let stops = found.map_or_else(
-            || F::crossed(&self.tables, parsed.key).is_some(),
+            || starts_whole(&parsed) || F::crossed(&self.tables, parsed.key).is_some(),
             |hit| !table.record(hit.slot).takes_pieces(),
         );
         match found {
@@ -293,6 +293,12 @@ impl Flows {
             None => Fate::Send(next_hop.port),
         }
     }
+}
+
+/// Do connections of that protocol never begin in pieces? SCTP's INIT is small and travels alone (RFC
+/// 9260 section 5.1).
+fn starts_whole<F: Family>(parsed: &Parsed<F>) -> bool {
+    parsed.key.protocol == Protocol::Sctp as u8
 }
 
 /// Moves a piece so many bytes, a multiple of 8, towards the end of its datagram. `None` if that

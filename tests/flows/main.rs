@@ -13,8 +13,12 @@ mod packets;
 #[allow(dead_code, reason = "shared with the allocation test, which asks for other parts")]
 mod world;
 
+mod endpoints;
+mod introduce;
 mod life;
 mod modes;
 mod ownership;
+mod parts;
+mod pieces;
 mod reasons;
 mod vlan;

@@ -249,9 +249,17 @@ impl World {
 
     /// Where a card would put the frame; queue 0 if it is no flow.
     fn queue_of(&self, frame: &[u8]) -> usize {
-        let Ok(seen) = packets::oracle::judge(frame) else { return 0 };
-        let (from, to) = ((seen.source, seen.ports.0), (seen.destination, seen.ports.1));
-        let hash = self.toeplitz.hash(FlowKey::new(0, from, to));
+        let Ok(seen) = packets::oracle::judge_any(frame) else { return 0 };
+        let ((from, to), (s, d)) = (seen.ports, (seen.source, seen.destination));
+        let hash = match (s, d) {
+            (IpAddr::V4(s), IpAddr::V4(d)) => {
+                self.toeplitz.hash(FlowKey::new(0, (s, from), (d, to)))
+            }
+            (IpAddr::V6(s), IpAddr::V6(d)) => {
+                self.toeplitz.hash(FlowKey::new(0, (s, from), (d, to)))
+            }
+            _ => return 0,
+        };
         usize::from(self.redirection()[hash as usize % 128])
     }
 

@@ -15,8 +15,8 @@ mod world;
 
 mod life;
 mod modes;
-mod ownership;
 mod one_packet;
+mod ownership;
 mod reasons;
 mod sctp;
 mod services;

@@ -123,4 +123,3 @@ impl AddressTable {
         self.locals.contains(&address)
     }
 }
-

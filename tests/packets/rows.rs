@@ -50,7 +50,8 @@ const TIMESTAMPS: &[u8] = b"\x01\x01\x08\x0a\0\0\x12\x34\0\0\x56\x78";
 
 /// Every row.
 pub(crate) fn rows() -> Vec<Row> {
-    [tcp(), udp(), sctp(), ip(), offloads(), others(), not_ip(), lies_ip(), lies_l4(), sources()].concat()
+    [tcp(), udp(), sctp(), ip(), offloads(), others(), not_ip(), lies_ip(), lies_l4(), sources()]
+        .concat()
 }
 
 fn row(name: &'static str, packet: Builder, expect: Expect) -> Row {
@@ -154,7 +155,10 @@ fn sctp() -> Vec<Row> {
         flow("sctp filling a frame", an_sctp(&[&chunk(0, 3, &[0x77; 1464])])),
         flow("sctp, checksum wrong and nobody looked", end().l4_wrong_by(0x0102)),
         flow("sctp behind ip options", end().ip_options(&[1; 8])),
-        flow("sctp from port 0 to port 0", packet().sctp((CLIENT.0, 0), (VIP.0, 0), 1).payload(&ack)),
+        flow(
+            "sctp from port 0 to port 0",
+            packet().sctp((CLIENT.0, 0), (VIP.0, 0), 1).payload(&ack),
+        ),
         dropped("sctp of no bytes", end().cut(0), Reason::Truncated),
         dropped("sctp of 11 bytes", end().cut(11), Reason::Truncated),
         dropped("sctp without a chunk", end().cut(12), Reason::Truncated),

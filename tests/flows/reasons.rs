@@ -9,7 +9,7 @@ use shunt::dataplane::conn::state::flags::{ACK, PSH, SYN};
 use shunt::dataplane::frag::HELD_MAX;
 use shunt::dataplane::io::memory::VecPacket;
 use shunt::dataplane::io::{ChecksumVerdict, RxInfo};
-use shunt::dataplane::snapshot::{Encapsulation, Mode, ServiceAddress, Snapshot, Strays};
+use shunt::dataplane::snapshot::{Encapsulation, Mode, Ping, ServiceAddress, Snapshot, Strays};
 use shunt::dataplane::verdict::Reason;
 use shunt::ids::PortId;
 use shunt::wire::vlan::{Tags, Vid};
@@ -231,6 +231,23 @@ fn cases() -> Vec<Case> {
             world.poll();
             let sent = world.sent();
             (world, sent)
+        }),
+        case("an error whose checksum is wrong", Reason::IcmpChecksum, Nothing, || {
+            let mut world = World::new(Plan::default());
+            let there = open(&mut world, CLIENT);
+            let error = packet().macs(backend_mac(13), OUR_INNER_MAC);
+            let error = error.between(packets::BACKEND, (world.plan.locals[0], 0)).icmp(3, 1, 0);
+            let error = error.payload(&there.frame[14..]).l4_wrong_by(1).build();
+            let sent = world.exchange(0, 1, &error);
+            (world, sent)
+        }),
+        case("a ping nobody shall answer", Reason::Ping, Nothing, || {
+            with(|s| s.ping = Ping::Never, &packet().between(CLIENT, VIP).icmp(8, 0, 1).build())
+        }),
+        case("an IPv6 packet that routes itself on", Reason::Extensions, Nothing, || {
+            let plan = Plan { vips: vec![packets::VIP_V6.0.into()], ..Plan::default() };
+            let frame = packet().tcp(packets::CLIENT_V6, packets::VIP_V6);
+            after(plan, &frame.extension(43, &[0, 0, 1, 0, 0, 0, 0]).build())
         }),
         case("GRE for a VIP", Reason::Protocol, Nothing, || {
             after(Plan::default(), &packet().between(CLIENT, VIP).protocol(47).build())

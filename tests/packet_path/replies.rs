@@ -9,8 +9,10 @@ use shunt::dataplane::reply::{IcmpError, icmp_error, sctp_abort, tcp_reset};
 use shunt::wire::Mac;
 
 use crate::packets::builder::chunk;
-use crate::packets::oracle::judge;
-use crate::packets::{Builder, CLIENT, CLIENT_MAC, Expect, OUR_MAC, Row, VIP, packet, rows};
+use crate::packets::oracle::{judge, judge_v6};
+use crate::packets::{
+    Builder, CLIENT, CLIENT_MAC, Expect, OUR_MAC, Row, VIP, VIP_V6, packet, rows,
+};
 
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
@@ -195,6 +197,32 @@ fn an_independent_reader_finds_every_answer_right_and_going_back() {
         }
     }
     assert!(answers > 100, "{answers} answers judged");
+}
+
+#[test]
+fn an_independent_reader_finds_every_ipv6_answer_right_and_going_back() {
+    let fits = |row: &Row| row.packet.build().len() <= ROOM;
+    let mut answers = 0;
+    for row in rows().into_iter().filter(|row| row.expect == Expect::Flow6 && fits(row)) {
+        let (received, parsed) = (row.packet.build(), row.packet.parsed_v6());
+        let resets = parsed.key.protocol == 6 && parsed.signal & RST == 0;
+        let mut packet = VecPacket::new(&received);
+        assert_eq!(tcp_reset(&mut packet, &parsed), resets, "{}", row.name);
+        let reset = resets.then_some(packet);
+        let errors = [IcmpError::PortUnreachable, IcmpError::TimeExceeded].map(|kind| {
+            let mut packet = VecPacket::new(&received);
+            assert!(icmp_error(&mut packet, 14, kind, VIP_V6.0), "{}", row.name);
+            packet
+        });
+        for answer in errors.into_iter().chain(reset) {
+            let judged = judge_v6(answer.data()).expect(row.name);
+            assert!(judged.l4_right, "{}: {judged:?}", row.name);
+            assert_eq!((judged.source, judged.destination), (VIP_V6.0, parsed.key.source()));
+            assert!(answer.data().len() <= 14 + 1280);
+            answers += 1;
+        }
+    }
+    assert!(answers > 60, "{answers} answers judged");
 }
 
 #[test]

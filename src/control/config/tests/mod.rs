@@ -231,7 +231,6 @@ fn every_timeout_written_arrives_where_it_belongs() {
         sctp_shutdown_ack_sent_s = 24
         sctp_rejected_s = 25
         sctp_closed_s = 26
-        one_packet_s = 27
         [dpdk]";
     let read = read(&BASE.replace("[dpdk]", timeouts)).unwrap().plan.timeouts;
     let timeouts = Timeouts {
@@ -262,7 +261,6 @@ fn every_timeout_written_arrives_where_it_belongs() {
         sctp_shutdown_ack_sent_s: 24,
         sctp_rejected_s: 25,
         sctp_closed_s: 26,
-        one_packet_s: 27,
     };
     assert_eq!(read, timeouts);
 }

@@ -23,13 +23,14 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(AS_ROOT)
 endif
 
 SECONDS_EACH ?= 60
+SEEDS ?= 100000
 DURATION ?= 5
 
-.PHONY: help deps need-tools need-root build demo test lint bench fuzz fmt clean
+.PHONY: help deps need-tools need-root build demo test test-long lint bench fuzz fmt clean
 
 help: ## Say what there is (needs no deps)
 	@echo "Shunt: a layer-4 load balancer on DPDK. Targets:"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Names of the packages that are not installed.
 define MISSING_PACKAGES
@@ -98,6 +99,9 @@ test: need-tools need-root ## Formatting, lints, every test (needs root: network
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo test --quiet --package shunt --package lab --doc
 	cargo nextest run --workspace
+
+test-long: need-tools ## Simulate whole connections, SEEDS=100000 runs (`make test` has 2,400 of them)
+	SHUNT_SIM_SEEDS=$(SEEDS) cargo nextest run --profile long --test sim
 
 lint: need-tools ## Formatting, clippy, rustdoc; licences and advisories if cargo-deny is installed
 	cargo fmt --all --check

@@ -96,6 +96,8 @@ struct Memory {
     revision: u64,
     /// Backends that are or were in NAT mode, by id; forgotten with the id.
     nat: HashSet<BackendId>,
+    /// Has there ever been one? Forgotten with the service's own id.
+    had_nat: bool,
 }
 
 /// Compiles plans, one after the other; owns the ids of services and backends.
@@ -156,6 +158,8 @@ impl Compiler {
         snapshot.ports = ports.into();
         snapshot.services = self.service_table(plan, &service_ids);
         snapshot.backends = self.backend_table(plan, &service_ids, resolve);
+        let had_nat = service_ids.iter().filter(|id| self.memory[id.index()].had_nat);
+        snapshot.had_nat = had_nat.copied().collect();
         snapshot.timeouts = plan.timeouts;
         snapshot.strays = plan.strays;
         snapshot.ping = plan.ping;
@@ -184,7 +188,9 @@ impl Compiler {
         let backends = &self.backends;
         let service = |id| backends.get(id).map(|(key, _)| key.service.0);
         let held: HashSet<u32> = backends.used().filter_map(service).collect();
-        self.services.release(generation_everywhere, |id| !held.contains(&id));
+        for id in self.services.release(generation_everywhere, |id| !held.contains(&id)) {
+            self.memory[id as usize].had_nat = false;
+        }
         freed.into_iter().map(BackendId).collect()
     }
 
@@ -252,6 +258,7 @@ impl Compiler {
         for backend in service.backends.iter().filter(|backend| backend.mode == Mode::Nat) {
             let key = BackendKey { service: id, address: backend.address };
             memory.nat.extend(self.backends.find(&key).map(BackendId));
+            memory.had_nat = true;
         }
         if *memory.name != *service.name {
             memory.name = service.name.as_str().into();

@@ -14,7 +14,6 @@ use super::parse::Parsed;
 use super::rewrite::cross;
 use super::snapshot::NextHop;
 use super::verdict::Reason;
-use super::conn::state;
 use std::net::Ipv6Addr;
 
 pub use super::rewrite::cross::DIFFERENCE;
@@ -60,9 +59,7 @@ impl Flows {
             self.forget::<Ipv6Addr>(hit.slot);
             return self.refuse(packet, parsed, Reason::BackendGone);
         }
-        record.seen_ms = self.now_ms;
-        let direction = record.direction(Side::Backend);
-        record.set_state(state::advance(record.state(), direction, parsed.signal));
+        record.note(Side::Backend, parsed.signal, self.now_ms);
         if introduce::from_backend(packet.data_mut(), parsed, record) == Some(true) {
             record.set_delivered();
         }

@@ -12,7 +12,6 @@ use super::conn::expiry::{Sweep, TimeoutsMs};
 use super::conn::key::Side;
 use super::conn::ports::Ownership;
 use super::conn::record::Record;
-use super::conn::state;
 use super::conn::table::{Hit, Slot, Tables};
 use super::cross;
 use super::family::Family;
@@ -206,7 +205,7 @@ impl Flows {
         origin: Origin,
     ) -> Fate {
         match F::table(&self.tables).confirm(look.guess, parsed.key, look.hash) {
-            Some(hit) => self.established(packet, parsed, hit),
+            Some(hit) => self.established(packet, parsed, hit, origin),
             None => self.unknown(packet, parsed, origin),
         }
     }
@@ -218,13 +217,14 @@ impl Flows {
         packet: &mut P,
         parsed: &Parsed<F>,
         hit: Hit,
+        origin: Origin,
     ) -> Fate {
         let record = F::table_mut(&mut self.tables).record_mut(hit.slot);
         let Some(backend) = self.snapshot.backend(record.backend_id()) else {
-            return self.backend_gone(packet, parsed, hit);
+            return self.backend_gone(packet, parsed, hit, origin);
         };
         if hit.side == Side::Client && record.state().is_reusable() && starts(parsed) {
-            return self.start_over(packet, parsed, hit.slot);
+            return self.start_over(packet, parsed, hit.slot, origin);
         }
         let next_hop = match hit.side {
             Side::Client => {
@@ -237,13 +237,11 @@ impl Flows {
         if parsed.ttl <= 1 {
             return self.refuse(packet, parsed, Reason::TtlExpired);
         }
-        record.seen_ms = self.now_ms;
-        let direction = record.direction(hit.side);
-        record.set_state(state::advance(record.state(), direction, parsed.signal));
         let mtu = port_mtu(&self.snapshot, next_hop.port);
         if record.is_special() || parsed.end - parsed.l3 > mtu {
             return self.special(packet, parsed, hit, next_hop);
         }
+        record.note(hit.side, parsed.signal, self.now_ms);
         let translation = translation(record, hit.side, next_hop);
         if translate::rewrite(packet.data_mut(), parsed, &translation) {
             Fate::Send(next_hop.port)
@@ -275,6 +273,8 @@ impl Flows {
         if self.introduce(packet, parsed, hit, &insertion).is_none() {
             return self.count(Reason::NoRoom);
         }
+        let table = F::table_mut(&mut self.tables);
+        table.record_mut(hit.slot).note(hit.side, parsed.signal, self.now_ms);
         if record.is_crossed() {
             return self.cross_over(packet, parsed, &record, next_hop);
         }
@@ -415,19 +415,22 @@ impl Flows {
         parsed: &Parsed<F>,
         slot: Slot,
     ) -> Fate {
-        self.established(packet, parsed, Hit { slot, side: Side::Client })
+        // Made a moment ago, it can neither be over nor have lost its backend: the origin is not used.
+        self.established(packet, parsed, Hit { slot, side: Side::Client }, Origin::Handover)
     }
 
-    /// A SYN on a connection that is over makes room for a new one (IPVS `conn_reuse_mode=1`).
+    /// A SYN on a connection that is over makes room for a new one (IPVS `conn_reuse_mode=1`),
+    /// which another worker may own: a reload may have changed the mode in between.
     #[cold]
     fn start_over<F: Family, P: Packet>(
         &mut self,
         packet: &mut P,
         parsed: &Parsed<F>,
         slot: Slot,
+        origin: Origin,
     ) -> Fate {
         self.forget::<F>(slot);
-        self.admit(packet, parsed)
+        self.unknown(packet, parsed, origin)
     }
 
     /// The connection's backend was removed: TCP is told, UDP finds another backend.
@@ -437,10 +440,11 @@ impl Flows {
         packet: &mut P,
         parsed: &Parsed<F>,
         hit: Hit,
+        origin: Origin,
     ) -> Fate {
         self.forget::<F>(hit.slot);
         if hit.side == Side::Client && starts(parsed) {
-            return self.admit(packet, parsed);
+            return self.unknown(packet, parsed, origin);
         }
         self.refuse(packet, parsed, Reason::BackendGone)
     }

@@ -171,7 +171,7 @@ impl Flows {
             return self.count(Reason::Fragment);
         }
         match found {
-            Some(hit) if piece.first => self.established(packet, &parsed, hit),
+            Some(hit) if piece.first => self.established(packet, &parsed, hit, Origin::Handover),
             Some(hit) => self.later_piece(packet, &parsed, hit),
             None if piece.first => self.unknown(packet, &parsed, Origin::Handover),
             None => self.count(Reason::NoConnection),

@@ -1,11 +1,12 @@
 //! Saying no: every refusal is counted under its reason, and some are answered.
 //!
 //! What a sender is told when the policy is `strays = "reject"` follows IPVS: a VIP without the
-//! service, or a TCP packet of no connection, gets what the director's own stack would send (RST,
-//! SCTP ABORT, or port unreachable for UDP); a service without a usable backend answers port unreachable for
-//! both; a TTL that ends here answers time exceeded, as from the VIP. Answers have a limit, so a
-//! flood from forged addresses is not reflected. Silence where an answer would mislead: a full table, a missing next hop or exhausted
-//! ports may be over when the client tries again.
+//! service, or a TCP or SCTP packet of no connection, gets what the director's own stack would
+//! send (RST, SCTP ABORT, or port unreachable for UDP); a service without a usable backend answers
+//! port unreachable to all of them; a TTL that ends here answers time exceeded, as from the VIP.
+//! Answers have a limit, so a flood from forged addresses is not reflected. Silence where an answer
+//! would mislead: a full table, a missing next hop or exhausted ports may be over when the client
+//! tries again.
 
 use super::conn::key::FlowKey;
 use super::family::Family;

@@ -148,6 +148,8 @@ pub struct Timeouts {
     pub tcp_none_s: u32,
     /// UDP.
     pub udp_s: u32,
+    /// UDP, one datagram of a service that schedules each by itself.
+    pub one_packet_s: u32,
     /// SCTP, entry made but no state yet.
     pub sctp_none_s: u32,
     /// SCTP, the client sent INIT.
@@ -193,6 +195,7 @@ impl Default for Timeouts {
             tcp_synack_s: 120,
             tcp_none_s: 2,
             udp_s: 300,
+            one_packet_s: 5,
             sctp_none_s: 2,
             sctp_init1_s: 4,
             sctp_init_s: 61,
@@ -222,6 +225,9 @@ pub struct Snapshot {
     pub services: Box<[Option<Service>]>,
     /// By [`BackendId`]; as long as the highest id in use.
     pub backends: Box<[Option<Backend>]>,
+    /// Services that had a backend in NAT mode. It may be gone, but the owners of the service's
+    /// other connections followed from the client when they were made, and must not move.
+    pub had_nat: Box<[ServiceId]>,
     /// Timeouts by state.
     pub timeouts: Timeouts,
     /// Answer to strays.

@@ -141,7 +141,7 @@ fn a_gateway_of_the_other_family_is_a_next_hop() {
     });
 }
 
-/// A network that speaks IPv6 too: fd01::1 is the balancer, fd01::2 and fe80::254 are beyond.
+/// A network that speaks IPv6 too: `fd01::1` is the balancer, `fd01::2` and `fe80::254` are beyond.
 fn net6() -> Net {
     let net = net();
     for (namespace, link, address) in
@@ -178,7 +178,7 @@ fn an_ipv6_backend_is_resolved_on_the_link_and_behind_a_link_local_gateway() {
         until(&mut neighbors, |view| view.unrouted == [far]).await;
         net.balancer.ip(&format!("neigh replace fd01::2 lladdr {OTHER} dev lb0 nud permanent"));
         until(&mut neighbors, |view| is_at(view, near, OTHER)).await;
-        net.balancer.ip("rule add from all to fd01::2 prohibit");
+        net.balancer.ip("-6 rule add to fd01::2 prohibit");
         until(&mut neighbors, |view| view.unrouted.contains(&near)).await;
     });
 }

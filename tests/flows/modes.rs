@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use shunt::dataplane::conn::state::State;
 use shunt::dataplane::conn::state::flags::{ACK, FIN, SYN};
 use shunt::dataplane::snapshot::{Encapsulation, GueChecksum, Mode};
+use shunt::ids::ServiceId;
 
 use crate::life::{client, from_client};
 use crate::packets::builder::sum;
@@ -253,6 +254,45 @@ fn connections_survive_a_change_of_mode_on_any_worker() {
             assert_eq!(world.drops(), []);
         }
     }
+}
+
+/// What starts in the place of an old connection may have another owner: the mode has changed.
+#[test]
+fn a_connection_in_the_place_of_an_old_one_has_the_owner_of_its_own_mode() {
+    let modes = vec![Mode::Fullnat; 3];
+    let mut world = World::new(Plan { workers: 4, card: Card::Rss, modes, ..Plan::default() });
+    for port in 1001..=1040 {
+        let first = world.one(0, 0, &from_client(client(port), SYN));
+        world.one(0, 0, &from_client(client(port), FIN | ACK));
+        world.one(0, 1, &crate::life::answer(&first, FIN | ACK));
+    }
+    world.plan.modes = vec![Mode::Nat; 3];
+    world.publish(|_| {});
+    for port in 1001..=1040 {
+        let second = world.one(0, 0, &from_client(client(port), SYN));
+        assert_eq!(world.one(0, 1, &nat_answer(&second, SYN | ACK)).port, 0);
+    }
+    assert_eq!(world.drops(), []);
+}
+
+/// A removed NAT backend takes its own connections with it, and nobody else's.
+#[test]
+fn the_last_nat_backend_may_leave_without_moving_owners() {
+    let modes = vec![Mode::Nat, Mode::Dr];
+    let weights = vec![Some(1), Some(1)];
+    let plan = Plan { workers: 4, card: Card::Rss, modes, weights, ..Plan::default() };
+    let mut world = World::new(plan);
+    let served: Vec<_> = (1001..=1040)
+        .map(|port| (port, world.one(0, 0, &from_client(client(port), SYN)).frame))
+        .filter(|(_, frame)| frame[..6] == backend_mac(12).0)
+        .collect();
+    world.plan.weights[0] = None;
+    world.publish(|snapshot| snapshot.had_nat = [0, 1].map(ServiceId).into());
+    for (port, first) in &served {
+        let again = world.one(0, 0, &from_client(client(*port), ACK));
+        assert_eq!(again.frame[..12], first[..12]);
+    }
+    assert_eq!(world.drops(), []);
 }
 
 proptest! {

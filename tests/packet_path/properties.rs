@@ -12,7 +12,7 @@ use shunt::wire::checksum::{self, Delta};
 
 use zerocopy::IntoBytes;
 
-use crate::packets::builder::sum;
+use crate::packets::builder::{chunk, sum};
 use crate::packets::oracle::{judge, judge_v6};
 use crate::packets::{Builder, Endpoint, packet, rows, translation_to};
 use crate::parse::REASONS;
@@ -33,20 +33,22 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
         .prop_map(|(a, [b, c, d], port)| ([a, b, c, d].into(), port))
 }
 
-/// Any right TCP or UDP packet.
+/// Any right TCP, UDP or SCTP packet.
 fn flow_packet() -> impl Strategy<Value = Builder> {
-    let transport = (any::<bool>(), any::<u8>(), any::<(u32, u32)>(), 0..=10usize, any::<bool>());
+    let transport = (prop::sample::select(vec![6u8, 17, 132]), any::<u8>(), any::<(u32, u32)>(), 0..=10usize, any::<bool>());
     let network = (any::<u8>(), any::<u16>(), any::<bool>(), 2..=255u8, 0..=10usize);
     let ends = (endpoint(), endpoint()).prop_filter("two hosts", |(a, b)| a.0 != b.0);
     (ends, transport, network, vec(any::<u8>(), 0..200), 0..20usize).prop_map(
         |((from, to), transport, network, payload, padding)| {
-            let (is_tcp, flags, (sequence, ack), tcp_words, summed) = transport;
+            let (protocol, flags, (sequence, ack), tcp_words, summed) = transport;
+            let payload = if protocol == 132 { chunk(flags, 0, &payload) } else { payload };
             let (tos, identification, df, ttl, ip_words) = network;
             let udp = packet().udp(from, to);
-            let built = match (is_tcp, summed) {
-                (true, _) => packet().tcp(from, to),
-                (false, true) => udp,
-                (false, false) => udp.without_checksum(),
+            let built = match (protocol, summed) {
+                (6, _) => packet().tcp(from, to),
+                (132, _) => packet().sctp(from, to, sequence),
+                (_, true) => udp,
+                (_, false) => udp.without_checksum(),
             };
             let built =
                 built.flags(flags).numbers(sequence, ack).tcp_options(&vec![1; 4 * tcp_words]);
@@ -120,14 +122,22 @@ fn hold_to_promises(frame: &[u8], info: RxInfo) -> Result<(), TestCaseError> {
     match answer {
         Parse::Flow6(p) => {
             let (l3, l4, end) = (usize::from(p.l3), usize::from(p.l4), usize::from(p.end));
-            let fixed = if p.key.protocol == 6 { 20 } else { 8 };
+            let fixed = match p.key.protocol {
+                6 => 20,
+                132 => 16,
+                _ => 8,
+            };
             prop_assert!(l3 == 14 && l3 + 40 <= l4 && l4 + fixed <= end && end <= frame.len());
             prop_assert_eq!(&frame[l3 + 8..l3 + 40], p.key.addresses.as_bytes());
             prop_assert_eq!(&frame[l4..l4 + 4], &p.key.ports.to_ne_bytes());
         }
         Parse::Flow(p) => {
             let (l3, l4, end) = (usize::from(p.l3), usize::from(p.l4), usize::from(p.end));
-            let fixed = if p.key.protocol == 6 { 20 } else { 8 };
+            let fixed = match p.key.protocol {
+                6 => 20,
+                132 => 16,
+                _ => 8,
+            };
             prop_assert!(l3 == 14 && l3 + 20 <= l4 && l4 + fixed <= end && end <= frame.len());
             prop_assert_eq!(&frame[l3 + 12..l3 + 20], &p.key.addresses.to_ne_bytes());
             prop_assert_eq!(&frame[l4..l4 + 4], &p.key.ports.to_ne_bytes());

@@ -301,6 +301,7 @@ impl Builder {
         let l4 = 14 + self.ip_header().len();
         let signal = match self.transport {
             Transport::Tcp { flags, .. } => flags,
+            Transport::Sctp { .. } => sctp_event(&self.payload),
             _ => 0,
         };
         Parsed {
@@ -455,8 +456,32 @@ fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
+/// The number of the event that these SCTP chunks are: the first one's type decides, but for an
+/// ABORT right behind a cookie.
+fn sctp_event(chunks: &[u8]) -> u8 {
+    let length = usize::from(u16::from_be_bytes([chunks[2], chunks[3]]));
+    let second = chunks.get(length.next_multiple_of(4)).filter(|_| length >= 4);
+    match (chunks[0], second) {
+        (10 | 11, Some(6)) | (6, _) => 9,
+        (kind @ (1 | 2), _) => kind,
+        (kind @ (10 | 11), _) => kind - 7,
+        (kind @ (7 | 8), _) => kind - 2,
+        (14, _) => 7,
+        (9, _) => 8,
+        _ => 0,
+    }
+}
+
+/// An SCTP chunk: its type, flags and value, padded.
+pub(crate) fn chunk(kind: u8, flags: u8, value: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(4 + value.len()).unwrap().to_be_bytes();
+    let mut chunk = [&[kind, flags], &length[..], value].concat();
+    chunk.resize(chunk.len().next_multiple_of(4), 0);
+    chunk
+}
+
 /// CRC32c, a bit at a time (RFC 9260 appendix A: the register is sent lowest byte first).
-fn crc32c(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
     let step = |crc: u32| crc >> 1 ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 };
     !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)))
 }

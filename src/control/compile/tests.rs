@@ -519,3 +519,17 @@ fn a_backend_that_was_in_nat_mode_is_still_expected_to_answer_clients() {
     assert_eq!(answers(&after), [true, false], "connections of that time may live");
     assert!(after.is_by_client(ServiceId(0)));
 }
+
+/// Or connections of the other backends would be looked for with another worker.
+#[test]
+fn owners_do_not_move_when_the_last_nat_backend_is_removed_and_its_id_freed() {
+    let mut compiler = Compiler::new();
+    let mut both = service(80, &[(1, 1), (2, 1)]);
+    both.backends[0].mode = Mode::Nat;
+    compile(&mut compiler, vec![both]);
+    let one = || vec![service(80, &[(2, 1)])];
+    let after = compile(&mut compiler, one());
+    assert!(after.is_by_client(ServiceId(0)));
+    assert_eq!(compiler.release(after.generation, |_| false).len(), 1);
+    assert!(compile(&mut compiler, one()).is_by_client(ServiceId(0)));
+}

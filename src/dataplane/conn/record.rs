@@ -14,14 +14,14 @@
 //! other side's key*, so both the match and the rewrite read the same two pairs of words, and the
 //! side is an array index, not a branch. NAT is the same with the client's own address and port in
 //! the place of the local ones. In DR and tunnel mode the backend answers by itself: then side 1 is
-//! the reverse of side 0, "translation" changes nothing, and only side 0 is in the index. Checksum
-//! deltas are kept for side 0; side 1 is their
+//! the reverse of side 0, "translation" changes nothing, and only side 0 is in the index. Side 0 is
+//! not where every datagram is a connection. Checksum deltas are kept for side 0; side 1 is their
 //! inverse.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::key::{FlowKey, Side};
-use super::state::{Direction, State};
+use super::state::{self, Direction, State};
 use crate::dataplane::family::Family;
 use crate::dataplane::rewrite::translation_deltas;
 use crate::dataplane::snapshot::{ClientAddress, Encapsulation, GueChecksum, Protocol};
@@ -270,9 +270,15 @@ impl<F: Family> Record<F> {
         }
     }
 
-    /// The sides that have an index entry.
+    /// The sides that have an index entry: those whose packets pass here, but not a client's whose
+    /// next datagram is another connection.
     pub fn sides(&self) -> &'static [Side] {
-        if self.is_direct() { &[Side::Client] } else { &[Side::Client, Side::Backend] }
+        match (self.state() == State::OnePacket, self.is_direct()) {
+            (false, false) => &[Side::Client, Side::Backend],
+            (false, true) => &[Side::Client],
+            (true, false) => &[Side::Backend],
+            (true, true) => &[],
+        }
     }
 
     /// The key of packets sent by `side`.
@@ -335,13 +341,21 @@ impl<F: Family> Record<F> {
         self.client_mac = mac.0;
     }
 
+    /// A packet of `side` passes: when, and what it means for the state.
+    #[inline(always)]
+    pub fn note(&mut self, side: Side, signal: u8, now_ms: u32) {
+        self.seen_ms = now_ms;
+        self.set_state(state::advance(self.state(), self.direction(side), signal));
+    }
+
     /// Its state.
     #[inline(always)]
     pub fn state(&self) -> State {
         State::from_index(self.state)
     }
 
-    /// Sets its state.
+    /// Sets its state. [`State::OnePacket`], which [`Record::sides`] follows, no event begins or
+    /// ends.
     #[inline(always)]
     pub fn set_state(&mut self, state: State) {
         self.state = state as u8;

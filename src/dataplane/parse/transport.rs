@@ -13,7 +13,7 @@ pub(super) type Said = (u32, u8);
 pub(super) fn examine(protocol: u8, segment: &[u8]) -> Result<Said, Reason> {
     match protocol {
         ipv4::TCP => examine_tcp(segment),
-        sctp::PROTOCOL => examine_sctp(segment),
+        ipv4::SCTP => examine_sctp(segment),
         _ => examine_udp(segment),
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct AddressTable {
     services: HashMap<(IpAddr, u16, u8), ServiceId, RandomState>,
     /// Services at several: narrow ranges first, so that the first that contains the port is it.
     ranges: HashMap<(IpAddr, u8), Vec<(Ports, ServiceId)>, RandomState>,
-    /// Services some backend of which sees the client itself and answers through this box: their
+    /// Services some backend of which sees or saw the client itself and answers through this box: their
     /// connections are owned by a worker that follows from the client alone.
     by_client: HashSet<ServiceId, RandomState>,
     /// Those backends; port 0 stands for any.
@@ -49,6 +49,7 @@ impl AddressTable {
                 table.enter_backend(service, backend);
             }
         }
+        table.by_client.extend(snapshot.had_nat.iter());
         for ranges in table.ranges.values_mut() {
             ranges.sort_by_key(|(ports, _)| ports.last - ports.first);
         }

@@ -334,12 +334,12 @@ pub(super) const ROWS: &[Row] = &[
         name: "remote checksums without the outer one",
         edit: (
             "address = \"10.44.0.11:8080\"\nweight = 1",
-            "address = \"10.44.0.11:80\"\nmode = \"tunnel\"\ntunnel = { kind = \"gue\", port = 6080, checksum = false, remote_checksum = true }\n[[service.backend]]\naddress = \"10.44.0.12:80\"",
+            "address = \"10.44.0.11:80\"\nmode = \"tunnel\"\ntunnel = { checksum = false, remote_checksum = true, kind = \"gue\", port = 1 }\n[[service.backend]]\naddress = \"10.44.0.12:80\"",
         ),
         says: &[
-            "shunt.toml:30:50: `remote_checksum` needs the outer checksum, and this turns it off",
-            "   30 | tunnel = { kind = \"gue\", port = 6080, checksum = false, remote_checksum = true }",
-            "      |                                                  ^^^^^",
+            "shunt.toml:30:23: `remote_checksum` needs the outer checksum, and this turns it off",
+            "   30 | tunnel = { checksum = false, remote_checksum = true, kind = \"gue\", port = 1 }",
+            "      |                       ^^^^^",
             "      help: leave `checksum` out: it is implied",
         ],
     },

@@ -112,7 +112,7 @@ pub(super) const ROWS: &[Row] = &[
             "10.44.0.1",
         ),
         says: &[
-            "shunt.toml:19:14: port address `10.44.0.1` is not an IPv4 address with a prefix \
+            "shunt.toml:19:14: port address `10.44.0.1` is not an address with a prefix \
              length",
             "   19 | addresses = [\"10.44.0.1\"]",
             "      |              ^^^^^^^^^^^",
@@ -126,7 +126,7 @@ pub(super) const ROWS: &[Row] = &[
             "10.44.0.1/33",
         ),
         says: &[
-            "shunt.toml:19:14: port address `10.44.0.1/33` is not an IPv4 address with a \
+            "shunt.toml:19:14: port address `10.44.0.1/33` is not an address with a \
              prefix length",
             "   19 | addresses = [\"10.44.0.1/33\"]",
             "      |              ^^^^^^^^^^^^^^",

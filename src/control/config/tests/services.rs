@@ -129,7 +129,6 @@ pub(super) const ROWS: &[Row] = &[
             "shunt.toml:23:12: unknown value `tpc` for protocol; supported: tcp, udp, sctp",
             "   23 | protocol = \"tpc\"",
             "      |            ^^^^^",
-            "      help: did you mean `tcp`?",
         ],
     },
     Row {
@@ -271,7 +270,7 @@ pub(super) const ROWS: &[Row] = &[
              this service has one port, 80",
             "   28 | address = \"10.44.0.11:0\"",
             "      |           ^^^^^^^^^^^^^^",
-            "      help: for example `address = \"10.44.0.11:80\"`",
+            "      help: write `address = \"10.44.0.11:80\"`",
         ],
     },
     Row {

@@ -49,7 +49,7 @@ pub(super) fn local_addresses(
 fn read(problems: &mut Problems, written: &schema::Service) -> Vec<Placed> {
     let mut seen = HashSet::new();
     let mut locals = Vec::new();
-    for value in written.local_addresses.iter().flat_map(|list| list.get_ref()) {
+    for value in written.local_addresses.iter().flat_map(Spanned::get_ref) {
         let Some(address) = address(problems, "local address", value) else { continue };
         if !seen.insert(address) {
             problems.error(value.span(), format!("local address {address} is listed twice"));

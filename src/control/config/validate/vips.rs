@@ -32,7 +32,7 @@ pub(super) type PlacedVip = (ServiceAddress, Range<usize>);
 /// from it is not judged then.
 pub(super) fn addresses(problems: &mut Problems, written: &schema::Service) -> Vec<PlacedVip> {
     let first = service_address(problems, &written.address);
-    let more = written.more_addresses.iter().flat_map(|list| list.get_ref());
+    let more = written.more_addresses.iter().flat_map(Spanned::get_ref);
     let mut placed: Vec<PlacedVip> =
         first.map(|first| (first, written.address.span())).into_iter().collect();
     let mut seen: HashSet<ServiceAddress> = first.into_iter().collect();
@@ -111,49 +111,62 @@ pub(super) fn refuse_unreachable(
     mode: Mode,
 ) {
     let Some((first, _)) = addresses.first() else { return };
-    let (vip, address) = (first.vip, backend.ip());
-    let (word, keeps_port, any_family) = match mode {
-        Mode::Fullnat => ("fullnat", false, vip.is_ipv6()),
-        Mode::Nat => ("nat", false, false),
-        Mode::Dr => ("dr", true, false),
-        Mode::Tunnel(_) => ("tunnel", true, true),
-    };
-    if !any_family && vip.is_ipv4() != address.is_ipv4() {
-        let (own, other) = (family(address), family(vip));
-        let message =
-            format!("backend {backend} is {own}, and in mode `{word}` the VIP's {other} is needed");
-        let help = match (mode, vip) {
-            (Mode::Fullnat, _) => "only mode `tunnel` brings IPv4 clients to it",
-            (_, IpAddr::V4(_)) => "mode `tunnel` takes either family",
-            (_, IpAddr::V6(_)) => "modes `fullnat` and `tunnel` take either family",
-        };
+    if let Some((message, help)) = other_family(backend, first.vip, mode) {
         problems.error_help(written.span(), message, help);
     }
-    match only_port(addresses) {
-        Some(port) if keeps_port && backend.port() != port => {
-            let message = format!(
-                "backend {backend} has mode `{word}`, which keeps the service's port {port}"
-            );
-            let help = format!("write `address = \"{}\"`", SocketAddr::new(address, port));
-            problems.error_help(written.span(), message, help);
-        }
-        Some(port) if backend.port() == 0 => {
-            let message = format!(
-                "backend {backend} has port 0, the port a client asked for, and this service has \
-                 one port, {port}"
-            );
-            let help = format!("for example `address = \"{}\"`", SocketAddr::new(address, port));
-            problems.error_help(written.span(), message, help);
-        }
-        None if keeps_port && backend.port() != 0 => {
-            let message = format!(
-                "backend {backend} has mode `{word}`, which keeps the port a client asked for, and \
-                 this service has several"
-            );
-            let help = format!("write `address = \"{}\"`", SocketAddr::new(address, 0));
-            problems.error_help(written.span(), message, help);
-        }
-        Some(_) | None => {}
+    let only = only_port(addresses);
+    if let Some(message) = other_port(backend, only, mode) {
+        let meant = SocketAddr::new(backend.ip(), only.unwrap_or(0));
+        problems.error_help(written.span(), message, format!("write `address = \"{meant}\"`"));
+    }
+}
+
+/// The mode's word, and whether packets keep their port in it.
+fn word(mode: Mode) -> (&'static str, bool) {
+    match mode {
+        Mode::Fullnat => ("fullnat", false),
+        Mode::Nat => ("nat", false),
+        Mode::Dr => ("dr", true),
+        Mode::Tunnel(_) => ("tunnel", true),
+    }
+}
+
+fn other_family(backend: SocketAddr, vip: IpAddr, mode: Mode) -> Option<(String, &'static str)> {
+    let any = match mode {
+        Mode::Fullnat => vip.is_ipv6(),
+        Mode::Nat | Mode::Dr => false,
+        Mode::Tunnel(_) => true,
+    };
+    if any || vip.is_ipv4() == backend.is_ipv4() {
+        return None;
+    }
+    let (own, other, (word, _)) = (family(backend.ip()), family(vip), word(mode));
+    let message =
+        format!("backend {backend} is {own}, and in mode `{word}` the VIP's {other} is needed");
+    let help = match (mode, vip) {
+        (Mode::Fullnat, _) => "only mode `tunnel` brings IPv4 clients to it",
+        (_, IpAddr::V4(_)) => "mode `tunnel` takes either family",
+        (_, IpAddr::V6(_)) => "modes `fullnat` and `tunnel` take either family",
+    };
+    Some((message, help))
+}
+
+/// What is wrong with a backend's port, where clients of the service ask for this one `only`.
+fn other_port(backend: SocketAddr, only: Option<u16>, mode: Mode) -> Option<String> {
+    let (word, keeps) = word(mode);
+    match only {
+        Some(port) if keeps && backend.port() != port => Some(format!(
+            "backend {backend} has mode `{word}`, which keeps the service's port {port}"
+        )),
+        Some(port) if backend.port() == 0 => Some(format!(
+            "backend {backend} has port 0, the port a client asked for, and this service has one \
+             port, {port}"
+        )),
+        None if keeps && backend.port() != 0 => Some(format!(
+            "backend {backend} has mode `{word}`, which keeps the port a client asked for, and \
+             this service has several"
+        )),
+        Some(_) | None => None,
     }
 }
 

@@ -1,0 +1,330 @@
+//! The real thing: workers over ports and lanes made of `Vec`s, configured by a [`Config`].
+//!
+//! Port 0 faces the clients, port 1 the backends; every worker has a queue of each. What a burst
+//! made happen is a [`Seen`]: frames that left, frames for the kernel, drops by reason.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use shunt::dataplane::conn::index::Seed;
+use shunt::dataplane::conn::key::FlowKey;
+use shunt::dataplane::conn::ports::{Ownership, Toeplitz};
+use shunt::dataplane::conn::table::Tables;
+use shunt::dataplane::flows::Flows;
+use shunt::dataplane::io::Packet as _;
+use shunt::dataplane::io::memory::{Memory, VecLane, VecPacket, VecPort};
+use shunt::dataplane::mailbox::mailbox;
+use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
+use shunt::dataplane::snapshot::{
+    self, ClientAddress, Link, NextHop, PortView, ServiceAddress, Snapshot, Steering,
+};
+use shunt::dataplane::verdict::Reason;
+use shunt::dataplane::worker::{Links, Worker};
+use shunt::ids::{BackendId, PortId, ServiceId, WorkerId};
+use shunt::stats::counters::WorkerStats;
+
+use crate::config::{Backend, Config, OUR_ADDRESS, Place, Service};
+use crate::packet::Packet;
+use crate::packets::{OUR_INNER_MAC, OUR_MAC};
+use crate::scenario::{Card, Scenario};
+use crate::seen::{Seen, Sent};
+
+/// Ids of a service's backends start at its own times this.
+const BACKENDS_MAX: usize = 16;
+
+/// Packets a queue or lane takes: more than a burst of the simulation ever has.
+const LANE: usize = 4096;
+
+const RSS_KEY: [u8; 40] = *b"forty bytes that make a card spread well";
+
+/// One link between a worker and the world.
+struct Ends {
+    ports: [VecPort; 2],
+    punt: VecLane,
+    control: ControlEnd,
+}
+
+pub(crate) struct Balancer {
+    card: Card,
+    now_ms: u32,
+    workers: Vec<Worker<Memory>>,
+    ends: Vec<Ends>,
+    stats: Vec<Arc<WorkerStats>>,
+    toeplitz: Toeplitz,
+    generation: u64,
+    dropped: Vec<u64>,
+}
+
+impl Balancer {
+    pub(crate) fn new(scenario: &Scenario, now_ms: u32) -> Self {
+        let mut balancer = Self {
+            card: scenario.card,
+            now_ms,
+            workers: vec![],
+            ends: vec![],
+            stats: vec![],
+            toeplitz: Toeplitz::new(&RSS_KEY).unwrap(),
+            generation: 1,
+            dropped: vec![0; Reason::COUNT],
+        };
+        let workers = scenario.workers;
+        let first = Arc::new(balancer.snapshot(&scenario.config, workers));
+        let count = usize::from(workers);
+        let lane = |_| VecLane::new(LANE);
+        let lanes: Vec<Vec<_>> = (0..count).map(|_| (0..count).map(lane).collect()).collect();
+        for id in 0..workers {
+            balancer.add_worker(id, scenario, &lanes, &first);
+        }
+        balancer.poll();
+        balancer
+    }
+
+    fn add_worker(
+        &mut self,
+        id: u8,
+        scenario: &Scenario,
+        lanes: &[Vec<VecLane>],
+        first: &Arc<Snapshot>,
+    ) {
+        let stats = Arc::new(WorkerStats::default());
+        let ports = [VecPort::new(LANE), VecPort::new(LANE)];
+        let punt = VecLane::new(LANE);
+        let (control, end) = mailbox();
+        let me = usize::from(id);
+        let others = (0..lanes.len()).filter(|peer| *peer != me);
+        let links = Links {
+            ports: ports.to_vec(),
+            from_peers: others.map(|peer| lanes[peer][me].clone()).collect(),
+            to_peers: (0..lanes.len())
+                .map(|peer| (peer != me).then(|| lanes[me][peer].clone()))
+                .collect(),
+            punt: punt.clone(),
+            inject: None,
+        };
+        let flows = Flows::new(
+            Tables::new(scenario.capacity, Seed(scenario.hash_seed)).unwrap(),
+            Arc::clone(first),
+            Ownership::new(WorkerId(id), scenario.workers, &first.ports),
+            Arc::clone(&stats),
+        );
+        self.workers.push(Worker::new(flows, links, end));
+        self.ends.push(Ends { ports, punt, control });
+        self.stats.push(stats);
+    }
+
+    fn snapshot(&self, config: &Config, workers: u8) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        snapshot.generation = self.generation;
+        snapshot.ports = [(0, OUR_MAC), (1, OUR_INNER_MAC)]
+            .map(|(port, mac)| PortView {
+                mac,
+                mtu: config.mtu[port],
+                link: Link::Device,
+                steering: self.steering(port, workers),
+            })
+            .into();
+        let services = config.services.iter().enumerate();
+        snapshot.services =
+            services.map(|(id, service)| Some(self.service(id, service, config))).collect();
+        snapshot.backends = (0..config.services.len() * BACKENDS_MAX)
+            .map(|id| {
+                let (service, backend) = (id / BACKENDS_MAX, id % BACKENDS_MAX);
+                config.services[service].backends.get(backend).and_then(|b| compiled(service, b))
+            })
+            .collect();
+        let had_nat = |id: &usize| config.services[*id].backends.iter().any(|b| b.was_nat);
+        let ids = (0..config.services.len()).filter(had_nat);
+        snapshot.had_nat = ids.map(|id| ServiceId(u32::try_from(id).unwrap())).collect();
+        snapshot.timeouts = config.timeouts;
+        snapshot.strays =
+            if config.rejects { snapshot::Strays::Reject } else { snapshot::Strays::Drop };
+        snapshot.accepting = config.accepting;
+        snapshot.punt_per_second = 1_000_000;
+        snapshot.indexed()
+    }
+
+    fn service(&self, id: usize, service: &Service, config: &Config) -> snapshot::Service {
+        let present = service.backends.iter().enumerate().filter(|(_, b)| b.weight.is_some());
+        let ids = present.map(|(backend, _)| backend_id(Place { service: id, backend }));
+        snapshot::Service {
+            name: format!("service {id}").into(),
+            protocol: service.protocol,
+            addresses: [ServiceAddress::one(service.vip.ip(), service.vip.port())].into(),
+            scheduler: service.scheduler,
+            backends: ids.rev().collect(),
+            locals: config.locals.iter().copied().collect(),
+            one_packet: false,
+            client_address: ClientAddress::None,
+            revision: self.generation,
+        }
+    }
+
+    fn steering(&self, port: usize, workers: u8) -> Steering {
+        if self.card.spreads(port) {
+            Steering::Rss { key: RSS_KEY.into(), table: redirection(workers) }
+        } else {
+            Steering::Software
+        }
+    }
+
+    /// Every worker takes the configuration into use.
+    pub(crate) fn publish(&mut self, config: &Config) {
+        self.generation += 1;
+        let workers = u8::try_from(self.workers.len()).unwrap();
+        let snapshot = Arc::new(self.snapshot(config, workers));
+        for end in &mut self.ends {
+            end.control.send(Order::Publish(Arc::clone(&snapshot))).unwrap();
+        }
+        self.poll();
+        for end in &mut self.ends {
+            assert!(matches!(end.control.answer(), Some(Answer::Retired(_))));
+        }
+    }
+
+    /// Time passes; what is over by then and was due is forgotten.
+    pub(crate) fn advance(&mut self, now_ms: u32) {
+        self.now_ms = now_ms;
+        self.poll();
+    }
+
+    /// A frame is received by a port; where the card does not spread, `anyone` says by whom.
+    pub(crate) fn receive(&mut self, port: usize, anyone: usize, frame: &[u8]) {
+        let queue = if self.card.spreads(port) { self.queue_of(frame) } else { anyone };
+        self.ends[queue].ports[port].inbound.push(VecPacket::new(frame)).unwrap();
+    }
+
+    /// Where a card that spreads puts the frame: queue 0 if it is no flow.
+    fn queue_of(&self, frame: &[u8]) -> usize {
+        let Some(flow) = Packet::read(frame).ok().and_then(|packet| packet.flow()) else {
+            return 0;
+        };
+        let (from, to) = (v4(flow.from.ip()), v4(flow.to.ip()));
+        let key = FlowKey::new(0, (from, flow.from.port()), (to, flow.to.port()));
+        let table = redirection(u8::try_from(self.workers.len()).unwrap());
+        usize::from(table[self.toeplitz.hash(key) as usize % table.len()])
+    }
+
+    /// Every worker polls until nothing moves and nobody is behind.
+    fn poll(&mut self) {
+        for _ in 0..10_000 {
+            let moved: usize = self.workers.iter_mut().map(|w| w.poll(self.now_ms)).sum();
+            if moved == 0 && !self.workers.iter().any(Worker::is_behind) {
+                return;
+            }
+        }
+        panic!("packets go round in circles");
+    }
+
+    /// The workers do what there is to do; what came of it.
+    pub(crate) fn work(&mut self) -> Seen {
+        self.poll();
+        let mut sent = vec![];
+        let mut punted = vec![];
+        for end in &self.ends {
+            for (port, queue) in end.ports.iter().enumerate() {
+                while let Some(packet) = queue.outbound.pop() {
+                    sent.push(Sent { port, frame: packet.data().to_vec() });
+                }
+            }
+            while let Some(packet) = end.punt.pop() {
+                punted.push(packet.data().to_vec());
+            }
+        }
+        Seen::new(sent, punted, self.drops())
+    }
+
+    /// Drops since the last call.
+    fn drops(&mut self) -> BTreeMap<Reason, u64> {
+        let mut new = BTreeMap::new();
+        for (reason, before) in Reason::ALL.iter().zip(&mut self.dropped) {
+            let total = self.stats.iter().map(|s| s.drops[*reason as usize].get()).sum();
+            if total != *before {
+                new.insert(*reason, total - *before);
+            }
+            *before = total;
+        }
+        new
+    }
+
+    /// Connections there are, by the workers' gauges.
+    pub(crate) fn connections(&self) -> usize {
+        self.stats.iter().map(|s| s.connections.get() as usize).sum()
+    }
+
+    /// All connections, in words.
+    pub(crate) fn list(&mut self) -> Vec<ConnectionView> {
+        let mut all = vec![];
+        for end in 0..self.ends.len() {
+            let mut page = Page { cursor: 0, done: false, rows: vec![] };
+            while !page.done {
+                page.rows.reserve(64);
+                self.ends[end].control.send(Order::Dump(page)).unwrap();
+                self.poll();
+                let Some(Answer::Page(answer)) = self.ends[end].control.answer() else {
+                    panic!("a dump is answered by a page")
+                };
+                page = answer;
+                all.append(&mut page.rows);
+            }
+        }
+        all
+    }
+
+    /// Sums a figure over the workers.
+    pub(crate) fn total(&self, of: impl Fn(&WorkerStats) -> u64) -> u64 {
+        self.stats.iter().map(|stats| of(stats)).sum()
+    }
+
+    /// Connections made with a backend, and those there are.
+    pub(crate) fn of_backend(&self, place: Place) -> (u64, u64) {
+        let id = backend_id(place).index();
+        let made = self.total(|s| s.backends[id].new_connections.get());
+        (made, self.total(|s| s.backends[id].connections.get().into()))
+    }
+
+    /// Connections all gauges together still show: tables, services, backends.
+    pub(crate) fn gauges(&self) -> u64 {
+        let of_services =
+            |s: &WorkerStats| s.services.iter().map(|c| c.connections.get()).sum::<u32>();
+        let of_backends =
+            |s: &WorkerStats| s.backends.iter().map(|c| c.connections.get()).sum::<u32>();
+        let tables: u32 = self.workers.iter().map(|w| w.flows().tables().len()).sum();
+        u64::from(tables)
+            + self.total(|s| (s.connections.get() + of_services(s) + of_backends(s)).into())
+    }
+}
+
+fn compiled(service: usize, backend: &Backend) -> Option<snapshot::Backend> {
+    let hop = NextHop { port: PortId(1), source: OUR_INNER_MAC, destination: backend.mac };
+    Some(snapshot::Backend {
+        service: ServiceId(u32::try_from(service).unwrap()),
+        address: backend.address.ip(),
+        port: backend.address.port(),
+        mode: backend.mode,
+        answers_here: backend.was_nat,
+        our_address: OUR_ADDRESS.into(),
+        weight: backend.weight?,
+        next_hop: backend.reachable.then_some(hop),
+    })
+}
+
+pub(crate) fn backend_id(place: Place) -> BackendId {
+    BackendId(u32::try_from(place.service * BACKENDS_MAX + place.backend).unwrap())
+}
+
+/// The place an id stands for.
+pub(crate) fn place_of(id: BackendId) -> Place {
+    Place { service: id.index() / BACKENDS_MAX, backend: id.index() % BACKENDS_MAX }
+}
+
+fn redirection(workers: u8) -> Box<[u16]> {
+    (0..128).map(|entry| entry % u16::from(workers)).collect()
+}
+
+fn v4(address: IpAddr) -> Ipv4Addr {
+    match address {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(_) => panic!("only IPv4 is simulated: {address}"),
+    }
+}

@@ -1,0 +1,104 @@
+//! What the balancer is configured to do, in the simulation's own words.
+//!
+//! The balancer's snapshot is made of it, and the model reads its rules from it: neither from the
+//! other. A [`Change`] is a reload.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use shunt::dataplane::snapshot::{Mode, Protocol, Scheduler, Timeouts};
+use shunt::wire::Mac;
+
+/// The whole of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) services: Vec<Service>,
+    /// What FULL-NAT backends see.
+    pub(crate) locals: Vec<IpAddr>,
+    /// Of the clients' port and the backends'.
+    pub(crate) mtu: [u16; 2],
+    pub(crate) timeouts: Timeouts,
+    /// Are strays answered?
+    pub(crate) rejects: bool,
+    /// Not draining.
+    pub(crate) accepting: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Service {
+    pub(crate) protocol: Protocol,
+    pub(crate) vip: SocketAddr,
+    pub(crate) scheduler: Scheduler,
+    /// Oldest first.
+    pub(crate) backends: Vec<Backend>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Backend {
+    pub(crate) address: SocketAddr,
+    pub(crate) mac: Mac,
+    pub(crate) mode: Mode,
+    /// It is in NAT mode, or was.
+    pub(crate) was_nat: bool,
+    /// `None`: removed.
+    pub(crate) weight: Option<u32>,
+    /// Its link address is known.
+    pub(crate) reachable: bool,
+}
+
+/// One backend of one service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) service: usize,
+    pub(crate) backend: usize,
+}
+
+/// A reload.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    /// A weight, or `None` to remove the backend.
+    Weight(Place, Option<u32>),
+    /// New connections are forwarded so.
+    Mode(Place, Mode),
+    /// The kernel lost or found the next hop.
+    Reachable(Place, bool),
+    /// A port carries this much from now on.
+    Mtu(usize, u16),
+    /// Are strays answered?
+    Rejects(bool),
+    /// Timeouts.
+    Timeouts(Timeouts),
+    /// No new connections.
+    Drain,
+}
+
+/// The balancer's own address on the backends' side.
+pub(crate) const OUR_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 44, 0, 1);
+
+impl Config {
+    pub(crate) fn backend(&self, place: Place) -> &Backend {
+        &self.services[place.service].backends[place.backend]
+    }
+
+    pub(crate) fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Weight(place, weight) => self.backend_mut(*place).weight = *weight,
+            Change::Mode(place, mode) => self.backend_mut(*place).set_mode(*mode),
+            Change::Reachable(place, reachable) => self.backend_mut(*place).reachable = *reachable,
+            Change::Mtu(port, mtu) => self.mtu[*port] = *mtu,
+            Change::Rejects(rejects) => self.rejects = *rejects,
+            Change::Timeouts(timeouts) => self.timeouts = *timeouts,
+            Change::Drain => self.accepting = false,
+        }
+    }
+
+    fn backend_mut(&mut self, place: Place) -> &mut Backend {
+        &mut self.services[place.service].backends[place.backend]
+    }
+}
+
+impl Backend {
+    pub(crate) fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
+        self.was_nat |= mode == Mode::Nat;
+    }
+}

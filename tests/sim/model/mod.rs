@@ -1,0 +1,165 @@
+//! The rules, as a plain `HashMap` of connections: written from the documents (ARCHITECTURE.md,
+//! docs/, and what IPVS is known to do), not from the code.
+//!
+//! For each packet given to the balancer the model says what must come of it and takes that from
+//! what was [`Seen`]. Where the rules leave a choice (which backend, which local port, when exactly
+//! the sweep comes by), the model checks that the choice was allowed, and remembers it.
+//!
+//! - [`rules`]: what a packet must become.
+//! - [`start`]: what starts a connection, and who refuses.
+//! - [`answers`]: RST and ICMP.
+//! - [`expiry`]: what must be forgotten, and what must not.
+//! - [`states`]: TCP's states.
+
+mod answers;
+mod expiry;
+mod rules;
+mod start;
+mod states;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use shunt::dataplane::orders::ConnectionView;
+use shunt::dataplane::snapshot::Mode;
+use shunt::wire::Mac;
+
+use crate::config::{Change, Config, Place};
+use crate::packet::{Flow, Packet};
+use crate::scenario::Scenario;
+use crate::seen::Seen;
+use crate::trace::Words;
+use states::State;
+
+/// Longer packets may be too long for some way.
+const LONG: usize = 1_200;
+
+/// A frame given to the balancer.
+#[derive(Clone, Debug)]
+pub(crate) struct Input {
+    /// By which port.
+    pub(crate) port: usize,
+    pub(crate) frame: Vec<u8>,
+    /// What it is, if it is TCP, UDP or ICMP over IPv4.
+    pub(crate) packet: Option<Packet>,
+}
+
+impl Input {
+    fn words(&self) -> String {
+        let packet = self.packet.as_ref().map(|packet| Words(packet).to_string());
+        format!("by port {}: {}", self.port, packet.unwrap_or_else(|| "something else".to_owned()))
+    }
+
+    /// Must it be given to the balancer alone, for the model to learn what came of it? What starts
+    /// a connection but is too long leaves nothing to learn from but the list.
+    pub(crate) fn must_be_alone(&self) -> bool {
+        let Some((packet, flow)) = self.packet.as_ref().and_then(|p| Some((p, p.flow()?))) else {
+            return false;
+        };
+        packet.length() > LONG && rules::starts(packet, flow.protocol)
+    }
+}
+
+/// A connection.
+#[derive(Clone, Debug)]
+struct Connection {
+    place: Place,
+    /// As it was made; for life.
+    mode: Mode,
+    /// The flow of the backend's answers, if they pass here.
+    answers: Option<Flow>,
+    state: State,
+    seen_ms: u64,
+    /// Who brought the client's last packet.
+    router: Mac,
+    /// The source port its tunnel packets have.
+    tunnel_port: Option<u16>,
+}
+
+/// What must add up in the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Connections made, by backend.
+    pub(crate) made: BTreeMap<Place, u64>,
+    /// RST and ICMP errors sent.
+    pub(crate) answered: u64,
+    /// Packets forwarded, both ways.
+    pub(crate) forwarded: u64,
+    /// Packets refused.
+    pub(crate) dropped: u64,
+}
+
+pub(crate) struct Model {
+    config: Config,
+    workers: usize,
+    /// Of one worker's table.
+    capacity: usize,
+    connections: HashMap<Flow, Connection>,
+    /// From the flow of answers to the client's.
+    answers: HashMap<Flow, Flow>,
+    /// How often the packet looked at is in the burst from here on.
+    copies: usize,
+    now_ms: u64,
+    /// When the configuration changed last.
+    changed_ms: u64,
+    /// Identifications of late that tunnel packets had which may be cut.
+    numbers: VecDeque<u16>,
+    pub(crate) tally: Tally,
+}
+
+impl Model {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
+        Self {
+            config: scenario.config.clone(),
+            workers: scenario.workers.into(),
+            capacity: scenario.capacity as usize,
+            connections: HashMap::new(),
+            answers: HashMap::new(),
+            copies: 0,
+            now_ms: 0,
+            changed_ms: 0,
+            numbers: VecDeque::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    pub(crate) fn change(&mut self, change: &Change) {
+        self.config.apply(change);
+        self.changed_ms = self.now_ms;
+    }
+
+    /// A burst came in, in this order per flow; `seen` is what came of it.
+    pub(crate) fn judge(
+        &mut self,
+        inputs: &[Input],
+        mut seen: Seen,
+        list: &mut dyn FnMut() -> Vec<ConnectionView>,
+    ) -> Result<(), String> {
+        for (at, input) in inputs.iter().enumerate() {
+            let copies = inputs[at..].iter().filter(|other| other.frame == input.frame).count();
+            self.copies = copies;
+            self.packet(input, &mut seen, list)
+                .map_err(|error| format!("{}: {error}", input.words()))?;
+        }
+        seen.is_explained()
+    }
+
+    fn forget(&mut self, client: &Flow) -> Option<Connection> {
+        let connection = self.connections.remove(client)?;
+        if let Some(answers) = connection.answers {
+            self.answers.remove(&answers);
+        }
+        Some(connection)
+    }
+
+    fn insert(&mut self, client: Flow, connection: Connection) {
+        if let Some(answers) = connection.answers {
+            self.answers.insert(answers, client);
+        }
+        *self.tally.made.entry(connection.place).or_default() += 1;
+        self.connections.insert(client, connection);
+    }
+
+    fn is_vip(&self, address: std::net::SocketAddr) -> bool {
+        self.config.services.iter().any(|service| service.vip.ip() == address.ip())
+    }
+}

@@ -1,0 +1,242 @@
+//! What a packet must become.
+
+use shunt::dataplane::orders::ConnectionView;
+use shunt::dataplane::snapshot::{Encapsulation, Mode, Protocol};
+use shunt::dataplane::verdict::Reason;
+
+use super::answers::{fragmentation_needed, time_exceeded};
+use super::states::Seat;
+use super::{Input, Model};
+use crate::config::OUR_ADDRESS;
+use crate::packet::{Flow, Packet, RST, SYN};
+use crate::packets::{OUR_INNER_MAC, OUR_MAC};
+use crate::seen::Seen;
+use crate::tunnel::{self, Outer, overhead};
+
+/// Tunnel packets that must not share a number with one of the last so many.
+const NUMBERS: usize = 256;
+
+/// How the model may look at the balancer's own list of connections.
+pub(super) type List<'a> = &'a mut dyn FnMut() -> Vec<ConnectionView>;
+
+/// Can it start a connection?
+pub(super) fn starts(packet: &Packet, protocol: Protocol) -> bool {
+    protocol == Protocol::Udp || packet.flags() & (SYN | RST) == SYN
+}
+
+/// What a mode puts around a packet.
+fn wrapping(mode: Mode) -> Option<Encapsulation> {
+    if let Mode::Tunnel(encapsulation) = mode { Some(encapsulation) } else { None }
+}
+
+/// Do backends' answers pass here?
+fn is_translated(mode: Mode) -> bool {
+    matches!(mode, Mode::Fullnat | Mode::Nat)
+}
+
+impl Model {
+    /// One packet.
+    pub(super) fn packet(
+        &mut self,
+        input: &Input,
+        seen: &mut Seen,
+        list: List<'_>,
+    ) -> Result<(), String> {
+        let whole = input.packet.as_ref().and_then(|packet| Some((packet, packet.flow()?)));
+        let Some((packet, flow)) = whole else { return seen.punt(&input.frame) };
+        if self.connections.contains_key(&flow) {
+            return self.of_client(flow, packet, input, seen, list);
+        }
+        if let Some(client) = self.answers.get(&flow).copied() {
+            return self.of_backend(client, packet, input, seen);
+        }
+        if self.is_vip(flow.to) {
+            return self.start(flow, packet, input, seen, list);
+        }
+        if self.config.locals.contains(&flow.to.ip()) || self.is_nat_backend(&flow) {
+            return self.refuse(Reason::NoConnection, packet, input, seen);
+        }
+        seen.punt(&input.frame)
+    }
+
+    /// Is it from a backend whose answers to clients pass here?
+    fn is_nat_backend(&self, flow: &Flow) -> bool {
+        let services = self.config.services.iter().filter(|s| s.protocol == flow.protocol);
+        let mut backends = services.flat_map(|service| &service.backends);
+        backends.any(|b| b.address == flow.from && b.was_nat && b.weight.is_some())
+    }
+
+    /// A client's packet of a connection there is.
+    pub(super) fn of_client(
+        &mut self,
+        client: Flow,
+        packet: &Packet,
+        input: &Input,
+        seen: &mut Seen,
+        list: List<'_>,
+    ) -> Result<(), String> {
+        let connection = &self.connections[&client];
+        let backend = self.config.backend(connection.place).clone();
+        let starts = starts(packet, client.protocol);
+        if backend.weight.is_none() {
+            self.forget(&client);
+            if starts {
+                return self.start(client, packet, input, seen, list);
+            }
+            return self.refuse(Reason::BackendGone, packet, input, seen);
+        }
+        if starts && connection.state.is_closed() {
+            self.forget(&client);
+            return self.start(client, packet, input, seen, list);
+        }
+        let mode = connection.mode;
+        if let Some(connection) = self.connections.get_mut(&client) {
+            connection.router = packet.link.0;
+        }
+        if !backend.reachable {
+            return self.drop(Reason::NextHop, seen);
+        }
+        let room = usize::from(self.config.mtu[1]) - wrapping(mode).map_or(0, overhead);
+        if !self.goes_on(packet, room, input, seen)? {
+            return Ok(());
+        }
+        let seat = if is_translated(mode) { Seat::Input } else { Seat::InputOnly };
+        self.passes(&client, seat, packet);
+        let mut there = Packet { ttl: packet.ttl - 1, ..packet.clone() };
+        there.link = (OUR_INNER_MAC, backend.mac);
+        if let Some(answers) = self.connections[&client].answers {
+            (there.from, there.to) = (answers.to, answers.from);
+        }
+        match wrapping(mode) {
+            None => seen.take(1, &there.frame()),
+            Some(encapsulation) => self.wrapped(&client, there, encapsulation, seen),
+        }
+    }
+
+    /// A backend's packet of a connection there is.
+    fn of_backend(
+        &mut self,
+        client: Flow,
+        packet: &Packet,
+        input: &Input,
+        seen: &mut Seen,
+    ) -> Result<(), String> {
+        let connection = &self.connections[&client];
+        if self.config.backend(connection.place).weight.is_none() {
+            // Only the owner knows the connection. Another worker that gets an answer to a client
+            // no longer sees that it is one, and the box is not asked to route it.
+            if connection.mode == Mode::Nat && self.workers > 1 && seen.is_punted(&input.frame) {
+                return seen.punt(&input.frame);
+            }
+            self.forget(&client);
+            return self.refuse(Reason::BackendGone, packet, input, seen);
+        }
+        let router = connection.router;
+        if !self.goes_on(packet, self.config.mtu[0].into(), input, seen)? {
+            return Ok(());
+        }
+        self.passes(&client, Seat::Output, packet);
+        let back = Packet {
+            link: (OUR_MAC, router),
+            from: client.to,
+            to: client.from,
+            ttl: packet.ttl - 1,
+            ..packet.clone()
+        };
+        seen.take(0, &back.frame())
+    }
+
+    /// Length and TTL allow it to go on; if not, that is accounted for.
+    fn goes_on(
+        &mut self,
+        packet: &Packet,
+        room: usize,
+        input: &Input,
+        seen: &mut Seen,
+    ) -> Result<bool, String> {
+        if packet.length() > room {
+            self.drop(Reason::TooBig, seen)?;
+            if packet.df {
+                self.answered(&fragmentation_needed(packet, &input.frame, room), input, seen)?;
+            }
+            return Ok(false);
+        }
+        if packet.ttl <= 1 {
+            self.drop(Reason::TtlExpired, seen)?;
+            if self.config.rejects {
+                self.answered(&time_exceeded(packet, &input.frame), input, seen)?;
+            }
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// The connection moves on.
+    fn passes(&mut self, client: &Flow, seat: Seat, packet: &Packet) {
+        let now_ms = self.now_ms;
+        self.tally.forwarded += 1;
+        if let Some(connection) = self.connections.get_mut(client) {
+            connection.seen_ms = now_ms;
+            connection.state = connection.state.after(seat, packet.flags());
+        }
+    }
+
+    /// A packet in its outer header. Link padding is not part of it.
+    fn wrapped(
+        &mut self,
+        client: &Flow,
+        inner: Packet,
+        encapsulation: Encapsulation,
+        seen: &mut Seen,
+    ) -> Result<(), String> {
+        let connection = &self.connections[client];
+        let std::net::IpAddr::V4(backend) = self.config.backend(connection.place).address.ip()
+        else {
+            return Err("only IPv4 is simulated".to_owned());
+        };
+        let inner = Packet { padding: 0, ..inner };
+        let found = seen.forwarded(&inner).find_map(|(_, outer)| outer);
+        let free = found.unwrap_or(Outer { ends: (OUR_ADDRESS, backend), id: 0, source_port: 0 });
+        let outer = Outer { ends: (OUR_ADDRESS, backend), ..free };
+        seen.take(1, &tunnel::wrap(&inner.frame(), &outer, encapsulation))?;
+        self.check_number(&inner, outer)?;
+        self.check_port(client, outer, encapsulation)
+    }
+
+    /// Identification: none where nobody may cut, and a fresh one where somebody may.
+    fn check_number(&mut self, inner: &Packet, outer: Outer) -> Result<(), String> {
+        if inner.df {
+            return if outer.id == 0 { Ok(()) } else { Err("a number nobody needs".to_owned()) };
+        }
+        if self.numbers.contains(&outer.id) {
+            return Err(format!("the outer identification {} again", outer.id));
+        }
+        self.numbers.push_back(outer.id);
+        if self.numbers.len() > NUMBERS {
+            self.numbers.pop_front();
+        }
+        Ok(())
+    }
+
+    /// GUE's source port: ephemeral, and a flow keeps its own.
+    fn check_port(
+        &mut self,
+        client: &Flow,
+        outer: Outer,
+        encapsulation: Encapsulation,
+    ) -> Result<(), String> {
+        let Encapsulation::Gue { .. } = encapsulation else { return Ok(()) };
+        let Some(connection) = self.connections.get_mut(client) else { return Ok(()) };
+        let kept = *connection.tunnel_port.get_or_insert(outer.source_port);
+        if kept != outer.source_port || !(32_768..=60_999).contains(&kept) {
+            return Err(format!("GUE source port {} after {kept}", outer.source_port));
+        }
+        Ok(())
+    }
+
+    /// A drop, and nobody is told.
+    pub(super) fn drop(&mut self, reason: Reason, seen: &mut Seen) -> Result<(), String> {
+        self.tally.dropped += 1;
+        seen.drop(reason)
+    }
+}

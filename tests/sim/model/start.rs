@@ -1,0 +1,176 @@
+//! What starts a connection: which backend may be chosen, and who refuses.
+
+use shunt::dataplane::snapshot::{Mode, Protocol};
+use shunt::dataplane::verdict::Reason;
+
+use super::rules::{List, starts};
+use super::states::State;
+use super::{Connection, Input, LONG, Model};
+use crate::balancer::place_of;
+use crate::config::{Backend, Place};
+use crate::packet::{Flow, Packet};
+use crate::seen::Seen;
+
+/// A closed connection gives its local port away after this much silence.
+const SPENT_MS: u64 = 1_000;
+
+/// Tables smaller than this have so few buckets that both of a key's may be full.
+const FEW: usize = 64;
+
+impl Model {
+    /// A packet to a VIP, of no connection.
+    pub(super) fn start(
+        &mut self,
+        client: Flow,
+        packet: &Packet,
+        input: &Input,
+        seen: &mut Seen,
+        list: List<'_>,
+    ) -> Result<(), String> {
+        let mut services = self.config.services.iter();
+        let found = services.position(|s| (s.protocol, s.vip) == (client.protocol, client.to));
+        let Some(service) = found else {
+            return self.refuse(Reason::NoService, packet, input, seen);
+        };
+        if !starts(packet, client.protocol) {
+            return self.refuse(Reason::NoConnection, packet, input, seen);
+        }
+        if packet.ttl <= 1 {
+            return self.refuse(Reason::TtlExpired, packet, input, seen);
+        }
+        if !self.config.accepting {
+            return self.refuse(Reason::Draining, packet, input, seen);
+        }
+        let eligible = self.eligible(service);
+        if eligible.is_empty() {
+            return self.refuse(Reason::NoBackend, packet, input, seen);
+        }
+        let refusal = self.may_refuse(client, &eligible, seen);
+        let sent = seen.forwarded(packet).next().map(|(sent, _)| sent.clone());
+        // Of copies that came together, the first may be refused and the second not.
+        let missing = seen.forwarded(packet).count() < self.copies;
+        match (sent, refusal) {
+            (_, Some(reason)) if missing => return self.refuse(reason, packet, input, seen),
+            (Some(sent), _) => self.made(client, &eligible, packet, &sent)?,
+            (None, _) if packet.length() > LONG && seen.may_drop(Reason::TooBig) => {
+                // It was made, but its first packet does not fit: only the list knows the backend.
+                self.listed(client, &eligible, packet, list)?;
+            }
+            _ => return Err(format!("one of {eligible:?} must get it")),
+        }
+        self.of_client(client, packet, input, seen, list)
+    }
+
+    fn eligible(&self, service: usize) -> Vec<Place> {
+        let backends = self.config.services[service].backends.iter().enumerate();
+        let weighted = backends.filter(|(_, backend)| backend.weight.is_some_and(|w| w > 0));
+        weighted.map(|(backend, _)| Place { service, backend }).collect()
+    }
+
+    /// It was forwarded: was it to a backend that could be chosen, in a way that could be chosen?
+    fn made(
+        &mut self,
+        client: Flow,
+        eligible: &[Place],
+        packet: &Packet,
+        sent: &Packet,
+    ) -> Result<(), String> {
+        let chosen = eligible.iter().find(|place| self.config.backend(**place).mac == sent.link.1);
+        let place = *chosen.ok_or("the backend chosen is not eligible")?;
+        let backend = self.config.backend(place);
+        let (mode, address) = (backend.mode, backend.address);
+        let answers = match mode {
+            Mode::Fullnat => Some(sent.from),
+            Mode::Nat => Some(client.from),
+            Mode::Dr | Mode::Tunnel(_) => None,
+        };
+        let answers = answers.map(|to| Flow { from: address, to, ..client });
+        if mode == Mode::Fullnat {
+            let ours = self.config.locals.contains(&sent.from.ip()) && sent.from.port() >= 1024;
+            if !ours {
+                return Err(format!("{} is no local address and port", sent.from));
+            }
+        }
+        self.enter(client, place, answers, packet)
+    }
+
+    /// Enters a new connection, in the place of a closed one if need be.
+    fn enter(
+        &mut self,
+        client: Flow,
+        place: Place,
+        answers: Option<Flow>,
+        packet: &Packet,
+    ) -> Result<(), String> {
+        if let Some(answers) = answers
+            && let Some(holder) = self.answers.get(&answers).copied()
+        {
+            if !self.is_spent(&holder) {
+                return Err(format!("{answers:?} belongs to the connection of {holder:?}"));
+            }
+            self.forget(&holder);
+        }
+        let is_tcp = client.protocol == Protocol::Tcp;
+        let connection = Connection {
+            place,
+            mode: self.config.backend(place).mode,
+            answers,
+            state: if is_tcp { State::None } else { State::Udp },
+            seen_ms: self.now_ms,
+            router: packet.link.0,
+            tunnel_port: None,
+        };
+        self.insert(client, connection);
+        if self.connections.len() > self.capacity * self.workers {
+            return Err("more connections than tables hold".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Its first packet was too long: what the balancer says of it must be possible, and counts.
+    fn listed(
+        &mut self,
+        client: Flow,
+        eligible: &[Place],
+        packet: &Packet,
+        list: List<'_>,
+    ) -> Result<(), String> {
+        let rows = list();
+        let mut rows = rows.iter().filter(|row| row.protocol == client.protocol);
+        let row = rows.find(|row| (row.client.into(), row.vip.into()) == (client.from, client.to));
+        let row = row.ok_or("too big, but no connection was made")?;
+        let place = place_of(row.backend_id);
+        if !eligible.contains(&place) {
+            return Err("the backend chosen is not eligible".to_owned());
+        }
+        let passes = matches!(self.config.backend(place).mode, Mode::Fullnat | Mode::Nat);
+        let answers = Flow { from: row.backend.into(), to: row.local.into(), ..client };
+        self.enter(client, place, passes.then_some(answers), packet)
+    }
+
+    fn is_spent(&self, client: &Flow) -> bool {
+        self.connections.get(client).is_some_and(|connection| {
+            connection.state.is_closed() && self.now_ms - connection.seen_ms >= SPENT_MS
+        })
+    }
+
+    /// Was something dropped, for a reason that this packet may have been refused for?
+    fn may_refuse(&self, client: Flow, eligible: &[Place], seen: &Seen) -> Option<Reason> {
+        let any = |test: &dyn Fn(&Backend) -> bool| {
+            eligible.iter().any(|place| test(self.config.backend(*place)))
+        };
+        let clashes = |backend: &Backend| {
+            let answers = Flow { from: backend.address, to: client.from, ..client };
+            let holder = self.answers.get(&answers);
+            backend.mode == Mode::Nat && holder.is_some_and(|holder| !self.is_spent(holder))
+        };
+        let possible = [
+            (Reason::NextHop, any(&|backend| !backend.reachable)),
+            (Reason::ClientPort, any(&clashes)),
+            (Reason::TableFull, self.connections.len() >= self.capacity),
+            (Reason::IndexFull, self.capacity < FEW && self.connections.len() >= 4),
+        ];
+        let allowed = possible.into_iter().filter(|(_, may)| *may).map(|(reason, _)| reason);
+        allowed.into_iter().find(|reason| seen.may_drop(*reason))
+    }
+}

@@ -1,0 +1,328 @@
+//! One seed's run: clients, backends, network and balancer in one virtual time, and the model that
+//! judges everything the balancer does.
+//!
+//! ```text
+//! clients ──► network ──► port 0 ┌──────────┐ port 1 ──► network ──► backends
+//!    ▲                           │ balancer │                          │  │
+//!    └────── network ◄── port 0  └──────────┘ port 1 ◄── network ◄─────┘  │
+//!    └────────────────────────── network ◄────────────────────────────────┘ DR, tunnel
+//! ```
+
+use std::collections::BTreeMap;
+
+use shunt::wire::Mac;
+
+use crate::balancer::Balancer;
+use crate::hosts::backend::Backend;
+use crate::hosts::client::Client;
+use crate::lies::Lie;
+use crate::model::{Input, Model, Tally};
+use crate::network::{Event, Network};
+use crate::packet::Packet;
+use crate::packets::{OUR_INNER_MAC, OUR_MAC};
+use crate::rng::Rng;
+use crate::scenario::Scenario;
+use crate::seen::Seen;
+use crate::strays;
+use crate::trace::Trace;
+use crate::tunnel;
+
+/// More moments than this, and something goes round in circles.
+const MOMENTS_MAX: u32 = 200_000;
+
+/// One in so many moments the balancer's list is compared with the model.
+const COMPARED: u64 = 40;
+
+/// What a run came to, and what two runs of one seed must agree on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) tally: Tally,
+    /// Connections closed in order by client and backend, and questions answered.
+    pub(crate) completed: (u64, u64),
+    pub(crate) handed_over: u64,
+    /// A sum over everything that left the balancer.
+    pub(crate) digest: u64,
+}
+
+pub(crate) struct Run {
+    scenario: Scenario,
+    balancer: Balancer,
+    model: Model,
+    network: Network,
+    clients: Vec<Client>,
+    backends: Vec<Backend>,
+    rng: Rng,
+    now_ms: u64,
+    numbered: u16,
+    trace: Trace,
+    lie: Option<Lie>,
+    digest: u64,
+}
+
+/// Backends' link addresses end with their number, counted from this.
+const FIRST_HOST: u8 = 11;
+const HOSTS: usize = 4;
+
+impl Run {
+    /// A run in which `lie`, if there is one, comes between the balancer and the model.
+    pub(crate) fn new(scenario: Scenario, lie: Option<Lie>) -> Self {
+        let root = Rng::new(scenario.seed);
+        let mut network = Network::new(scenario.conditions.clone(), root.fork(10));
+        let slots = scenario.slots.iter().zip(100..);
+        let clients: Vec<Client> = slots
+            .map(|(slot, n)| {
+                let service = &scenario.config.services[slot.service];
+                Client::new(slot.clone(), (service.protocol, service.vip), root.fork(n))
+            })
+            .collect();
+        for (n, client) in clients.iter().enumerate() {
+            network.at(client.due_ms.unwrap_or(0), Event::WakeClient(n));
+        }
+        for (n, (at_ms, _)) in scenario.changes.iter().enumerate() {
+            network.at(*at_ms, Event::Change(n));
+        }
+        scenario.strays.iter().for_each(|at_ms| network.at(*at_ms, Event::Stray));
+        Self {
+            balancer: Balancer::new(&scenario, scenario.clock_ms),
+            model: Model::new(&scenario),
+            network,
+            clients,
+            backends: (0..HOSTS as u64).map(|n| Backend::new(root.fork(200 + n))).collect(),
+            rng: root.fork(11),
+            now_ms: 0,
+            numbered: 0,
+            trace: Trace::default(),
+            lie,
+            digest: 0,
+            scenario,
+        }
+    }
+
+    /// Runs to the end. What is wrong comes with the last events.
+    pub(crate) fn finish(mut self) -> Result<Outcome, String> {
+        let result = self.everything();
+        result.map_err(|error| format!("at {} ms: {error}\n{}", self.now_ms, self.trace))
+    }
+
+    fn everything(&mut self) -> Result<Outcome, String> {
+        for _ in 0..MOMENTS_MAX {
+            let Some(next_ms) = self.network.next_ms() else { return self.end() };
+            self.moment(next_ms)?;
+        }
+        Err("it does not come to an end".to_owned())
+    }
+
+    /// Time goes on to `now_ms`, and what is due happens.
+    fn moment(&mut self, now_ms: u64) -> Result<(), String> {
+        self.pass(now_ms)?;
+        let mut bursts = [vec![], vec![]];
+        for event in self.network.due(now_ms) {
+            match event {
+                Event::Balancer { port, frame } => {
+                    let packet = Packet::read(&frame).ok();
+                    bursts[port].push(Input { port, frame, packet });
+                }
+                Event::Client(frame) => self.client_gets(&frame)?,
+                Event::Backend(frame) => self.backend_gets(&frame)?,
+                Event::WakeClient(n) => {
+                    let packets = self.clients[n].on_time(now_ms);
+                    self.client_sends(n, packets);
+                }
+                Event::WakeBackend(n) => {
+                    let packets = self.backends[n].on_time(now_ms);
+                    self.backend_sends(n, packets);
+                }
+                Event::Change(n) => self.change(n),
+                Event::Stray => self.stray(),
+            }
+        }
+        bursts.into_iter().try_for_each(|burst| self.burst(burst))?;
+        if self.rng.below(COMPARED) == 0 {
+            self.model.compare(&self.balancer.list())?;
+        }
+        Ok(())
+    }
+
+    /// The balancer's clock goes on, and it forgets what is over.
+    fn pass(&mut self, now_ms: u64) -> Result<(), String> {
+        self.now_ms = now_ms;
+        let clock = self.scenario.clock_ms.wrapping_add(u32::try_from(now_ms).unwrap());
+        self.balancer.advance(clock);
+        let count = self.balancer.connections();
+        self.model.tick(now_ms, count, &mut || self.balancer.list())
+    }
+
+    fn change(&mut self, n: usize) {
+        let change = self.scenario.changes[n].1.clone();
+        self.trace.note(self.now_ms, format!("reload: {change:?}"));
+        self.model.change(&change);
+        self.scenario.config.apply(&change);
+        self.balancer.publish(&self.scenario.config);
+    }
+
+    fn stray(&mut self) {
+        let router = self.rng.pick(&self.scenario.routers);
+        let (port, mut stray) = strays::draw(&mut self.rng, &self.scenario.config, router);
+        stray.id = self.number();
+        self.send(&stray, |frame| Event::Balancer { port, frame });
+    }
+
+    fn number(&mut self) -> u16 {
+        self.numbered = self.numbered.wrapping_add(1);
+        self.numbered
+    }
+
+    fn send(&mut self, packet: &Packet, to: impl Fn(Vec<u8>) -> Event) {
+        let event = to(packet.frame());
+        self.trace.packet(self.now_ms, "sent", packet);
+        self.network.send(self.now_ms, &event);
+    }
+
+    /// Packets of a client, by any router; short frames are padded on some links.
+    fn client_sends(&mut self, n: usize, packets: Vec<Packet>) {
+        for mut packet in packets {
+            packet.id = self.number();
+            packet.link = (self.rng.pick(&self.scenario.routers), OUR_MAC);
+            packet.ttl = if self.rng.chance(5) { 1 } else { 60 };
+            packet.tos = self.rng.pick(&[0, 0, 0xb8, 3, 1]);
+            packet.padding =
+                if self.rng.chance(500) { 46usize.saturating_sub(packet.length()) } else { 0 };
+            self.send(&packet, |frame| Event::Balancer { port: 0, frame });
+        }
+        if let Some(due_ms) = self.clients[n].due_ms {
+            self.network.at(due_ms.max(self.now_ms + 1), Event::WakeClient(n));
+        }
+    }
+
+    /// Packets of a backend: those from the VIP go straight to the client.
+    fn backend_sends(&mut self, n: usize, packets: Vec<Packet>) {
+        let mac = backend_mac(n);
+        for mut packet in packets {
+            packet.id = self.number();
+            packet.link = (mac, OUR_INNER_MAC);
+            packet.ttl = if self.rng.chance(5) { 1 } else { 64 };
+            let direct =
+                self.scenario.config.services.iter().any(|s| s.vip.ip() == packet.from.ip());
+            if direct {
+                self.send(&packet, Event::Client);
+            } else {
+                self.send(&packet, |frame| Event::Balancer { port: 1, frame });
+            }
+        }
+        if let Some(due_ms) = self.backends[n].due_ms() {
+            self.network.at(due_ms.max(self.now_ms + 1), Event::WakeBackend(n));
+        }
+    }
+
+    fn client_gets(&mut self, frame: &[u8]) -> Result<(), String> {
+        let packet = Packet::read(frame)?;
+        self.trace.packet(self.now_ms, "client got", &packet);
+        let Some(n) = self.clients.iter().position(|client| client.is_for(&packet)) else {
+            return Ok(());
+        };
+        let packets = self.clients[n].receive(&packet, self.now_ms)?;
+        self.client_sends(n, packets);
+        Ok(())
+    }
+
+    fn backend_gets(&mut self, frame: &[u8]) -> Result<(), String> {
+        let inner = tunnel::unwrap(frame).map(|(_, inner)| inner);
+        let packet = Packet::read(inner.as_deref().unwrap_or(frame))?;
+        self.trace.packet(self.now_ms, "backend got", &packet);
+        let n = (0..HOSTS).find(|n| backend_mac(*n) == packet.link.1);
+        let n = n.ok_or_else(|| format!("a frame for nobody: {packet:?}"))?;
+        let packets = self.backends[n].receive(&packet, self.now_ms)?;
+        self.backend_sends(n, packets);
+        Ok(())
+    }
+
+    /// Gives a burst to the balancer, in parts if some of it must be alone.
+    fn burst(&mut self, inputs: Vec<Input>) -> Result<(), String> {
+        let mut together = vec![];
+        for input in inputs {
+            if input.must_be_alone() {
+                self.feed(&std::mem::take(&mut together))?;
+                self.feed(&[input])?;
+            } else {
+                together.push(input);
+            }
+        }
+        self.feed(&together)
+    }
+
+    fn feed(&mut self, inputs: &[Input]) -> Result<(), String> {
+        if inputs.is_empty() {
+            return Ok(());
+        }
+        // Packets of one flow reach one worker in a burst: between workers there is no order.
+        let mut chosen = BTreeMap::new();
+        let workers = usize::from(self.scenario.workers);
+        for input in inputs {
+            let flow = input.packet.as_ref().map(|packet| (packet.from, packet.to));
+            let anyone = *chosen.entry(flow).or_insert_with(|| self.rng.index(workers));
+            self.balancer.receive(input.port, anyone, &input.frame);
+        }
+        let mut seen = self.balancer.work();
+        if let Some(lie) = &mut self.lie {
+            seen = lie.tell(seen);
+        }
+        self.deliver(&seen);
+        self.model.judge(inputs, seen, &mut || self.balancer.list())
+    }
+
+    /// Puts what left on its way.
+    fn deliver(&mut self, seen: &Seen) {
+        for sent in seen.sent() {
+            let sum = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+            self.digest = sent.frame.iter().fold(self.digest, sum);
+            let to = if sent.port == 0 { Event::Client } else { Event::Backend };
+            self.network.send(self.now_ms, &to(sent.frame.clone()));
+        }
+    }
+
+    /// Everybody has finished: what is left goes away with time, and the sums are right.
+    fn end(&mut self) -> Result<Outcome, String> {
+        self.model.compare(&self.balancer.list())?;
+        let longest_ms = 1_000 * 1_000;
+        for at_ms in [self.now_ms + longest_ms, self.now_ms + longest_ms + 5_000] {
+            self.pass(at_ms)?;
+        }
+        let left = (self.model.len(), self.balancer.gauges());
+        if left != (0, 0) {
+            return Err(format!("connections, and the sum of gauges, at the end: {left:?}"));
+        }
+        self.sums()?;
+        let backends: u64 = self.backends.iter().map(|backend| backend.completed).sum();
+        let clients: u64 = self.clients.iter().map(|client| client.completed).sum();
+        Ok(Outcome {
+            tally: self.model.tally.clone(),
+            completed: (clients, backends),
+            handed_over: self.balancer.total(|s| s.run.handed_over.get()),
+            digest: self.digest,
+        })
+    }
+
+    fn sums(&self) -> Result<(), String> {
+        let tally = &self.model.tally;
+        for (place, made) in &tally.made {
+            let (counted, _) = self.balancer.of_backend(*place);
+            if counted != *made {
+                return Err(format!("{place:?} counts {counted} connections, and had {made}"));
+            }
+        }
+        let answered = self.balancer.total(|s| s.run.replied.get());
+        if answered != tally.answered {
+            return Err(format!("{answered} answers counted, {} sent", tally.answered));
+        }
+        let handed_over = self.balancer.total(|s| s.run.handed_over.get());
+        if handed_over > 0 && self.scenario.needs_no_handover() {
+            return Err(format!("{handed_over} packets handed over, and the card spreads"));
+        }
+        Ok(())
+    }
+}
+
+/// The link address of the backend with that number.
+fn backend_mac(n: usize) -> Mac {
+    Mac([2, 0, 0, 0, 0xb, FIRST_HOST + u8::try_from(n).unwrap()])
+}

@@ -1,0 +1,245 @@
+//! What a seed stands for: the box, its configuration, the network, what people do.
+//!
+//! Everything is drawn here or from a fork of the same sequence. A feature the balancer learns is
+//! one more field here, drawn with its chance, and one more rule in the model.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use shunt::dataplane::snapshot::{
+    Encapsulation, GueChecksum, Mode, Protocol, Scheduler, Timeouts,
+};
+use shunt::wire::Mac;
+
+use crate::config::{Backend, Change, Config, Place, Service};
+use crate::rng::Rng;
+use crate::tunnel::GUE_PORT;
+
+/// How packets find a worker's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Card {
+    /// Any way at all.
+    Any,
+    /// By Toeplitz over the 4-tuple.
+    Rss,
+    /// By Toeplitz on the clients' side, any way at all on the backends'.
+    Half,
+}
+
+impl Card {
+    /// Does this port keep flows together?
+    pub(crate) fn spreads(self, port: usize) -> bool {
+        match self {
+            Self::Any => false,
+            Self::Rss => true,
+            Self::Half => port == 0,
+        }
+    }
+}
+
+/// What the network does to packets, in thousandths and milliseconds.
+#[derive(Clone, Debug)]
+pub(crate) struct Conditions {
+    pub(crate) lost: u64,
+    pub(crate) doubled: u64,
+    pub(crate) delay_ms: u64,
+    /// The most a packet may be later than `delay_ms`: what makes others overtake it.
+    pub(crate) jitter_ms: u64,
+    /// Arrivals at the balancer are put together to bursts of this many milliseconds.
+    pub(crate) tick_ms: u64,
+}
+
+/// One client port and what it is used for, one connection after another.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    pub(crate) client: SocketAddr,
+    pub(crate) service: usize,
+    pub(crate) start_ms: u64,
+    pub(crate) connections: u64,
+    pub(crate) gap_ms: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) seed: u64,
+    pub(crate) card: Card,
+    pub(crate) workers: u8,
+    /// Connections a worker's table holds.
+    pub(crate) capacity: u32,
+    pub(crate) hash_seed: [u64; 2],
+    /// The clock of the workers at the start: it wraps after 49 days, and nothing may notice.
+    pub(crate) clock_ms: u32,
+    pub(crate) config: Config,
+    pub(crate) conditions: Conditions,
+    /// Routers clients' packets come by.
+    pub(crate) routers: Vec<Mac>,
+    pub(crate) slots: Vec<Slot>,
+    /// When the configuration changes, and how.
+    pub(crate) changes: Vec<(u64, Change)>,
+    /// When somebody sends what belongs to nothing.
+    pub(crate) strays: Vec<u64>,
+}
+
+/// Most of what happens, happens before this.
+const BUSY_MS: u64 = 60_000;
+
+impl Scenario {
+    pub(crate) fn draw(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let config = config(&mut rng.fork(1));
+        let slots = slots(&mut rng.fork(2), &config);
+        let mut at = rng.fork(3);
+        let strays = (0..at.below(12)).map(|_| at.below(BUSY_MS)).collect();
+        Self {
+            seed,
+            card: rng.pick(&[Card::Any, Card::Rss, Card::Half]),
+            workers: rng.pick(&[1, 2, 4]),
+            capacity: rng.pick(&[8, 64, 256, 256, 256]),
+            hash_seed: [rng.next(), rng.next()],
+            clock_ms: rng.pick(&[1_000, u32::MAX - 10_000, u32::MAX - 200_000]),
+            conditions: conditions(&mut rng.fork(4)),
+            routers: (0..rng.range(1, 2)).map(|n| Mac([2, 0, 0, 0, 0xc, byte(n)])).collect(),
+            changes: changes(&mut rng.fork(5), &config),
+            slots,
+            strays,
+            config,
+        }
+    }
+}
+
+impl Scenario {
+    /// Every packet comes straight to its owner: the card spreads both ways, and no owner follows
+    /// from the client alone.
+    pub(crate) fn needs_no_handover(&self) -> bool {
+        let backends = self.config.services.iter().flat_map(|service| &service.backends);
+        self.card == Card::Rss && !backends.into_iter().any(|backend| backend.was_nat)
+    }
+}
+
+fn byte(number: u64) -> u8 {
+    u8::try_from(number).unwrap()
+}
+
+fn conditions(rng: &mut Rng) -> Conditions {
+    let (lost, doubled) = rng.pick(&[(0, 0), (10, 10), (50, 20), (150, 100)]);
+    Conditions {
+        lost,
+        doubled,
+        delay_ms: rng.range(0, 30),
+        jitter_ms: rng.pick(&[0, 0, 5, 40]),
+        tick_ms: rng.pick(&[1, 5, 20]),
+    }
+}
+
+fn config(rng: &mut Rng) -> Config {
+    let vip: IpAddr = Ipv4Addr::new(198, 51, 100, 7).into();
+    let kinds = [(Protocol::Tcp, 80), (Protocol::Udp, 80), (Protocol::Tcp, 81)];
+    let count = rng.range(1, 3);
+    let services = kinds.iter().take(usize::try_from(count).unwrap());
+    let services =
+        services.map(|(protocol, port)| service(rng, *protocol, (vip, *port).into())).collect();
+    Config {
+        services,
+        locals: (0..rng.range(1, 3)).map(|n| Ipv4Addr::new(10, 44, 1, byte(n)).into()).collect(),
+        mtu: [1500, rng.pick(&[1500, 1500, 1400])],
+        timeouts: timeouts(rng),
+        rejects: rng.chance(850),
+        accepting: true,
+    }
+}
+
+fn timeouts(rng: &mut Rng) -> Timeouts {
+    if rng.chance(500) {
+        return Timeouts::default();
+    }
+    Timeouts {
+        tcp_established_s: rng.pick(&[5, 30]),
+        tcp_syn_recv_s: rng.pick(&[3, 10]),
+        tcp_fin_wait_s: rng.pick(&[5, 20]),
+        tcp_time_wait_s: rng.pick(&[1, 10]),
+        tcp_close_s: rng.pick(&[1, 10]),
+        tcp_close_wait_s: rng.pick(&[5, 20]),
+        udp_s: rng.pick(&[2, 10]),
+        ..Timeouts::default()
+    }
+}
+
+fn service(rng: &mut Rng, protocol: Protocol, vip: SocketAddr) -> Service {
+    // DR and tunnels keep the port; where it changes there is translation only.
+    let keeps_port = rng.chance(650);
+    let port = if keeps_port { vip.port() } else { 8080 };
+    let mixed = rng.chance(500);
+    let common = mode(rng, keeps_port);
+    let backends = (0..rng.range(1, 4)).map(|n| {
+        let mode = if mixed { mode(rng, keeps_port) } else { common };
+        Backend {
+            address: (Ipv4Addr::new(10, 44, 0, 11 + byte(n)), port).into(),
+            mac: Mac([2, 0, 0, 0, 0xb, 11 + byte(n)]),
+            mode,
+            was_nat: mode == Mode::Nat,
+            weight: Some(u32::from(byte(rng.pick(&[0, 1, 1, 1, 2, 3])))),
+            reachable: rng.chance(970),
+        }
+    });
+    let backends = backends.collect();
+    Service { protocol, vip, scheduler: rng.pick(&[Scheduler::Rr, Scheduler::Wrr]), backends }
+}
+
+fn mode(rng: &mut Rng, keeps_port: bool) -> Mode {
+    let checksum = rng.chance(500);
+    let tunnel = rng.pick(&[
+        Encapsulation::Ipip,
+        Encapsulation::Gre { checksum },
+        Encapsulation::Gue {
+            port: GUE_PORT,
+            checksum: if checksum { GueChecksum::Outer } else { GueChecksum::Zero },
+        },
+    ]);
+    let all = [Mode::Fullnat, Mode::Nat, Mode::Dr, Mode::Tunnel(tunnel)];
+    rng.pick(if keeps_port { &all } else { &all[..2] })
+}
+
+fn slots(rng: &mut Rng, config: &Config) -> Vec<Slot> {
+    let slot = |n: u64| Slot {
+        // Few ports: one client port is often used towards two services.
+        client: (Ipv4Addr::new(192, 0, 2, 2 + byte(n % 3)), 40_000 + u16::from(byte(n / 5))).into(),
+        service: rng.index(config.services.len()),
+        start_ms: rng.below(BUSY_MS / 2),
+        connections: rng.range(1, 4),
+        gap_ms: rng.pick(&[0, 50, 500, 3_000]),
+    };
+    let mut slots: Vec<Slot> = (0..20).map(slot).collect();
+    slots.truncate(usize::try_from(rng.range(2, 20)).unwrap());
+    // One port towards one service is one slot.
+    slots.sort_by_key(|slot| (slot.client, slot.service));
+    slots.dedup_by_key(|slot| (slot.client, slot.service));
+    slots
+}
+
+fn changes(rng: &mut Rng, config: &Config) -> Vec<(u64, Change)> {
+    let mut changes = vec![];
+    let mut now = 0;
+    for _ in 0..rng.pick(&[0, 1, 3, 8]) {
+        now += rng.range(1, BUSY_MS / 6);
+        changes.push((now, change(rng, config)));
+    }
+    if rng.chance(100) {
+        changes.push((now + rng.below(BUSY_MS / 2), Change::Drain));
+    }
+    changes
+}
+
+fn change(rng: &mut Rng, config: &Config) -> Change {
+    let service = rng.index(config.services.len());
+    let place = Place { service, backend: rng.index(config.services[service].backends.len()) };
+    let of = &config.services[service];
+    let keeps_port = config.backend(place).address.port() == of.vip.port();
+    match rng.below(12) {
+        0..=2 => Change::Weight(place, Some(u32::from(byte(rng.below(4))))),
+        3..=5 => Change::Weight(place, None),
+        6..=7 => Change::Mode(place, mode(rng, keeps_port)),
+        8 => Change::Reachable(place, rng.chance(500)),
+        9 => Change::Mtu(rng.index(2), rng.pick(&[1280, 1400, 1500])),
+        10 => Change::Rejects(rng.chance(700)),
+        _ => Change::Timeouts(timeouts(rng)),
+    }
+}

@@ -35,7 +35,13 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
 
 /// Any right TCP, UDP or SCTP packet.
 fn flow_packet() -> impl Strategy<Value = Builder> {
-    let transport = (prop::sample::select(vec![6u8, 17, 132]), any::<u8>(), any::<(u32, u32)>(), 0..=10usize, any::<bool>());
+    let transport = (
+        prop::sample::select(vec![6u8, 17, 132]),
+        any::<u8>(),
+        any::<(u32, u32)>(),
+        0..=10usize,
+        any::<bool>(),
+    );
     let network = (any::<u8>(), any::<u16>(), any::<bool>(), 2..=255u8, 0..=10usize);
     let ends = (endpoint(), endpoint()).prop_filter("two hosts", |(a, b)| a.0 != b.0);
     (ends, transport, network, vec(any::<u8>(), 0..200), 0..20usize).prop_map(

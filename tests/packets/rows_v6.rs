@@ -143,7 +143,11 @@ fn lies() -> Vec<Row> {
         dropped("v6 tcp data offset past", a_tcp().data_offset(6), Reason::TcpDataOffset),
         dropped("v6 udp length 7", a_udp().udp_length(7), Reason::UdpLength),
         dropped("v6 udp length past", a_udp().udp_length(17).padding(4), Reason::UdpLength),
-        dropped("v6 no transport behind options", a_tcp().extension(OPTIONS, &PAD).cut(8), Reason::Truncated),
+        dropped(
+            "v6 no transport behind options",
+            a_tcp().extension(OPTIONS, &PAD).cut(8),
+            Reason::Truncated,
+        ),
     ]
 }
 

@@ -21,4 +21,5 @@ mod ownership;
 mod parts;
 mod pieces;
 mod reasons;
+mod streams;
 mod vlan;

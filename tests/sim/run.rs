@@ -20,6 +20,7 @@ use crate::model::{Input, Model, Tally};
 use crate::network::{Event, Network};
 use crate::packet::Packet;
 use crate::packets::{OUR_INNER_MAC, OUR_MAC};
+use crate::pieces::Assembly;
 use crate::rng::Rng;
 use crate::scenario::Scenario;
 use crate::seen::Seen;
@@ -51,6 +52,8 @@ pub(crate) struct Run {
     network: Network,
     clients: Vec<Client>,
     backends: Vec<Backend>,
+    /// What waits to be put together at the clients, and at the backends.
+    pieces: [Assembly; 2],
     rng: Rng,
     now_ms: u64,
     numbered: u16,
@@ -88,6 +91,7 @@ impl Run {
             network,
             clients,
             backends: (0..HOSTS as u64).map(|n| Backend::new(root.fork(200 + n))).collect(),
+            pieces: Default::default(),
             rng: root.fork(11),
             now_ms: 0,
             numbered: 0,
@@ -215,7 +219,8 @@ impl Run {
     }
 
     fn client_gets(&mut self, frame: &[u8]) -> Result<(), String> {
-        let packet = Packet::read(frame)?;
+        let Some(frame) = self.pieces[0].take(frame) else { return Ok(()) };
+        let packet = Packet::read(&frame)?;
         self.trace.packet(self.now_ms, "client got", &packet);
         let Some(n) = self.clients.iter().position(|client| client.is_for(&packet)) else {
             return Ok(());
@@ -226,8 +231,9 @@ impl Run {
     }
 
     fn backend_gets(&mut self, frame: &[u8]) -> Result<(), String> {
-        let inner = tunnel::unwrap(frame).map(|(_, inner)| inner);
-        let packet = Packet::read(inner.as_deref().unwrap_or(frame))?;
+        let Some(frame) = self.pieces[1].take(frame) else { return Ok(()) };
+        let inner = tunnel::unwrap(&frame).map(|(_, inner)| inner);
+        let packet = Packet::read(&inner.unwrap_or(frame))?;
         self.trace.packet(self.now_ms, "backend got", &packet);
         let n = (0..HOSTS).find(|n| backend_mac(*n) == packet.link.1);
         let n = n.ok_or_else(|| format!("a frame for nobody: {packet:?}"))?;

@@ -4,11 +4,11 @@ use shunt::dataplane::orders::ConnectionView;
 use shunt::dataplane::snapshot::{Encapsulation, Mode, Protocol};
 use shunt::dataplane::verdict::Reason;
 
-use super::answers::{fragmentation_needed, time_exceeded};
+use super::answers::Trouble;
 use super::states::Seat;
 use super::{Input, Model};
-use crate::config::OUR_ADDRESS;
-use crate::packet::{Flow, Packet, RST, SYN};
+use crate::config::our_address;
+use crate::packet::{Body, Flow, Packet, RST, SYN};
 use crate::packets::{OUR_INNER_MAC, OUR_MAC};
 use crate::seen::Seen;
 use crate::tunnel::{self, Outer, overhead};
@@ -27,6 +27,11 @@ pub(super) fn starts(packet: &Packet, protocol: Protocol) -> bool {
 /// What a mode puts around a packet.
 fn wrapping(mode: Mode) -> Option<Encapsulation> {
     if let Mode::Tunnel(encapsulation) = mode { Some(encapsulation) } else { None }
+}
+
+/// What every way carries: nobody need send anything shorter.
+fn shortest(packet: &Packet) -> usize {
+    if packet.is_v6() { 1280 } else { 68 }
 }
 
 /// Do backends' answers pass here?
@@ -96,7 +101,14 @@ impl Model {
         if !backend.reachable {
             return self.drop(Reason::NextHop, seen);
         }
-        let room = usize::from(self.config.mtu[1]) - wrapping(mode).map_or(0, overhead);
+        let mtu = usize::from(self.config.mtu[1]);
+        let crosses = packet.is_v6() != backend.address.is_ipv6() && wrapping(mode).is_none();
+        let room = match wrapping(mode) {
+            // Nobody need make anything shorter than this: then the outer packet is cut.
+            Some(kind) => (mtu - overhead(kind, backend.address.ip())).max(shortest(packet)),
+            None if crosses => mtu + 20,
+            None => mtu,
+        };
         if !self.goes_on(packet, room, input, seen)? {
             return Ok(());
         }
@@ -108,9 +120,20 @@ impl Model {
             (there.from, there.to) = (answers.to, answers.from);
         }
         match wrapping(mode) {
-            None => seen.take(1, &there.frame()),
+            None if crosses => self.crossed(there, packet, seen),
+            None => seen.take_cut(1, &there.frame(), mtu).map(|_| ()),
             Some(encapsulation) => self.wrapped(&client, there, encapsulation, seen),
         }
+    }
+
+    /// An IPv6 packet that left as an IPv4 one: a long one must not be cut, a short one may.
+    fn crossed(&mut self, there: Packet, packet: &Packet, seen: &mut Seen) -> Result<(), String> {
+        let mut there = Packet { padding: 0, ..there };
+        there.df = there.length() > 1260;
+        let left = seen.forwarded(packet).next();
+        there.id = left.filter(|_| !there.df).map_or(0, |(left, _)| left.id);
+        seen.take(1, &there.frame())?;
+        if there.df { Ok(()) } else { self.check_number(there.id) }
     }
 
     /// A backend's packet of a connection there is.
@@ -132,18 +155,32 @@ impl Model {
             return self.refuse(Reason::BackendGone, packet, input, seen);
         }
         let router = connection.router;
-        if !self.goes_on(packet, self.config.mtu[0].into(), input, seen)? {
+        let crosses = packet.is_v6() != client.from.is_ipv6();
+        let mut mtu = usize::from(self.config.mtu[0]);
+        let room = if crosses { mtu - 20 } else { mtu };
+        if !self.goes_on(packet, room, input, seen)? {
             return Ok(());
         }
         self.passes(&client, Seat::Output, packet);
-        let back = Packet {
+        let mut back = Packet {
             link: (OUR_MAC, router),
             from: client.to,
             to: client.from,
             ttl: packet.ttl - 1,
             ..packet.clone()
         };
-        seen.take(0, &back.frame())
+        if crosses {
+            // Whoever is behind us may not cut what the backend allowed to be cut.
+            mtu = if packet.df { mtu } else { mtu.min(1280) };
+            (back.id, back.padding) = (0, 0);
+            if let Body::Udp { checksum } = &mut back.body {
+                *checksum = true;
+            }
+        }
+        match seen.take_cut(0, &back.frame(), mtu)? {
+            Some(id) if crosses => self.check_number(u16::try_from(id >> 16).unwrap()),
+            _ => Ok(()),
+        }
     }
 
     /// Length and TTL allow it to go on; if not, that is accounted for.
@@ -154,17 +191,14 @@ impl Model {
         input: &Input,
         seen: &mut Seen,
     ) -> Result<bool, String> {
-        if packet.length() > room {
-            self.drop(Reason::TooBig, seen)?;
-            if packet.df {
-                self.answered(&fragmentation_needed(packet, &input.frame, room), input, seen)?;
-            }
+        if packet.ttl <= 1 {
+            self.refuse(Reason::TtlExpired, packet, input, seen)?;
             return Ok(false);
         }
-        if packet.ttl <= 1 {
-            self.drop(Reason::TtlExpired, seen)?;
-            if self.config.rejects {
-                self.answered(&time_exceeded(packet, &input.frame), input, seen)?;
+        if packet.length() > room && packet.df {
+            self.drop(Reason::TooBig, seen)?;
+            if let Some(answer) = self.error(packet, &input.frame, Trouble::TooBig(room)) {
+                self.answered(&answer, input, seen)?;
             }
             return Ok(false);
         }
@@ -190,28 +224,33 @@ impl Model {
         seen: &mut Seen,
     ) -> Result<(), String> {
         let connection = &self.connections[client];
-        let std::net::IpAddr::V4(backend) = self.config.backend(connection.place).address.ip()
-        else {
-            return Err("only IPv4 is simulated".to_owned());
-        };
+        let backend = self.config.backend(connection.place).address.ip();
+        let ends = (our_address(backend.is_ipv6()), backend);
         let inner = Packet { padding: 0, ..inner };
         let found = seen.forwarded(&inner).find_map(|(_, outer)| outer);
-        let free = found.unwrap_or(Outer { ends: (OUR_ADDRESS, backend), id: 0, source_port: 0 });
-        let outer = Outer { ends: (OUR_ADDRESS, backend), ..free };
-        seen.take(1, &tunnel::wrap(&inner.frame(), &outer, encapsulation))?;
-        self.check_number(&inner, outer)?;
+        let free = found.unwrap_or(Outer { ends, id: 0, source_port: 0 });
+        let mut outer = Outer { ends, ..free };
+        // None where nobody may cut, and a fresh one where somebody may.
+        let whole = inner.df && !inner.is_v6();
+        if whole {
+            outer.id = 0;
+        }
+        let frame = tunnel::wrap(&inner.frame(), &outer, encapsulation);
+        let id = seen.take_cut(1, &frame, self.config.mtu[1].into())?;
+        match id {
+            Some(id) if backend.is_ipv6() => self.check_number(u16::try_from(id >> 16).unwrap())?,
+            _ if whole || backend.is_ipv6() => {}
+            _ => self.check_number(outer.id)?,
+        }
         self.check_port(client, outer, encapsulation)
     }
 
-    /// Identification: none where nobody may cut, and a fresh one where somebody may.
-    fn check_number(&mut self, inner: &Packet, outer: Outer) -> Result<(), String> {
-        if inner.df {
-            return if outer.id == 0 { Ok(()) } else { Err("a number nobody needs".to_owned()) };
+    /// A packet that may be cut, or is, has an identification that no other had of late.
+    fn check_number(&mut self, id: u16) -> Result<(), String> {
+        if self.numbers.contains(&id) {
+            return Err(format!("the identification {id} again"));
         }
-        if self.numbers.contains(&outer.id) {
-            return Err(format!("the outer identification {} again", outer.id));
-        }
-        self.numbers.push_back(outer.id);
+        self.numbers.push_back(id);
         if self.numbers.len() > NUMBERS {
             self.numbers.pop_front();
         }

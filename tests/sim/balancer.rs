@@ -27,6 +27,7 @@ use shunt::stats::counters::WorkerStats;
 use crate::config::{Backend, Config, Place, Service, our_address};
 use crate::packet::Packet;
 use crate::packets::{OUR_INNER_MAC, OUR_MAC};
+use crate::pieces::Piece;
 use crate::scenario::{Card, Scenario};
 use crate::seen::{Seen, Sent};
 
@@ -190,7 +191,9 @@ impl Balancer {
 
     /// A frame is received by a port; where the card does not spread, `anyone` says by whom.
     pub(crate) fn receive(&mut self, port: usize, anyone: usize, frame: &[u8]) {
-        let queue = if self.card.spreads(port) { self.queue_of(frame) } else { anyone };
+        // What cards do with pieces differs: anything may happen.
+        let spreads = self.card.spreads(port) && Piece::read(frame).is_none();
+        let queue = if spreads { self.queue_of(frame) } else { anyone };
         self.ends[queue].ports[port].inbound.push(VecPacket::new(frame)).unwrap();
     }
 

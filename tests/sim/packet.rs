@@ -10,6 +10,7 @@ use shunt::dataplane::snapshot::Protocol;
 use shunt::wire::Mac;
 
 use crate::packets::{oracle, packet};
+use crate::pieces::{self, Piece, Slice};
 
 /// TCP's flags, as on the wire.
 pub(crate) const FIN: u8 = 1;
@@ -67,6 +68,8 @@ pub(crate) struct Packet {
     pub(crate) payload: Vec<u8>,
     /// Bytes the link added behind it.
     pub(crate) padding: usize,
+    /// Only this part of it.
+    pub(crate) piece: Option<Slice>,
 }
 
 impl Packet {
@@ -74,11 +77,34 @@ impl Packet {
     pub(crate) fn new(from: SocketAddr, to: SocketAddr, body: Body) -> Self {
         let link = (Mac::default(), Mac::default());
         let (ttl, tos, id, df, payload, padding) = (64, 0, 0, true, vec![], 0);
-        Self { link, from, to, ttl, tos, id, df, body, payload, padding }
+        let piece = None;
+        Self { link, from, to, ttl, tos, id, df, body, payload, padding, piece }
     }
 
     /// As bytes.
     pub(crate) fn frame(&self) -> Vec<u8> {
+        let whole = self.whole_frame();
+        self.piece.map_or_else(|| whole.clone(), |piece| pieces::part(&whole, &piece))
+    }
+
+    /// What can be told of a piece: who sends it where, and if it is a first one the ports.
+    pub(crate) fn read_piece(frame: &[u8]) -> Option<Self> {
+        let piece = Piece::read(frame)?;
+        let ip = &piece.front[LINK..];
+        let is_v6 = ip[0] >> 4 == 6;
+        let protocol = Protocol::from_number(ip[if is_v6 { 6 } else { 9 }])?;
+        let slice = piece.slice();
+        let ports = if slice.offset == 0 { piece.payload.get(..4)? } else { &[0; 4] };
+        // Read as the quote of an error is.
+        let quote = Self { payload: [ip, ports].concat(), ..Self::outline(&frame[LINK..]) };
+        let link = (Mac(frame[6..12].try_into().ok()?), Mac(frame[..6].try_into().ok()?));
+        let quoted = quote.quoted_as(is_v6)?;
+        let (from, to) = (quoted.from, quoted.to);
+        debug_assert_eq!(protocol, quoted.protocol);
+        Some(Self { link, from, to, piece: Some(slice), payload: vec![], ..quote })
+    }
+
+    fn whole_frame(&self) -> Vec<u8> {
         let (from, to) = (self.from, self.to);
         let df = if self.df { 0x4000 } else { 0 };
         let base = packet().macs(self.link.0, self.link.1).between(from, to).ttl(self.ttl);
@@ -101,6 +127,9 @@ impl Packet {
 
     /// From bytes; every checksum must be right.
     pub(crate) fn read(frame: &[u8]) -> Result<Self, String> {
+        if Piece::read(frame).is_some() {
+            return Err("only a piece".to_owned());
+        }
         let judged = oracle::judge_any(frame)?;
         if !judged.ip_right || !judged.l4_right {
             return Err(format!("a checksum is wrong: {judged:?}"));
@@ -146,12 +175,16 @@ impl Packet {
 
     /// The flow of the packet that an error quotes.
     pub(crate) fn quoted(&self) -> Option<Flow> {
+        self.quoted_as(self.is_v6())
+    }
+
+    fn quoted_as(&self, is_v6: bool) -> Option<Flow> {
         let quote = &self.payload;
-        let (header, protocol) = if self.is_v6() { (40, 6) } else { (20, 9) };
+        let (header, protocol) = if is_v6 { (40, 6) } else { (20, 9) };
         let protocol = Protocol::from_number(*quote.get(protocol)?)?;
         let port = |at: usize| Some(u16::from_be_bytes(quote.get(at..at + 2)?.try_into().ok()?));
         let address = |end: usize| -> Option<IpAddr> {
-            if self.is_v6() {
+            if is_v6 {
                 let bytes: [u8; 16] = quote.get(8 + 16 * end..24 + 16 * end)?.try_into().ok()?;
                 return Some(Ipv6Addr::from(bytes).into());
             }
@@ -183,7 +216,12 @@ impl Packet {
             Body::Tcp { options, .. } => 20 + options.len(),
             Body::Udp { .. } | Body::Icmp { .. } => 8,
         };
-        header + self.payload.len() + if self.is_v6() { 40 } else { 20 }
+        let ip = if self.is_v6() { 40 } else { 20 };
+        match self.piece {
+            Some(piece) if self.is_v6() => ip + 8 + piece.length,
+            Some(piece) => ip + piece.length,
+            None => ip + header + self.payload.len(),
+        }
     }
 }
 

@@ -16,6 +16,16 @@ const FRAGMENT_LEN: usize = 8;
 /// Whose pieces belong together: addresses, identification, and in IPv4 the protocol.
 type Name = (Vec<u8>, u32, u8);
 
+/// Which part of a packet is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slice {
+    pub(crate) offset: usize,
+    pub(crate) length: usize,
+    pub(crate) more: bool,
+    /// IPv6's; IPv4's is in every packet.
+    pub(crate) identification: u32,
+}
+
 /// One piece.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
@@ -23,8 +33,8 @@ pub(crate) struct Piece {
     offset: usize,
     more: bool,
     /// Link and IP header as they would be without the cut, length and checksum not yet right.
-    front: Vec<u8>,
-    payload: Vec<u8>,
+    pub(crate) front: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl Piece {
@@ -76,6 +86,14 @@ impl Piece {
         })
     }
 
+    /// Which part of its packet it is.
+    pub(crate) fn slice(&self) -> Slice {
+        let is_v6 = self.front[LINK] >> 4 == 6;
+        let identification = if is_v6 { self.name.1 } else { 0 };
+        let length = self.payload.len();
+        Slice { offset: self.offset, length, more: self.more, identification }
+    }
+
     /// What distinguishes the packet it is of from others of the same sender.
     pub(crate) fn identification(&self) -> u32 {
         self.name.1
@@ -93,16 +111,31 @@ pub(crate) fn cut(frame: &[u8], mtu: usize, identification: u32) -> Vec<Vec<u8>>
     let room = (mtu - header - if is_v6 { FRAGMENT_LEN } else { 0 }) / 8 * 8;
     let (front, payload) = frame.split_at(LINK + header);
     let last = payload.len().div_ceil(room) - 1;
+    // An IPv4 piece may be cut again.
+    let place = if is_v6 { 0 } else { u16::from_be_bytes([front[LINK + 6], front[LINK + 7]]) };
+    let (base, goes_on) = (usize::from(place & 0x1fff) * 8, place & 0x2000 != 0);
     let pieces = payload.chunks(room).enumerate();
     let piece = |(n, bytes): (usize, &[u8])| {
-        let place = u16::try_from(n * room).unwrap();
-        if is_v6 {
-            v6(front, bytes, place, n < last, identification)
-        } else {
-            v4(front, bytes, place, n < last)
-        }
+        let (place, more) = (u16::try_from(base + n * room).unwrap(), n < last || goes_on);
+        write(front, bytes, place, more, identification)
     };
     pieces.map(piece).collect()
+}
+
+/// The piece that is that part of a frame's packet.
+pub(crate) fn part(frame: &[u8], slice: &Slice) -> Vec<u8> {
+    let header = if frame[LINK] >> 4 == 6 { 40 } else { 20 };
+    let (front, payload) = frame.split_at(LINK + header);
+    let bytes = &payload[slice.offset..slice.offset + slice.length];
+    let place = u16::try_from(slice.offset).unwrap();
+    write(front, bytes, place, slice.more, slice.identification)
+}
+
+fn write(front: &[u8], bytes: &[u8], offset: u16, more: bool, identification: u32) -> Vec<u8> {
+    if front[LINK] >> 4 == 6 {
+        return v6(front, bytes, offset, more, identification);
+    }
+    v4(front, bytes, offset, more)
 }
 
 fn v4(front: &[u8], bytes: &[u8], offset: u16, more: bool) -> Vec<u8> {

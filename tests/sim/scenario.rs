@@ -39,6 +39,8 @@ impl Card {
 pub(crate) struct Conditions {
     pub(crate) lost: u64,
     pub(crate) doubled: u64,
+    /// Long packets that leave in pieces.
+    pub(crate) cut: u64,
     pub(crate) delay_ms: u64,
     /// The most a packet may be later than `delay_ms`: what makes others overtake it.
     pub(crate) jitter_ms: u64,
@@ -85,18 +87,26 @@ impl Scenario {
         let mut rng = Rng::new(seed);
         let config = config(&mut rng.fork(1));
         let slots = slots(&mut rng.fork(2), &config);
+        let changes = changes(&mut rng.fork(5), &config);
+        let card = rng.pick(&[Card::Any, Card::Rss, Card::Half]);
+        let mut conditions = conditions(&mut rng.fork(4));
+        // Where a card says who owns a connection, and a reload changes that, pieces are lost.
+        let to_nat = |(_, change): &(u64, Change)| matches!(change, Change::Mode(_, Mode::Nat));
+        if card == Card::Rss && changes.iter().any(to_nat) {
+            conditions.cut = 0;
+        }
         let mut at = rng.fork(3);
         let strays = (0..at.below(12)).map(|_| at.below(BUSY_MS)).collect();
         Self {
             seed,
-            card: rng.pick(&[Card::Any, Card::Rss, Card::Half]),
+            card,
             workers: rng.pick(&[1, 2, 4]),
             capacity: rng.pick(&[8, 64, 256, 256, 256]),
             hash_seed: [rng.next(), rng.next()],
             clock_ms: rng.pick(&[1_000, u32::MAX - 10_000, u32::MAX - 200_000]),
-            conditions: conditions(&mut rng.fork(4)),
+            conditions,
             routers: (0..rng.range(1, 2)).map(|n| Mac([2, 0, 0, 0, 0xc, byte(n)])).collect(),
-            changes: changes(&mut rng.fork(5), &config),
+            changes,
             slots,
             strays,
             config,
@@ -109,7 +119,7 @@ impl Scenario {
     /// from the client alone.
     pub(crate) fn needs_no_handover(&self) -> bool {
         let backends = self.config.services.iter().flat_map(|service| &service.backends);
-        self.card == Card::Rss && !backends.into_iter().any(|backend| backend.was_nat)
+        self.card == Card::Rss && self.conditions.cut == 0 && !backends.into_iter().any(|backend| backend.was_nat)
     }
 }
 
@@ -122,6 +132,7 @@ fn conditions(rng: &mut Rng) -> Conditions {
     Conditions {
         lost,
         doubled,
+        cut: rng.pick(&[0, 0, 50, 300]),
         delay_ms: rng.range(0, 30),
         jitter_ms: rng.pick(&[0, 0, 5, 40]),
         tick_ms: rng.pick(&[1, 5, 20]),

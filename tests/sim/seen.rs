@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use shunt::dataplane::verdict::Reason;
 
-use crate::packet::Packet;
+use crate::packet::{LINK, Packet};
 use crate::pieces::{self, Assembly, Piece};
 use crate::tunnel::{self, Outer};
 
@@ -17,29 +17,28 @@ pub(crate) struct Sent {
     pub(crate) frame: Vec<u8>,
 }
 
-/// A packet that left, whole or in pieces, understood.
-struct Read {
+/// A packet that left, understood.
+struct View {
     port: usize,
-    /// As it would be in one piece.
-    frame: Vec<u8>,
-    /// As it left.
-    pieces: Vec<Vec<u8>>,
-    taken: bool,
+    /// Which frames it left in.
+    frames: Vec<usize>,
     outer: Option<Outer>,
     /// The packet, out of its tunnel.
-    inner: Result<Packet, String>,
+    inner: Packet,
 }
 
 pub(crate) struct Seen {
     sent: Vec<Sent>,
-    read: Vec<Read>,
+    /// Which of them are accounted for.
+    taken: Vec<bool>,
+    views: Vec<View>,
     punted: Vec<Vec<u8>>,
     drops: BTreeMap<Reason, u64>,
 }
 
 impl Seen {
     pub(crate) fn new(sent: Vec<Sent>, punted: Vec<Vec<u8>>, drops: BTreeMap<Reason, u64>) -> Self {
-        Self { read: read_all(&sent), sent, punted, drops }
+        Self { views: views(&sent), taken: vec![false; sent.len()], sent, punted, drops }
     }
 
     /// Everything that left.
@@ -65,28 +64,44 @@ impl Seen {
         frame: &[u8],
         mtu: usize,
     ) -> Result<Option<u32>, String> {
-        let found = self
-            .read
-            .iter_mut()
-            .find(|read| !read.taken && read.port == port && read.frame == frame);
-        match found {
-            Some(read) => {
-                read.taken = true;
-                let piece = read.pieces.first().and_then(|piece| Piece::read(piece));
-                let id = piece.map(|piece| piece.identification());
-                if read.pieces == pieces::cut(frame, mtu, id.unwrap_or(0)) {
-                    return Ok(id);
-                }
-                let lengths: Vec<_> = read.pieces.iter().map(Vec::len).collect();
-                Err(format!("{} is wrongly cut, to {lengths:?} bytes", hex(frame)))
+        let fits = frame.len() - LINK <= mtu;
+        let is_v6 = frame[LINK] >> 4 == 6;
+        let mut left = self.left().filter_map(|sent| Piece::read(&sent.frame));
+        let ids: Vec<u32> = if fits || !is_v6 {
+            vec![0]
+        } else {
+            left.by_ref().map(|piece| piece.identification()).collect()
+        };
+        drop(left);
+        for id in ids {
+            if self.take_all(port, &pieces::cut(frame, mtu, id)) {
+                return Ok((!fits && is_v6).then_some(id));
             }
-            None => Err(format!(
-                "port {port} must send\n    {}\n  and it sent{}\n  and dropped {:?}",
-                hex(frame),
-                self.left_over(),
-                self.drops
-            )),
         }
+        Err(format!(
+            "port {port} must send, {mtu} bytes at a time,\n    {}\n  and it sent{}\n  and dropped {:?}",
+            hex(frame),
+            self.left_over(),
+            self.drops
+        ))
+    }
+
+    /// Accounts for all of these frames, if all of them left.
+    fn take_all(&mut self, port: usize, frames: &[Vec<u8>]) -> bool {
+        let mut taken = self.taken.clone();
+        for frame in frames {
+            let mut sent = self.sent.iter().enumerate();
+            let found = sent.find(|(at, s)| !taken[*at] && s.port == port && s.frame == *frame);
+            let Some((at, _)) = found else { return false };
+            taken[at] = true;
+        }
+        self.taken = taken;
+        true
+    }
+
+    /// What is not accounted for.
+    fn left(&self) -> impl Iterator<Item = &Sent> {
+        self.sent.iter().zip(&self.taken).filter(|(_, taken)| !**taken).map(|(sent, _)| sent)
     }
 
     /// What is left that went to the backends and carries `packet`: by the identification, which is
@@ -95,12 +110,14 @@ impl Seen {
         &self,
         packet: &Packet,
     ) -> impl Iterator<Item = (&Packet, Option<Outer>)> {
-        let waiting = self.read.iter().filter(|read| !read.taken && read.port == 1);
-        let whole = waiting.filter_map(|read| Some((read.inner.as_ref().ok()?, read.outer)));
-        whole.filter(|(inner, _)| {
+        let left = |view: &&View| view.port == 1 && !view.frames.iter().any(|at| self.taken[*at]);
+        let same = |view: &&View| {
+            let inner = &view.inner;
             let named = inner.is_v6() != packet.is_v6() || inner.id == packet.id;
-            named && inner.body == packet.body && inner.payload == packet.payload
-        })
+            let whole = inner.body == packet.body && inner.payload == packet.payload;
+            named && inner.piece == packet.piece && (whole || packet.piece.is_some())
+        };
+        self.views.iter().filter(left).filter(same).map(|view| (&view.inner, view.outer))
     }
 
     /// One drop of this reason is accounted for.
@@ -137,7 +154,7 @@ impl Seen {
     /// Nothing is left.
     pub(crate) fn is_explained(&self) -> Result<(), String> {
         let drops: Vec<_> = self.drops.iter().filter(|(_, count)| **count > 0).collect();
-        let sent = self.read.iter().any(|read| !read.taken);
+        let sent = self.left().next().is_some();
         if !sent && self.punted.is_empty() && drops.is_empty() {
             return Ok(());
         }
@@ -147,41 +164,38 @@ impl Seen {
     }
 
     fn left_over(&self) -> String {
-        let left = self.read.iter().filter(|read| !read.taken);
-        let line = |read: &Read| format!("\n    port {} {}", read.port, hex(&read.frame));
-        let lines: String = left.map(line).collect();
+        let line = |sent: &Sent| format!("\n    port {} {}", sent.port, hex(&sent.frame));
+        let lines: String = self.left().map(line).collect();
         if lines.is_empty() { " nothing more".to_owned() } else { lines }
     }
 }
 
 /// Packets that left. Pieces of one leave one behind the other.
-fn read_all(sent: &[Sent]) -> Vec<Read> {
+fn views(sent: &[Sent]) -> Vec<View> {
     let mut all = vec![];
     let mut waiting = [vec![], vec![]];
     let mut assemblies = [Assembly::default(), Assembly::default()];
-    for Sent { port, frame } in sent {
-        let waiting: &mut Vec<Vec<u8>> = &mut waiting[*port];
+    for (at, Sent { port, frame }) in sent.iter().enumerate() {
+        all.extend(view(*port, vec![at], frame));
         if Piece::read(frame).is_none() {
-            all.push(read(*port, frame.clone(), vec![frame.clone()]));
             continue;
         }
-        waiting.push(frame.clone());
+        waiting[*port].push(at);
         if let Some(whole) = assemblies[*port].take(frame) {
-            all.push(read(*port, whole, std::mem::take(waiting)));
+            all.extend(view(*port, std::mem::take(&mut waiting[*port]), &whole));
         }
-    }
-    for (port, pieces) in waiting.into_iter().enumerate() {
-        all.extend(pieces.into_iter().map(|piece| read(port, piece.clone(), vec![piece])));
     }
     all
 }
 
-fn read(port: usize, frame: Vec<u8>, pieces: Vec<Vec<u8>>) -> Read {
-    let (outer, inner) = match tunnel::unwrap(&frame) {
-        Some((outer, frame)) => (Some(outer), Packet::read(&frame)),
-        None => (None, Packet::read(&frame)),
+fn view(port: usize, frames: Vec<usize>, frame: &[u8]) -> Option<View> {
+    let outside = if Piece::read(frame).is_some() { None } else { tunnel::unwrap(frame) };
+    let (outer, inner) = match outside {
+        Some((outer, inner)) => (Some(outer), inner),
+        None => (None, frame.to_vec()),
     };
-    Read { port, frame, pieces, taken: false, outer, inner }
+    let inner = Packet::read(&inner).ok().or_else(|| Packet::read_piece(&inner))?;
+    Some(View { port, frames, outer, inner })
 }
 
 /// The headers of a frame, for people.

@@ -49,6 +49,21 @@ impl Model {
     ) -> Result<(), String> {
         let whole = input.packet.as_ref().and_then(|packet| Some((packet, packet.flow()?)));
         let Some((packet, flow)) = whole else { return seen.punt(&input.frame) };
+        if packet.piece.is_some() {
+            return self.piece(packet, flow, input, seen, list);
+        }
+        self.whole(packet, flow, input, seen, list)
+    }
+
+    /// A whole packet, or a first piece.
+    pub(super) fn whole(
+        &mut self,
+        packet: &Packet,
+        flow: Flow,
+        input: &Input,
+        seen: &mut Seen,
+        list: List<'_>,
+    ) -> Result<(), String> {
         if self.connections.contains_key(&flow) {
             return self.of_client(flow, packet, input, seen, list);
         }
@@ -65,7 +80,7 @@ impl Model {
     }
 
     /// Is it from a backend whose answers to clients pass here?
-    fn is_nat_backend(&self, flow: &Flow) -> bool {
+    pub(super) fn is_nat_backend(&self, flow: &Flow) -> bool {
         let services = self.config.services.iter().filter(|s| s.protocol == flow.protocol);
         let mut backends = services.flat_map(|service| &service.backends);
         backends.any(|b| b.address == flow.from && b.was_nat && b.weight.is_some())
@@ -101,28 +116,46 @@ impl Model {
         if !backend.reachable {
             return self.drop(Reason::NextHop, seen);
         }
-        let mtu = usize::from(self.config.mtu[1]);
-        let crosses = packet.is_v6() != backend.address.is_ipv6() && wrapping(mode).is_none();
-        let room = match wrapping(mode) {
-            // Nobody need make anything shorter than this: then the outer packet is cut.
-            Some(kind) => (mtu - overhead(kind, backend.address.ip())).max(shortest(packet)),
-            None if crosses => mtu + 20,
-            None => mtu,
-        };
+        let room = self.room_to_backend(&client, packet);
         if !self.goes_on(packet, room, input, seen)? {
             return Ok(());
         }
         let seat = if is_translated(mode) { Seat::Input } else { Seat::InputOnly };
         self.passes(&client, seat, packet);
+        self.to_backend(&client, packet, seen)
+    }
+
+    /// The longest packet of a client that reaches its backend.
+    pub(super) fn room_to_backend(&self, client: &Flow, packet: &Packet) -> usize {
+        let connection = &self.connections[client];
+        let backend = self.config.backend(connection.place).address.ip();
+        let mtu = usize::from(self.config.mtu[1]);
+        match wrapping(connection.mode) {
+            // Nobody need make anything shorter than this: then the outer packet is cut.
+            Some(kind) => (mtu - overhead(kind, backend)).max(shortest(packet)),
+            None if packet.is_v6() != backend.is_ipv6() => mtu + 20,
+            None => mtu,
+        }
+    }
+
+    /// What a client's packet becomes.
+    pub(super) fn to_backend(
+        &mut self,
+        client: &Flow,
+        packet: &Packet,
+        seen: &mut Seen,
+    ) -> Result<(), String> {
+        let connection = &self.connections[client];
+        let (mode, backend) = (connection.mode, self.config.backend(connection.place));
         let mut there = Packet { ttl: packet.ttl - 1, ..packet.clone() };
         there.link = (OUR_INNER_MAC, backend.mac);
-        if let Some(answers) = self.connections[&client].answers {
+        if let Some(answers) = connection.answers {
             (there.from, there.to) = (answers.to, answers.from);
         }
         match wrapping(mode) {
-            None if crosses => self.crossed(there, packet, seen),
-            None => seen.take_cut(1, &there.frame(), mtu).map(|_| ()),
-            Some(encapsulation) => self.wrapped(&client, there, encapsulation, seen),
+            None if there.is_v6() != packet.is_v6() => self.crossed(there, packet, seen),
+            None => seen.take_cut(1, &there.frame(), self.config.mtu[1].into()).map(|_| ()),
+            Some(encapsulation) => self.wrapped(client, there, encapsulation, seen),
         }
     }
 
@@ -154,16 +187,26 @@ impl Model {
             self.forget(&client);
             return self.refuse(Reason::BackendGone, packet, input, seen);
         }
-        let router = connection.router;
         let crosses = packet.is_v6() != client.from.is_ipv6();
-        let mut mtu = usize::from(self.config.mtu[0]);
-        let room = if crosses { mtu - 20 } else { mtu };
+        let room = usize::from(self.config.mtu[0]) - if crosses { 20 } else { 0 };
         if !self.goes_on(packet, room, input, seen)? {
             return Ok(());
         }
         self.passes(&client, Seat::Output, packet);
+        self.to_client(&client, packet, seen)
+    }
+
+    /// What a backend's packet becomes.
+    pub(super) fn to_client(
+        &mut self,
+        client: &Flow,
+        packet: &Packet,
+        seen: &mut Seen,
+    ) -> Result<(), String> {
+        let crosses = packet.is_v6() != client.from.is_ipv6();
+        let mut mtu = usize::from(self.config.mtu[0]);
         let mut back = Packet {
-            link: (OUR_MAC, router),
+            link: (OUR_MAC, self.connections[client].router),
             from: client.to,
             to: client.from,
             ttl: packet.ttl - 1,

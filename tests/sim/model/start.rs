@@ -47,7 +47,7 @@ impl Model {
         if eligible.is_empty() {
             return self.refuse(Reason::NoBackend, packet, input, seen);
         }
-        let refusal = self.may_refuse(client, &eligible, seen);
+        let refusal = self.may_refuse(client, &eligible, packet.piece.is_some(), seen);
         let sent = seen.forwarded(packet).next().map(|(sent, _)| sent.clone());
         // Of copies that came together, the first may be refused and the second not.
         let missing = seen.forwarded(packet).count() < self.copies;
@@ -163,7 +163,13 @@ impl Model {
     }
 
     /// Was something dropped, for a reason that this packet may have been refused for?
-    fn may_refuse(&self, client: Flow, eligible: &[Place], seen: &Seen) -> Option<Reason> {
+    fn may_refuse(
+        &self,
+        client: Flow,
+        eligible: &[Place],
+        is_piece: bool,
+        seen: &Seen,
+    ) -> Option<Reason> {
         let any = |test: &dyn Fn(&Backend) -> bool| {
             eligible.iter().any(|place| test(self.config.backend(*place)))
         };
@@ -172,7 +178,12 @@ impl Model {
             let holder = self.answers.get(&answers);
             backend.mode == Mode::Nat && holder.is_some_and(|holder| !self.is_spent(holder))
         };
+        let crosses = |backend: &Backend| {
+            let other = backend.address.is_ipv6() != client.to.is_ipv6();
+            backend.mode == Mode::Fullnat && other
+        };
         let possible = [
+            (Reason::Fragment, is_piece && any(&crosses)),
             (Reason::NextHop, any(&|backend| !backend.reachable)),
             (Reason::ClientPort, any(&clashes)),
             (Reason::TableFull, self.of_family(client) >= self.capacity),

@@ -24,7 +24,7 @@ use zerocopy::FromBytes;
 use super::conn::key::{FlowKey, Side, port_pair};
 use super::conn::record::{NewConnection, Record, Way};
 use super::conn::state::{State, flags, sctp};
-use super::conn::table::Refusal;
+use super::conn::table::{Hit, Refusal};
 use super::family::Family;
 use super::flows::{Fate, Flows, source_mac};
 use super::io::Packet;
@@ -131,11 +131,11 @@ impl Flows {
                 (Way::Translated, self.to_the_client(client, (address, port))?)
             }
             (Mode::Fullnat, Some(address)) => {
-                (Way::Translated, self.local_port(id, client.protocol, (address, port))?)
+                (Way::Translated, self.local_port(id, client.protocol, (address, port), false)?)
             }
             (Mode::Fullnat, None) => {
                 let address = Ipv4Addr::of(backend.address).ok_or(Reason::NoBackend)?;
-                let answers = self.local_port(id, client.protocol, (address, port))?;
+                let answers = self.local_port(id, client.protocol, (address, port), true)?;
                 (Way::Crossed, F::mapped(answers).ok_or(Reason::NoBackend)?)
             }
             (Mode::Nat, None) => return Err(Reason::NoBackend),
@@ -143,25 +143,24 @@ impl Flows {
         Ok(Chosen { backend: chosen, way, introduction, answers })
     }
 
-    /// FULL-NAT: the backend answers to a local address and port of our choice.
+    /// FULL-NAT: the backend answers to a local address and port of our choice. `between` the
+    /// families, the connection will not be in the table of the backend's.
     fn local_port<F: Family>(
         &mut self,
         id: ServiceId,
         protocol: u8,
         backend: (F, u16),
+        between: bool,
     ) -> Result<FlowKey<F>, Reason> {
         let service = self.snapshot.service(id).ok_or(Reason::NoService)?;
         let turn = self.port_turns.get_mut(id.index()).ok_or(Reason::NoService)?;
         let (tables, now_ms) = (&self.tables, self.now_ms);
-        let crossed = self.snapshot.translates_families();
         let table = F::table(tables);
+        // A closed connection gives its port away, but only to one of its own table.
         let is_free = |key| {
             let taken = table.find(key, table.hash(key));
-            // Between the families a closed connection would have to be looked for in both tables.
-            if crossed {
-                return taken.is_none() && F::crossed(tables, key).is_none();
-            }
-            taken.is_none_or(|hit| is_spent(table.record(hit.slot), now_ms))
+            let spent = |hit: Hit| !between && is_spent(table.record(hit.slot), now_ms);
+            F::crossed(tables, key).is_none() && taken.is_none_or(spent)
         };
         let locals = F::locals(&service.locals);
         let chosen = self.ownership.choose(turn, locals, protocol, backend, is_free);

@@ -47,8 +47,7 @@ impl Flows {
         packet: &mut P,
         parsed: &Parsed<F>,
     ) -> Fate {
-        let crossed = self.snapshot.translates_families();
-        let hit = crossed.then(|| F::crossed(&self.tables, parsed.key)).flatten();
+        let hit = F::crossed(&self.tables, parsed.key);
         let Some(hit) = hit.filter(|hit| hit.side == Side::Backend) else {
             return self.refuse(packet, parsed, Reason::NoConnection);
         };

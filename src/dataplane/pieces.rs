@@ -177,9 +177,7 @@ impl Flows {
         let table = F::table(&self.tables);
         let found = table.find(parsed.key, table.hash(parsed.key));
         let record = found.map(|hit| table.record(hit.slot));
-        let crossed = || {
-            self.snapshot.translates_families() && F::crossed(&self.tables, parsed.key).is_some()
-        };
+        let crossed = || F::crossed(&self.tables, parsed.key).is_some();
         if record.map_or_else(crossed, |record| !record.takes_pieces()) {
             return self.count(Reason::Fragment);
         }

@@ -29,7 +29,7 @@ use super::family::Family;
 use super::flows::{Fate, Flows, source_mac};
 use super::io::Packet;
 use super::parse::Parsed;
-use super::pieces;
+use super::pieces::is_piece;
 use super::sched;
 use super::snapshot::{ClientAddress, Mode, Protocol};
 use super::verdict::Reason;
@@ -51,16 +51,6 @@ struct Chosen<F: Family> {
     answers: FlowKey<F>,
 }
 
-impl<F: Family> Chosen<F> {
-    /// As [`Record::takes_pieces`], before there is a record.
-    fn takes_pieces(&self, client: FlowKey<F>) -> bool {
-        let moved = self.answers.ports != client.ports.rotate_left(16);
-        let summed = client.protocol == Protocol::Sctp as u8 && moved;
-        let kept = !matches!(self.way, Way::Crossed) && self.introduction == ClientAddress::None;
-        kept && !summed
-    }
-}
-
 impl Flows {
     /// A packet to a VIP, ours, of no connection.
     pub(super) fn admit<F: Family, P: Packet>(
@@ -80,7 +70,8 @@ impl Flows {
             return self.refuse(packet, parsed, reason);
         }
         match self.choose(service, key) {
-            Ok(chosen) if !chosen.takes_pieces(key) && pieces::is_piece(packet.data()) => {
+            // Between the families pieces are refused: they leave nothing behind either.
+            Ok(chosen) if matches!(chosen.way, Way::Crossed) && is_piece(packet.data()) => {
                 self.count_refused(service, true);
                 self.count(Reason::Fragment)
             }

@@ -29,7 +29,7 @@ impl Flows {
         record: &Record<F>,
         next_hop: NextHop,
     ) -> Fate {
-        let identification = self.next_identification();
+        let identification = self.next_short_identification();
         let (key, (_, delta)) = (record.translated(Side::Client), record.deltas(Side::Client));
         let Some(key) = F::unmapped(key) else { return self.count(Reason::NextHop) };
         let change = cross::Change { next_hop, ports: key.ports, delta };
@@ -84,8 +84,8 @@ impl Flows {
         }
         // What was refused leaves no trace: only now.
         record.note(Side::Backend, parsed.signal, self.now_ms);
-        if introduce::from_backend(packet.data_mut(), parsed, record) == Some(true) {
-            record.set_delivered();
+        if introduce::from_backend(packet.data_mut(), parsed, record).is_none() {
+            return self.count(Reason::Truncated);
         }
         let (key, (_, delta)) = (record.translated(Side::Backend), record.deltas(Side::Backend));
         let change = cross::Change { next_hop, ports: key.ports, delta };

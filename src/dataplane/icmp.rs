@@ -28,6 +28,7 @@ use super::conn::record::Record;
 use super::conn::table::Hit;
 use super::family::Family;
 use super::flows::{Fate, Flows, Origin, PuntClass, client_hop};
+use super::introduce;
 use super::io::Packet;
 use super::parse::Other;
 use super::rewrite::translate::rewrite_link;
@@ -79,7 +80,7 @@ impl Flows {
     }
 
     /// Who answers a ping of `to`?
-    fn ping(&self, to: IpAddr) -> Fate {
+    pub(super) fn ping(&self, to: IpAddr) -> Fate {
         let silent = match self.snapshot.ping {
             Ping::Always => false,
             Ping::Never => true,
@@ -137,6 +138,13 @@ impl Flows {
         }
         let about = record.key(hit.side.opposite());
         let to = F::pair(error_source(&record, hit.side, message, about), about.source());
+        if hit.side == Side::Backend {
+            message.leave_room(packet.data_mut(), introduce::room(&record));
+            introduce::take_back(
+                packet.data_mut().get_mut(quote.l4..).unwrap_or_default(),
+                &record,
+            );
+        }
         let done = quote.rewrite(packet.data_mut(), about)
             && rewrite_link(packet.data_mut(), next_hop)
             && message.rewrite(packet.data_mut(), to, next_hop);

@@ -35,6 +35,7 @@ pub mod rewrite;
 pub mod run;
 pub mod sched;
 pub mod snapshot;
+mod special;
 pub mod steer;
 mod sync;
 pub mod tx;

@@ -1,24 +1,23 @@
 //! Who talks to whom in either family, and what an independent reader finds in what left.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use shunt::dataplane::snapshot::Mode;
 
 use crate::packets::oracle::{Judgement, judge_any};
-use crate::packets::{Builder, CLIENT, CLIENT_MAC, OUR_INNER_MAC, OUR_MAC, VIP, packet};
+use crate::packets::{
+    Builder, CLIENT, CLIENT_MAC, CLIENT_V6, OUR_INNER_MAC, OUR_MAC, VIP, VIP_V6, packet,
+};
 use crate::world::{Plan, Sent, World, backend_mac, host};
-
-const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 2);
-const VIP_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 5, 0, 0, 0, 0, 7);
 
 /// A client, by its port.
 pub(crate) fn client(is_v6: bool, port: u16) -> SocketAddr {
-    (if is_v6 { CLIENT_V6.into() } else { IpAddr::from(CLIENT.0) }, port).into()
+    (if is_v6 { CLIENT_V6.0.into() } else { IpAddr::from(CLIENT.0) }, port).into()
 }
 
 /// Whom clients of that family ask.
 pub(crate) fn vip(is_v6: bool) -> SocketAddr {
-    (if is_v6 { VIP_V6.into() } else { IpAddr::from(VIP.0) }, VIP.1).into()
+    (if is_v6 { VIP_V6.0.into() } else { IpAddr::from(VIP.0) }, VIP.1).into()
 }
 
 /// As whom the balancer asks on.

@@ -24,7 +24,15 @@ fn errors(is_v6: bool) -> Vec<(u8, u8, u32)> {
     if is_v6 {
         vec![(1, 0, 0), (1, 4, 0), (2, 0, 1280), (3, 0, 0), (3, 1, 0), (4, 1, 6), (100, 0, 9)]
     } else {
-        vec![(3, 1, 0), (3, 3, 0), (3, 4, 1300), (4, 0, 0), (11, 0, 0), (11, 1, 0), (12, 0, 8 << 24)]
+        vec![
+            (3, 1, 0),
+            (3, 3, 0),
+            (3, 4, 1300),
+            (4, 0, 0),
+            (11, 0, 0),
+            (11, 1, 0),
+            (12, 0, 8 << 24),
+        ]
     }
 }
 
@@ -138,11 +146,9 @@ fn what_is_special_about_a_quoted_packet_stays() {
         let variants: Vec<fn(Builder) -> Builder> = if is_v6 {
             vec![|b| b.extension(0, &[0, 1, 4, 0, 0, 0, 0]), |b| b.flow_label(0x12345).tos(3)]
         } else {
-            vec![
-                Builder::without_checksum,
-                |b| b.ip_options(&[1; 8]),
-                |b| b.flags_fragment(0x2000).identification(9),
-            ]
+            vec![Builder::without_checksum, |b| b.ip_options(&[1; 8]), |b| {
+                b.flags_fragment(0x2000).identification(9)
+            }]
         };
         let pieces = is_v6.then(|| (frag(opened.asked.clone()), frag(plain.clone().ttl(63))));
         let pairs = variants.iter().map(|v| (v(opened.asked.clone()), v(plain.clone().ttl(63))));

@@ -127,7 +127,10 @@ fn too_long_for_the_other_family_is_told_with_twenty_bytes_of_difference() {
     let mut whole: Vec<u8> = vec![];
     for piece in &pieces {
         assert!(piece.frame.len() <= 14 + 1280 && piece.frame[20] == 44);
-        assert_eq!(usize::from(u16::from_be_bytes([piece.frame[56], piece.frame[57]]) & !7), whole.len());
+        assert_eq!(
+            usize::from(u16::from_be_bytes([piece.frame[56], piece.frame[57]]) & !7),
+            whole.len()
+        );
         whole.extend(&piece.frame[62..]);
     }
     let expected = to_client(&of(1381)).between(vip(true), client(true, 4000)).ip_packet();

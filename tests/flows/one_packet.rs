@@ -154,11 +154,8 @@ fn a_full_table_refuses_the_datagram_until_answers_are_no_longer_awaited() {
 /// with connections, but only while answers to the first are awaited.
 #[test]
 fn in_nat_a_client_port_cannot_ask_one_backend_through_two_vips_at_once() {
-    let mut world = World::new(Plan {
-        modes: vec![Mode::Nat],
-        weights: vec![Some(1)],
-        ..Plan::default()
-    });
+    let mut world =
+        World::new(Plan { modes: vec![Mode::Nat], weights: vec![Some(1)], ..Plan::default() });
     let other = (std::net::Ipv4Addr::new(198, 51, 100, 8), 80);
     world.publish(|snapshot| {
         alone(snapshot);
@@ -319,7 +316,8 @@ fn an_icmp_error_about_a_datagram_reaches_its_client() {
         let (backend, to) = ((seen.destination, 0), (seen.source, 0));
         let error = packet().between(SocketAddr::from(backend), SocketAddr::from(to));
         let error = error.icmp(3, 3, 0).payload(&got.frame[14..]);
-        let told = world.one(0, 1, &error.macs(crate::world::backend_mac(13), OUR_INNER_MAC).build());
+        let told =
+            world.one(0, 1, &error.macs(crate::world::backend_mac(13), OUR_INNER_MAC).build());
         let seen = judge_any(&told.frame).unwrap();
         assert!(seen.ip_right && seen.l4_right);
         assert_eq!((told.port, seen.destination), (0, IpAddr::from(CLIENT.0)), "{mode:?}");

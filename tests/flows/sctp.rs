@@ -163,8 +163,7 @@ fn a_checksum_is_made_anew_only_with_the_ports_and_a_wrong_one_stays_wrong() {
         let association = Association::new(ip, 4000);
         for wrong_by in [0u16, 1, 0x8001] {
             let broken = association.packet(Client, INIT).l4_wrong_by(wrong_by).build();
-            for (mode, port, outer) in
-                [(Mode::Nat, 0, 0), (Mode::Dr, 0, 0), (IPIP, 0, ip.header())]
+            for (mode, port, outer) in [(Mode::Nat, 0, 0), (Mode::Dr, 0, 0), (IPIP, 0, ip.header())]
             {
                 let sent = world(ip, mode, port, Plan::default()).one(0, 0, &broken);
                 assert_eq!(crc(ip, &sent.frame, outer), crc(ip, &broken, 0), "{mode:?}");
@@ -174,7 +173,11 @@ fn a_checksum_is_made_anew_only_with_the_ports_and_a_wrong_one_stays_wrong() {
                 let whole = association.packet(Client, INIT).build();
                 let right = world(ip, mode, port, Plan::default()).one(0, 0, &whole);
                 let sent = world(ip, mode, port, Plan::default()).one(0, 0, &broken);
-                assert_ne!(crc(ip, &right.frame, 0), crc(ip, &whole, 0), "{mode:?}: a port changed");
+                assert_ne!(
+                    crc(ip, &right.frame, 0),
+                    crc(ip, &whole, 0),
+                    "{mode:?}: a port changed"
+                );
                 let differ = crc(ip, &sent.frame, 0) ^ crc(ip, &right.frame, 0);
                 assert_eq!(differ, u32::from(wrong_by), "{mode:?}");
                 assert_eq!(inside(mode, &sent).l4_right, wrong_by == 0, "{mode:?}");

@@ -266,11 +266,7 @@ const OF_NO_CONNECTION: &[Stray] = &[
 
 /// Strays to a port of the VIP without service.
 const OF_NO_SERVICE: &[Stray] = &[
-    (
-        "SYN",
-        |c, v| packet().tcp(c, v).flags(SYN),
-        Told::Tcp(RST | ACK, 0),
-    ),
+    ("SYN", |c, v| packet().tcp(c, v).flags(SYN), Told::Tcp(RST | ACK, 0)),
     ("ACK", |c, v| packet().tcp(c, v).numbers(1, 77).flags(ACK), Told::Tcp(RST, 77)),
     ("RST", |c, v| packet().tcp(c, v).flags(RST), Told::Nothing),
     ("datagram", |c, v| packet().udp(c, v).payload(b"?"), Told::Unreachable),
@@ -281,11 +277,7 @@ const OF_NO_SERVICE: &[Stray] = &[
         |c, v| packet().sctp(c, v, 0).payload(&chunk(1, 0, &[0; 16])),
         Told::Nothing,
     ),
-    (
-        "INIT cut off",
-        |c, v| packet().sctp(c, v, 0).payload(&chunk(1, 0, b"")),
-        Told::Nothing,
-    ),
+    ("INIT cut off", |c, v| packet().sctp(c, v, 0).payload(&chunk(1, 0, b"")), Told::Nothing),
     ("DATA", |c, v| said(c, v, 0), Told::Sctp(ABORT, REFLECTED, TAG)),
     ("ABORT", |c, v| said(c, v, 6), Told::Nothing),
     ("SHUTDOWN-COMPLETE", |c, v| said(c, v, 14), Told::Nothing),
@@ -293,10 +285,8 @@ const OF_NO_SERVICE: &[Stray] = &[
 
 #[test]
 fn strays_are_told_what_the_directors_own_stack_would_say() {
-    let tables = [
-        (80, Reason::NoConnection, OF_NO_CONNECTION),
-        (81, Reason::NoService, OF_NO_SERVICE),
-    ];
+    let tables =
+        [(80, Reason::NoConnection, OF_NO_CONNECTION), (81, Reason::NoService, OF_NO_SERVICE)];
     for ip in FAMILIES {
         let all = PROTOCOLS.map(|protocol| stall(protocol, &[(ip.vip(1), Ports::one(80))]));
         for (port, reason, strays) in tables {

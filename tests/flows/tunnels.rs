@@ -63,7 +63,8 @@ fn outer(frame: &[u8]) -> (Outer, &[u8]) {
         assert_eq!(word(6) & 0x3fff, 0, "whole");
         let ends = (addr(&ip[12..16]), addr(&ip[16..20]));
         let df = Some(word(6) & 0x4000 != 0);
-        let head = Outer { ends, tos: ip[1], ttl: ip[8], protocol: ip[9], df, identification: word(4) };
+        let head =
+            Outer { ends, tos: ip[1], ttl: ip[8], protocol: ip[9], df, identification: word(4) };
         return (head, &ip[20..]);
     }
     assert_eq!(frame[12..14], [0x86, 0xdd]);
@@ -166,7 +167,10 @@ fn any_family_goes_in_any_and_comes_out_as_it_was() {
             let expected = to_backend(&ask, 13);
             assert_eq!(sent.frame[..12], expected.build()[..12], "link addresses");
             let whole = expected.ip_packet();
-            assert_eq!(sent.frame.len(), 14 + usize::from(length_of(kind, length, &ask)) + whole.len());
+            assert_eq!(
+                sent.frame.len(),
+                14 + usize::from(length_of(kind, length, &ask)) + whole.len()
+            );
             let seen = told_kind(kind, &ask);
             let (head, got) = received(seen, inner, &sent);
             assert_eq!(got, whole, "{kind:?} {inner} {outer}");
@@ -318,7 +322,8 @@ fn errors_about_our_outer_packets_come_to_the_client_from_the_vip() {
         let ask = ask(inner, 4000, true);
         let sent = world.one(0, 0, &ask.build());
         let said = if outer { [(1, 3, 0), (3, 0, 0)] } else { [(3, 1, 0), (11, 0, 0)] };
-        let heard = if inner { [(1, if outer { 3 } else { 0 }), (3, 0)] } else { [(3, 1), (11, 0)] };
+        let heard =
+            if inner { [(1, if outer { 3 } else { 0 }), (3, 0)] } else { [(3, 1), (11, 0)] };
         for (said, heard) in said.into_iter().zip(heard) {
             for quoted in [1200, usize::from(overhead) + if inner { 48 } else { 28 }] {
                 let back = world.one(0, 1, &about(&sent, outer, said, quoted).build());

@@ -480,7 +480,7 @@ pub(crate) fn chunk(kind: u8, flags: u8, value: &[u8]) -> Vec<u8> {
     chunk
 }
 
-/// CRC32c, a bit at a time (RFC 9260 appendix A: the register is sent lowest byte first).
+/// `CRC32c`, a bit at a time (RFC 9260 appendix A: the register is sent lowest byte first).
 pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
     let step = |crc: u32| crc >> 1 ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 };
     !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)))

@@ -83,7 +83,8 @@ pub(crate) fn judge_any(frame: &[u8]) -> Result<Judgement<IpAddr>, String> {
 fn sctp(sliced: &SlicedPacket<'_>) -> Option<((u16, u16), bool)> {
     let carried = sliced.ip_payload().filter(|ip| ip.ip_number == IpNumber::SCTP)?;
     let mut packet = carried.payload.to_vec();
-    let word = |at: usize| Some(u16::from_be_bytes(carried.payload.get(at..at + 2)?.try_into().ok()?));
+    let word =
+        |at: usize| Some(u16::from_be_bytes(carried.payload.get(at..at + 2)?.try_into().ok()?));
     let (source, destination, length) = (word(0)?, word(2)?, word(14)?);
     let crc = packet.get(8..12)?.to_vec();
     packet[8..12].fill(0);

@@ -1,4 +1,4 @@
-//! The table itself.
+//! The table itself; rows of IPv6 are in [`super::rows_v6`].
 
 use std::net::Ipv4Addr;
 
@@ -16,7 +16,9 @@ use super::{Builder, CLIENT, VIP, packet, translated};
 pub(crate) enum Expect {
     /// A flow, with the builder's own idea of key, offsets, TTL and flags.
     Flow,
-    /// IPv4, not looked up.
+    /// The same of IPv6.
+    Flow6,
+    /// IP, not looked up.
     Other(OtherKind),
     /// The kernel's.
     NotIp,
@@ -38,22 +40,25 @@ pub(crate) struct Row {
 }
 
 const FIN: u8 = 0x01;
-const SYN: u8 = 0x02;
+pub(super) const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const PSH: u8 = 0x08;
 const ACK: u8 = 0x10;
 
 /// SACK permitted, timestamps, window scale and MSS, as Linux sends them with a SYN.
-const SYN_OPTIONS: &[u8] = b"\x02\x04\x05\xb4\x04\x02\x08\x0a\0\0\0\x01\0\0\0\0\x01\x03\x03\x07";
+pub(super) const SYN_OPTIONS: &[u8] =
+    b"\x02\x04\x05\xb4\x04\x02\x08\x0a\0\0\0\x01\0\0\0\0\x01\x03\x03\x07";
 /// Two no-operations and timestamps, as in every later segment.
-const TIMESTAMPS: &[u8] = b"\x01\x01\x08\x0a\0\0\x12\x34\0\0\x56\x78";
+pub(super) const TIMESTAMPS: &[u8] = b"\x01\x01\x08\x0a\0\0\x12\x34\0\0\x56\x78";
 
 /// Every row.
 pub(crate) fn rows() -> Vec<Row> {
-    [tcp(), udp(), sctp(), ip(), offloads(), others(), not_ip(), lies_ip(), lies_l4(), sources()].concat()
+    let plain = [tcp(), udp(), sctp(), ip(), offloads()];
+    let odd = [others(), not_ip(), lies_ip(), lies_l4(), sources()];
+    [plain.concat(), odd.concat(), super::rows_v6::rows()].concat()
 }
 
-fn row(name: &'static str, packet: Builder, expect: Expect) -> Row {
+pub(super) fn row(name: &'static str, packet: Builder, expect: Expect) -> Row {
     Row { name, packet, info: RxInfo::default(), expect }
 }
 
@@ -61,7 +66,7 @@ fn flow(name: &'static str, packet: Builder) -> Row {
     row(name, packet, Expect::Flow)
 }
 
-fn dropped(name: &'static str, packet: Builder, reason: Reason) -> Row {
+pub(super) fn dropped(name: &'static str, packet: Builder, reason: Reason) -> Row {
     row(name, packet, Expect::Drop(reason))
 }
 
@@ -77,7 +82,7 @@ fn a_udp() -> Builder {
     packet().udp(CLIENT, VIP).payload(b"question")
 }
 
-fn same(packet: Builder) -> Builder {
+pub(super) fn same(packet: Builder) -> Builder {
     packet
 }
 
@@ -154,7 +159,10 @@ fn sctp() -> Vec<Row> {
         flow("sctp filling a frame", an_sctp(&[&chunk(0, 3, &[0x77; 1464])])),
         flow("sctp, checksum wrong and nobody looked", end().l4_wrong_by(0x0102)),
         flow("sctp behind ip options", end().ip_options(&[1; 8])),
-        flow("sctp from port 0 to port 0", packet().sctp((CLIENT.0, 0), (VIP.0, 0), 1).payload(&ack)),
+        flow(
+            "sctp from port 0 to port 0",
+            packet().sctp((CLIENT.0, 0), (VIP.0, 0), 1).payload(&ack),
+        ),
         dropped("sctp of no bytes", end().cut(0), Reason::Truncated),
         dropped("sctp of 11 bytes", end().cut(11), Reason::Truncated),
         dropped("sctp without a chunk", end().cut(12), Reason::Truncated),

@@ -125,7 +125,9 @@ proptest! {
             let present = model.contains_key(&n);
             agree_on(&table, &any_kind(n), found(n).map(|found| found && present));
         }
-        model.values().for_each(|slot| table.remove(*slot));
+        for slot in model.values() {
+            table.remove(*slot);
+        }
         prop_assert_eq!((table.len(), table.index_entries()), (0, 0));
     }
 

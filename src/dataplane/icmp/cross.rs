@@ -18,6 +18,7 @@ use crate::dataplane::conn::record::Record;
 use crate::dataplane::cross::DIFFERENCE;
 use crate::dataplane::family::Family;
 use crate::dataplane::flows::{Fate, Flows};
+use crate::dataplane::introduce;
 use crate::dataplane::io::Packet;
 use crate::dataplane::reply::IcmpError;
 use crate::dataplane::rewrite::translation_deltas;
@@ -51,6 +52,8 @@ impl Flows {
         let Some(error) = in_family::<F, Ipv6Addr>(packet.data(), message) else {
             return Fate::Free;
         };
+        let error = less(error, introduce::room(&record));
+        introduce::take_back(packet.data_mut().get_mut(quote.l4..).unwrap_or_default(), &record);
         let about = record.key(Side::Client);
         self.sent(to_v6(packet, message, quote, about, error, hop), hop)
     }
@@ -92,6 +95,14 @@ fn in_family<F: Family, G: Family>(frame: &[u8], message: &Message<F>) -> Option
         mtu.saturating_sub(DIFFERENCE)
     };
     Some(IcmpError::TooBig { mtu })
+}
+
+/// An error that leaves room for what is inserted into a client's packets.
+fn less(error: IcmpError, room: u16) -> IcmpError {
+    match error {
+        IcmpError::TooBig { mtu } => IcmpError::TooBig { mtu: mtu.saturating_sub(room) },
+        other => other,
+    }
 }
 
 fn ports_changed<F: Family, P: Packet>(

@@ -1,5 +1,6 @@
 //! An ICMP or `ICMPv6` message as it lies in a frame.
 
+use super::convert;
 use crate::dataplane::conn::key::FlowKey;
 use crate::dataplane::family::{Family, Outline};
 use crate::dataplane::parse::Parsed;
@@ -68,6 +69,15 @@ impl<F: Family> Message<F> {
             checksum::verify(bytes)
         };
         if right { Ok(()) } else { Err(Reason::IcmpChecksum) }
+    }
+
+    /// If it says what a narrow link carries, makes it say `room` bytes less.
+    pub(in crate::dataplane) fn leave_room(&self, frame: &mut [u8], room: u16) {
+        let Some(mtu) = convert::too_big(frame, self).filter(|_| room > 0) else { return };
+        // Behind two unused bytes, or two that are zero in a number of four.
+        if let Some(place) = frame.get_mut(self.l4 + 6..self.l4 + 8) {
+            place.copy_from_slice(&mtu.saturating_sub(room).to_be_bytes());
+        }
     }
 
     /// Gives the packet new addresses, counts the hop, and computes the message's checksum, after

@@ -45,6 +45,9 @@ pub fn sctp_abort<F: Family, P: Packet>(packet: &mut P, parsed: &Parsed<F>) -> b
 }
 
 fn frame_for<F: Family>(frame: &[u8], parsed: &Parsed<F>) -> Option<([u8; FRAME_MAX], usize)> {
+    if parsed.key.protocol != ipv4::SCTP {
+        return None;
+    }
     let (ether, _) = ether::Header::ref_from_prefix(frame).ok()?;
     let segment = frame.get(usize::from(parsed.l4)..usize::from(parsed.end))?;
     let (received, chunks) = sctp::Header::ref_from_prefix(segment).ok()?;

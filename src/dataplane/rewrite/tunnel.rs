@@ -23,7 +23,7 @@ use crate::dataplane::io::Packet;
 use crate::dataplane::parse::Parsed;
 use crate::dataplane::snapshot::{Encapsulation, GueChecksum};
 use crate::dataplane::verdict::Reason;
-use crate::wire::{Be16, Be32, Raw16, Raw32, Raw64, checksum, ether, ipv4, ipv6, udp};
+use crate::wire::{Be16, Be32, Raw16, Raw32, Raw64, checksum, ether, fragment, ipv4, ipv6, udp};
 
 /// IPv4 in IP, RFC 2003 and 2473.
 pub(in crate::dataplane) const IPIP: u8 = 4;
@@ -101,7 +101,9 @@ impl Tunnel {
 /// Not a CRC32c; nor UDP's 0xffff, which the receiver's sum makes 0x0000: "none".
 fn is_left_to_receiver<F: Family>(frame: &[u8], parsed: &Parsed<F>) -> bool {
     let field = usize::from(parsed.l4) + UDP_CHECKSUM;
+    let packet = frame.get(usize::from(parsed.l3)..).unwrap_or_default();
     match parsed.key.protocol {
+        _ if fragment::is_in(packet) => false,
         ipv4::TCP => true,
         ipv4::UDP => frame.get(field..field + 2).is_some_and(|sum| sum != [0xff; 2]),
         _ => false,

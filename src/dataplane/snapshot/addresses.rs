@@ -119,4 +119,3 @@ impl AddressTable {
         self.locals.contains(&address)
     }
 }
-

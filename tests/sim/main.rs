@@ -15,7 +15,8 @@
 //! - [`scenario`], [`config`]: what a seed stands for. [`rng`]: where chance comes from.
 //! - [`hosts`], [`strays`], [`network`]: who talks, and over what.
 //! - [`balancer`], [`seen`]: the real thing, and what it was seen to do.
-//! - [`model`]: the rules. [`packet`], [`tunnel`]: bytes, read and written independently.
+//! - [`model`]: the rules. [`packet`], [`pieces`], [`tunnel`]: bytes, read and written
+//!   independently.
 //! - [`run`], [`trace`]: one seed from start to end. [`lies`]: proof that the model objects.
 
 #![allow(
@@ -34,6 +35,7 @@ mod network;
 mod packet;
 #[path = "../packets/mod.rs"]
 mod packets;
+mod pieces;
 mod rng;
 mod run;
 mod scenario;

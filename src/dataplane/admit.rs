@@ -148,9 +148,7 @@ impl Flows {
         let answers = FlowKey { addresses, ports, protocol: client.protocol };
         let table = F::table(&self.tables);
         match table.find(answers, table.hash(answers)) {
-            Some(hit) if !is_spent(table.record(hit.slot), self.now_ms) => {
-                Err(Reason::ClientPort)
-            }
+            Some(hit) if !is_spent(table.record(hit.slot), self.now_ms) => Err(Reason::ClientPort),
             _ => Ok(answers),
         }
     }

@@ -6,6 +6,7 @@
 
 use super::conn::key::Side;
 use super::conn::record::Record;
+use super::conn::state;
 use super::family::Family;
 use super::flows::{Fate, Flows, client_hop, port_mtu};
 use super::introduce;
@@ -14,7 +15,6 @@ use super::parse::Parsed;
 use super::rewrite::cross;
 use super::snapshot::NextHop;
 use super::verdict::Reason;
-use super::conn::state;
 use std::net::Ipv6Addr;
 
 pub use super::rewrite::cross::DIFFERENCE;

@@ -352,7 +352,12 @@ impl Flows {
 
     /// May a packet too long for its way be cut? IPv6 never is, nor IPv4 with DF, unless it is
     /// told to be: then the outer packet of the tunnel is.
-    pub(super) fn may_cut<F: Family>(&self, frame: &[u8], parsed: &Parsed<F>, record: &Record<F>) -> bool {
+    pub(super) fn may_cut<F: Family>(
+        &self,
+        frame: &[u8],
+        parsed: &Parsed<F>,
+        record: &Record<F>,
+    ) -> bool {
         let packet = frame.get(usize::from(parsed.l3)..).unwrap_or_default();
         let ignores_df = self.snapshot.tunnels_ignore_df && record.wrapping().is_some();
         !F::is_whole_for_good(packet) || (ignores_df && !F::IS_V6)

@@ -30,10 +30,10 @@ use super::io::Packet;
 use super::parse::Parsed;
 use super::rewrite::insert;
 use super::snapshot::{ClientAddress, Protocol};
+use crate::wire::Be32;
 use crate::wire::checksum::Delta;
 use crate::wire::proxy::{self, Ends, Transport};
 use crate::wire::tcp::{self, options};
-use crate::wire::Be32;
 
 /// TOA's kind for IPv4 clients, and the kinds a client may have forged.
 const TOA_V4: u8 = 254;

@@ -118,8 +118,7 @@ fn with_transport<F: Family>(
 ) -> Result<Parsed<F>, Reason> {
     let segment = packet.get(header..length).ok_or(Reason::IpTotalLength)?;
     Protocol::from_number(key.protocol).ok_or(Reason::Protocol)?;
-    let (ports, signal) =
-        if first { parse::first_piece(key.protocol, segment)? } else { (0, 0) };
+    let (ports, signal) = if first { parse::first_piece(key.protocol, segment)? } else { (0, 0) };
     let offset = |bytes: usize| u16::try_from(ether::LEN + bytes).map_err(|_| Reason::Truncated);
     let (l3, l4, end) = (offset(0)?, offset(header)?, offset(length)?);
     Ok(Parsed { key: FlowKey { ports, ..key }, l3, l4, end, ttl, signal })
@@ -150,7 +149,12 @@ impl Flows {
 
     /// A piece of one of our flows.
     #[cold]
-    pub(super) fn piece<P: Packet>(&mut self, packet: &mut P, piece: &AnyPiece, ports: u32) -> Fate {
+    pub(super) fn piece<P: Packet>(
+        &mut self,
+        packet: &mut P,
+        piece: &AnyPiece,
+        ports: u32,
+    ) -> Fate {
         match piece {
             AnyPiece::V4(piece) => self.piece_of(packet, piece, ports),
             AnyPiece::V6(piece) => self.piece_of(packet, piece, ports),
@@ -206,7 +210,9 @@ impl Flows {
         let frame = packet.data_mut();
         let network = usize::from(parsed.l3)..usize::from(parsed.l4);
         let done = rewrite_link(frame, next_hop)
-            && frame.get_mut(network).is_some_and(|header| F::rewrite_network(header, &translation));
+            && frame
+                .get_mut(network)
+                .is_some_and(|header| F::rewrite_network(header, &translation));
         match record.wrapping() {
             _ if !done => self.count(Reason::Truncated),
             Some(encapsulation) => self.wrap(packet, parsed, encapsulation, &record),

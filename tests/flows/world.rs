@@ -18,8 +18,8 @@ use shunt::dataplane::io::memory::{Memory, VecLane, VecPacket, VecPort};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
 use shunt::dataplane::snapshot::{
-    Backend, ClientAddress, Link, Mode, NextHop, PortView, Protocol, Scheduler, Service, ServiceAddress,
-    Snapshot, Steering,
+    Backend, ClientAddress, Link, Mode, NextHop, PortView, Protocol, Scheduler, Service,
+    ServiceAddress, Snapshot, Steering,
 };
 use shunt::dataplane::verdict::Reason;
 use shunt::dataplane::worker::{Links, Worker};

@@ -198,7 +198,8 @@ impl<F: Family> Record<F> {
     /// Can its packets go on in pieces? Not between the families, where each header is another
     /// one; nor where bytes are inserted, or a checksum covers all pieces (SCTP).
     pub fn takes_pieces(&self) -> bool {
-        let summed = self.protocol == Protocol::Sctp as u8 && self.ports[0] != self.ports[1].rotate_left(16);
+        let summed =
+            self.protocol == Protocol::Sctp as u8 && self.ports[0] != self.ports[1].rotate_left(16);
         !self.is_crossed() && self.introduction == 0 && !summed
     }
 

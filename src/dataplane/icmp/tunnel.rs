@@ -48,7 +48,11 @@ impl Flows {
 
     /// Where in the frame the client's packet starts, and is it IPv6? `None` if what is quoted is
     /// no tunnel packet from the address the error was sent to, to a tunnel's backend.
-    fn quoted_inside<F: Family>(&self, frame: &[u8], message: &Message<F>) -> Option<(usize, bool)> {
+    fn quoted_inside<F: Family>(
+        &self,
+        frame: &[u8],
+        message: &Message<F>,
+    ) -> Option<(usize, bool)> {
         let quoted = frame.get(message.quote..message.end)?;
         let Outline { addresses, protocol, header, .. } = F::outline(quoted)?;
         let (ours, theirs) = F::split(addresses);
@@ -140,8 +144,7 @@ fn lay_bare<G: Family, P: Packet>(
         return None;
     }
     let ethertype = if G::IS_V6 { ether::IPV6 } else { ether::IPV4 };
-    let header =
-        ether::Header { destination: ours, source: client, ethertype: ethertype.into() };
+    let header = ether::Header { destination: ours, source: client, ethertype: ethertype.into() };
     header.write_to_prefix(packet.data_mut()).ok()
 }
 

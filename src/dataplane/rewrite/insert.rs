@@ -112,7 +112,8 @@ pub(in crate::dataplane) fn cut_payload<F: Family, P: Packet>(
     let frame = packet.data_mut();
     relength(frame, parsed)?;
     let (header, _) = tcp::Header::mut_from_prefix(frame.get_mut(l4..)?).ok()?;
-    let delta = Delta::of_u16(payload, 0).plus(Delta::of_u16(before.to_be(), u16::from(length).to_be()));
+    let delta =
+        Delta::of_u16(payload, 0).plus(Delta::of_u16(before.to_be(), u16::from(length).to_be()));
     header.checksum.set(delta.apply(header.checksum.get()));
     packet.set_len(usize::from(parsed.end)).then_some(())
 }

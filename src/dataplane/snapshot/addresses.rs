@@ -124,4 +124,3 @@ impl AddressTable {
         self.locals.contains(&address)
     }
 }
-

@@ -81,7 +81,7 @@ pub fn run(tunnel: Tunnel, device: &str) -> Result<()> {
     // Keeps the kernel from answering "port unreachable". Nobody reads it: what is too much is
     // dropped there, and read here.
     let _taken = (tunnel.kind == Kind::Gue)
-        .then(|| UdpSocket::bind(SocketAddr::new(any(tunnel.from), tunnel.port)))
+        .then(|| UdpSocket::bind(SocketAddr::new(own, tunnel.port)))
         .transpose()?;
     let device = DeviceBuilder::new().name(device).layer(Layer::L3).mtu(1500).build_sync()?;
     println!("{READY}");

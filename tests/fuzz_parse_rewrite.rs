@@ -22,11 +22,13 @@ mod packets;
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use packets::builder::sum;
-use packets::oracle::judge;
-use packets::{LOCAL, rows, translation};
+use packets::oracle::{judge, judge_any, judge_v6};
+use packets::{LOCAL, LOCAL_V6, rows, translation, translation_v6};
+use shunt::dataplane::family::Family;
 use shunt::dataplane::io::memory::{ROOM, VecPacket};
 use shunt::dataplane::io::{ChecksumVerdict, Packet, RxInfo};
 use shunt::dataplane::parse::{Parse, Parsed, examine, parse};
@@ -41,14 +43,22 @@ fn journey(frame: &[u8], info: RxInfo) {
     let frame = &frame[..frame.len().min(ROOM)];
     let answer = parse(frame, info);
     assert_eq!(answer, examine(frame, info), "both ways of parsing agree");
-    if let Parse::Flow(parsed) = answer {
-        through_rewrite(frame, &parsed);
-        through_reset(frame, &parsed);
+    match answer {
+        Parse::Flow(parsed) => {
+            through_rewrite(frame, &parsed);
+            through_reset(frame, &parsed);
+        }
+        Parse::Flow6(parsed) => {
+            through_rewrite_v6(frame, &parsed);
+            through_reset(frame, &parsed);
+        }
+        _ => {}
     }
     // Not only flows are answered, and the offset is the caller's word: any must be survived.
     for l3 in [14, 0, 18, u16::MAX] {
         through_error(frame, l3, IcmpError::PortUnreachable);
         through_error(frame, l3, IcmpError::TimeExceeded);
+        through_error_v6(frame, l3, IcmpError::TooBig { mtu: 1280 });
     }
 }
 
@@ -72,19 +82,38 @@ fn through_rewrite(frame: &[u8], parsed: &Parsed) {
     }
 }
 
+fn through_rewrite_v6(frame: &[u8], parsed: &Parsed<Ipv6Addr>) {
+    if parsed.ttl < 2 {
+        return;
+    }
+    let mut after = frame.to_vec();
+    let translation = translation_v6(parsed.key);
+    assert!(rewrite(&mut after, parsed, &translation), "offsets of a flow always fit");
+    let Parse::Flow6(again) = parse(&after, RxInfo::default()) else { panic!("no flow any more") };
+    let (key, ttl) = (again.key, parsed.ttl - 1);
+    assert_eq!((key.addresses, key.ports), (translation.addresses, translation.ports));
+    assert_eq!(again, Parsed { key, ttl, ..*parsed }, "nothing else moved");
+    if let (Ok(was), Ok(is)) = (judge_v6(frame), judge_v6(&after)) {
+        assert_eq!(was.l4_right, is.l4_right, "right stays right");
+        assert_eq!((is.source, is.ports.0), LOCAL_V6);
+    }
+}
+
 /// The header checksum by the slow sum, for headers the oracle would not read.
 fn ip_right(frame: &[u8], parsed: &Parsed) -> bool {
     sum(&frame[usize::from(parsed.l3)..usize::from(parsed.l4)]) == 0xffff
 }
 
-fn through_reset(frame: &[u8], parsed: &Parsed) {
+fn through_reset<F: Family>(frame: &[u8], parsed: &Parsed<F>) {
     let mut packet = VecPacket::new(frame);
     if tcp_reset(&mut packet, parsed) {
-        let judged = judge(packet.data()).unwrap();
+        let judged = judge_any(packet.data()).unwrap();
         assert!(judged.ip_right && judged.l4_right);
-        let Parse::Flow(back) = parse(packet.data(), RxInfo::default()) else { return };
-        assert_eq!(back.key, parsed.key.reversed());
-        assert_ne!(back.signal & 0x04, 0);
+        let (from, to) = (parsed.key.destination().into(), parsed.key.source().into());
+        assert_eq!((judged.source, judged.destination), (from, to));
+        let ports = (parsed.key.destination_port(), parsed.key.source_port());
+        assert_eq!(judged.ports, ports);
+        assert_ne!(packet.data()[packet.data().len() - 7] & 0x04, 0);
     }
 }
 
@@ -94,6 +123,16 @@ fn through_error(frame: &[u8], l3: u16, kind: IcmpError) {
         let judged = judge(packet.data()).unwrap();
         assert!(judged.ip_right && judged.l4_right);
         assert!(packet.data().len() <= 14 + 576);
+    } else {
+        assert_eq!(packet.data(), frame, "refused means untouched");
+    }
+}
+
+fn through_error_v6(frame: &[u8], l3: u16, kind: IcmpError) {
+    let mut packet = VecPacket::new(frame);
+    if icmp_error(&mut packet, l3, kind, LOCAL_V6.0) {
+        assert!(judge_v6(packet.data()).unwrap().l4_right);
+        assert!(packet.data().len() <= 14 + 1280);
     } else {
         assert_eq!(packet.data(), frame, "refused means untouched");
     }
@@ -162,6 +201,7 @@ fn seed_the_corpus() {
 fn the_target_reaches_every_kind_of_answer() {
     let answers: Vec<_> = rows().iter().map(|row| parse(&row.packet.build(), row.info)).collect();
     assert!(answers.iter().any(|answer| matches!(answer, Parse::Flow(_))));
+    assert!(answers.iter().any(|answer| matches!(answer, Parse::Flow6(_))));
     assert!(answers.iter().any(|answer| matches!(answer, Parse::Other(_))));
     assert!(answers.iter().any(|answer| matches!(answer, Parse::NotIp)));
     assert!(answers.iter().any(|answer| matches!(answer, Parse::Drop(_))));

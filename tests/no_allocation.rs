@@ -1,5 +1,6 @@
 //! The packet path allocates nothing: not for a hit, not for a new connection, not for a refusal,
-//! a reply, a handover, a punt, a snapshot or a listing.
+//! a reply, a handover, a punt, a snapshot or a listing, a piece of a packet or a PROXY header. What
+//! is cut allocates here a buffer for each piece, since a `Vec` packet is one; an mbuf is not.
 //!
 //! The allocator counts what this thread asks of it; freeing is not counted, since a `Vec` packet
 //! that is dropped frees (an mbuf goes back to its pool).
@@ -25,6 +26,7 @@ use shunt::dataplane::conn::state::flags::{ACK, SYN};
 use shunt::dataplane::frag::{Fragments, Key, Outcome};
 use shunt::dataplane::io::memory::VecPacket;
 use shunt::dataplane::rewrite::cut::cut;
+use shunt::dataplane::snapshot::ClientAddress;
 use shunt::wire::fragment::{self, Span};
 use world::{Plan, World};
 
@@ -138,6 +140,62 @@ fn pieces_are_held_released_and_forgotten_without_an_allocation() {
     }
     assert_eq!(ALLOCATIONS.with(Cell::get), before);
     assert!(released > 1000, "{released} were among them");
+}
+
+/// Pieces through two workers: kept, held, handed over, sent, refused.
+#[test]
+fn pieces_cost_no_allocation_on_their_way() {
+    let mut world = World::new(Plan { workers: 2, ..Plan::default() });
+    let piece = |n: u16, place: u16| {
+        let frame = packet().udp(client(n), VIP).identification(n).flags_fragment(place);
+        frame.payload(&[7; 64]).build()
+    };
+    let rows: [Row; 3] = [
+        ("later pieces, held", |n| {
+            let later = packet().udp(CLIENT, VIP).identification(n).flags_fragment(9);
+            later.payload(&[7; 64]).build()
+        }),
+        ("first pieces", |n| {
+            let first = packet().udp(client(n), VIP).identification(n).flags_fragment(0x2000);
+            first.payload(&[7; 64]).build()
+        }),
+        ("tiny first pieces", |n| {
+            let tiny = packet().tcp(client(n), VIP).identification(n).flags_fragment(0x2000);
+            tiny.cut(8).build()
+        }),
+    ];
+    for (name, frame) in rows {
+        (1..200).for_each(|n| world.arrive(usize::from(n % 2), 0, &frame(n)));
+        assert_eq!(allocations(&mut world), 0, "{name}");
+        world.sent();
+    }
+    (1..200).for_each(|n| world.arrive(0, 0, &piece(n, 9)));
+    assert_eq!(allocations(&mut world), 0, "later pieces of what is known");
+    assert!(world.sent().len() > 100);
+}
+
+#[test]
+fn telling_who_the_client_is_costs_no_allocation() {
+    for how in [
+        ClientAddress::Toa { kind_v6: 254 },
+        ClientAddress::ProxyV1,
+        ClientAddress::ProxyV2,
+    ] {
+        let mut world = World::new(Plan { workers: 2, ..Plan::default() });
+        world.publish(|snapshot| {
+            snapshot.services.iter_mut().flatten().for_each(|service| service.client_address = how);
+        });
+        let rows: [Row; 3] = [
+            ("SYN", |n| packet().tcp(client(n), VIP).flags(SYN).numbers(6, 0).build()),
+            ("data", |n| packet().tcp(client(n), VIP).numbers(7, 1).payload(b"data").build()),
+            ("a datagram", |n| packet().udp(client(n), VIP).payload(b"?").build()),
+        ];
+        for (name, frame) in rows {
+            (1..200).for_each(|n| world.arrive(usize::from(n % 2), 0, &frame(n)));
+            assert_eq!(allocations(&mut world), 0, "{how:?}: {name}");
+            assert_eq!(world.sent().len(), 199);
+        }
+    }
 }
 
 #[test]

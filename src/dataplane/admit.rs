@@ -2,10 +2,26 @@
 //!
 //! Order matters: everything that can refuse comes before the table is touched, so a refused
 //! packet leaves nothing behind.
+//!
+//! **One packet** ([`State::OnePacket`]). A service may have every datagram scheduled by itself.
+//! Then the client's side of its record is not in the index, so that the client's next datagram
+//! comes here again; the backend's side is, for a short while, so that answers are translated:
+//!
+//! ```text
+//! mode            record      lives until
+//! fullnat         a new one   its timeout: every datagram has a local port of its own
+//! nat             a new one   its timeout, or the same client's next datagram to that backend
+//! dr, tunnel      a new one   the datagram has gone: answers do not pass here
+//! ```
+//!
+//! A datagram in pieces makes an ordinary connection: its later pieces, which have no ports, must
+//! find the way the first one took.
 
 use std::net::Ipv4Addr;
 
-use super::conn::key::{FlowKey, port_pair};
+use zerocopy::FromBytes;
+
+use super::conn::key::{FlowKey, Side, port_pair};
 use super::conn::record::{NewConnection, Record, Way};
 use super::conn::state::{State, flags, sctp};
 use super::conn::table::Refusal;
@@ -17,6 +33,7 @@ use super::sched;
 use super::snapshot::{ClientAddress, Mode, Protocol};
 use super::verdict::Reason;
 use crate::ids::{BackendId, ServiceId};
+use crate::wire::udp;
 
 /// A closed connection's local port may be used again when it has been silent for so long.
 const REUSE_AFTER_MS: u32 = 1_000;
@@ -137,7 +154,8 @@ impl Flows {
     }
 
     /// NAT: the backend answers to the client. A client that uses one port towards two VIPs of the
-    /// same backend would get the same answers twice: the second has to use another port.
+    /// same backend would get the same answers twice: the second has to use another port. What was
+    /// made for its last datagram serves no longer.
     fn to_the_client<F: Family>(
         &self,
         client: FlowKey<F>,
@@ -148,7 +166,9 @@ impl Flows {
         let answers = FlowKey { addresses, ports, protocol: client.protocol };
         let table = F::table(&self.tables);
         match table.find(answers, table.hash(answers)) {
-            Some(hit) if !is_spent(table.record(hit.slot), self.now_ms) => Err(Reason::ClientPort),
+            Some(hit) if !may_replace(table.record(hit.slot), client, self.now_ms) => {
+                Err(Reason::ClientPort)
+            }
             _ => Ok(answers),
         }
     }
@@ -173,14 +193,18 @@ impl Flows {
             backend_id: chosen.backend,
             client_mac: source_mac(packet.data()),
             client_port: packet.port(),
-            state: first_state(parsed.key.protocol),
+            state: self.first_state(packet, parsed, service),
             way: chosen.way,
             introduction: chosen.introduction,
         };
         match F::table_mut(&mut self.tables).insert(&new, self.now_ms) {
             Ok(slot) => {
                 self.count_up(&new);
-                self.forward_first(packet, parsed, slot)
+                let fate = self.forward_first(packet, parsed, slot);
+                if F::table(&self.tables).record(slot).sides().is_empty() {
+                    self.forget::<F>(slot);
+                }
+                fate
             }
             Err(refusal) => {
                 self.count_refused(service, true);
@@ -190,6 +214,21 @@ impl Flows {
                 };
                 self.refuse(packet, parsed, reason)
             }
+        }
+    }
+
+    fn first_state<F: Family, P: Packet>(
+        &self,
+        packet: &P,
+        parsed: &Parsed<F>,
+        service: ServiceId,
+    ) -> State {
+        let alone = || self.snapshot.service(service).is_some_and(|service| service.one_packet);
+        match Protocol::from_number(parsed.key.protocol) {
+            Some(Protocol::Udp) if alone() && is_whole(packet.data(), parsed) => State::OnePacket,
+            Some(Protocol::Udp) => State::Udp,
+            Some(Protocol::Sctp) => State::SctpNone,
+            Some(Protocol::Tcp) | None => State::None,
         }
     }
 
@@ -228,10 +267,15 @@ fn is_spent<F: Family>(record: &Record<F>, now_ms: u32) -> bool {
     record.state().is_reusable() && silent_ms >= REUSE_AFTER_MS
 }
 
-fn first_state(protocol: u8) -> State {
-    match Protocol::from_number(protocol) {
-        Some(Protocol::Udp) => State::Udp,
-        Some(Protocol::Sctp) => State::SctpNone,
-        Some(Protocol::Tcp) | None => State::None,
-    }
+/// May another connection of `client` have the answers that this one awaits?
+fn may_replace<F: Family>(record: &Record<F>, client: FlowKey<F>, now_ms: u32) -> bool {
+    let is_its_own = record.state() == State::OnePacket && record.key(Side::Client) == client;
+    is_its_own || is_spent(record, now_ms)
+}
+
+/// Is all of the datagram here? A first piece has the header of the whole.
+fn is_whole<F: Family>(frame: &[u8], parsed: &Parsed<F>) -> bool {
+    let datagram = frame.get(parsed.l4.into()..parsed.end.into()).unwrap_or_default();
+    udp::Header::ref_from_prefix(datagram)
+        .is_ok_and(|(header, _)| usize::from(header.length.get()) <= datagram.len())
 }

@@ -6,7 +6,6 @@
 
 use super::conn::key::Side;
 use super::conn::record::Record;
-use super::conn::state;
 use super::family::Family;
 use super::flows::{Fate, Flows, client_hop, port_mtu};
 use super::introduce;
@@ -29,7 +28,7 @@ impl Flows {
         record: &Record<F>,
         next_hop: NextHop,
     ) -> Fate {
-        let identification = self.next_identification();
+        let identification = self.next_short_identification();
         let (key, (_, delta)) = (record.translated(Side::Client), record.deltas(Side::Client));
         let Some(key) = F::unmapped(key) else { return self.count(Reason::NextHop) };
         let change = cross::Change { next_hop, ports: key.ports, delta };
@@ -60,11 +59,9 @@ impl Flows {
             self.forget::<Ipv6Addr>(hit.slot);
             return self.refuse(packet, parsed, Reason::BackendGone);
         }
-        record.seen_ms = self.now_ms;
-        let direction = record.direction(Side::Backend);
-        record.set_state(state::advance(record.state(), direction, parsed.signal));
-        if introduce::from_backend(packet.data_mut(), parsed, record) == Some(true) {
-            record.set_delivered();
+        record.note(Side::Backend, parsed.signal, self.now_ms);
+        if introduce::from_backend(packet.data_mut(), parsed, record).is_none() {
+            return self.count(Reason::Truncated);
         }
         let record = *record;
         self.cross_back(packet, parsed, &record)
@@ -81,9 +78,13 @@ impl Flows {
             return self.count(Reason::NextHop);
         };
         let mtu = port_mtu(&self.snapshot, next_hop.port);
-        let too_long = parsed.end - parsed.l4 > mtu.saturating_sub(cross::HEADER_V6);
         let ip = packet.data().get(usize::from(parsed.l3)..).unwrap_or_default();
-        if too_long && F::is_whole_for_good(ip) {
+        let is_whole = F::is_whole_for_good(ip);
+        // Nobody behind us may cut it, and its sender will not learn from errors about it: a packet
+        // that may be cut is, to what every way carries (RFC 7915 section 4).
+        let mtu = if is_whole { mtu } else { mtu.min(Ipv6Addr::MTU_MIN) };
+        let too_long = parsed.end - parsed.l4 > mtu.saturating_sub(cross::HEADER_V6);
+        if too_long && is_whole {
             return self.too_big(packet, parsed, mtu.saturating_sub(DIFFERENCE));
         }
         let (key, (_, delta)) = (record.translated(Side::Backend), record.deltas(Side::Backend));

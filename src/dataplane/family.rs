@@ -17,11 +17,12 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::conn::key::FlowKey;
 use super::conn::table::{Hit, Table, Tables};
 use super::io::Packet;
+use super::parse;
 use super::reply::{self, IcmpError};
 use super::rewrite::{Translation, network};
 use super::snapshot::Locals;
 use crate::wire::checksum::Delta;
-use crate::wire::{Raw64, ipv4, ipv6};
+use crate::wire::{Raw64, fragment, ipv4, ipv6};
 
 /// An address family, named by its address.
 pub trait Family: Copy + Debug + PartialEq + Eq + Into<IpAddr> + Send + Sync + 'static {
@@ -83,6 +84,8 @@ pub trait Family: Copy + Debug + PartialEq + Eq + Into<IpAddr> + Send + Sync + '
     ) -> Option<()>;
     /// Turns a packet into the ICMP error its sender gets from `source`; false if nobody may.
     fn report<P: Packet>(packet: &mut P, l3: u16, kind: IcmpError, source: Self) -> bool;
+    /// Can a host have sent a packet with these addresses?
+    fn is_host(addresses: Self::Addresses) -> bool;
     /// May nobody cut the packet on its way? `packet` starts with the IP header.
     fn is_whole_for_good(packet: &[u8]) -> bool;
     /// An IPv4 key, as connections of this family write it; `None` if they cannot.
@@ -218,6 +221,10 @@ impl Family for Ipv4Addr {
         reply::v4::error(packet, l3, kind, source)
     }
 
+    fn is_host(addresses: u64) -> bool {
+        parse::is_host(addresses)
+    }
+
     fn is_whole_for_good(packet: &[u8]) -> bool {
         packet.get(6).is_some_and(|flags| flags & 0x40 != 0)
     }
@@ -234,6 +241,13 @@ impl Family for Ipv4Addr {
         let key = key.mapped();
         tables.v6.find(key, tables.v6.hash(key))
     }
+}
+
+/// What the fragment header at `offset` has behind it, and where; `None` if its piece is not the
+/// first.
+fn behind_first_piece(packet: &[u8], offset: usize) -> Option<(u8, usize)> {
+    let (piece, _) = fragment::Header::ref_from_prefix(packet.get(offset..)?).ok()?;
+    piece.span().is_first().then_some((piece.next_header, offset + fragment::LEN))
 }
 
 impl Family for Ipv6Addr {
@@ -298,11 +312,15 @@ impl Family for Ipv6Addr {
     fn outline(packet: &[u8]) -> Option<Outline<Self>> {
         let (header, _) = ipv6::Header::ref_from_prefix(packet).ok()?;
         let walked = ipv6::walk(packet).filter(|walked| !walked.routed)?;
+        let (protocol, offset) = match walked.protocol {
+            ipv6::FRAGMENT => behind_first_piece(packet, walked.offset)?,
+            protocol => (protocol, walked.offset),
+        };
         (header.version() == 6).then(|| Outline {
             addresses: header.addresses(),
-            protocol: walked.protocol,
+            protocol,
             ttl: header.hop_limit,
-            header: walked.offset,
+            header: offset,
             length: ipv6::LEN + usize::from(header.payload_length.get()),
         })
     }
@@ -330,6 +348,10 @@ impl Family for Ipv6Addr {
 
     fn report<P: Packet>(packet: &mut P, l3: u16, kind: IcmpError, source: Self) -> bool {
         reply::v6::error(packet, l3, kind, source)
+    }
+
+    fn is_host(addresses: [u64; 4]) -> bool {
+        parse::is_host_v6(addresses)
     }
 
     fn is_whole_for_good(_: &[u8]) -> bool {

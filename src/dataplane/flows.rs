@@ -4,15 +4,15 @@
 //! [`established`](Flows::established) is the hot path: a known connection's packet. [`super::steer`]
 //! finds the owner of an unknown one, [`super::admit`] makes a connection, [`super::refuse`] says no.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::admit::starts;
 use super::allowance::Allowance;
 use super::conn::expiry::{Sweep, TimeoutsMs};
-use super::conn::key::Side;
+use super::conn::key::{FlowKey, Side};
 use super::conn::ports::Ownership;
 use super::conn::record::Record;
-use super::conn::state;
 use super::conn::table::{Hit, Slot, Tables};
 use super::cross;
 use super::family::Family;
@@ -92,8 +92,8 @@ pub struct Flows {
     pub(super) port_turns: Box<[u32]>,
     pub(super) stats: Arc<WorkerStats>,
     pub(super) replies: Allowance,
-    /// Identification of the next tunnel packet that may be cut.
-    identification: u16,
+    /// Identification of the next packet of ours that may be cut.
+    identification: u32,
     /// What the ways to tunnel backends carry.
     pub(super) path_mtus: PathMtus,
     timeouts: TimeoutsMs,
@@ -113,7 +113,7 @@ impl Flows {
         let timeouts = TimeoutsMs::from(&snapshot.timeouts);
         let turns = vec![Turn::default(); limits::SERVICES].into();
         let port_turns = vec![0; limits::SERVICES].into();
-        let identification = u16::from(ownership.me().0);
+        let identification = first_identification(&tables, &ownership);
         Self {
             tables,
             snapshot,
@@ -238,13 +238,11 @@ impl Flows {
         if parsed.ttl <= 1 {
             return self.refuse(packet, parsed, Reason::TtlExpired);
         }
-        record.seen_ms = self.now_ms;
-        let direction = record.direction(hit.side);
-        record.set_state(state::advance(record.state(), direction, parsed.signal));
         let mtu = port_mtu(&self.snapshot, next_hop.port);
         if record.is_special() || parsed.end - parsed.l3 > mtu {
             return self.special(packet, parsed, hit, next_hop);
         }
+        record.note(hit.side, parsed.signal, self.now_ms);
         let translation = translation(record, hit.side, next_hop);
         if translate::rewrite(packet.data_mut(), parsed, &translation) {
             Fate::Send(next_hop.port)
@@ -266,7 +264,9 @@ impl Flows {
         let length = parsed.end - parsed.l3;
         let port_mtu = port_mtu(&self.snapshot, next_hop.port);
         let mtu = self.path_mtu(&record, hit.side, port_mtu);
-        let insertion = self.insertion(packet, parsed, hit, length, mtu);
+        let Some(insertion) = self.insertion(packet, parsed, hit, length, mtu) else {
+            return self.count(Reason::Fragment);
+        };
         let mtu = mtu.saturating_sub(insertion.length());
         let too_long = length > mtu;
         if too_long && !self.may_cut(packet.data(), parsed, &record) {
@@ -276,6 +276,8 @@ impl Flows {
         if self.introduce(packet, parsed, hit, &insertion).is_none() {
             return self.count(Reason::NoRoom);
         }
+        let table = F::table_mut(&mut self.tables);
+        table.record_mut(hit.slot).note(hit.side, parsed.signal, self.now_ms);
         if record.is_crossed() {
             return self.cross_over(packet, parsed, &record, next_hop);
         }
@@ -291,7 +293,7 @@ impl Flows {
     }
 
     /// What goes into a packet, so that the backend learns who the client is. Where there is no
-    /// room and it can do without, nothing.
+    /// room and it can do without, nothing. `None` if the packet cannot go on.
     fn insertion<F: Family, P: Packet>(
         &mut self,
         packet: &P,
@@ -299,17 +301,17 @@ impl Flows {
         hit: Hit,
         length: u16,
         mtu: u16,
-    ) -> Insertion {
+    ) -> Option<Insertion> {
         let record = F::table_mut(&mut self.tables).record_mut(hit.slot);
         if hit.side == Side::Backend || record.introduction() == ClientAddress::None {
-            return Insertion::Nothing;
+            return Some(Insertion::Nothing);
         }
         if let Some(first) = introduce::starts_at(packet.data(), parsed) {
             record.start_stream(first, introduce::in_stream(record));
         }
-        let insertion = introduce::insertion(packet.data(), parsed, record);
+        let insertion = introduce::insertion(packet.data(), parsed, record)?;
         let fits = length.saturating_add(insertion.length()) <= mtu;
-        if fits || !insertion.can_be_left_out() { insertion } else { Insertion::Nothing }
+        Some(if fits || !insertion.can_be_left_out() { insertion } else { Insertion::Nothing })
     }
 
     /// Inserts it, or takes its traces out of a backend's packet.
@@ -327,10 +329,7 @@ impl Flows {
         if hit.side == Side::Client {
             return introduce::from_client(packet, parsed, record, insertion);
         }
-        if introduce::from_backend(packet.data_mut(), parsed, record)? {
-            record.set_delivered();
-        }
-        Some(())
+        introduce::from_backend(packet.data_mut(), parsed, record)
     }
 
     /// Longest packet of a connection, as it came in, that fits a link of `mtu` bytes when it goes
@@ -372,8 +371,7 @@ impl Flows {
         mtu: u16,
     ) -> Fate {
         self.stats.count_drop(Reason::TooBig);
-        let (error, source) = (IcmpError::TooBig { mtu }, parsed.key.destination());
-        let answered = self.may_answer() && F::report(packet, parsed.l3, error, source);
+        let answered = self.may_answer() && self.report(packet, parsed, IcmpError::TooBig { mtu });
         self.answered(packet, answered)
     }
 
@@ -393,7 +391,7 @@ impl Flows {
             encapsulation,
             ends: (backend.our_address, backend.address),
             hash: F::table(&self.tables).hash(parsed.key).spread(),
-            identification: self.next_identification(),
+            identification: self.next_short_identification(),
             ignore_df: self.snapshot.tunnels_ignore_df,
         };
         let mtu = port_mtu(&self.snapshot, hop.port);
@@ -409,10 +407,16 @@ impl Flows {
 
     /// A fresh identification for a packet that may be cut. Workers share the addresses: each has
     /// numbers of its own.
-    pub(super) fn next_identification(&mut self) -> u16 {
-        let workers = u16::from(self.ownership.workers());
+    pub(super) fn next_identification(&mut self) -> u32 {
+        let workers = u32::from(self.ownership.workers());
         self.identification = self.identification.wrapping_add(workers);
         self.identification
+    }
+
+    /// The same for IPv4, which has half as many bits.
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half counts as well")]
+    pub(super) fn next_short_identification(&mut self) -> u16 {
+        self.next_identification() as u16
     }
 
     /// Sends the first packet of a connection on its way.
@@ -507,6 +511,14 @@ impl Flows {
         self.stats.count_drop(reason);
         Fate::Free
     }
+}
+
+/// Where a worker's identifications start: nobody outside knows where (RFC 7739), and no two workers
+/// start alike.
+fn first_identification(tables: &Tables, ownership: &Ownership) -> u32 {
+    let nobody = FlowKey::<Ipv4Addr> { addresses: 0, ports: 0, protocol: 0 };
+    let (start, workers) = (tables.v4.hash(nobody).spread(), u32::from(ownership.workers()));
+    (start - start % workers).wrapping_add(u32::from(ownership.me().0))
 }
 
 /// Says which connections are over.

@@ -16,9 +16,10 @@
 //! ```
 //!
 //! In DR and tunnel mode the backend answers under the VIP by itself, so an error about its
-//! packets goes to it as it came, by the connection's own way. What concerns no connection is the
-//! kernel's, as any ICMP. An error with a wrong checksum is refused: a recomputed one would vouch
-//! for it. Limits: an error in pieces, or one that quotes less than the ports, is not translated.
+//! packets goes to it as it came, by the connection's own way. What concerns no flow of ours is the
+//! kernel's, as any ICMP; what concerns a flow we do not know is refused. So is an error with a wrong
+//! checksum: a recomputed one would vouch for it. Limits: an error in pieces, or one that quotes less
+//! than the ports, is not translated; an SCTP checksum in a quote stays as it was.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -27,6 +28,7 @@ use super::conn::record::Record;
 use super::conn::table::Hit;
 use super::family::Family;
 use super::flows::{Fate, Flows, Origin, PuntClass, client_hop};
+use super::introduce;
 use super::io::Packet;
 use super::parse::Other;
 use super::rewrite::translate::rewrite_link;
@@ -67,17 +69,18 @@ impl Flows {
         if !message.is_error() {
             return Fate::Punt(PuntClass::Other);
         }
-        if !message.is_right(packet.data()) {
-            return self.count(Reason::IcmpChecksum);
+        // A tunnel's outer packet may look like one of a flow: GUE is UDP.
+        if let Some(fate) = self.about_tunnel(packet, &message, origin) {
+            return fate;
         }
         match Quote::<F>::read(packet.data(), message.quote) {
             Some(quote) => self.icmp_error(packet, &message, &quote, origin),
-            None => self.about_tunnel(packet, &message, origin),
+            None => Fate::Punt(PuntClass::Other),
         }
     }
 
     /// Who answers a ping of `to`?
-    fn ping(&self, to: IpAddr) -> Fate {
+    pub(super) fn ping(&self, to: IpAddr) -> Fate {
         let silent = match self.snapshot.ping {
             Ping::Always => false,
             Ping::Never => true,
@@ -100,10 +103,16 @@ impl Flows {
         let key = quote.key.reversed();
         let ours = message.destination == key.destination();
         let Some((_, owner)) = self.flow_owner(key).filter(|_| ours) else {
-            return self.about_tunnel(packet, message, origin);
+            return Fate::Punt(PuntClass::Other);
         };
         if owner != self.ownership.me() {
             return self.hand_over(owner, origin);
+        }
+        if let Err(reason) = message.verify(packet.data()) {
+            return self.count(reason);
+        }
+        if message.ttl <= 1 {
+            return self.count(Reason::TtlExpired);
         }
         let table = F::table(&self.tables);
         match table.find(key, table.hash(key)) {
@@ -121,9 +130,6 @@ impl Flows {
         hit: Hit,
     ) -> Fate {
         let record = *F::table(&self.tables).record(hit.slot);
-        if message.ttl <= 1 {
-            return self.count(Reason::TtlExpired);
-        }
         let Some(next_hop) = self.hop_to(&record, hit.side.opposite()) else {
             return self.count(Reason::NextHop);
         };
@@ -132,6 +138,13 @@ impl Flows {
         }
         let about = record.key(hit.side.opposite());
         let to = F::pair(error_source(&record, hit.side, message, about), about.source());
+        if hit.side == Side::Backend {
+            message.leave_room(packet.data_mut(), introduce::room(&record));
+            introduce::take_back(
+                packet.data_mut().get_mut(quote.l4..).unwrap_or_default(),
+                &record,
+            );
+        }
         let done = quote.rewrite(packet.data_mut(), about)
             && rewrite_link(packet.data_mut(), next_hop)
             && message.rewrite(packet.data_mut(), to, next_hop);

@@ -20,28 +20,43 @@
 //!
 //! The MSS the backend announces is lowered by what will be inserted, so that the client leaves
 //! room. Data in a SYN (RFC 7413) would be in front of the header: it is cut off, and comes again.
+//!
+//! **Pieces** (IP fragments). A segment in pieces goes without the option, and its numbers, all in
+//! the first piece, shift as ever; one that would have to carry the header is refused, and comes
+//! again after the header has arrived with another. A datagram in pieces gets a header whose length
+//! is a multiple of 8, and the offsets of the later pieces grow by it ([`displaced`]).
+//!
+//! **Errors** about the client's segments quote the shifted number: it is shifted back, and what
+//! still fits the way is said less the room for what is inserted ([`take_back`], [`room`]).
 
 use zerocopy::FromBytes;
 
 use super::conn::key::Side;
-use super::conn::record::Record;
+use super::conn::record::{Progress, Record};
 use super::family::Family;
 use super::io::Packet;
 use super::parse::Parsed;
 use super::rewrite::insert;
 use super::snapshot::{ClientAddress, Protocol};
-use crate::wire::Be32;
 use crate::wire::checksum::Delta;
 use crate::wire::proxy::{self, Ends, Transport};
 use crate::wire::tcp::{self, options};
+use crate::wire::{Be32, fragment};
 
 /// TOA's kind for IPv4 clients, and the kinds a client may have forged.
 const TOA_V4: u8 = 254;
 const TOA_KINDS: [u8; 2] = [253, 254];
 /// Longest TCP header.
 const TCP_HEADER_MAX: usize = 60;
-/// Longest TOA option.
+/// Longest TOA option, which is the one for IPv6 clients.
 const TOA_MAX: usize = 20;
+/// Longest for IPv4 clients.
+const TOA_V4_LEN: usize = 8;
+/// From here on in its stream a client's numbers are [`Progress::Far`]: more than any header, and
+/// little of all there are.
+const FAR: u32 = 1 << 16;
+/// Numbers up to this far ahead come later (RFC 9293 section 3.4), others before.
+const AHEAD_MAX: u32 = u32::MAX / 2;
 
 /// What is to be inserted into a packet, and where in the frame.
 #[derive(Clone, Copy, Debug)]
@@ -77,11 +92,12 @@ pub(super) fn in_stream<F: Family>(record: &Record<F>) -> u8 {
     if record.protocol() != Protocol::Tcp as u8 {
         return 0;
     }
-    let length = proxy_header(record).map_or(0, |header| header.as_bytes().len());
+    let length = proxy_header(record, false).map_or(0, |header| header.as_bytes().len());
     u8::try_from(length).unwrap_or(0)
 }
 
-fn proxy_header<F: Family>(record: &Record<F>) -> Option<proxy::Header> {
+/// The header for a stream, a whole datagram, or one in pieces.
+fn proxy_header<F: Family>(record: &Record<F>, in_pieces: bool) -> Option<proxy::Header> {
     let is_udp = record.protocol() == Protocol::Udp as u8;
     let transport = if is_udp { Transport::Datagram } else { Transport::Stream };
     let key = record.key(Side::Client);
@@ -89,42 +105,81 @@ fn proxy_header<F: Family>(record: &Record<F>) -> Option<proxy::Header> {
     let ends = Ends::between(source, (key.destination().into(), key.destination_port()))?;
     match record.introduction() {
         ClientAddress::ProxyV1 => Some(proxy::v1(&ends)),
+        ClientAddress::ProxyV2 if in_pieces => Some(proxy::v2_padded(transport, &ends)),
         ClientAddress::ProxyV2 => Some(proxy::v2(transport, &ends)),
         ClientAddress::None | ClientAddress::Toa { .. } => None,
     }
 }
 
-/// What has to go into a client's packet.
+/// By how many bytes the later pieces of a client's datagram move towards its end.
+pub(super) fn displaced<F: Family>(record: &Record<F>, side: Side) -> u16 {
+    if side == Side::Backend || record.protocol() != Protocol::Udp as u8 {
+        return 0;
+    }
+    let header = proxy_header(record, true);
+    header.and_then(|header| u16::try_from(header.as_bytes().len()).ok()).unwrap_or(0)
+}
+
+/// Bytes by which a client's packets may grow.
+pub(super) fn room<F: Family>(record: &Record<F>) -> u16 {
+    let length = match record.introduction() {
+        ClientAddress::None => 0,
+        ClientAddress::Toa { .. } if F::IS_V6 => TOA_MAX,
+        ClientAddress::Toa { .. } => TOA_V4_LEN,
+        _ => proxy_header(record, false).map_or(0, |header| header.as_bytes().len()),
+    };
+    u16::try_from(length).unwrap_or(0)
+}
+
+/// What has to go into a client's packet. `None` if it would have to carry what it cannot.
 pub(super) fn insertion<F: Family>(
     frame: &[u8],
     parsed: &Parsed<F>,
     record: &Record<F>,
-) -> Insertion {
+) -> Option<Insertion> {
+    let in_pieces = fragment::is_in(frame.get(usize::from(parsed.l3)..)?);
     if parsed.key.protocol == Protocol::Udp as u8 {
-        return proxy_header(record).map_or(Insertion::Nothing, Insertion::Header);
+        return Some(proxy_header(record, in_pieces).map_or(Insertion::Nothing, Insertion::Header));
     }
-    let Some(segment) = segment(frame, parsed) else { return Insertion::Nothing };
-    let Ok((header, _)) = tcp::Header::ref_from_prefix(segment) else { return Insertion::Nothing };
-    let is_syn = header.flags & tcp::SYN != 0;
+    let insertion = into_segment(segment(frame, parsed)?, parsed, record)?;
+    let loses_data = record.inserted() > 0 && parsed.signal & tcp::SYN != 0;
+    match insertion {
+        _ if !in_pieces => Some(insertion),
+        Insertion::Header(_) => None,
+        _ if loses_data => None,
+        _ => Some(Insertion::Nothing),
+    }
+}
+
+/// What has to go into a whole segment.
+fn into_segment<F: Family>(
+    segment: &[u8],
+    parsed: &Parsed<F>,
+    record: &Record<F>,
+) -> Option<Insertion> {
+    let (header, _) = tcp::Header::ref_from_prefix(segment).ok()?;
+    let is_syn = parsed.signal & tcp::SYN != 0;
     let at_first = header.sequence.get() == record.first_sequence() && !is_syn;
     let has_data = segment.len() > usize::from(header.header_length());
-    match record.introduction() {
-        ClientAddress::Toa { kind_v6 } if is_syn || (at_first && has_data) => {
+    let progress = record.progress();
+    let is_first_data = at_first && has_data && progress < Progress::Far;
+    Some(match record.introduction() {
+        ClientAddress::Toa { kind_v6 } if is_syn || is_first_data => {
             toa(record, kind_v6, usize::from(header.header_length()))
         }
         ClientAddress::ProxyV1 | ClientAddress::ProxyV2
-            if at_first && !record.is_delivered() && header.flags & tcp::RST == 0 =>
+            if at_first && progress < Progress::Delivered && parsed.signal & tcp::RST == 0 =>
         {
-            proxy_header(record).map_or(Insertion::Nothing, Insertion::Header)
+            proxy_header(record, false).map_or(Insertion::Nothing, Insertion::Header)
         }
         _ => Insertion::Nothing,
-    }
+    })
 }
 
 /// The option, if a header of that length has room for it.
 fn toa<F: Family>(record: &Record<F>, kind_v6: u8, header_length: usize) -> Insertion {
     let key = record.key(Side::Client);
-    let (kind, length) = if F::IS_V6 { (kind_v6, TOA_MAX) } else { (TOA_V4, 8) };
+    let (kind, length) = if F::IS_V6 { (kind_v6, TOA_MAX) } else { (TOA_V4, TOA_V4_LEN) };
     if header_length + length > TCP_HEADER_MAX {
         return Insertion::Nothing;
     }
@@ -196,8 +251,9 @@ fn prepare_segment<F: Family, P: Packet>(
     let (tcp, _) = tcp::Header::mut_from_prefix(segment).ok()?;
     let sequence = tcp.sequence.get();
     let behind = sequence.wrapping_sub(record.first_sequence());
-    let is_before = behind == 0 || behind > u32::MAX / 2;
-    let stays = tcp.flags & tcp::SYN != 0 || (is_before && !record.is_delivered());
+    let is_before = behind == 0 || behind > AHEAD_MAX;
+    let is_delivered = record.progress() >= Progress::Delivered;
+    let stays = tcp.flags & tcp::SYN != 0 || (is_before && !is_delivered);
     if inserted > 0 && !stays {
         delta = delta.plus(set_number(&mut tcp.sequence, sequence.wrapping_add(inserted.into())));
     }
@@ -205,45 +261,78 @@ fn prepare_segment<F: Family, P: Packet>(
     Some(())
 }
 
-/// Does to a backend's segment what follows from what was inserted into the client's. True if it
-/// acknowledges all of it.
+/// Does to a backend's segment what follows from what was inserted into the client's, and learns
+/// from it how far that has come.
 pub(super) fn from_backend<F: Family, G: Family>(
     frame: &mut [u8],
     parsed: &Parsed<F>,
-    record: &Record<G>,
-) -> Option<bool> {
-    if parsed.key.protocol != Protocol::Tcp as u8 {
-        return Some(false);
+    record: &mut Record<G>,
+) -> Option<()> {
+    if record.introduction() == ClientAddress::None || parsed.key.protocol != Protocol::Tcp as u8 {
+        return Some(());
     }
     let segment = frame.get_mut(usize::from(parsed.l4)..usize::from(parsed.end))?;
     let mut delta = Delta::ZERO;
     if parsed.signal & tcp::SYN != 0 {
         delta = delta.plus(lower_mss(segment, record));
     }
-    let inserted = u32::from(record.inserted());
-    if inserted > 0 {
-        let area = options::area_mut(segment);
-        delta = delta.plus(options::shift_sack(area, inserted.wrapping_neg()));
-    }
+    let area = options::area_mut(segment);
+    delta = delta.plus(options::map_sack(area, |edge| as_the_client_counts(record, edge)));
     let (tcp, _) = tcp::Header::mut_from_prefix(segment).ok()?;
-    let acknowledged = tcp.acknowledgment.get().wrapping_sub(record.first_sequence());
-    let counts = inserted > 0 && tcp.flags & tcp::ACK != 0 && acknowledged <= u32::MAX / 2;
-    if counts {
-        let by = acknowledged.min(inserted);
-        let number = tcp.acknowledgment.get().wrapping_sub(by);
+    let acknowledged = tcp.acknowledgment.get();
+    if tcp.flags & tcp::ACK != 0 {
+        let number = as_the_client_counts(record, acknowledged);
         delta = delta.plus(set_number(&mut tcp.acknowledgment, number));
+        learn(record, tcp.flags, acknowledged);
     }
     tcp.checksum.set(delta.apply(tcp.checksum.get()));
-    Some(counts && acknowledged >= inserted)
+    Some(())
+}
+
+/// The number in the client's stream of one in the stream as the backend sees it.
+fn as_the_client_counts<F: Family>(record: &Record<F>, number: u32) -> u32 {
+    let inserted = u32::from(record.inserted());
+    let ahead = number.wrapping_sub(record.first_sequence());
+    let by = match record.progress() {
+        Progress::Far => inserted,
+        _ if ahead > AHEAD_MAX => 0,
+        _ => ahead.min(inserted),
+    };
+    number.wrapping_sub(by)
+}
+
+/// What a backend's acknowledgment says. Of the first one only a SYN's counts: any other is about
+/// a connection that the backend has had before.
+fn learn<F: Family>(record: &mut Record<F>, flags: u8, acknowledged: u32) {
+    let ahead = acknowledged.wrapping_sub(record.first_sequence());
+    if ahead > AHEAD_MAX || (record.progress() == Progress::Open && flags & tcp::SYN == 0) {
+        return;
+    }
+    record.set_progress(match ahead {
+        FAR.. => Progress::Far,
+        _ if ahead >= u32::from(record.inserted()) => Progress::Delivered,
+        _ => Progress::Agreed,
+    });
+}
+
+/// Takes back in a client's segment that an error quotes, from its transport header on, what
+/// [`from_client`] has done to its number.
+pub(super) fn take_back<F: Family>(quoted: &mut [u8], record: &Record<F>) {
+    if record.inserted() == 0 {
+        return;
+    }
+    let Some(place) = quoted.get_mut(4..).and_then(|rest| rest.first_chunk_mut()) else { return };
+    let before = *place;
+    *place = as_the_client_counts(record, u32::from_be_bytes(before)).to_be_bytes();
+    let delta = Delta::of_u32(u32::from_ne_bytes(before), u32::from_ne_bytes(*place));
+    if let Some(sum) = quoted.get_mut(16..).and_then(|rest| rest.first_chunk_mut()) {
+        *sum = delta.apply(u16::from_ne_bytes(*sum)).to_ne_bytes();
+    }
 }
 
 /// Lowers the MSS a backend announces by what will be inserted.
 fn lower_mss<F: Family>(segment: &mut [u8], record: &Record<F>) -> Delta {
-    let room = match record.introduction() {
-        ClientAddress::Toa { .. } if F::IS_V6 => 20,
-        ClientAddress::Toa { .. } => 8,
-        _ => record.inserted().into(),
-    };
+    let room = room(record);
     let area = options::area_mut(segment);
     let announced = options::find(area, options::MSS).and_then(|option| {
         let &[_, _, high, low] = option.bytes.first_chunk()?;

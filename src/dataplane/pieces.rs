@@ -12,34 +12,61 @@
 //!
 //! The first piece, which must hold the whole transport header (RFC 1858, RFC 7112), is treated
 //! as a whole packet is: it may make a connection. A later one follows the connection, and only
-//! its IP header changes. Limits: between the families (NAT64) pieces are refused, and so are
-//! pieces of SCTP whose ports would change, since its checksum covers the whole packet.
+//! its IP header changes. An IPv6 packet with a fragment header that is all of its datagram (an
+//! atomic fragment) has nothing to do with others of its name (RFC 6946): it needs no keeper.
+//!
+//! Pieces of what is not balanced are the kernel's, as whole packets are: pings in pieces, and what
+//! NAT backends send to the box itself. Limits: between the families (NAT64) pieces are refused,
+//! and so are pieces of SCTP whose ports would change, since its checksum covers the whole packet;
+//! IPv6 pieces that begin with an extension header are refused as [`Reason::Extensions`].
 
 use zerocopy::FromBytes;
 
 use super::conn::key::{FlowKey, Side};
 use super::conn::table::Hit;
 use super::family::Family;
-use super::flows::{Fate, Flows, Origin, port_mtu, source_mac, translation};
-use super::frag;
+use super::flows::{Fate, Flows, Origin, PuntClass, port_mtu, source_mac, translation};
 use super::io::Packet;
 use super::parse::{self, Parsed};
 use super::rewrite::translate::rewrite_link;
 use super::snapshot::Protocol;
 use super::verdict::Reason;
+use super::{frag, introduce};
 use crate::ids::WorkerId;
+use crate::wire::fragment::Span;
 use crate::wire::{ether, fragment, ipv4, ipv6};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A piece as it lies in an untagged frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Piece<F: Family> {
     /// The datagram it is of.
     pub(super) name: frag::Key,
-    /// Its headers; ports and signal are only those of a first piece.
+    /// Its headers; without ports and signal if it has no transport header.
     pub(super) parsed: Parsed<F>,
-    /// Has it the transport header?
-    pub(super) first: bool,
+    /// Which part it is.
+    pub(super) part: Part,
+}
+
+/// Which part of its datagram a piece is, and what may become of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// All of it.
+    Whole,
+    /// The one with the transport header.
+    First,
+    /// That one, but nothing that can go on.
+    Unfit(Reason),
+    /// One after it.
+    Later,
+    /// Any part, of a protocol that is not balanced.
+    Foreign,
+}
+
+impl Part {
+    fn has_ports(self) -> bool {
+        matches!(self, Self::Whole | Self::First)
+    }
 }
 
 /// A piece of either family.
@@ -68,11 +95,29 @@ impl AnyPiece {
         }
     }
 
-    /// The ports of a first piece.
-    pub(super) fn ports(&self) -> Option<u32> {
+    pub(super) fn part(&self) -> Part {
         match self {
-            Self::V4(piece) => piece.first.then_some(piece.parsed.key.ports),
-            Self::V6(piece) => piece.first.then_some(piece.parsed.key.ports),
+            Self::V4(piece) => piece.part,
+            Self::V6(piece) => piece.part,
+        }
+    }
+
+    /// The ports, if it has the transport header.
+    pub(super) fn ports(&self) -> u32 {
+        match self {
+            Self::V4(piece) => piece.parsed.key.ports,
+            Self::V6(piece) => piece.parsed.key.ports,
+        }
+    }
+
+    fn destination_and_protocol(&self) -> (IpAddr, u8) {
+        match self {
+            Self::V4(Piece { parsed, .. }) => {
+                (parsed.key.destination().into(), parsed.key.protocol)
+            }
+            Self::V6(Piece { parsed, .. }) => {
+                (parsed.key.destination().into(), parsed.key.protocol)
+            }
         }
     }
 }
@@ -84,10 +129,8 @@ fn read_v4(packet: &[u8]) -> Result<Piece<Ipv4Addr>, Reason> {
     if !parse::is_host(addresses) {
         return Err(Reason::IpSource);
     }
-    let span = ip.span();
     let key = FlowKey { addresses, ports: 0, protocol: ip.protocol };
-    let parsed = with_transport(packet, key, (header, length), ip.ttl, span.is_first())?;
-    Ok(Piece { name: frag::Key::v4(ip), parsed, first: span.is_first() })
+    with_transport(packet, key, (header, length), ip.ttl, (ip.span(), frag::Key::v4(ip)))
 }
 
 fn read_v6(packet: &[u8]) -> Result<Piece<Ipv6Addr>, Reason> {
@@ -101,27 +144,36 @@ fn read_v6(packet: &[u8]) -> Result<Piece<Ipv6Addr>, Reason> {
     }
     let header = walked.offset + fragment::LEN;
     let length = ipv6::LEN + usize::from(ip.payload_length.get());
-    let span = piece.span();
+    if matches!(piece.next_header, ipv6::HOP_BY_HOP | ipv6::ROUTING | ipv6::DESTINATION_OPTIONS) {
+        return Err(Reason::Extensions);
+    }
     let key = FlowKey { addresses, ports: 0, protocol: piece.next_header };
-    let parsed = with_transport(packet, key, (header, length), ip.hop_limit, span.is_first())?;
     let name = frag::Key::v6(zerocopy::transmute!(addresses), piece);
-    Ok(Piece { name, parsed, first: span.is_first() })
+    with_transport(packet, key, (header, length), ip.hop_limit, (piece.span(), name))
 }
 
-/// The headers of a piece whose IP headers are `header` bytes long, of a packet of `length`.
+/// The piece whose IP headers are `header` bytes long, of a packet of `length`.
 fn with_transport<F: Family>(
     packet: &[u8],
     key: FlowKey<F>,
     (header, length): (usize, usize),
     ttl: u8,
-    first: bool,
-) -> Result<Parsed<F>, Reason> {
+    (span, name): (Span, frag::Key),
+) -> Result<Piece<F>, Reason> {
     let segment = packet.get(header..length).ok_or(Reason::IpTotalLength)?;
-    Protocol::from_number(key.protocol).ok_or(Reason::Protocol)?;
-    let (ports, signal) = if first { parse::first_piece(key.protocol, segment)? } else { (0, 0) };
+    let (part, (ports, signal)) = match Protocol::from_number(key.protocol) {
+        None => (Part::Foreign, (0, 0)),
+        Some(_) if span.is_later() => (Part::Later, (0, 0)),
+        Some(_) => match parse::first_piece(key.protocol, segment) {
+            Ok(said) if span.is_piece() => (Part::First, said),
+            Ok(said) => (Part::Whole, said),
+            Err(reason) => (Part::Unfit(reason), (0, 0)),
+        },
+    };
     let offset = |bytes: usize| u16::try_from(ether::LEN + bytes).map_err(|_| Reason::Truncated);
     let (l3, l4, end) = (offset(0)?, offset(header)?, offset(length)?);
-    Ok(Parsed { key: FlowKey { ports, ..key }, l3, l4, end, ttl, signal })
+    let parsed = Parsed { key: FlowKey { ports, ..key }, l3, l4, end, ttl, signal };
+    Ok(Piece { name, parsed, part })
 }
 
 impl Flows {
@@ -147,6 +199,19 @@ impl Flows {
         .map(|(_, owner)| owner)
     }
 
+    /// What becomes of a piece of a protocol that is not balanced.
+    #[cold]
+    pub(super) fn foreign_piece(&self, piece: &AnyPiece) -> Fate {
+        let (to, protocol) = piece.destination_and_protocol();
+        match protocol {
+            ipv4::ICMP | ipv6::ICMPV6 => self.ping(to),
+            _ if self.snapshot.is_vip(to) || self.snapshot.is_local(to) => {
+                self.count(Reason::Protocol)
+            }
+            _ => Fate::Punt(PuntClass::Other),
+        }
+    }
+
     /// A piece of one of our flows.
     #[cold]
     pub(super) fn piece<P: Packet>(
@@ -170,15 +235,19 @@ impl Flows {
         let parsed = Parsed { key: piece.parsed.key.with_ports(ports), ..piece.parsed };
         let table = F::table(&self.tables);
         let found = table.find(parsed.key, table.hash(parsed.key));
-        let record = found.map(|hit| table.record(hit.slot));
-        if record.is_some_and(|record| !record.takes_pieces()) {
-            return self.count(Reason::Fragment);
-        }
+        let stops = found.map_or_else(
+            || starts_whole(&parsed) || F::crossed(&self.tables, parsed.key).is_some(),
+            |hit| !table.record(hit.slot).takes_pieces(),
+        );
         match found {
-            Some(hit) if piece.first => self.established(packet, &parsed, hit, Origin::Handover),
+            _ if stops && piece.part != Part::Whole => self.count(Reason::Fragment),
+            Some(hit) if piece.part.has_ports() => {
+                self.established(packet, &parsed, hit, Origin::Handover)
+            }
             Some(hit) => self.later_piece(packet, &parsed, hit),
-            None if piece.first => self.unknown(packet, &parsed, Origin::Handover),
-            None => self.count(Reason::NoConnection),
+            None if piece.part.has_ports() => self.unknown(packet, &parsed, Origin::Handover),
+            // The first one was refused, and counted by its reason.
+            None => self.count(Reason::Fragment),
         }
     }
 
@@ -195,6 +264,9 @@ impl Flows {
         }
         record.seen_ms = self.now_ms;
         let record = *record;
+        if self.snapshot.backend(record.backend_id()).is_none() {
+            return self.count(Reason::BackendGone);
+        }
         let Some(next_hop) = self.hop_to(&record, hit.side.opposite()) else {
             return self.count(Reason::NextHop);
         };
@@ -208,6 +280,9 @@ impl Flows {
         }
         let translation = translation(&record, hit.side, next_hop);
         let frame = packet.data_mut();
+        if displace(frame, parsed, introduce::displaced(&record, hit.side)).is_none() {
+            return self.count(Reason::NoRoom);
+        }
         let network = usize::from(parsed.l3)..usize::from(parsed.l4);
         let done = rewrite_link(frame, next_hop)
             && frame
@@ -220,4 +295,36 @@ impl Flows {
             None => Fate::Send(next_hop.port),
         }
     }
+}
+
+/// Do connections of that protocol never begin in pieces? SCTP's INIT is small and travels alone (RFC
+/// 9260 section 5.1).
+fn starts_whole<F: Family>(parsed: &Parsed<F>) -> bool {
+    parsed.key.protocol == Protocol::Sctp as u8
+}
+
+/// Moves a piece so many bytes, a multiple of 8, towards the end of its datagram. `None` if that
+/// would be behind the longest.
+fn displace<F: Family>(frame: &mut [u8], parsed: &Parsed<F>, by: u16) -> Option<()> {
+    if by == 0 {
+        return Some(());
+    }
+    let bytes = parsed.end - parsed.l4;
+    let moved = |span: Span| {
+        let offset = span.offset.checked_add(by)?;
+        offset.checked_add(bytes)?;
+        Some(Span { offset, ..span })
+    };
+    if F::IS_V6 {
+        let at = usize::from(parsed.l4).checked_sub(fragment::LEN)?;
+        let (header, _) = fragment::Header::mut_from_prefix(frame.get_mut(at..)?).ok()?;
+        let span = moved(header.span())?;
+        header.set_span(span);
+        return Some(());
+    }
+    let header = frame.get_mut(usize::from(parsed.l3)..)?;
+    let (header, _) = ipv4::Header::mut_from_prefix(header).ok()?;
+    let span = moved(header.span())?;
+    header.set_span(span);
+    Some(())
 }

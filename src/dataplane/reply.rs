@@ -48,6 +48,8 @@ pub enum IcmpError {
         kind: u8,
         /// Code.
         code: u8,
+        /// The header's second word: a pointer.
+        rest: u32,
     },
 }
 
@@ -55,9 +57,13 @@ impl IcmpError {
     /// The eight bytes of the header, checksum zero.
     pub(super) fn header<F: Family>(self) -> [u8; 8] {
         let (kind, code) = if F::IS_V6 { self.kind_and_code_v6() } else { self.kind_and_code() };
-        let mtu = if let Self::TooBig { mtu } = self { mtu } else { 0 };
-        let [high, low] = mtu.to_be_bytes();
-        [kind, code, 0, 0, 0, 0, high, low]
+        let rest = match self {
+            Self::TooBig { mtu } => mtu.into(),
+            Self::Other { rest, .. } => rest,
+            Self::PortUnreachable | Self::TimeExceeded => 0,
+        };
+        let [a, b, c, d] = rest.to_be_bytes();
+        [kind, code, 0, 0, a, b, c, d]
     }
 }
 

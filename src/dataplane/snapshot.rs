@@ -148,6 +148,8 @@ pub struct Timeouts {
     pub tcp_none_s: u32,
     /// UDP.
     pub udp_s: u32,
+    /// UDP, one datagram of a service that schedules each by itself.
+    pub one_packet_s: u32,
     /// SCTP, entry made but no state yet.
     pub sctp_none_s: u32,
     /// SCTP, the client sent INIT.
@@ -193,6 +195,7 @@ impl Default for Timeouts {
             tcp_synack_s: 120,
             tcp_none_s: 2,
             udp_s: 300,
+            one_packet_s: 5,
             sctp_none_s: 2,
             sctp_init1_s: 4,
             sctp_init_s: 61,
@@ -272,7 +275,13 @@ impl Snapshot {
     /// Is this the address of a backend whose packets to clients are answers of NAT mode?
     #[inline]
     pub fn has_nat_backend(&self, address: IpAddr) -> bool {
-        self.addresses.has_nat_backend(address)
+        self.towards_nat_backend(address).is_some()
+    }
+
+    /// Our own address towards such a backend.
+    #[inline]
+    pub fn towards_nat_backend(&self, address: IpAddr) -> Option<IpAddr> {
+        self.addresses.towards_nat_backend(address)
     }
 
     /// Is this some service's VIP?
@@ -299,7 +308,8 @@ impl Snapshot {
         self.addresses.is_tunnel(address)
     }
 
-    /// Has a service of one family FULL-NAT backends of the other (NAT64)?
+    /// Has a service of one family backends of the other, so that there may be connections between
+    /// the families (NAT64)?
     #[inline]
     pub fn translates_families(&self) -> bool {
         self.addresses.translates_families

@@ -14,7 +14,10 @@
 //! A header with offset 0 and no M is a whole datagram. IPv6 has a name for it, the atomic
 //! fragment, and a rule: it has nothing to do with other pieces (RFC 6946).
 
-use super::{Be16, Be32, ipv4};
+use zerocopy::FromBytes;
+
+use super::checksum::Delta;
+use super::{Be16, Be32, ipv4, ipv6};
 
 /// IPv6's number for the fragment header.
 pub const NEXT_HEADER: u8 = 44;
@@ -69,6 +72,12 @@ impl Header {
         let offset_more = self.offset_more.get();
         Span { offset: offset_more & !7, more: offset_more & MORE != 0 }
     }
+
+    /// Says that another part follows; the reserved bits stay.
+    pub fn set_span(&mut self, span: Span) {
+        let reserved = self.offset_more.get() & 6;
+        self.offset_more.set(span.offset & !7 | reserved | u16::from(span.more));
+    }
 }
 
 impl ipv4::Header {
@@ -81,6 +90,24 @@ impl ipv4::Header {
             more: flags_fragment & ipv4::MORE_FRAGMENTS != 0,
         }
     }
+
+    /// Says that another part follows; the other flags stay, the checksum follows.
+    pub fn set_span(&mut self, span: Span) {
+        let before = u16::from_ne_bytes(self.flags_fragment.to_bytes());
+        let flags = self.flags_fragment.get() & !ipv4::FRAGMENT_MASK;
+        let more = if span.more { ipv4::MORE_FRAGMENTS } else { 0 };
+        self.flags_fragment.set(flags | more | span.offset >> 3);
+        let delta = Delta::of_u16(before, u16::from_ne_bytes(self.flags_fragment.to_bytes()));
+        self.checksum.set(delta.apply(self.checksum.get()));
+    }
+}
+
+/// Does the IP packet of either family carry a piece, or an atomic fragment?
+pub fn is_in(packet: &[u8]) -> bool {
+    if packet.first().is_some_and(|byte| byte >> 4 == 6) {
+        return ipv6::walk(packet).is_some_and(|walked| walked.protocol == NEXT_HEADER);
+    }
+    ipv4::Header::ref_from_prefix(packet).is_ok_and(|(header, _)| header.span().is_piece())
 }
 
 /// Where a packet's payload lies in its datagram.
@@ -102,7 +129,7 @@ impl Span {
         self != Self::WHOLE
     }
 
-    /// Is it the piece with the transport header?
+    /// Is it the piece with the transport header, others to come?
     #[inline]
     pub fn is_first(self) -> bool {
         self.offset == 0 && self.more

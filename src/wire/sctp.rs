@@ -23,8 +23,6 @@ use super::{Be16, Be32, Raw32};
 
 /// Bytes of the common header.
 pub const LEN: usize = size_of::<Header>();
-/// SCTP's protocol number.
-pub const PROTOCOL: u8 = 132;
 /// Bytes of a chunk's header.
 pub const CHUNK_LEN: usize = size_of::<Chunk>();
 

@@ -27,6 +27,8 @@ pub const RST: u8 = 0x04;
 pub const PSH: u8 = 0x08;
 /// The acknowledgment number counts.
 pub const ACK: u8 = 0x10;
+/// The urgent pointer counts.
+pub const URG: u8 = 0x20;
 
 /// The fixed part of the header.
 #[derive(
@@ -51,7 +53,7 @@ pub struct Header {
     pub acknowledgment: Be32,
     /// Header length in 32-bit words, in the high half.
     pub data_offset: u8,
-    /// [`FIN`], [`SYN`], [`RST`], [`PSH`], [`ACK`] and others.
+    /// [`FIN`], [`SYN`], [`RST`], [`PSH`], [`ACK`], [`URG`] and others.
     pub flags: u8,
     /// Receive window.
     pub window: Be16,

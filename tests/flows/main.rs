@@ -13,8 +13,21 @@ mod packets;
 #[allow(dead_code, reason = "shared with the allocation test, which asks for other parts")]
 mod world;
 
+mod endpoints;
+mod ends;
+mod families;
+mod icmp;
+mod introduce;
 mod life;
 mod modes;
+mod nat64;
+mod one_packet;
 mod ownership;
+mod parts;
+mod pieces;
 mod reasons;
+mod sctp;
+mod services;
+mod shop;
+mod tunnels;
 mod vlan;

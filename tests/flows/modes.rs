@@ -261,14 +261,14 @@ fn connections_survive_a_change_of_mode_on_any_worker() {
 fn a_connection_in_the_place_of_an_old_one_has_the_owner_of_its_own_mode() {
     let modes = vec![Mode::Fullnat; 3];
     let mut world = World::new(Plan { workers: 4, card: Card::Rss, modes, ..Plan::default() });
-    for port in 1..=40 {
+    for port in 1001..=1040 {
         let first = world.one(0, 0, &from_client(client(port), SYN));
         world.one(0, 0, &from_client(client(port), FIN | ACK));
         world.one(0, 1, &crate::life::answer(&first, FIN | ACK));
     }
     world.plan.modes = vec![Mode::Nat; 3];
     world.publish(|_| {});
-    for port in 1..=40 {
+    for port in 1001..=1040 {
         let second = world.one(0, 0, &from_client(client(port), SYN));
         assert_eq!(world.one(0, 1, &nat_answer(&second, SYN | ACK)).port, 0);
     }
@@ -282,7 +282,7 @@ fn the_last_nat_backend_may_leave_without_moving_owners() {
     let weights = vec![Some(1), Some(1)];
     let plan = Plan { workers: 4, card: Card::Rss, modes, weights, ..Plan::default() };
     let mut world = World::new(plan);
-    let served: Vec<_> = (1..=40)
+    let served: Vec<_> = (1001..=1040)
         .map(|port| (port, world.one(0, 0, &from_client(client(port), SYN)).frame))
         .filter(|(_, frame)| frame[..6] == backend_mac(12).0)
         .collect();

@@ -6,9 +6,10 @@ use std::net::Ipv4Addr;
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::conn::state::flags::{ACK, PSH, SYN};
+use shunt::dataplane::frag::HELD_MAX;
 use shunt::dataplane::io::memory::VecPacket;
 use shunt::dataplane::io::{ChecksumVerdict, RxInfo};
-use shunt::dataplane::snapshot::{Encapsulation, Mode, ServiceAddress, Snapshot, Strays};
+use shunt::dataplane::snapshot::{Encapsulation, Mode, Ping, ServiceAddress, Snapshot, Strays};
 use shunt::dataplane::verdict::Reason;
 use shunt::ids::PortId;
 use shunt::wire::vlan::{Tags, Vid};
@@ -197,9 +198,56 @@ fn cases() -> Vec<Case> {
         case("a source that is the VIP itself", Reason::IpSource, Nothing, || {
             after(Plan::default(), &packet().tcp(elsewhere(9), VIP).flags(SYN).build())
         }),
-        case("a fragment for a VIP", Reason::Fragment, Nothing, || {
-            let frame = packet().udp(CLIENT, VIP).payload(&[7; 64]).flags_fragment(0x2000).build();
-            after(Plan::default(), &frame)
+        case("SCTP that begins in pieces", Reason::Fragment, Nothing, || {
+            let init = [1, 0, 0, 20, 0, 0, 0, 1, 0, 0, 255, 255, 0, 10, 0, 10, 0, 0, 0, 1];
+            let frame = packet().sctp(CLIENT, VIP, 0).payload(&init).flags_fragment(0x2000);
+            after(Plan::default(), &frame.build())
+        }),
+        case("a first piece without TCP's flags", Reason::FragmentTiny, Nothing, || {
+            let frame = packet().tcp(CLIENT, VIP).flags(SYN).flags_fragment(0x2000).cut(8);
+            after(Plan::default(), &frame.build())
+        }),
+        case("more pieces than may wait", Reason::FragmentLimit, Nothing, || {
+            let mut world = World::new(Plan::default());
+            let held = u16::try_from(HELD_MAX).unwrap();
+            let later = |id| packet().udp(CLIENT, VIP).payload(&[7; 64]).identification(id);
+            (0..=held).for_each(|id| world.arrive(0, 0, &later(id).flags_fragment(1).build()));
+            world.poll();
+            (world, vec![])
+        }),
+        case("a piece whose first one never comes", Reason::FragmentTimeout, Nothing, || {
+            let mut world = World::new(Plan::default());
+            let later = packet().udp(CLIENT, VIP).payload(&[7; 64]).flags_fragment(1).build();
+            let sent = world.exchange(0, 0, &later);
+            world.wait(31);
+            (world, sent)
+        }),
+        case("no buffers for the pieces of a long packet", Reason::Uncut, Nothing, || {
+            let mut world = World::new(Plan::default());
+            world.publish(|snapshot| snapshot.ports[1].mtu = 576);
+            let frame = packet().udp(CLIENT, VIP).flags_fragment(0).payload(&[7; 1000]).build();
+            let dry = VecPacket::new(&frame).with_siblings_left(0);
+            world.port(0, 0).inbound.push(dry).unwrap();
+            world.poll();
+            let sent = world.sent();
+            (world, sent)
+        }),
+        case("an error whose checksum is wrong", Reason::IcmpChecksum, Nothing, || {
+            let mut world = World::new(Plan::default());
+            let there = open(&mut world, CLIENT);
+            let error = packet().macs(backend_mac(13), OUR_INNER_MAC);
+            let error = error.between(packets::BACKEND, (world.plan.locals[0], 0)).icmp(3, 1, 0);
+            let error = error.payload(&there.frame[14..]).l4_wrong_by(1).build();
+            let sent = world.exchange(0, 1, &error);
+            (world, sent)
+        }),
+        case("a ping nobody shall answer", Reason::Ping, Nothing, || {
+            with(|s| s.ping = Ping::Never, &packet().between(CLIENT, VIP).icmp(8, 0, 1).build())
+        }),
+        case("an IPv6 packet that routes itself on", Reason::Extensions, Nothing, || {
+            let plan = Plan { vips: vec![packets::VIP_V6.0.into()], ..Plan::default() };
+            let frame = packet().tcp(packets::CLIENT_V6, packets::VIP_V6);
+            after(plan, &frame.extension(43, &[0, 0, 1, 0, 0, 0, 0]).build())
         }),
         case("GRE for a VIP", Reason::Protocol, Nothing, || {
             after(Plan::default(), &packet().between(CLIENT, VIP).protocol(47).build())

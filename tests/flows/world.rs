@@ -1,11 +1,11 @@
 //! A small world around real workers: ports, lanes, clock and control plane made of `Vec`s.
 //!
 //! Port 0 faces the clients, port 1 the backends; every worker has a queue of each. Tagged ports
-//! come on top of these ([`Plan::tagged`]). With
-//! [`Card::Rss`] the world spreads packets as a network card would, by Toeplitz; with
+//! come on top of these ([`Plan::tagged`]). Backends are IPv4 hosts unless the plan says otherwise
+//! ([`Plan::v6`]). With [`Card::Rss`] the world spreads packets as a network card would, by Toeplitz; with
 //! [`Card::Any`] the test says which worker gets a packet.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use shunt::dataplane::conn::index::Seed;
@@ -18,7 +18,7 @@ use shunt::dataplane::io::memory::{Memory, VecLane, VecPacket, VecPort};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
 use shunt::dataplane::snapshot::{
-    Backend, ClientAddress, Link, Mode, NextHop, PortView, Protocol, Scheduler, Service,
+    Backend, ClientAddress, Link, Locals, Mode, NextHop, PortView, Protocol, Scheduler, Service,
     ServiceAddress, Snapshot, Steering,
 };
 use shunt::dataplane::verdict::Reason;
@@ -46,13 +46,22 @@ pub(crate) struct Plan {
     pub(crate) card: Card,
     /// Connections per worker.
     pub(crate) capacity: u32,
-    /// Weights of the backends 10.44.0.11, .12, …; `None` is a removed one.
+    /// Where services are: one of each protocol at port 80 of each.
+    pub(crate) vips: Vec<IpAddr>,
+    pub(crate) protocols: Vec<Protocol>,
+    /// Weights of the backends 10.44.0.11, .12, … ([`host`]); `None` is a removed one.
     pub(crate) weights: Vec<Option<u32>>,
     /// How each of them is reached.
     pub(crate) modes: Vec<Mode>,
+    /// Which of them are IPv6 hosts; none if empty.
+    pub(crate) v6: Vec<bool>,
     /// Were they in NAT mode before?
     pub(crate) was_nat: bool,
     pub(crate) locals: Vec<Ipv4Addr>,
+    /// Local addresses towards IPv6 backends.
+    pub(crate) locals_v6: Vec<Ipv6Addr>,
+    /// MTUs of the clients' and the backends' side.
+    pub(crate) mtus: [u16; 2],
     /// Ports from the third on: device and tags.
     pub(crate) tagged: Vec<(PortId, Tags)>,
     /// The port all backends are reached by.
@@ -68,10 +77,15 @@ impl Default for Plan {
             workers: 1,
             card: Card::Any,
             capacity: 1024,
+            vips: vec![packets::VIP.0.into()],
+            protocols: vec![Protocol::Tcp, Protocol::Udp],
             weights: vec![Some(1), Some(1), Some(1)],
+            v6: vec![],
             modes: vec![Mode::Fullnat; 3],
             was_nat: false,
             locals: vec![Ipv4Addr::new(10, 44, 0, 2)],
+            locals_v6: vec![],
+            mtus: [1500; 2],
             tagged: vec![],
             backend_port: PortId(1),
             seed: Seed([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]),
@@ -158,20 +172,23 @@ impl World {
         self.stats.push(stats);
     }
 
-    /// The plan's world, changed by `edit`: a TCP and a UDP service on the VIP's port 80.
+    /// The plan's world, changed by `edit`.
     fn snapshot(&self, edit: impl Fn(&mut Snapshot)) -> Snapshot {
         let count = u32::try_from(self.plan.weights.len()).unwrap();
-        let service = |protocol, first: u32| Service {
-            name: format!("{protocol:?}").into(),
+        let locals = self.plan.locals.iter().copied().map(IpAddr::from);
+        let locals_v6 = self.plan.locals_v6.iter().copied().map(IpAddr::from);
+        let locals: Locals = locals.chain(locals_v6).collect();
+        let service = |vip, protocol, first: u32| Service {
+            name: format!("{protocol:?} {vip}").into(),
             protocol,
-            addresses: [ServiceAddress::one(packets::VIP.0.into(), packets::VIP.1)].into(),
+            addresses: [ServiceAddress::one(vip, packets::VIP.1)].into(),
             scheduler: Scheduler::Wrr,
             backends: (first..first + count)
                 .filter(|id| self.plan.weights[(id - first) as usize].is_some())
                 .rev()
                 .map(BackendId)
                 .collect(),
-            locals: self.plan.locals.iter().copied().map(IpAddr::from).collect(),
+            locals: locals.clone(),
             one_packet: false,
             client_address: ClientAddress::None,
             revision: self.generation,
@@ -179,20 +196,21 @@ impl World {
         let backends = |service| {
             let was_nat = self.plan.was_nat;
             let backends = self.plan.weights.iter().zip(&self.plan.modes);
-            backends.zip(11..).map(move |((weight, mode), host): (_, u8)| {
+            backends.zip(0..).map(move |((weight, mode), index): (_, u8)| {
+                let is_v6 = self.plan.v6.get(usize::from(index)).copied().unwrap_or_default();
                 let keeps_port = matches!(mode, Mode::Dr | Mode::Tunnel(_));
                 Some(Backend {
                     service,
-                    address: Ipv4Addr::new(10, 44, 0, host).into(),
+                    address: host(is_v6, 11 + index),
                     port: if keeps_port { packets::VIP.1 } else { 8080 },
                     mode: *mode,
                     answers_here: *mode == Mode::Nat || was_nat,
-                    our_address: Ipv4Addr::new(10, 44, 0, 1).into(),
+                    our_address: host(is_v6, 1),
                     weight: (*weight)?,
                     next_hop: Some(NextHop {
                         port: self.plan.backend_port,
                         source: OUR_INNER_MAC,
-                        destination: backend_mac(host),
+                        destination: backend_mac(11 + index),
                     }),
                 })
             })
@@ -204,11 +222,15 @@ impl World {
             link: Link::Tagged { on, tags },
             ..self.port_view(macs[on.index()])
         });
-        snapshot.ports = macs.iter().map(|mac| self.port_view(*mac)).chain(tagged).collect();
-        snapshot.services = [Protocol::Tcp, Protocol::Udp]
-            .map(|p| Some(service(p, if p == Protocol::Tcp { 0 } else { count })))
-            .into();
-        snapshot.backends = backends(ServiceId(0)).chain(backends(ServiceId(1))).collect();
+        let devices = macs.iter().zip(self.plan.mtus);
+        let devices = devices.map(|(mac, mtu)| PortView { mtu, ..self.port_view(*mac) });
+        snapshot.ports = devices.chain(tagged).collect();
+        let vips = self.plan.vips.iter();
+        let terms = vips.flat_map(|vip| self.plan.protocols.iter().map(|p| (*vip, *p)));
+        let services = terms.zip(0u32..).map(|((vip, p), id)| Some(service(vip, p, id * count)));
+        snapshot.services = services.collect();
+        let ids = (0u32..).take(snapshot.services.len()).map(ServiceId);
+        snapshot.backends = ids.flat_map(backends).collect();
         snapshot.accepting = true;
         snapshot.punt_per_second = 1_000_000;
         edit(&mut snapshot);
@@ -240,19 +262,29 @@ impl World {
         }
     }
 
-    /// Lets a worker receive a frame; with RSS the frame chooses the worker.
+    /// Lets a worker receive a frame; with RSS a flow's frame chooses the worker.
     pub(crate) fn arrive(&mut self, worker: usize, port: usize, frame: &[u8]) {
-        let worker = if self.plan.card == Card::Rss { self.queue_of(frame) } else { worker };
+        let queue = if self.plan.card == Card::Rss { self.queue_of(frame) } else { None };
+        let worker = queue.unwrap_or(worker);
         let packet = VecPacket::new(frame);
         self.ports[worker][port].inbound.push(packet).unwrap();
     }
 
-    /// Where a card would put the frame; queue 0 if it is no flow.
-    fn queue_of(&self, frame: &[u8]) -> usize {
-        let Ok(seen) = packets::oracle::judge(frame) else { return 0 };
-        let (from, to) = ((seen.source, seen.ports.0), (seen.destination, seen.ports.1));
-        let hash = self.toeplitz.hash(FlowKey::new(0, from, to));
-        usize::from(self.redirection()[hash as usize % 128])
+    /// Where a card would put the frame, if it is one of a flow.
+    fn queue_of(&self, frame: &[u8]) -> Option<usize> {
+        let seen = packets::oracle::judge_any(frame).ok()?;
+        let (from, to) = seen.ports;
+        let hash = match (seen.source, seen.destination) {
+            _ if (from, to) == (0, 0) => return None,
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                self.toeplitz.hash(FlowKey::new(0, (source, from), (destination, to)))
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                self.toeplitz.hash(FlowKey::new(0, (source, from), (destination, to)))
+            }
+            _ => return None,
+        };
+        Some(usize::from(self.redirection()[hash as usize % 128]))
     }
 
     /// Every worker polls until nothing moves.
@@ -400,4 +432,13 @@ impl World {
 /// The link address of backend 10.44.0.`host`.
 pub(crate) fn backend_mac(host: u8) -> Mac {
     Mac([0x02, 0, 0, 0, 0x0b, host])
+}
+
+/// Host `n` on the backends' side: 11 and up are backends, 1 is the box itself.
+pub(crate) fn host(is_v6: bool, n: u8) -> IpAddr {
+    if is_v6 {
+        Ipv6Addr::new(0x2001, 0xdb8, 0x44, 0, 0, 0, 0, n.into()).into()
+    } else {
+        Ipv4Addr::new(10, 44, 0, n).into()
+    }
 }

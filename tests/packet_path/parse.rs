@@ -26,7 +26,7 @@ fn assert_as_expected(row: &Row, answer: Parse) {
     let name = row.name;
     match (answer, row.expect) {
         (Parse::Flow(parsed), Expect::Flow) => assert_eq!(parsed, row.packet.parsed(), "{name}"),
-        (Parse::Flow6(parsed), Expect::Flow) => {
+        (Parse::Flow6(parsed), Expect::Flow6) => {
             assert_eq!(parsed, row.packet.parsed_v6(), "{name}");
         }
         (Parse::Other(other), Expect::Other(kind)) => {
@@ -76,6 +76,21 @@ fn a_frame_cut_at_any_byte_is_refused_until_only_padding_is_cut() {
                 0..34 => Parse::Drop(Reason::Truncated),
                 _ if length < usize::from(whole.end) => Parse::Drop(Reason::IpTotalLength),
                 _ => Parse::Flow(whole),
+            };
+            assert_eq!(parse(&frame[..length], row.info), expected, "{} at {length}", row.name);
+        }
+    }
+}
+
+#[test]
+fn an_ipv6_frame_cut_at_any_byte_is_refused_until_only_padding_is_cut() {
+    for row in rows().into_iter().filter(|row| row.expect == Expect::Flow6) {
+        let (frame, whole) = (row.packet.build(), row.packet.parsed_v6());
+        for length in 0..frame.len() {
+            let expected = match length {
+                0..54 => Parse::Drop(Reason::Truncated),
+                _ if length < usize::from(whole.end) => Parse::Drop(Reason::IpTotalLength),
+                _ => Parse::Flow6(whole),
             };
             assert_eq!(parse(&frame[..length], row.info), expected, "{} at {length}", row.name);
         }

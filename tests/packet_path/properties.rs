@@ -1,5 +1,7 @@
 //! What holds for every packet, not only for those somebody thought of.
 
+use std::net::Ipv6Addr;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use shunt::dataplane::conn::key::FlowKey;
@@ -10,8 +12,8 @@ use shunt::wire::checksum::{self, Delta};
 
 use zerocopy::IntoBytes;
 
-use crate::packets::builder::sum;
-use crate::packets::oracle::judge;
+use crate::packets::builder::{chunk, sum};
+use crate::packets::oracle::{judge, judge_v6};
 use crate::packets::{Builder, Endpoint, packet, rows, translation_to};
 use crate::parse::REASONS;
 
@@ -31,26 +33,59 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
         .prop_map(|(a, [b, c, d], port)| ([a, b, c, d].into(), port))
 }
 
-/// Any right TCP or UDP packet.
+/// Any right TCP, UDP or SCTP packet.
 fn flow_packet() -> impl Strategy<Value = Builder> {
-    let transport = (any::<bool>(), any::<u8>(), any::<(u32, u32)>(), 0..=10usize, any::<bool>());
+    let transport = (
+        prop::sample::select(vec![6u8, 17, 132]),
+        any::<u8>(),
+        any::<(u32, u32)>(),
+        0..=10usize,
+        any::<bool>(),
+    );
     let network = (any::<u8>(), any::<u16>(), any::<bool>(), 2..=255u8, 0..=10usize);
     let ends = (endpoint(), endpoint()).prop_filter("two hosts", |(a, b)| a.0 != b.0);
     (ends, transport, network, vec(any::<u8>(), 0..200), 0..20usize).prop_map(
         |((from, to), transport, network, payload, padding)| {
-            let (is_tcp, flags, (sequence, ack), tcp_words, summed) = transport;
+            let (protocol, flags, (sequence, ack), tcp_words, summed) = transport;
+            let payload = if protocol == 132 { chunk(flags, 0, &payload) } else { payload };
             let (tos, identification, df, ttl, ip_words) = network;
             let udp = packet().udp(from, to);
-            let built = match (is_tcp, summed) {
-                (true, _) => packet().tcp(from, to),
-                (false, true) => udp,
-                (false, false) => udp.without_checksum(),
+            let built = match (protocol, summed) {
+                (6, _) => packet().tcp(from, to),
+                (132, _) => packet().sctp(from, to, sequence),
+                (_, true) => udp,
+                (_, false) => udp.without_checksum(),
             };
             let built =
                 built.flags(flags).numbers(sequence, ack).tcp_options(&vec![1; 4 * tcp_words]);
             let built = built.tos(tos).identification(identification).ttl(ttl).padding(padding);
             let built = built.flags_fragment(u16::from(df) << 14).payload(&payload);
             built.ip_options(&vec![1; 4 * ip_words])
+        },
+    )
+}
+
+fn endpoint_v6() -> impl Strategy<Value = (Ipv6Addr, u16)> {
+    (any::<[u16; 8]>(), any::<u16>()).prop_map(|(mut words, port)| {
+        words[0] = 0x2000 | words[0] & 0x1fff;
+        (words.into(), port)
+    })
+}
+
+/// Any right TCP or UDP packet of IPv6.
+fn flow_packet_v6() -> impl Strategy<Value = Builder> {
+    let transport = (any::<bool>(), any::<u8>(), 0..=10usize);
+    let network = (any::<u8>(), 0..1u32 << 20, 2..=255u8, vec((0..2usize, 0..3u8), 0..4));
+    let ends = (endpoint_v6(), endpoint_v6()).prop_filter("two hosts", |(a, b)| a.0 != b.0);
+    (ends, transport, network, vec(any::<u8>(), 0..200), 0..20usize).prop_map(
+        |((from, to), (is_tcp, flags, words), (tos, label, ttl, extensions), payload, padding)| {
+            let built = if is_tcp { packet().tcp(from, to) } else { packet().udp(from, to) };
+            let built = built.flags(flags).tcp_options(&vec![1; 4 * words]).tos(tos);
+            let built = built.flow_label(label).ttl(ttl).padding(padding).payload(&payload);
+            extensions.into_iter().fold(built, |built, (kind, eighths)| {
+                let rest = vec![0; usize::from(eighths) * 8 + 6];
+                built.extension([60, 43][kind], &[&[eighths], &rest[..]].concat())
+            })
         },
     )
 }
@@ -93,14 +128,22 @@ fn hold_to_promises(frame: &[u8], info: RxInfo) -> Result<(), TestCaseError> {
     match answer {
         Parse::Flow6(p) => {
             let (l3, l4, end) = (usize::from(p.l3), usize::from(p.l4), usize::from(p.end));
-            let fixed = if p.key.protocol == 6 { 20 } else { 8 };
+            let fixed = match p.key.protocol {
+                6 => 20,
+                132 => 16,
+                _ => 8,
+            };
             prop_assert!(l3 == 14 && l3 + 40 <= l4 && l4 + fixed <= end && end <= frame.len());
             prop_assert_eq!(&frame[l3 + 8..l3 + 40], p.key.addresses.as_bytes());
             prop_assert_eq!(&frame[l4..l4 + 4], &p.key.ports.to_ne_bytes());
         }
         Parse::Flow(p) => {
             let (l3, l4, end) = (usize::from(p.l3), usize::from(p.l4), usize::from(p.end));
-            let fixed = if p.key.protocol == 6 { 20 } else { 8 };
+            let fixed = match p.key.protocol {
+                6 => 20,
+                132 => 16,
+                _ => 8,
+            };
             prop_assert!(l3 == 14 && l3 + 20 <= l4 && l4 + fixed <= end && end <= frame.len());
             prop_assert_eq!(&frame[l3 + 12..l3 + 20], &p.key.addresses.to_ne_bytes());
             prop_assert_eq!(&frame[l4..l4 + 4], &p.key.ports.to_ne_bytes());
@@ -239,6 +282,34 @@ proptest! {
         prop_assert_eq!(&frame, &anew.ttl(parsed.ttl - 1).build());
         let judged = judge(&frame).map_err(TestCaseError::fail)?;
         prop_assert!(judged.ip_right && judged.l4_right, "{judged:?}");
+    }
+
+    #[test]
+    fn every_right_ipv6_packet_is_a_flow(packet in flow_packet_v6()) {
+        let expected = Parse::Flow6(packet.parsed_v6());
+        prop_assert_eq!(parse(&packet.build(), RxInfo::default()), expected);
+    }
+
+    #[test]
+    fn rewriting_ipv6_equals_building_anew_and_the_oracle_agrees(
+        packet in flow_packet_v6(), from in endpoint_v6(), to in endpoint_v6(),
+    ) {
+        let parsed = packet.parsed_v6();
+        let middle = FlowKey::new(parsed.key.protocol, from, to);
+        let translation = translation_to(parsed.key, middle);
+        let mut frame = packet.build();
+        prop_assert!(rewrite(&mut frame, &parsed, &translation));
+        let hop = translation.next_hop;
+        let anew = packet.clone().macs(hop.source, hop.destination).between(from, to);
+        prop_assert_eq!(&frame, &anew.ttl(parsed.ttl - 1).build());
+        let judged = judge_v6(&frame).map_err(TestCaseError::fail)?;
+        prop_assert!(judged.l4_right, "{judged:?}");
+        // And back, as the record does it: by the inverse.
+        let mut back = translation_to(middle, parsed.key);
+        back.l4_delta = translation.l4_delta.inverse();
+        prop_assert!(rewrite(&mut frame, &parsed, &back));
+        let expected = packet.macs(hop.source, hop.destination).ttl(parsed.ttl.wrapping_sub(2));
+        prop_assert_eq!(frame, expected.build());
     }
 
     #[test]

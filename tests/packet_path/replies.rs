@@ -5,11 +5,14 @@ use std::net::Ipv4Addr;
 use shunt::dataplane::io::memory::{HEADROOM, ROOM, VecPacket};
 use shunt::dataplane::io::{Packet, RxInfo};
 use shunt::dataplane::parse::{Parse, parse};
-use shunt::dataplane::reply::{IcmpError, icmp_error, tcp_reset};
+use shunt::dataplane::reply::{IcmpError, icmp_error, sctp_abort, tcp_reset};
 use shunt::wire::Mac;
 
-use crate::packets::oracle::judge;
-use crate::packets::{Builder, CLIENT, CLIENT_MAC, Expect, OUR_MAC, Row, VIP, packet, rows};
+use crate::packets::builder::chunk;
+use crate::packets::oracle::{judge, judge_v6};
+use crate::packets::{
+    Builder, CLIENT, CLIENT_MAC, Expect, OUR_MAC, Row, VIP, VIP_V6, packet, rows,
+};
 
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
@@ -21,6 +24,31 @@ const ACK: u8 = 0x10;
 fn reset(of: &Builder) -> Option<Vec<u8>> {
     let mut packet = VecPacket::new(&of.build());
     tcp_reset(&mut packet, &of.parsed()).then(|| packet.data().to_vec())
+}
+
+/// The ABORT or SHUTDOWN-COMPLETE a packet gets, or `None`.
+fn abort(of: &Builder) -> Option<Vec<u8>> {
+    let mut packet = VecPacket::new(&of.build());
+    sctp_abort(&mut packet, &of.parsed()).then(|| packet.data().to_vec())
+}
+
+/// The same by the builder: one chunk with nothing in it.
+fn expected_abort(kind: u8, flags: u8, tag: u32) -> Vec<u8> {
+    let answer = packet().sctp(VIP, CLIENT, tag).payload(&chunk(kind, flags, b""));
+    answer.macs(OUR_MAC, CLIENT_MAC).identification(0).build()
+}
+
+/// What follows an ABORT for each kind of packet is in `tests/flows/services.rs`; here, to the byte.
+#[test]
+fn an_abort_is_to_the_byte_the_one_the_builder_builds() {
+    let said = |kind, value: &[u8]| packet().sctp(CLIENT, VIP, 77).payload(&chunk(kind, 0, value));
+    let init = packet().sctp(CLIENT, VIP, 0).payload(&chunk(1, 0, b"\0\x01\xe2\x40????????????"));
+    assert_eq!(abort(&said(0, b"data")), Some(expected_abort(6, 1, 77)));
+    assert_eq!(abort(&said(0, b"data").ip_options(&[1; 8])), Some(expected_abort(6, 1, 77)));
+    assert_eq!(abort(&said(8, b"").padding(10)), Some(expected_abort(14, 1, 77)));
+    assert_eq!(abort(&init), Some(expected_abort(6, 0, 123_456)));
+    assert_eq!(abort(&said(6, b"")), None);
+    assert_eq!(abort(&packet().tcp(CLIENT, VIP)), None, "TCP has the RST");
 }
 
 /// The RST by the builder.
@@ -158,10 +186,10 @@ fn an_independent_reader_finds_every_answer_right_and_going_back() {
     let fits = |row: &Row| row.packet.build().len() <= ROOM;
     for row in rows().into_iter().filter(|row| row.expect == Expect::Flow && fits(row)) {
         let key = row.packet.parsed().key;
-        let resets = reset(&row.packet);
+        let resets = reset(&row.packet).into_iter().chain(abort(&row.packet));
         let errors = [IcmpError::PortUnreachable, IcmpError::TimeExceeded];
         let errors = errors.into_iter().map(|kind| error(&row.packet, kind).expect(row.name));
-        for answer in resets.into_iter().chain(errors) {
+        for answer in resets.chain(errors) {
             let judged = judge(&answer).expect(row.name);
             assert!(judged.ip_right && judged.l4_right, "{}: {judged:?}", row.name);
             assert_eq!((judged.source, judged.destination), (VIP.0, key.source()), "{}", row.name);
@@ -169,6 +197,32 @@ fn an_independent_reader_finds_every_answer_right_and_going_back() {
         }
     }
     assert!(answers > 100, "{answers} answers judged");
+}
+
+#[test]
+fn an_independent_reader_finds_every_ipv6_answer_right_and_going_back() {
+    let fits = |row: &Row| row.packet.build().len() <= ROOM;
+    let mut answers = 0;
+    for row in rows().into_iter().filter(|row| row.expect == Expect::Flow6 && fits(row)) {
+        let (received, parsed) = (row.packet.build(), row.packet.parsed_v6());
+        let resets = parsed.key.protocol == 6 && parsed.signal & RST == 0;
+        let mut packet = VecPacket::new(&received);
+        assert_eq!(tcp_reset(&mut packet, &parsed), resets, "{}", row.name);
+        let reset = resets.then_some(packet);
+        let errors = [IcmpError::PortUnreachable, IcmpError::TimeExceeded].map(|kind| {
+            let mut packet = VecPacket::new(&received);
+            assert!(icmp_error(&mut packet, 14, kind, VIP_V6.0), "{}", row.name);
+            packet
+        });
+        for answer in errors.into_iter().chain(reset) {
+            let judged = judge_v6(answer.data()).expect(row.name);
+            assert!(judged.l4_right, "{}: {judged:?}", row.name);
+            assert_eq!((judged.source, judged.destination), (VIP_V6.0, parsed.key.source()));
+            assert!(answer.data().len() <= 14 + 1280);
+            answers += 1;
+        }
+    }
+    assert!(answers > 60, "{answers} answers judged");
 }
 
 #[test]

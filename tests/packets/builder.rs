@@ -24,6 +24,7 @@ pub(crate) struct Builder {
     version: Option<u8>,
     ihl: Option<u8>,
     tos: u8,
+    flow_label: u32,
     total_length: Option<u16>,
     identification: u16,
     flags_fragment: u16,
@@ -61,6 +62,7 @@ pub(crate) fn packet() -> Builder {
         version: None,
         ihl: None,
         tos: 0,
+        flow_label: 0,
         total_length: None,
         identification: 0x1234,
         flags_fragment: 0x4000,
@@ -111,7 +113,9 @@ setters! {
     ihl(words: u8) => |b, words| b.ihl = Some(words);
     /// Type of service.
     tos(value: u8) => |b, value| b.tos = value;
-    /// IP total length as claimed.
+    /// IPv6 flow label.
+    flow_label(value: u32) => |b, value| b.flow_label = value;
+    /// IP total length as claimed; in IPv6 the payload length.
     total_length(bytes: u16) => |b, bytes| b.total_length = Some(bytes);
     /// IP identification.
     identification(value: u16) => |b, value| b.identification = value;
@@ -260,6 +264,16 @@ impl Builder {
         self
     }
 
+    /// The IP protocol said.
+    pub(crate) fn protocol_number(&self) -> u8 {
+        self.protocol
+    }
+
+    /// Source and destination, ports included.
+    pub(crate) fn sockets(&self) -> (SocketAddr, SocketAddr) {
+        (self.source, self.destination)
+    }
+
     /// Source and destination address.
     pub(crate) fn addresses(&self) -> (IpAddr, IpAddr) {
         (self.source.ip(), self.destination.ip())
@@ -287,6 +301,7 @@ impl Builder {
         let l4 = 14 + self.ip_header().len();
         let signal = match self.transport {
             Transport::Tcp { flags, .. } => flags,
+            Transport::Sctp { .. } => sctp_event(&self.payload),
             _ => 0,
         };
         Parsed {
@@ -333,7 +348,8 @@ impl Builder {
             extensions.flat_map(|(next, (_, rest))| [&[*next], &rest[..]].concat()).collect();
         let honest = || u16::try_from(extensions.len() + self.segment().len()).unwrap();
         let version = self.version.unwrap_or(6);
-        let mut header = vec![version << 4 | self.tos >> 4, self.tos << 4, 0, 0];
+        let [_, a, b, c] = self.flow_label.to_be_bytes();
+        let mut header = vec![version << 4 | self.tos >> 4, self.tos << 4 | a, b, c];
         header.extend(self.total_length.unwrap_or_else(honest).to_be_bytes());
         header.extend([kinds[0], self.ttl]);
         header.extend(source.octets());
@@ -440,8 +456,32 @@ fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
-/// CRC32c, a bit at a time (RFC 9260 appendix A: the register is sent lowest byte first).
-fn crc32c(bytes: &[u8]) -> u32 {
+/// The number of the event that these SCTP chunks are: the first one's type decides, but for an
+/// ABORT right behind a cookie.
+fn sctp_event(chunks: &[u8]) -> u8 {
+    let length = usize::from(u16::from_be_bytes([chunks[2], chunks[3]]));
+    let second = chunks.get(length.next_multiple_of(4)).filter(|_| length >= 4);
+    match (chunks[0], second) {
+        (10 | 11, Some(6)) | (6, _) => 9,
+        (kind @ (1 | 2), _) => kind,
+        (kind @ (10 | 11), _) => kind - 7,
+        (kind @ (7 | 8), _) => kind - 2,
+        (14, _) => 7,
+        (9, _) => 8,
+        _ => 0,
+    }
+}
+
+/// An SCTP chunk: its type, flags and value, padded.
+pub(crate) fn chunk(kind: u8, flags: u8, value: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(4 + value.len()).unwrap().to_be_bytes();
+    let mut chunk = [&[kind, flags], &length[..], value].concat();
+    chunk.resize(chunk.len().next_multiple_of(4), 0);
+    chunk
+}
+
+/// `CRC32c`, a bit at a time (RFC 9260 appendix A: the register is sent lowest byte first).
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
     let step = |crc: u32| crc >> 1 ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 };
     !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)))
 }

@@ -11,10 +11,12 @@
 pub(crate) mod builder;
 pub(crate) mod oracle;
 pub(crate) mod rows;
+mod rows_v6;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use shunt::dataplane::conn::key::FlowKey;
+use shunt::dataplane::family::Family;
 use shunt::dataplane::rewrite::{Translation, translation_deltas};
 use shunt::dataplane::snapshot::NextHop;
 use shunt::ids::PortId;
@@ -41,10 +43,25 @@ pub(crate) const LOCAL: Endpoint = (Ipv4Addr::new(10, 44, 0, 1), 1025);
 /// Who answers.
 pub(crate) const BACKEND: Endpoint = (Ipv4Addr::new(10, 44, 0, 11), 8080);
 
+/// The same four in IPv6.
+pub(crate) const CLIENT_V6: (Ipv6Addr, u16) =
+    (Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 2), CLIENT.1);
+pub(crate) const VIP_V6: (Ipv6Addr, u16) =
+    (Ipv6Addr::new(0x2001, 0xdb8, 5, 0, 0, 0, 0, 7), VIP.1);
+pub(crate) const LOCAL_V6: (Ipv6Addr, u16) =
+    (Ipv6Addr::new(0x2001, 0xdb8, 0x44, 0, 0, 0, 0, 1), LOCAL.1);
+pub(crate) const BACKEND_V6: (Ipv6Addr, u16) =
+    (Ipv6Addr::new(0x2001, 0xdb8, 0x44, 0, 0, 0, 0, 11), BACKEND.1);
+
 /// The packet as the backend must get it, by the builder.
 pub(crate) fn translated(packet: Builder) -> Builder {
     let ttl = packet.ttl_value() - 1;
-    packet.macs(OUR_INNER_MAC, BACKEND_MAC).between(LOCAL, BACKEND).ttl(ttl)
+    let packet = packet.macs(OUR_INNER_MAC, BACKEND_MAC).ttl(ttl);
+    if packet.addresses().0.is_ipv6() {
+        packet.between(LOCAL_V6, BACKEND_V6)
+    } else {
+        packet.between(LOCAL, BACKEND)
+    }
 }
 
 /// The translation that makes it so.
@@ -52,8 +69,13 @@ pub(crate) fn translation(from: FlowKey) -> Translation {
     translation_to(from, FlowKey::new(from.protocol, LOCAL, BACKEND))
 }
 
+/// The same in IPv6.
+pub(crate) fn translation_v6(from: FlowKey<Ipv6Addr>) -> Translation<Ipv6Addr> {
+    translation_to(from, FlowKey::new(from.protocol, LOCAL_V6, BACKEND_V6))
+}
+
 /// A translation of packets with one key into packets with another.
-pub(crate) fn translation_to(from: FlowKey, to: FlowKey) -> Translation {
+pub(crate) fn translation_to<F: Family>(from: FlowKey<F>, to: FlowKey<F>) -> Translation<F> {
     let (ip_delta, l4_delta) = translation_deltas(from, to);
     Translation {
         addresses: to.addresses,

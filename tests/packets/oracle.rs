@@ -1,9 +1,11 @@
-//! An independent reader of what was written: `etherparse`, strict, and its own checksums.
+//! An independent reader of what was written: `etherparse`, strict, and its own checksums. SCTP,
+//! which it does not know, is read here, its CRC a bit at a time.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::builder::crc32c;
 use etherparse::{
-    Icmpv4Slice, Icmpv6Slice, NetSlice, SlicedPacket, TcpSlice, TransportSlice, UdpSlice,
+    Icmpv4Slice, Icmpv6Slice, IpNumber, NetSlice, SlicedPacket, TcpSlice, TransportSlice, UdpSlice,
 };
 
 /// What the oracle thinks of a frame's checksums.
@@ -26,8 +28,8 @@ fn same(right: u16, written: u16) -> bool {
     written == right || (right == 0 && written == 0xffff)
 }
 
-/// Reads an IPv4 frame; an error if `etherparse` refuses it or finds no whole TCP, UDP or ICMP in
-/// it.
+/// Reads an IPv4 frame; an error if `etherparse` refuses it or it has no whole TCP, UDP, SCTP or
+/// ICMP in it.
 pub(crate) fn judge(frame: &[u8]) -> Result<Judgement, String> {
     let seen = judge_any(frame)?;
     let (IpAddr::V4(source), IpAddr::V4(destination)) = (seen.source, seen.destination) else {
@@ -72,9 +74,21 @@ pub(crate) fn judge_any(frame: &[u8]) -> Result<Judgement<IpAddr>, String> {
         }
         Some(TransportSlice::Icmpv4(icmp)) => ((0, 0), icmp_right(icmp)),
         Some(TransportSlice::Icmpv6(icmp)) => ((0, 0), icmpv6_right(icmp, ends)),
-        _ => return Err("no transport header".to_owned()),
+        _ => sctp(&sliced).ok_or("no transport header")?,
     };
     Ok(Judgement { source, destination, ports, ip_right, l4_right })
+}
+
+/// Ports of an SCTP packet with a chunk, and whether its CRC is right.
+fn sctp(sliced: &SlicedPacket<'_>) -> Option<((u16, u16), bool)> {
+    let carried = sliced.ip_payload().filter(|ip| ip.ip_number == IpNumber::SCTP)?;
+    let mut packet = carried.payload.to_vec();
+    let word =
+        |at: usize| Some(u16::from_be_bytes(carried.payload.get(at..at + 2)?.try_into().ok()?));
+    let (source, destination, length) = (word(0)?, word(2)?, word(14)?);
+    let crc = packet.get(8..12)?.to_vec();
+    packet[8..12].fill(0);
+    (length >= 4).then(|| ((source, destination), crc == crc32c(&packet).to_le_bytes()))
 }
 
 fn tcp_right(tcp: &TcpSlice<'_>, ends: (IpAddr, IpAddr)) -> bool {

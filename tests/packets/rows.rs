@@ -1,4 +1,4 @@
-//! The table itself.
+//! The table itself; rows of IPv6 are in [`super::rows_v6`].
 
 use std::net::Ipv4Addr;
 
@@ -8,6 +8,7 @@ use shunt::dataplane::parse::OtherKind;
 use shunt::dataplane::verdict::Reason;
 use shunt::wire::Mac;
 
+use super::builder::chunk;
 use super::{Builder, CLIENT, VIP, packet, translated};
 
 /// What parsing must answer.
@@ -15,7 +16,9 @@ use super::{Builder, CLIENT, VIP, packet, translated};
 pub(crate) enum Expect {
     /// A flow, with the builder's own idea of key, offsets, TTL and flags.
     Flow,
-    /// IPv4, not looked up.
+    /// The same of IPv6.
+    Flow6,
+    /// IP, not looked up.
     Other(OtherKind),
     /// The kernel's.
     NotIp,
@@ -37,22 +40,25 @@ pub(crate) struct Row {
 }
 
 const FIN: u8 = 0x01;
-const SYN: u8 = 0x02;
+pub(super) const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const PSH: u8 = 0x08;
 const ACK: u8 = 0x10;
 
 /// SACK permitted, timestamps, window scale and MSS, as Linux sends them with a SYN.
-const SYN_OPTIONS: &[u8] = b"\x02\x04\x05\xb4\x04\x02\x08\x0a\0\0\0\x01\0\0\0\0\x01\x03\x03\x07";
+pub(super) const SYN_OPTIONS: &[u8] =
+    b"\x02\x04\x05\xb4\x04\x02\x08\x0a\0\0\0\x01\0\0\0\0\x01\x03\x03\x07";
 /// Two no-operations and timestamps, as in every later segment.
-const TIMESTAMPS: &[u8] = b"\x01\x01\x08\x0a\0\0\x12\x34\0\0\x56\x78";
+pub(super) const TIMESTAMPS: &[u8] = b"\x01\x01\x08\x0a\0\0\x12\x34\0\0\x56\x78";
 
 /// Every row.
 pub(crate) fn rows() -> Vec<Row> {
-    [tcp(), udp(), ip(), offloads(), others(), not_ip(), lies_ip(), lies_l4(), sources()].concat()
+    let plain = [tcp(), udp(), sctp(), ip(), offloads()];
+    let odd = [others(), not_ip(), lies_ip(), lies_l4(), sources()];
+    [plain.concat(), odd.concat(), super::rows_v6::rows()].concat()
 }
 
-fn row(name: &'static str, packet: Builder, expect: Expect) -> Row {
+pub(super) fn row(name: &'static str, packet: Builder, expect: Expect) -> Row {
     Row { name, packet, info: RxInfo::default(), expect }
 }
 
@@ -60,7 +66,7 @@ fn flow(name: &'static str, packet: Builder) -> Row {
     row(name, packet, Expect::Flow)
 }
 
-fn dropped(name: &'static str, packet: Builder, reason: Reason) -> Row {
+pub(super) fn dropped(name: &'static str, packet: Builder, reason: Reason) -> Row {
     row(name, packet, Expect::Drop(reason))
 }
 
@@ -68,11 +74,15 @@ fn a_tcp() -> Builder {
     packet().tcp(CLIENT, VIP)
 }
 
+fn an_sctp(chunks: &[&[u8]]) -> Builder {
+    packet().sctp(CLIENT, VIP, 0x5eed_cafe).payload(&chunks.concat())
+}
+
 fn a_udp() -> Builder {
     packet().udp(CLIENT, VIP).payload(b"question")
 }
 
-fn same(packet: Builder) -> Builder {
+pub(super) fn same(packet: Builder) -> Builder {
     packet
 }
 
@@ -123,6 +133,44 @@ fn udp() -> Vec<Row> {
     ]
 }
 
+fn sctp() -> Vec<Row> {
+    let data = chunk(0, 3, b"\0\0\0\x01\0\0\0\0\0\0\0\0hello");
+    let sack = chunk(3, 0, &[0; 12]);
+    let (echo, ack, abort) = (chunk(10, 0, &[0xc0; 9]), chunk(11, 0, b""), chunk(6, 0, b""));
+    let end = || an_sctp(&[&data]);
+    vec![
+        flow("sctp data", an_sctp(&[&data])),
+        flow("sctp sack, padded by the link", an_sctp(&[&sack]).padding(2)),
+        flow("sctp init", packet().sctp(CLIENT, VIP, 0).payload(&chunk(1, 0, &[0x11; 16]))),
+        flow("sctp init ack", an_sctp(&[&chunk(2, 0, &[0x22; 40])])),
+        flow("sctp cookie echo", an_sctp(&[&echo])),
+        flow("sctp cookie echo and data", an_sctp(&[&echo, &data])),
+        flow("sctp cookie echo and abort", an_sctp(&[&echo, &abort])),
+        flow("sctp cookie ack", an_sctp(&[&ack])),
+        flow("sctp cookie ack, data and abort", an_sctp(&[&ack, &data, &abort])),
+        flow("sctp cookie ack and abort", an_sctp(&[&ack, &abort])),
+        flow("sctp shutdown", an_sctp(&[&chunk(7, 0, &[0; 4])])),
+        flow("sctp shutdown ack", an_sctp(&[&chunk(8, 0, b"")])),
+        flow("sctp shutdown complete", an_sctp(&[&chunk(14, 1, b"")])),
+        flow("sctp error", an_sctp(&[&chunk(9, 0, b"\0\x01\0\x08\0\0\0\0")])),
+        flow("sctp abort", an_sctp(&[&abort])),
+        flow("sctp heartbeat", an_sctp(&[&chunk(4, 0, &[0x44; 21])])),
+        flow("sctp of a type nobody knows", an_sctp(&[&chunk(0xc1, 0, b"?")])),
+        flow("sctp filling a frame", an_sctp(&[&chunk(0, 3, &[0x77; 1464])])),
+        flow("sctp, checksum wrong and nobody looked", end().l4_wrong_by(0x0102)),
+        flow("sctp behind ip options", end().ip_options(&[1; 8])),
+        flow(
+            "sctp from port 0 to port 0",
+            packet().sctp((CLIENT.0, 0), (VIP.0, 0), 1).payload(&ack),
+        ),
+        dropped("sctp of no bytes", end().cut(0), Reason::Truncated),
+        dropped("sctp of 11 bytes", end().cut(11), Reason::Truncated),
+        dropped("sctp without a chunk", end().cut(12), Reason::Truncated),
+        dropped("sctp with three bytes of a chunk", end().cut(15), Reason::Truncated),
+        dropped("sctp with padding for a chunk", end().cut(12).padding(14), Reason::Truncated),
+    ]
+}
+
 fn ip() -> Vec<Row> {
     vec![
         flow("ip with one option word", a_tcp().ip_options(&[1; 4])),
@@ -161,6 +209,7 @@ fn offloads() -> Vec<Row> {
         with("port: ip bad, options", options(), bad_ip, drop(Reason::IpChecksum)),
         with("port: tcp bad", a_tcp(), bad_l4, drop(Reason::L4Checksum)),
         with("port: udp bad", a_udp(), bad_l4, drop(Reason::L4Checksum)),
+        with("port: sctp bad", an_sctp(&[&chunk(11, 0, b"")]), bad_l4, drop(Reason::L4Checksum)),
         with("port: segmented", a_tcp(), segmented, drop(Reason::Segmented)),
         with(
             "port: segmented, not ip",
@@ -188,7 +237,7 @@ fn others() -> Vec<Row> {
         ),
         other("ping", packet().icmp(8, 0, 0x0001_0001).payload(b"ping"), OtherKind::Icmp),
         other("icmp with nothing in it", packet().icmp(8, 0, 0).cut(0), OtherKind::Icmp),
-        other("sctp", packet().protocol(132).payload(&[0; 12]), OtherKind::Protocol(132)),
+        other("gre", packet().protocol(47).payload(&[0; 12]), OtherKind::Protocol(47)),
         other("protocol 0", packet().protocol(0), OtherKind::Protocol(0)),
         other("protocol 255", packet().protocol(255), OtherKind::Protocol(255)),
         other("tcp to everybody on the link", a_tcp().received_by(broadcast), OtherKind::NotForUs),

@@ -8,7 +8,7 @@ use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::conn::key::Side;
 use shunt::dataplane::conn::record::{NewConnection, Way};
-use shunt::dataplane::conn::state::State;
+use shunt::dataplane::conn::state::{self, State};
 use shunt::dataplane::conn::table::{Refusal, Slot, Table};
 use shunt::dataplane::snapshot::ClientAddress;
 use shunt::ids::{BackendId, PortId, ServiceId};
@@ -33,6 +33,25 @@ fn connection(n: u32) -> NewConnection {
     }
 }
 
+/// The same, of any kind there is: its packets may pass here in one direction, and each of its
+/// client's datagrams may be another connection.
+fn any_kind(n: u32) -> NewConnection {
+    let direct = n % 3 == 1;
+    let new = connection(n);
+    NewConnection {
+        backend: if direct { new.client.reversed() } else { new.backend },
+        way: if direct { Way::Direct } else { Way::Translated },
+        state: if n % 5 < 2 { State::OnePacket } else { State::Udp },
+        ..new
+    }
+}
+
+/// Which sides of [`any_kind`] a packet can find: the rule spelled out.
+fn found(n: u32) -> [bool; 2] {
+    let (direct, one_packet) = (n % 3 == 1, n % 5 < 2);
+    [!one_packet, !direct]
+}
+
 fn find(table: &Table, key: FlowKey) -> Option<(u32, Side)> {
     let hit = table.find(key, table.hash(key))?;
     Some((table.record(hit.slot).backend_id().0, hit.side))
@@ -40,14 +59,19 @@ fn find(table: &Table, key: FlowKey) -> Option<(u32, Side)> {
 
 /// Both sides of `n` are found exactly as the model says, by the plain and by the staged lookup.
 fn agree(table: &Table, n: u32, present: bool) {
-    let new = connection(n);
-    for (key, side) in [(new.client, Side::Client), (new.backend, Side::Backend)] {
-        assert_eq!(find(table, key), present.then_some((n, side)));
+    agree_on(table, &connection(n), [present; 2]);
+    let reversed = connection(n).client.reversed();
+    assert_eq!(find(table, reversed), None, "the opposite direction is another flow");
+}
+
+fn agree_on(table: &Table, new: &NewConnection, found: [bool; 2]) {
+    let sides = [(new.client, Side::Client), (new.backend, Side::Backend)];
+    for ((key, side), found) in sides.into_iter().zip(found) {
+        assert_eq!(find(table, key), found.then_some((new.backend_id.0, side)));
         let hash = table.hash(key);
         let staged = table.confirm(table.guess(hash), key, hash);
         assert_eq!(staged, table.find(key, hash));
     }
-    assert_eq!(find(table, new.client.reversed()), None, "the opposite direction is another flow");
 }
 
 proptest! {
@@ -73,6 +97,38 @@ proptest! {
         }
         prop_assert_eq!(table.index_entries(), 2 * model.len());
         (0..1200).for_each(|n| agree(&table, n, model.contains_key(&n)));
+    }
+
+    /// The same where connections enter one side in the index, or none: each that passes here is
+    /// found by its packets and by no others, and nothing stays behind.
+    #[test]
+    fn the_sides_whose_packets_pass_are_found(
+        seed in any::<[u64; 2]>(),
+        history in prop::collection::vec((any::<bool>(), 0u32..300), 1..1000),
+    ) {
+        let mut table = Table::new(400, Seed(seed)).unwrap();
+        let mut model: HashMap<u32, Slot> = HashMap::new();
+        for (insert, n) in history {
+            if insert && !model.contains_key(&n) {
+                let slot = table.insert(&any_kind(n), 0).unwrap();
+                // No packet's event makes another kind of it.
+                let record = table.record_mut(slot);
+                record.set_state(state::advance(record.state(), record.direction(Side::Client), 0));
+                model.insert(n, slot);
+            } else if !insert && let Some(slot) = model.remove(&n) {
+                table.remove(slot);
+            }
+        }
+        let passing = |n: &u32| found(*n).into_iter().filter(|found| *found).count();
+        prop_assert_eq!(table.index_entries(), model.keys().map(passing).sum::<usize>());
+        for n in 0..300 {
+            let present = model.contains_key(&n);
+            agree_on(&table, &any_kind(n), found(n).map(|found| found && present));
+        }
+        for slot in model.values() {
+            table.remove(*slot);
+        }
+        prop_assert_eq!((table.len(), table.index_entries()), (0, 0));
     }
 
     /// A full table refuses, says so, and is as it was; room made by a removal is used again.

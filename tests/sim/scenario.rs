@@ -5,7 +5,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use shunt::dataplane::snapshot::{Encapsulation, GueChecksum, Mode, Protocol, Scheduler, Timeouts};
+use shunt::dataplane::snapshot::{
+    Encapsulation, GueChecksum, Mode, Protocol, Scheduler, Timeouts,
+};
 use shunt::wire::Mac;
 
 use crate::config::{Backend, Change, Config, Place, Service};

@@ -51,6 +51,7 @@ impl From<&Timeouts> for TimeoutsMs {
             State::Listen => t.tcp_listen_s,
             State::Synack => t.tcp_synack_s,
             State::Udp => t.udp_s,
+            State::OnePacket => t.one_packet_s,
             State::SctpNone => t.sctp_none_s,
             State::SctpInit1 => t.sctp_init1_s,
             State::SctpInit => t.sctp_init_s,

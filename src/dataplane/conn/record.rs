@@ -14,14 +14,14 @@
 //! other side's key*, so both the match and the rewrite read the same two pairs of words, and the
 //! side is an array index, not a branch. NAT is the same with the client's own address and port in
 //! the place of the local ones. In DR and tunnel mode the backend answers by itself: then side 1 is
-//! the reverse of side 0, "translation" changes nothing, and only side 0 is in the index. Checksum
-//! deltas are kept for side 0; side 1 is their
+//! the reverse of side 0, "translation" changes nothing, and only side 0 is in the index. Side 0 is
+//! not where every datagram is a connection. Checksum deltas are kept for side 0; side 1 is their
 //! inverse.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::key::{FlowKey, Side};
-use super::state::{Direction, State};
+use super::state::{self, Direction, State};
 use crate::dataplane::family::Family;
 use crate::dataplane::rewrite::translation_deltas;
 use crate::dataplane::snapshot::{ClientAddress, Encapsulation, GueChecksum, Protocol};
@@ -52,9 +52,9 @@ pub struct Record<F: Family = Ipv4Addr> {
     /// [`ClientAddress`], as a number.
     introduction: u8,
     way_port: u16,
-    /// Bytes put into the client's stream, and whether the backend has acknowledged them.
+    /// Bytes put into the client's stream, and [`Progress`].
     inserted: u8,
-    delivered: u8,
+    progress: u8,
     /// Sequence number behind the client's SYN, where these bytes are.
     first_sequence: u32,
     /// Free list link while the record is free.
@@ -100,6 +100,21 @@ pub enum Way {
     Wrapped(Encapsulation),
     /// Rewritten, between an IPv6 client and an IPv4 backend (NAT64).
     Crossed,
+}
+
+/// How far a client's stream has come, as far as bytes inserted in front of it are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Progress {
+    /// The backend has not answered the SYN: the client may still choose another number.
+    Open = 0,
+    /// The backend has acknowledged the SYN.
+    Agreed = 1,
+    /// And all that was inserted.
+    Delivered = 2,
+    /// And so much more that no older number is on its way any more: from here on numbers may go
+    /// round.
+    Far = 3,
 }
 
 /// [`Way::Crossed`]'s code; those between 0 and it are of backends that answer by themselves.
@@ -160,7 +175,7 @@ impl<F: Family> Record<F> {
             introduction: introduction_code(new.introduction),
             way_port: new.way.port(),
             inserted: 0,
-            delivered: 0,
+            progress: 0,
             first_sequence: 0,
             link: 0,
         }
@@ -196,11 +211,11 @@ impl<F: Family> Record<F> {
     }
 
     /// Can its packets go on in pieces? Not between the families, where each header is another
-    /// one; nor where bytes are inserted, or a checksum covers all pieces (SCTP).
+    /// one; nor where a checksum covers all pieces and changes (SCTP).
     pub fn takes_pieces(&self) -> bool {
-        let summed =
-            self.protocol == Protocol::Sctp as u8 && self.ports[0] != self.ports[1].rotate_left(16);
-        !self.is_crossed() && self.introduction == 0 && !summed
+        let renamed = self.ports[0] != self.ports[1].rotate_left(16);
+        let summed = self.protocol == Protocol::Sctp as u8 && renamed;
+        !self.is_crossed() && !summed
     }
 
     /// How its backend learns who the client is.
@@ -226,20 +241,28 @@ impl<F: Family> Record<F> {
         self.inserted
     }
 
-    /// Has the backend acknowledged them?
+    /// How far the client's stream has come.
     #[inline]
-    pub fn is_delivered(&self) -> bool {
-        self.delivered != 0
+    pub fn progress(&self) -> Progress {
+        match self.progress {
+            0 => Progress::Open,
+            1 => Progress::Agreed,
+            2 => Progress::Delivered,
+            _ => Progress::Far,
+        }
     }
 
-    /// The client's stream starts at `first_sequence`, with `inserted` bytes of ours.
+    /// The client's stream starts at `first_sequence`, with `inserted` bytes of ours. Only until
+    /// the backend has agreed to one: a forged SYN must not move the numbers of what lives.
     pub fn start_stream(&mut self, first_sequence: u32, inserted: u8) {
-        (self.first_sequence, self.inserted, self.delivered) = (first_sequence, inserted, 0);
+        if self.progress() == Progress::Open {
+            (self.first_sequence, self.inserted) = (first_sequence, inserted);
+        }
     }
 
-    /// The backend has acknowledged them.
-    pub fn set_delivered(&mut self) {
-        self.delivered = 1;
+    /// The client's stream has come so far; never goes back.
+    pub fn set_progress(&mut self, progress: Progress) {
+        self.progress = self.progress.max(progress as u8);
     }
 
     /// What its packets are wrapped in, if they are.
@@ -271,9 +294,15 @@ impl<F: Family> Record<F> {
         }
     }
 
-    /// The sides that have an index entry.
+    /// The sides that have an index entry: those whose packets pass here, but not a client's whose
+    /// next datagram is another connection.
     pub fn sides(&self) -> &'static [Side] {
-        if self.is_direct() { &[Side::Client] } else { &[Side::Client, Side::Backend] }
+        match (self.state() == State::OnePacket, self.is_direct()) {
+            (false, false) => &[Side::Client, Side::Backend],
+            (false, true) => &[Side::Client],
+            (true, false) => &[Side::Backend],
+            (true, true) => &[],
+        }
     }
 
     /// The key of packets sent by `side`.
@@ -336,13 +365,21 @@ impl<F: Family> Record<F> {
         self.client_mac = mac.0;
     }
 
+    /// A packet of `side` passes: when, and what it means for the state.
+    #[inline(always)]
+    pub fn note(&mut self, side: Side, signal: u8, now_ms: u32) {
+        self.seen_ms = now_ms;
+        self.set_state(state::advance(self.state(), self.direction(side), signal));
+    }
+
     /// Its state.
     #[inline(always)]
     pub fn state(&self) -> State {
         State::from_index(self.state)
     }
 
-    /// Sets its state.
+    /// Sets its state. [`State::OnePacket`], which [`Record::sides`] follows, no event begins or
+    /// ends.
     #[inline(always)]
     pub fn set_state(&mut self, state: State) {
         self.state = state as u8;

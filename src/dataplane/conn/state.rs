@@ -25,7 +25,8 @@ pub mod flags {
 }
 
 /// The state of a connection (IPVS names). TCP begins with [`State::None`], SCTP with
-/// [`State::SctpNone`]; UDP connections are always [`State::Udp`].
+/// [`State::SctpNone`]; UDP connections are always [`State::Udp`] or, each of one datagram,
+/// always [`State::OnePacket`].
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
 )]
@@ -57,39 +58,41 @@ pub enum State {
     Synack = 10,
     /// A UDP flow.
     Udp = 11,
+    /// One datagram of a service that schedules each by itself.
+    OnePacket = 12,
     /// SCTP: made, no event yet.
-    SctpNone = 12,
+    SctpNone = 13,
     /// SCTP: the client sent INIT.
-    SctpInit1 = 13,
+    SctpInit1 = 14,
     /// SCTP: it did so again.
-    SctpInit = 14,
+    SctpInit = 15,
     /// SCTP: the backend answered with a cookie.
-    SctpCookieSent = 15,
+    SctpCookieSent = 16,
     /// SCTP: the client gave the cookie back.
-    SctpCookieReplied = 16,
+    SctpCookieReplied = 17,
     /// SCTP: the backend sent INIT.
-    SctpCookieWait = 17,
+    SctpCookieWait = 18,
     /// SCTP: the client answered that with a cookie.
-    SctpCookie = 18,
+    SctpCookie = 19,
     /// SCTP: the backend gave the client's cookie back.
-    SctpCookieEchoed = 19,
+    SctpCookieEchoed = 20,
     /// SCTP: both sides talked.
-    SctpEstablished = 20,
+    SctpEstablished = 21,
     /// SCTP: the backend closes.
-    SctpShutdownSent = 21,
+    SctpShutdownSent = 22,
     /// SCTP: the client closes.
-    SctpShutdownReceived = 22,
+    SctpShutdownReceived = 23,
     /// SCTP: the backend agreed to the client's closing.
-    SctpShutdownAckSent = 23,
+    SctpShutdownAckSent = 24,
     /// SCTP: refused at the start.
-    SctpRejected = 24,
+    SctpRejected = 25,
     /// SCTP: over.
-    SctpClosed = 25,
+    SctpClosed = 26,
 }
 
 impl State {
     /// How many states there are.
-    pub const COUNT: usize = 26;
+    pub const COUNT: usize = 27;
 
     /// Every state, by number.
     pub const ALL: [State; Self::COUNT] = [
@@ -105,6 +108,7 @@ impl State {
         State::Listen,
         State::Synack,
         State::Udp,
+        State::OnePacket,
         State::SctpNone,
         State::SctpInit1,
         State::SctpInit,

@@ -1,8 +1,9 @@
 //! The table: records, their index, and the rule that ties them.
 //!
-//! The rule: a live record has exactly one index entry for each side whose packets pass here (two,
-//! or one in DR and tunnel mode); a free record has none and is on the free list. No pointers, no reference counts: two flat regions that can
-//! be mapped, dumped and checked.
+//! The rule: a live record has exactly one index entry for each of its [`Record::sides`] (two; one
+//! in DR and tunnel mode, and where every datagram is a connection; none where both is so, and then
+//! it lives no longer than the packet); a free record has none and is on the free list. No
+//! pointers, no reference counts: two flat regions that can be mapped, dumped and checked.
 //!
 //! Limits: `capacity` connections, fixed at start. Full is [`Refusal::Full`].
 
@@ -226,7 +227,8 @@ impl<F: Family> Table<F> {
         &mut self.records[slot.0 as usize]
     }
 
-    /// Makes a connection. The caller has made sure that none of its keys is in the table.
+    /// Makes a connection. The caller has made sure that no key of its [`Record::sides`] is in the
+    /// table.
     pub fn insert(&mut self, new: &NewConnection<F>, now_ms: u32) -> Result<Slot, Refusal> {
         let slot = self.take_free().ok_or(Refusal::Full)?;
         // Written first: making room in the index asks records for their keys.
@@ -288,7 +290,7 @@ impl<F: Family> Table<F> {
         self.free = slot.0;
     }
 
-    /// Index entries in use: one per side that passes here.
+    /// Index entries in use: one for each of the [`Record::sides`].
     pub fn index_entries(&self) -> usize {
         self.index.entries()
     }

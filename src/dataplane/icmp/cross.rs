@@ -18,6 +18,7 @@ use crate::dataplane::conn::record::Record;
 use crate::dataplane::cross::DIFFERENCE;
 use crate::dataplane::family::Family;
 use crate::dataplane::flows::{Fate, Flows};
+use crate::dataplane::introduce;
 use crate::dataplane::io::Packet;
 use crate::dataplane::reply::IcmpError;
 use crate::dataplane::rewrite::translation_deltas;
@@ -49,7 +50,11 @@ impl Flows {
         let Some(hop) = self.hop_to(&record, Side::Client) else {
             return self.count(Reason::NextHop);
         };
-        let Some(error) = in_family::<F, Ipv6Addr>(message) else { return Fate::Free };
+        let Some(error) = in_family::<F, Ipv6Addr>(packet.data(), message) else {
+            return Fate::Free;
+        };
+        let error = less(error, introduce::room(&record));
+        introduce::take_back(packet.data_mut().get_mut(quote.l4..).unwrap_or_default(), &record);
         let about = record.key(Side::Client);
         self.sent(to_v6(packet, message, quote, about, error, hop), hop)
     }
@@ -66,7 +71,9 @@ impl Flows {
         let Some(about) = F::unmapped(record.key(Side::Backend)) else {
             return self.count(Reason::NextHop);
         };
-        let Some(error) = in_family::<F, Ipv4Addr>(message) else { return Fate::Free };
+        let Some(error) = in_family::<F, Ipv4Addr>(packet.data(), message) else {
+            return Fate::Free;
+        };
         let delta = translation_deltas(quote.key, record.key(Side::Backend)).1;
         let done = ports_changed(packet, quote, about.ports, delta)
             .and_then(|()| to_v4(packet, message, quote, about, error, hop));
@@ -79,9 +86,9 @@ impl Flows {
 }
 
 /// The same error in the other family's words.
-fn in_family<F: Family, G: Family>(message: &Message<F>) -> Option<IcmpError> {
-    let Some(mtu) = convert::too_big(message) else {
-        return convert::other::<F, G>(message.kind, message.code);
+fn in_family<F: Family, G: Family>(frame: &[u8], message: &Message<F>) -> Option<IcmpError> {
+    let Some(mtu) = convert::too_big(frame, message) else {
+        return convert::other::<F, G>(message);
     };
     let mtu = if G::IS_V6 {
         mtu.saturating_add(DIFFERENCE).max(ipv6::MTU_MIN)
@@ -89,6 +96,14 @@ fn in_family<F: Family, G: Family>(message: &Message<F>) -> Option<IcmpError> {
         mtu.saturating_sub(DIFFERENCE)
     };
     Some(IcmpError::TooBig { mtu })
+}
+
+/// An error that leaves room for what is inserted into a client's packets.
+fn less(error: IcmpError, room: u16) -> IcmpError {
+    match error {
+        IcmpError::TooBig { mtu } => IcmpError::TooBig { mtu: mtu.saturating_sub(room) },
+        other => other,
+    }
 }
 
 fn ports_changed<F: Family, P: Packet>(

@@ -1,10 +1,12 @@
 //! An ICMP or `ICMPv6` message as it lies in a frame.
 
+use super::convert;
 use crate::dataplane::conn::key::FlowKey;
 use crate::dataplane::family::{Family, Outline};
 use crate::dataplane::parse::Parsed;
 use crate::dataplane::rewrite::Translation;
 use crate::dataplane::snapshot::NextHop;
+use crate::dataplane::verdict::Reason;
 use crate::wire::checksum::{self, Delta};
 use crate::wire::{ether, icmp, icmpv6, ipv4, ipv6};
 
@@ -51,17 +53,30 @@ impl<F: Family> Message<F> {
         if F::IS_V6 {
             return icmpv6::is_error(self.kind);
         }
-        icmp::is_error(self.kind) && self.kind != icmp::REDIRECT
+        icmp::is_error(self.kind)
     }
 
-    /// Does its checksum hold?
-    pub(in crate::dataplane) fn is_right(&self, frame: &[u8]) -> bool {
-        let Some(bytes) = frame.get(self.l4..self.end) else { return false };
+    /// Can a host have sent it, and does its checksum hold?
+    pub(in crate::dataplane) fn verify(&self, frame: &[u8]) -> Result<(), Reason> {
         let addresses = F::pair(self.source, self.destination);
-        if F::IS_V6 {
+        if !F::is_host(addresses) {
+            return Err(Reason::IpSource);
+        }
+        let bytes = frame.get(self.l4..self.end).ok_or(Reason::Truncated)?;
+        let right = if F::IS_V6 {
             checksum::sum_l4(addresses, ipv6::ICMPV6, bytes) == 0xffff
         } else {
             checksum::verify(bytes)
+        };
+        if right { Ok(()) } else { Err(Reason::IcmpChecksum) }
+    }
+
+    /// If it says what a narrow link carries, makes it say `room` bytes less.
+    pub(in crate::dataplane) fn leave_room(&self, frame: &mut [u8], room: u16) {
+        let Some(mtu) = convert::too_big(frame, self).filter(|_| room > 0) else { return };
+        // Behind two unused bytes, or two that are zero in a number of four.
+        if let Some(place) = frame.get_mut(self.l4 + 6..self.l4 + 8) {
+            place.copy_from_slice(&mtu.saturating_sub(room).to_be_bytes());
         }
     }
 

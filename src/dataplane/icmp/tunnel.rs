@@ -19,7 +19,7 @@ use super::quote::Quote;
 use crate::dataplane::conn::key::Side;
 use crate::dataplane::conn::record::Record;
 use crate::dataplane::family::{Family, Outline};
-use crate::dataplane::flows::{Fate, Flows, Origin, PuntClass, port_mtu};
+use crate::dataplane::flows::{Fate, Flows, Origin, port_mtu};
 use crate::dataplane::io::Packet;
 use crate::dataplane::reply::IcmpError;
 use crate::dataplane::rewrite::tunnel::{GRE, IPIP, IPV6};
@@ -32,17 +32,16 @@ const GRE_CHECKSUM: u16 = 0x8000;
 const GUE_LEN: usize = 4;
 
 impl Flows {
-    /// An error that quotes nothing of a flow: perhaps it is about a tunnel's outer packet.
+    /// An error that may be about a tunnel's outer packet; `None` if it is not.
     pub(super) fn about_tunnel<F: Family, P: Packet>(
         &mut self,
         packet: &mut P,
         message: &Message<F>,
         origin: Origin,
-    ) -> Fate {
-        match self.quoted_inside(packet.data(), message) {
-            Some((at, true)) => self.about_inner::<F, Ipv6Addr, P>(packet, message, at, origin),
-            Some((at, false)) => self.about_inner::<F, Ipv4Addr, P>(packet, message, at, origin),
-            None => Fate::Punt(PuntClass::Other),
+    ) -> Option<Fate> {
+        match self.quoted_inside(packet.data(), message)? {
+            (at, true) => self.about_inner::<F, Ipv6Addr, P>(packet, message, at, origin),
+            (at, false) => self.about_inner::<F, Ipv4Addr, P>(packet, message, at, origin),
         }
     }
 
@@ -69,38 +68,42 @@ impl Flows {
         message: &Message<F>,
         at: usize,
         origin: Origin,
-    ) -> Fate {
-        let Some(quote) = Quote::<G>::read(packet.data(), at) else {
-            return Fate::Punt(PuntClass::Other);
-        };
-        let Some((_, owner)) = self.flow_owner(quote.key) else {
-            return Fate::Punt(PuntClass::Other);
-        };
+    ) -> Option<Fate> {
+        let quote = Quote::<G>::read(packet.data(), at)?;
+        let (_, owner) = self.flow_owner(quote.key)?;
         if owner != self.ownership.me() {
-            return self.hand_over(owner, origin);
+            return Some(self.hand_over(owner, origin));
+        }
+        if let Err(reason) = message.verify(packet.data()) {
+            return Some(self.count(reason));
         }
         let table = G::table(&self.tables);
-        let Some(hit) = table.find(quote.key, table.hash(quote.key)) else {
-            return self.count(Reason::NoConnection);
+        let hit = table.find(quote.key, table.hash(quote.key));
+        let record = hit.map(|hit| *table.record(hit.slot));
+        let Some(record) = record.filter(|record| record.wrapping().is_some()) else {
+            return Some(self.count(Reason::NoConnection));
         };
-        let record = *table.record(hit.slot);
-        match self.told(message, &quote, &record) {
+        Some(match self.told(packet.data(), message, &quote, &record) {
             Some(error) => self.tell_client(packet, message.end, &quote, &record, error),
             None => Fate::Free,
-        }
+        })
     }
 
     /// What the client shall hear, if anything. Learns what the way to the backend carries.
     fn told<F: Family, G: Family>(
         &mut self,
+        frame: &[u8],
         message: &Message<F>,
         quote: &Quote<G>,
         record: &Record<G>,
     ) -> Option<IcmpError> {
-        let Some(mtu) = convert::too_big(message) else {
-            return convert::other::<F, G>(message.kind, message.code);
+        let Some(mtu) = convert::too_big(frame, message) else {
+            return convert::other::<F, G>(message);
         };
-        self.path_mtus.learn(record.backend_id(), mtu, self.now_ms);
+        // No way of the family carries less: a forgery (RFC 8201 section 4).
+        if mtu >= F::MTU_MIN {
+            self.path_mtus.learn(record.backend_id(), mtu, self.now_ms);
+        }
         let port = self.hop_to(record, Side::Backend)?.port;
         let mtu = self.path_mtu(record, Side::Client, port_mtu(&self.snapshot, port));
         quote.whole_for_good.then_some(IcmpError::TooBig { mtu })

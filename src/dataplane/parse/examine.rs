@@ -6,7 +6,7 @@ use super::{L3, Other, OtherKind, Parse, Parsed, is_host, is_host_v6, transport}
 use crate::dataplane::conn::key::FlowKey;
 use crate::dataplane::io::{ChecksumVerdict, RxInfo};
 use crate::dataplane::verdict::Reason;
-use crate::wire::{checksum, ether, ipv4, ipv6, sctp};
+use crate::wire::{checksum, ether, ipv4, ipv6};
 
 /// Router and neighbour solicitations, advertisements and redirects (RFC 4861 section 4).
 const NEIGHBOR_DISCOVERY: std::ops::RangeInclusive<u8> = 133..=137;
@@ -78,7 +78,7 @@ fn other_kind(ether: &ether::Header, ip: &ipv4::Header) -> Option<OtherKind> {
         return Some(OtherKind::Fragment);
     }
     match ip.protocol {
-        ipv4::TCP | ipv4::UDP | sctp::PROTOCOL => None,
+        ipv4::TCP | ipv4::UDP | ipv4::SCTP => None,
         ipv4::ICMP => Some(OtherKind::Icmp),
         protocol => Some(OtherKind::Protocol(protocol)),
     }
@@ -140,7 +140,7 @@ fn other_kind_v6(
         return Some(OtherKind::NotForUs);
     }
     match walked?.protocol {
-        ipv4::TCP | ipv4::UDP | sctp::PROTOCOL => None,
+        ipv4::TCP | ipv4::UDP | ipv4::SCTP => None,
         ipv6::FRAGMENT => Some(OtherKind::Fragment),
         ipv6::ICMPV6 => Some(OtherKind::Icmp),
         protocol => Some(OtherKind::Protocol(protocol)),

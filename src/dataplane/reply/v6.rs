@@ -18,7 +18,7 @@ impl IcmpError {
             Self::PortUnreachable => (icmpv6::UNREACHABLE, icmpv6::PORT_UNREACHABLE),
             Self::TimeExceeded => (icmpv6::TIME_EXCEEDED, 0),
             Self::TooBig { .. } => (icmpv6::PACKET_TOO_BIG, 0),
-            Self::Other { kind, code } => (kind, code),
+            Self::Other { kind, code, .. } => (kind, code),
         }
     }
 }

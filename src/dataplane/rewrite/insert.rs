@@ -75,8 +75,21 @@ pub(in crate::dataplane) fn into_stream<F: Family, P: Packet>(
     let delta = insert(packet, parsed, at, bytes)?;
     let segment = packet.data_mut().get_mut(usize::from(parsed.l4)..)?;
     let (header, _) = tcp::Header::mut_from_prefix(segment).ok()?;
+    let delta = if header.flags & tcp::URG == 0 {
+        delta
+    } else {
+        delta.plus(move_urgent(header, bytes.len()))
+    };
     header.checksum.set(delta.apply(header.checksum.get()));
     Some(())
+}
+
+/// Makes the urgent pointer count bytes that are now in front of what it points to.
+fn move_urgent(header: &mut tcp::Header, count: usize) -> Delta {
+    let before = u16::from_ne_bytes(header.urgent.to_bytes());
+    let by = u16::try_from(count).unwrap_or(0);
+    header.urgent.set(header.urgent.get().saturating_add(by));
+    Delta::of_u16(before, u16::from_ne_bytes(header.urgent.to_bytes()))
 }
 
 /// Puts bytes in front of a UDP datagram's payload.

@@ -23,7 +23,7 @@ use crate::dataplane::io::Packet;
 use crate::dataplane::parse::Parsed;
 use crate::dataplane::snapshot::{Encapsulation, GueChecksum};
 use crate::dataplane::verdict::Reason;
-use crate::wire::{Be16, Be32, Raw16, Raw32, Raw64, checksum, ether, ipv4, ipv6, udp};
+use crate::wire::{Be16, Be32, Raw16, Raw32, Raw64, checksum, ether, fragment, ipv4, ipv6, udp};
 
 /// IPv4 in IP, RFC 2003 and 2473.
 pub(in crate::dataplane) const IPIP: u8 = 4;
@@ -60,6 +60,10 @@ struct Remote {
     field: Be16,
 }
 
+/// Where the checksums are in their headers.
+const TCP_CHECKSUM: usize = 16;
+const UDP_CHECKSUM: usize = 6;
+
 /// GUE's flag "private flags follow", and the private flag "remote checksum offload".
 const GUE_PRIVATE: u16 = 1;
 const GUE_REMOTE: u32 = 1 << 31;
@@ -80,17 +84,29 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// The same for packets of that protocol: a CRC32c is not left to the receiver.
-    fn suited_to(self, protocol: u8) -> Self {
+    /// The same for that packet: some checksums are not left to the receiver.
+    fn suited_to<F: Family>(self, frame: &[u8], parsed: &Parsed<F>) -> Self {
         let encapsulation = match self.encapsulation {
             Encapsulation::Gue { port, checksum: GueChecksum::Remote }
-                if !matches!(protocol, ipv4::TCP | ipv4::UDP) =>
+                if !is_left_to_receiver(frame, parsed) =>
             {
                 Encapsulation::Gue { port, checksum: GueChecksum::Outer }
             }
             encapsulation => encapsulation,
         };
         Self { encapsulation, ..self }
+    }
+}
+
+/// Not a CRC32c; nor UDP's 0xffff, which the receiver's sum makes 0x0000: "none".
+fn is_left_to_receiver<F: Family>(frame: &[u8], parsed: &Parsed<F>) -> bool {
+    let field = usize::from(parsed.l4) + UDP_CHECKSUM;
+    let packet = frame.get(usize::from(parsed.l3)..).unwrap_or_default();
+    match parsed.key.protocol {
+        _ if fragment::is_in(packet) => false,
+        ipv4::TCP => true,
+        ipv4::UDP => frame.get(field..field + 2).is_some_and(|sum| sum != [0xff; 2]),
+        _ => false,
     }
 }
 
@@ -132,7 +148,7 @@ pub fn wrap<F: Family, P: Packet>(
     parsed: &Parsed<F>,
     tunnel: &Tunnel,
 ) -> Result<(), Reason> {
-    let tunnel = &tunnel.suited_to(parsed.key.protocol);
+    let tunnel = &tunnel.suited_to(packet.data(), parsed);
     let inner = inner(packet.data(), parsed).ok_or(Reason::Truncated)?;
     let shim = shim(tunnel.encapsulation);
     let length = usize::from(parsed.end - parsed.l3) + shim;
@@ -318,7 +334,7 @@ fn gue<F: Family, A: IntoBytes + zerocopy::Immutable>(
 /// with what it finds in the checksum's place and writes the sum's complement there: what is left
 /// there is the complement of today's sum, so that it comes to today's checksum, right or wrong.
 fn leave_to_receiver<F: Family>(behind: &mut [u8], l4: usize, parsed: &Parsed<F>) -> Option<()> {
-    let field = if parsed.key.protocol == ipv4::TCP { 16 } else { 6 };
+    let field = if parsed.key.protocol == ipv4::TCP { TCP_CHECKSUM } else { UDP_CHECKSUM };
     let (option, inner) = behind.split_at_mut_checked(size_of::<Remote>())?;
     let segment = inner.get_mut(l4..)?;
     let start = !checksum::sum(segment);

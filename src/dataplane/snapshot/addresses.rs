@@ -24,14 +24,14 @@ pub(super) struct AddressTable {
     by_client: HashSet<ServiceId, RandomState>,
     /// Those backends; port 0 stands for any.
     nat_backends: HashSet<(IpAddr, u16, u8), RandomState>,
-    /// Their addresses alone.
-    nat_addresses: HashSet<IpAddr, RandomState>,
+    /// Their addresses alone, and ours towards each.
+    nat_addresses: HashMap<IpAddr, IpAddr, RandomState>,
     /// VIPs, and whether some service there has a backend that takes new connections.
     vips: HashMap<IpAddr, bool, RandomState>,
     locals: HashSet<IpAddr, RandomState>,
     /// Addresses of backends in mode `tunnel`.
     tunnels: HashSet<IpAddr, RandomState>,
-    /// Does a service of one family have a FULL-NAT backend of the other?
+    /// Does a service of one family have a backend of the other?
     pub(super) translates_families: bool,
 }
 
@@ -76,12 +76,12 @@ impl AddressTable {
         if backend.answers_here {
             let key = (backend.address, backend.port, service.protocol as u8);
             self.nat_backends.insert(key);
-            self.nat_addresses.insert(backend.address);
+            self.nat_addresses.insert(backend.address, backend.our_address);
             self.by_client.insert(backend.service);
         }
         let is_v6 = service.addresses.first().is_some_and(|address| address.vip.is_ipv6());
-        self.translates_families |=
-            backend.mode == Mode::Fullnat && backend.address.is_ipv6() != is_v6;
+        // Whatever its mode is today: connections of yesterday's live on.
+        self.translates_families |= backend.address.is_ipv6() != is_v6;
     }
 
     #[inline]
@@ -104,8 +104,8 @@ impl AddressTable {
             || self.nat_backends.contains(&(address, 0, protocol))
     }
 
-    pub(super) fn has_nat_backend(&self, address: IpAddr) -> bool {
-        self.nat_addresses.contains(&address)
+    pub(super) fn towards_nat_backend(&self, address: IpAddr) -> Option<IpAddr> {
+        self.nat_addresses.get(&address).copied()
     }
 
     /// Is it a VIP, and if so, one with a backend that takes new connections?

@@ -255,3 +255,4 @@ impl std::fmt::Display for Strays {
         })
     }
 }
+

@@ -4,10 +4,10 @@
 //! hands. What is decided about each is in [`crate::dataplane::pieces`].
 
 use super::Worker;
-use crate::dataplane::flows::Origin;
+use crate::dataplane::flows::{Origin, PuntClass};
 use crate::dataplane::frag::{Outcome, Refusal};
 use crate::dataplane::io::{Packet, Platform};
-use crate::dataplane::pieces::AnyPiece;
+use crate::dataplane::pieces::{AnyPiece, Part};
 use crate::dataplane::rewrite::cut;
 use crate::dataplane::verdict::Reason;
 use crate::ids::PortId;
@@ -26,32 +26,52 @@ impl<P: Platform> Worker<P> {
             let ports = packet.tag();
             return self.follow(packet, &piece, ports);
         }
-        let keeper = self.flows.keeper(&piece);
-        if keeper != self.flows.me() {
-            match origin {
-                Origin::Port => self.hand_over(packet, keeper),
-                Origin::Handover => self.stats.count_drop(Reason::HandoverLoop),
+        match piece.part() {
+            Part::Foreign => {
+                let fate = self.flows.foreign_piece(&piece);
+                self.dispatch(packet, fate, Origin::Handover);
             }
-            return;
+            Part::Whole => self.to_owner(packet, &piece, piece.ports()),
+            Part::First | Part::Unfit(_) | Part::Later => self.to_keeper(packet, &piece, origin),
         }
-        self.keep(packet, &piece);
     }
 
-    /// A piece between hosts whose pieces we keep.
-    fn keep(&mut self, packet: P::Packet, piece: &AnyPiece) {
-        let now_ms = self.flows.now_ms();
-        if let Some(ports) = piece.ports() {
-            self.fragments.learn(piece.name(), ports, now_ms);
-            self.to_owner(packet, piece, ports);
-            while let Some((held, ports)) = self.fragments.released() {
-                match AnyPiece::read(held.data()) {
-                    Ok(piece) => self.to_owner(held, &piece, ports),
-                    Err(reason) => self.stats.count_drop(reason),
-                }
-            }
-            return;
+    /// To the worker that keeps pieces between these hosts, which may be this one.
+    fn to_keeper(&mut self, packet: P::Packet, piece: &AnyPiece, origin: Origin) {
+        let keeper = self.flows.keeper(piece);
+        match origin {
+            _ if keeper == self.flows.me() => self.keep(packet, piece),
+            Origin::Port => self.hand_over(packet, keeper),
+            Origin::Handover => self.stats.count_drop(Reason::HandoverLoop),
         }
-        match self.fragments.later(piece.name(), packet, now_ms) {
+    }
+
+    fn keep(&mut self, packet: P::Packet, piece: &AnyPiece) {
+        match piece.part() {
+            Part::First | Part::Whole => self.keep_first(packet, piece),
+            Part::Unfit(reason) => {
+                self.stats.count_drop(reason);
+                let waited = self.fragments.refuse(piece.name(), self.flows.now_ms());
+                self.stats.drops[Reason::Fragment as usize].add(waited as u64);
+            }
+            Part::Later | Part::Foreign => self.keep_later(packet, piece),
+        }
+    }
+
+    fn keep_first(&mut self, packet: P::Packet, piece: &AnyPiece) {
+        let ports = piece.ports();
+        self.fragments.learn(piece.name(), ports, self.flows.now_ms());
+        self.to_owner(packet, piece, ports);
+        while let Some((held, ports)) = self.fragments.released() {
+            match AnyPiece::read(held.data()) {
+                Ok(piece) => self.to_owner(held, &piece, ports),
+                Err(reason) => self.stats.count_drop(reason),
+            }
+        }
+    }
+
+    fn keep_later(&mut self, packet: P::Packet, piece: &AnyPiece) {
+        match self.fragments.later(piece.name(), packet, self.flows.now_ms()) {
             Outcome::Known(packet, ports) => self.to_owner(packet, piece, ports),
             Outcome::Held => {}
             Outcome::Refused(_, Refusal::First) => self.stats.count_drop(Reason::Fragment),
@@ -59,13 +79,13 @@ impl<P: Platform> Worker<P> {
         }
     }
 
-    /// To the worker that owns the flow, which may be this one. A tag of 0 says nothing, so ports
-    /// that are both 0 go nowhere.
+    /// To the worker that owns the flow, which may be this one; to the kernel, if the flow is none
+    /// of ours. A tag of 0 says nothing, so ports that are both 0 are not handed over.
     fn to_owner(&mut self, mut packet: P::Packet, piece: &AnyPiece, ports: u32) {
         match self.flows.piece_owner(piece, ports) {
-            None => self.stats.count_drop(Reason::Fragment),
-            Some(_) if ports == 0 => self.stats.count_drop(Reason::Fragment),
+            None => self.give_to_kernel(packet, PuntClass::Other),
             Some(owner) if owner == self.flows.me() => self.follow(packet, piece, ports),
+            Some(_) if ports == 0 => self.stats.count_drop(Reason::Fragment),
             Some(owner) => {
                 packet.set_tag(ports);
                 self.hand_over(packet, owner);
@@ -88,7 +108,7 @@ impl<P: Platform> Worker<P> {
     /// Cuts a packet longer than `mtu`, and sends the pieces.
     #[cold]
     pub(super) fn cut(&mut self, packet: P::Packet, port: PortId, mtu: u16) {
-        let identification = u32::from(self.flows.next_identification()) << 16;
+        let identification = self.flows.next_identification();
         let mut send = |piece| self.send(piece, port);
         if cut::cut(packet, ether::LEN, mtu.into(), identification, &mut send).is_err() {
             self.stats.count_drop(Reason::Uncut);

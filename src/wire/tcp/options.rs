@@ -141,10 +141,10 @@ pub fn lower_mss(area: &mut [u8], limit: u16) -> Delta {
     })
 }
 
-/// Adds `by`, going round, to both edges of every SACK block, and gives what that does to the
-/// checksum. An option that does not hold whole blocks stays as it is: its reader skips it.
+/// Gives both edges of every SACK block another number, and says what that does to the checksum.
+/// An option that does not hold whole blocks stays as it is: its reader skips it.
 #[inline]
-pub fn shift_sack(area: &mut [u8], by: u32) -> Delta {
+pub fn map_sack(area: &mut [u8], number: impl Fn(u32) -> u32) -> Delta {
     change_each(area, SACK, |option| {
         let Some((_, blocks)) = option.split_at_mut_checked(PREFIX) else { return };
         if !blocks.len().is_multiple_of(BLOCK) {
@@ -152,7 +152,7 @@ pub fn shift_sack(area: &mut [u8], by: u32) -> Delta {
         }
         let (edges, _) = blocks.as_chunks_mut::<4>();
         for edge in edges {
-            *edge = u32::from_be_bytes(*edge).wrapping_add(by).to_be_bytes();
+            *edge = number(u32::from_be_bytes(*edge)).to_be_bytes();
         }
     })
 }
@@ -252,7 +252,8 @@ mod tests {
     }
 
     #[test]
-    fn both_edges_of_every_block_are_shifted_and_go_round() {
+    fn both_edges_of_every_block_are_changed() {
+        let shift_sack = |area: &mut [u8], by: u32| map_sack(area, |edge| edge.wrapping_add(by));
         let mut area = vec![1, 1, 5, 18];
         area.extend([0, 0, 0, 1, 0, 0, 1, 0, 255, 255, 255, 254, 0, 0, 0, 0]);
         let before = area.clone();
@@ -354,7 +355,7 @@ mod tests {
             let length = area.len();
             let delta = match which {
                 0 => lower_mss(&mut area, limit),
-                1 => shift_sack(&mut area, by),
+                1 => map_sack(&mut area, |edge| edge.wrapping_add(by)),
                 _ => blank(&mut area, kind),
             };
             prop_assert_eq!(area.len(), length);

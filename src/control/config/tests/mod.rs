@@ -216,6 +216,7 @@ fn every_timeout_written_arrives_where_it_belongs() {
         tcp_synack_s = 10
         tcp_none_s = 11
         udp_s = 12
+        one_packet_s = 27
         sctp_none_s = 13
         sctp_init1_s = 14
         sctp_init_s = 15
@@ -245,6 +246,7 @@ fn every_timeout_written_arrives_where_it_belongs() {
         tcp_synack_s: 10,
         tcp_none_s: 11,
         udp_s: 12,
+        one_packet_s: 27,
         sctp_none_s: 13,
         sctp_init1_s: 14,
         sctp_init_s: 15,

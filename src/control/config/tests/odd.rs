@@ -21,12 +21,12 @@ pub(super) const ROWS: &[Row] = &[
         name: "buffers that may run out",
         edit: (
             "memory_mb = 512",
-            "packet_buffers = 8191",
+            "packet_buffers = 8703",
         ),
         says: &[
-            "shunt.toml:5:18: warning: packet_buffers 8191 may run out: 2 ports with 2 \
-             queues each can hold 8192 at once",
-            "    5 | packet_buffers = 8191",
+            "shunt.toml:5:18: warning: packet_buffers 8703 may run out: 2 ports with 2 \
+             queues each can hold 8704 at once",
+            "    5 | packet_buffers = 8703",
             "      |                  ^^^^",
         ],
     },

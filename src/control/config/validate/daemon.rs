@@ -103,6 +103,7 @@ pub(super) fn timeouts(problems: &mut Problems, written: &schema::Timeouts) -> T
     read! {
         tcp_established_s tcp_syn_sent_s tcp_syn_recv_s tcp_fin_wait_s tcp_time_wait_s tcp_close_s
         tcp_close_wait_s tcp_last_ack_s tcp_listen_s tcp_synack_s tcp_none_s udp_s
+        one_packet_s
         sctp_none_s sctp_init1_s sctp_init_s sctp_cookie_sent_s sctp_cookie_replied_s
         sctp_cookie_wait_s sctp_cookie_s sctp_cookie_echoed_s sctp_established_s
         sctp_shutdown_sent_s sctp_shutdown_received_s sctp_shutdown_ack_sent_s

@@ -16,6 +16,7 @@ use super::super::schema;
 use super::links;
 use super::value::{address, integer, name, power_of_two, prefix, unicast};
 use crate::control::prefix::{base, family, no_host, same_network, width};
+use crate::dataplane::frag::HELD_MAX;
 use crate::ids::limits;
 
 /// Longest name of a network interface: `IFNAMSIZ` less its final zero byte.
@@ -69,7 +70,8 @@ pub(super) fn ports(problems: &mut Problems, written: &[Spanned<schema::Port>]) 
     ports
 }
 
-/// Checks that the packet buffers are enough for the queues of these ports.
+/// Checks that the packet buffers are enough for the queues of these ports, and for the IP fragments
+/// that workers hold.
 pub(super) fn buffers(
     problems: &mut Problems,
     ports: &[Port],
@@ -82,6 +84,7 @@ pub(super) fn buffers(
         devices.iter().map(|device| usize::from(descriptors(device)) * queues).sum::<usize>()
     };
     let (rx, tx) = (sum(|device| device.rx_descriptors), sum(|device| device.tx_descriptors));
+    let held = HELD_MAX * queues;
     let (count, span) = (daemon.packet_buffers, written.map(Spanned::span));
     let available = usize::try_from(count).unwrap_or(usize::MAX);
     let shape = format!("{} ports with {queues} queues each", devices.len());
@@ -89,9 +92,9 @@ pub(super) fn buffers(
         let message = format!("packet_buffers {count} is too small: the receive rings take {rx}");
         let help = format!("{shape}: {} leaves room to send and hand over", rx + tx + rx.max(4096));
         problems.error_help(span, message, help);
-    } else if available < rx + tx {
-        let message =
-            format!("packet_buffers {count} may run out: {shape} can hold {} at once", rx + tx);
+    } else if available < rx + tx + held {
+        let most = rx + tx + held;
+        let message = format!("packet_buffers {count} may run out: {shape} can hold {most} at once");
         problems.warn(span, message);
     }
 }

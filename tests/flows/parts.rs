@@ -1,0 +1,152 @@
+//! Datagrams in pieces for the flow tests: cut and put together by the plain rules of RFC 791 and
+//! RFC 8200, sharing nothing with the code under test; and the world in IPv6.
+
+use std::net::Ipv6Addr;
+
+use shunt::dataplane::io::memory::VecPacket;
+use shunt::dataplane::snapshot::{ServiceAddress, Snapshot};
+
+use crate::packets::builder::sum;
+use crate::world::{Sent, World};
+
+/// The client, VIP and addresses of ours in IPv6; backends are `2001:db8:44::11` and so on.
+pub(crate) const CLIENT6: (Ipv6Addr, u16) =
+    (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2), 40_000);
+pub(crate) const VIP6: (Ipv6Addr, u16) = (Ipv6Addr::new(0x2001, 0xdb8, 7, 0, 0, 0, 0, 7), 80);
+pub(crate) const LOCAL6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x44, 0, 0, 0, 0, 2);
+const OUTER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x44, 0, 0, 0, 0, 1);
+
+/// Clients and VIP are IPv6.
+pub(crate) fn vip_v6(snapshot: &mut Snapshot) {
+    for service in snapshot.services.iter_mut().flatten() {
+        service.addresses = [ServiceAddress::one(VIP6.0.into(), VIP6.1)].into();
+    }
+}
+
+/// All is IPv6.
+pub(crate) fn all_v6(snapshot: &mut Snapshot) {
+    vip_v6(snapshot);
+    for service in snapshot.services.iter_mut().flatten() {
+        service.locals = [LOCAL6.into()].into_iter().collect();
+    }
+    for (index, backend) in snapshot.backends.iter_mut().enumerate() {
+        let Some(backend) = backend else { continue };
+        let host = u16::try_from(0x11 + index % 3).unwrap();
+        backend.address = Ipv6Addr::new(0x2001, 0xdb8, 0x44, 0, 0, 0, 0, host).into();
+        backend.our_address = OUTER6.into();
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// Makes an IPv4 frame's length and header checksum right.
+fn seal(frame: &mut [u8]) {
+    let length = u16::try_from(frame.len() - 14).unwrap();
+    frame[16..18].copy_from_slice(&length.to_be_bytes());
+    frame[24..26].fill(0);
+    let checksum = !sum(&frame[14..34]);
+    frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+}
+
+/// A whole frame of either family in pieces with so many bytes of payload; the last takes the rest.
+pub(crate) fn cut(frame: &[u8], lengths: &[usize], identification: u32) -> Vec<Vec<u8>> {
+    let is_v6 = frame[14] >> 4 == 6;
+    let header = if is_v6 { 54 } else { 34 };
+    let mut at = 0;
+    let mut pieces = vec![];
+    for length in lengths.iter().copied().chain([usize::MAX]) {
+        let rest = &frame[header + at..];
+        let (payload, more) = (&rest[..length.min(rest.len())], length < rest.len());
+        if payload.is_empty() {
+            break;
+        }
+        let offset = u16::try_from(at).unwrap();
+        let mut piece = frame[..header].to_vec();
+        if is_v6 {
+            piece[20] = 44;
+            piece.extend([frame[20], 0]);
+            piece.extend((offset | u16::from(more)).to_be_bytes());
+            piece.extend(identification.to_be_bytes());
+            let length = u16::try_from(8 + payload.len()).unwrap();
+            piece[18..20].copy_from_slice(&length.to_be_bytes());
+            piece.extend(payload);
+        } else {
+            let flags = word(frame, 20) & 0x4000 | if more { 0x2000 } else { 0 };
+            piece[18..20].copy_from_slice(&identification.to_be_bytes()[2..]);
+            piece[20..22].copy_from_slice(&(flags | offset >> 3).to_be_bytes());
+            piece.extend(payload);
+            seal(&mut piece);
+        }
+        pieces.push(piece);
+        at += payload.len();
+    }
+    pieces
+}
+
+/// The whole frame again; panics if anything is missing, twice there, or wrong. Of the header, the
+/// first piece's counts.
+pub(crate) fn join<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut read: Vec<_> = pieces.into_iter().map(open).collect();
+    read.sort_by_key(|(offset, ..)| *offset);
+    let name = read[0].3.clone();
+    let mut whole = read[0].2.clone();
+    let mut at = 0;
+    let count = read.len();
+    for (number, (offset, more, _, piece_name, payload)) in read.into_iter().enumerate() {
+        assert_eq!((usize::from(offset), more), (at, number + 1 < count), "gapless");
+        assert_eq!(piece_name, name, "of one datagram");
+        at += payload.len();
+        whole.extend(payload);
+    }
+    if whole[14] >> 4 == 6 {
+        let length = u16::try_from(at).unwrap();
+        whole[18..20].copy_from_slice(&length.to_be_bytes());
+    } else {
+        seal(&mut whole);
+    }
+    whole
+}
+
+/// Offset, "more", the header as of a whole packet, what names the datagram, and payload.
+fn open(frame: &[u8]) -> (u16, bool, Vec<u8>, Vec<u8>, Vec<u8>) {
+    if frame[14] >> 4 == 6 {
+        assert_eq!(usize::from(word(frame, 18)), frame.len() - 54, "payload length");
+        let mut header = frame[..54].to_vec();
+        if header[20] != 44 {
+            return (0, false, header, vec![], frame[54..].to_vec());
+        }
+        header[20] = frame[54];
+        let field = word(frame, 56);
+        let name = [&frame[22..54], &frame[58..62]].concat();
+        return (field & 0xfff8, field & 1 == 1, header, name, frame[62..].to_vec());
+    }
+    assert_eq!(sum(&frame[14..34]), 0xffff, "header checksum");
+    assert_eq!(usize::from(word(frame, 16)), frame.len() - 14, "total length");
+    let mut header = frame[..34].to_vec();
+    let field = word(frame, 20);
+    header[20..22].copy_from_slice(&(field & 0x4000).to_be_bytes());
+    let name = [&frame[18..20], &frame[23..24], &frame[26..34]].concat();
+    ((field & 0x1fff) * 8, field & 0x2000 != 0, header, name, frame[34..].to_vec())
+}
+
+/// [`join`] of what left.
+pub(crate) fn joined(sent: &[Sent]) -> Vec<u8> {
+    join(sent.iter().map(|sent| &sent.frame[..]))
+}
+
+/// Lengths of the IP packets that left, in order.
+pub(crate) fn lengths(sent: &[Sent]) -> Vec<usize> {
+    sent.iter().map(|sent| sent.frame.len() - 14).collect()
+}
+
+/// Lets a worker receive a frame, whatever a card would have done.
+pub(crate) fn put(world: &World, worker: usize, port: usize, frame: &[u8]) {
+    world.port(worker, port).inbound.push(VecPacket::new(frame)).unwrap();
+}
+
+/// Lets worker 0 receive frames one after the other; what leaves.
+pub(crate) fn exchange_all(world: &mut World, port: usize, frames: &[Vec<u8>]) -> Vec<Sent> {
+    frames.iter().flat_map(|frame| world.exchange(0, port, frame)).collect()
+}

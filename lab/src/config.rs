@@ -122,10 +122,11 @@ impl Port {
         }
     }
 
-    /// Lets it carry packets of up to 9000 bytes, for which a packet socket's frames must be made
-    /// longer: what does not fit into one is cut, and nothing is said.
+    /// Lets it carry packets of 9000 bytes and some, for which a packet socket's frames must be made
+    /// longer. The MTU is what fits these: its buffers must have room for a whole frame of the ring,
+    /// and blocks must be of whole frames and pages.
     pub fn widen(&mut self) {
-        self.mtu = Some(9000);
+        self.mtu = Some(9136);
         if let Some(device) = &mut self.device {
             device.push_str(",framesz=9216,blocksz=36864,framecnt=512");
         }

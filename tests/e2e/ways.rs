@@ -197,6 +197,8 @@ impl Everyone {
     pub(crate) fn config(&self, workers: usize) -> Config {
         let mut config = Config::new(&self.rig.network, workers);
         config.port[0].widen();
+        // Every buffer has room for a packet of the wide side.
+        config.dpdk.memory_mb = 512;
         for way in WAYS {
             config.service.push(way.service("tcp", 80));
             config.service.push(way.service("udp", 0));

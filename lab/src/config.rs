@@ -1,13 +1,15 @@
 //! `shunt.toml` as a value: change a field, write it again.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::Network;
-use crate::network::{CLIENT_SIDE, LAN, LOCAL, PREFIX_LENGTH, SERVER_SIDE, VIP, WAN};
+use crate::network::{
+    CLIENT_SIDE, LAN, LAN6, LOCAL, PREFIX_LENGTH, PREFIX_LENGTH6, SERVER_SIDE, VIP, WAN, WAN6,
+};
 
 /// Where the balancer's exporter listens, inside its own namespace.
 pub const METRICS: &str = "127.0.0.1:9150";
@@ -38,6 +40,9 @@ pub struct Shunt {
     pub admin_socket: PathBuf,
     /// How long SIGTERM waits for connections to end, in seconds.
     pub drain_deadline_s: u64,
+    /// `always`, `live` or `never`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ping: Option<String>,
 }
 
 /// DPDK's memory.
@@ -88,6 +93,18 @@ pub struct Port {
     pub tap: String,
     /// Addresses of the TAP, with prefix length.
     pub addresses: Vec<String>,
+    /// `[[port.route]]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub route: Vec<Route>,
+}
+
+/// A route through a port.
+#[derive(Clone, Debug, Serialize)]
+pub struct Route {
+    /// A network.
+    pub to: String,
+    /// The gateway.
+    pub via: IpAddr,
 }
 
 impl Port {
@@ -101,7 +118,23 @@ impl Port {
             mtu: Some(mtu),
             tap: format!("{name}0"),
             addresses,
+            route: Vec::new(),
         }
+    }
+
+    /// Lets it carry packets of 9000 bytes and some, for which a packet socket's frames must be made
+    /// longer. The MTU is what fits these: its buffers must have room for a whole frame of the ring,
+    /// and blocks must be of whole frames and pages.
+    pub fn widen(&mut self) {
+        self.mtu = Some(9136);
+        if let Some(device) = &mut self.device {
+            device.push_str(",framesz=9216,blocksz=36864,framecnt=512");
+        }
+    }
+
+    /// Adds a route through it.
+    pub fn add_route(&mut self, to: &str, via: impl Into<IpAddr>) {
+        self.route.push(Route { to: to.to_owned(), via: via.into() });
     }
 }
 
@@ -110,17 +143,20 @@ impl Port {
 pub struct Service {
     /// Its name.
     pub name: String,
-    /// `tcp` or `udp`.
+    /// `tcp`, `udp` or `sctp`.
     pub protocol: String,
-    /// VIP and port.
-    pub address: SocketAddrV4,
+    /// VIP and port or ports.
+    pub address: String,
     /// `fullnat`, `nat`, `dr` or `tunnel`.
     pub mode: String,
     /// `rr` or `wrr`.
     pub scheduler: String,
     /// Addresses FULL-NAT speaks from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub local_addresses: Vec<Ipv4Addr>,
+    pub local_addresses: Vec<IpAddr>,
+    /// How backends learn the client's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_address: Option<String>,
     /// `[service.tunnel]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tunnel: Option<Tunnel>,
@@ -128,11 +164,51 @@ pub struct Service {
     pub backend: Vec<Backend>,
 }
 
+impl Service {
+    /// A service in FULL-NAT from these local addresses, in turn, without backends yet.
+    pub fn new(name: &str, protocol: &str, address: impl ToString, local: &[IpAddr]) -> Self {
+        Self {
+            name: name.to_owned(),
+            protocol: protocol.to_owned(),
+            address: address.to_string(),
+            mode: "fullnat".to_owned(),
+            scheduler: "rr".to_owned(),
+            local_addresses: local.to_vec(),
+            client_address: None,
+            tunnel: None,
+            backend: Vec::new(),
+        }
+    }
+
+    /// With one more backend.
+    #[must_use]
+    pub fn to(mut self, address: impl Into<SocketAddr>) -> Self {
+        self.backend.push(Backend::new(address.into(), 1));
+        self
+    }
+
+    /// In another mode than FULL-NAT; `tunnel` is for mode `tunnel`.
+    #[must_use]
+    pub fn in_mode(mut self, mode: &str, tunnel: Option<Tunnel>) -> Self {
+        mode.clone_into(&mut self.mode);
+        self.tunnel = tunnel;
+        self.local_addresses.clear();
+        self
+    }
+
+    /// That tells backends the client's address so.
+    #[must_use]
+    pub fn telling(mut self, how: &str) -> Self {
+        self.client_address = Some(how.to_owned());
+        self
+    }
+}
+
 /// A backend of a service.
 #[derive(Clone, Debug, Serialize)]
 pub struct Backend {
     /// Address and port.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// Share of new connections; 0 drains.
     pub weight: u32,
     /// Its own mode, if not the service's.
@@ -144,7 +220,7 @@ pub struct Backend {
 }
 
 impl Backend {
-    fn new(address: SocketAddrV4, weight: u32) -> Self {
+    fn new(address: SocketAddr, weight: u32) -> Self {
         Self { address, weight, mode: None, tunnel: None }
     }
 }
@@ -182,14 +258,18 @@ impl Tunnel {
 impl Config {
     /// A balancer for this network: two ports, so many workers on the first CPUs, no service yet.
     pub fn new(network: &Network, workers: usize) -> Self {
-        let port = |number: usize, name: &str, interface: &str, address: Ipv4Addr| Port {
+        let port = |number: usize, name: &str, interface: &str, own: (Ipv4Addr, Ipv6Addr)| Port {
             name: name.to_owned(),
             device: Some(format!("net_af_packet{number},iface={interface},qpairs={workers}")),
             on: None,
             vlan: Vec::new(),
             mtu: None,
             tap: format!("{name}0"),
-            addresses: vec![format!("{address}/{PREFIX_LENGTH}")],
+            addresses: vec![
+                format!("{}/{PREFIX_LENGTH}", own.0),
+                format!("{}/{PREFIX_LENGTH6}", own.1),
+            ],
+            route: Vec::new(),
         };
         Self {
             shunt: Shunt {
@@ -197,6 +277,7 @@ impl Config {
                 admin_socket: network.folder().join("admin.sock"),
                 // Connections in TIME_WAIT count as living: every stop waits this long.
                 drain_deadline_s: 1,
+                ping: None,
             },
             dpdk: Dpdk {
                 huge_pages: "auto".to_owned(),
@@ -206,7 +287,10 @@ impl Config {
             },
             limits: Limits { connections: 100_000 },
             metrics: Metrics { listen: METRICS.to_owned() },
-            port: vec![port(0, "wan", CLIENT_SIDE, WAN), port(1, "lan", SERVER_SIDE, LAN)],
+            port: vec![
+                port(0, "wan", CLIENT_SIDE, (WAN, WAN6)),
+                port(1, "lan", SERVER_SIDE, (LAN, LAN6)),
+            ],
             service: Vec::new(),
         }
     }
@@ -221,19 +305,12 @@ impl Config {
         scheduler: &str,
         backends: &[(SocketAddrV4, u32)],
     ) -> Self {
-        self.service.push(Service {
-            name: name.to_owned(),
-            protocol: protocol.to_owned(),
-            address: SocketAddrV4::new(VIP, port),
-            mode: "fullnat".to_owned(),
-            scheduler: scheduler.to_owned(),
-            local_addresses: LOCAL.to_vec(),
-            tunnel: None,
-            backend: backends
-                .iter()
-                .map(|&(address, weight)| Backend::new(address, weight))
-                .collect(),
-        });
+        let address = SocketAddrV4::new(VIP, port);
+        let mut service = Service::new(name, protocol, address, &LOCAL.map(IpAddr::from));
+        scheduler.clone_into(&mut service.scheduler);
+        service.backend =
+            backends.iter().map(|&(to, weight)| Backend::new(to.into(), weight)).collect();
+        self.service.push(service);
         self
     }
 
@@ -261,7 +338,7 @@ impl Config {
         tunnel: Option<Tunnel>,
     ) -> Result<&mut Self> {
         let backends = &mut self.service_mut(service)?.backend;
-        let backend = backends.iter_mut().find(|backend| backend.address == address);
+        let backend = backends.iter_mut().find(|it| it.address == address.into());
         let backend = backend.with_context(|| format!("{service} has no backend {address}"))?;
         (backend.mode, backend.tunnel) = (Some(mode.to_owned()), tunnel);
         Ok(self)
@@ -275,16 +352,16 @@ impl Config {
         weight: u32,
     ) -> Result<&mut Self> {
         let backends = &mut self.service_mut(service)?.backend;
-        match backends.iter_mut().find(|backend| backend.address == address) {
+        match backends.iter_mut().find(|it| it.address == address.into()) {
             Some(backend) => backend.weight = weight,
-            None => backends.push(Backend::new(address, weight)),
+            None => backends.push(Backend::new(address.into(), weight)),
         }
         Ok(self)
     }
 
     /// Takes a backend out of a service.
     pub fn remove_backend(&mut self, service: &str, address: SocketAddrV4) -> Result<&mut Self> {
-        self.service_mut(service)?.backend.retain(|backend| backend.address != address);
+        self.service_mut(service)?.backend.retain(|it| it.address != address.into());
         Ok(self)
     }
 

@@ -1,7 +1,7 @@
 //! A host: one network namespace with at most a few links.
 
 use std::ffi::OsStr;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -18,7 +18,7 @@ pub struct Host {
 impl Host {
     /// Makes a host called `name` in the network called `network` (a [`cleanup::unique_name`]).
     ///
-    /// It neither routes nor speaks IPv6, whatever the machine's own settings are: a new namespace
+    /// It neither routes nor speaks IPv6 ([`Host::speak_ipv6`]), whatever the machine's own settings are: a new namespace
     /// inherits those, and a balancer whose kernel forwards would make every test pass.
     pub fn new(network: &str, name: &str) -> Result<Self> {
         cleanup::park_if_stopping();
@@ -65,12 +65,26 @@ impl Host {
         command::run(&mut command).with_context(|| format!("on host {}", self.name))
     }
 
+    /// Lets an interface speak IPv6: addresses by hand alone, and of use at once.
+    pub fn speak_ipv6(&self, interface: &str) -> Result<()> {
+        let keys = ["accept_dad=0", "accept_ra=0", "autoconf=0", "disable_ipv6=0"];
+        let keys = keys.map(|key| format!("net.ipv6.conf.{interface}.{key}"));
+        self.run("sysctl", &["-qw", &keys[0], &keys[1], &keys[2], &keys[3]])?;
+        Ok(())
+    }
+
     /// Gives it a VIP on its loopback, on which it takes packets and for which it answers no ARP: a
-    /// backend that is reached by DR or a tunnel.
-    pub fn carry_vip(&self, vip: Ipv4Addr) -> Result<()> {
-        let silent = ["net.ipv4.conf.all.arp_ignore=1", "net.ipv4.conf.all.arp_announce=2"];
-        self.run("sysctl", &["-qw", silent[0], silent[1]])?;
-        self.ip(&format!("addr add {vip}/32 dev lo"))?;
+    /// backend that is reached by DR or a tunnel. (Neighbour discovery never answers for another
+    /// interface's addresses.)
+    pub fn carry_vip(&self, vip: impl Into<IpAddr>) -> Result<()> {
+        let vip = vip.into();
+        if vip.is_ipv4() {
+            let silent = ["net.ipv4.conf.all.arp_ignore=1", "net.ipv4.conf.all.arp_announce=2"];
+            self.run("sysctl", &["-qw", silent[0], silent[1]])?;
+        } else {
+            self.speak_ipv6("lo")?;
+        }
+        self.ip(&format!("addr add {vip} dev lo"))?;
         Ok(())
     }
 
@@ -80,6 +94,13 @@ impl Host {
         let links: serde_json::Value = serde_json::from_str(&text)?;
         let count = links.pointer("/0/stats64/rx/packets").and_then(serde_json::Value::as_u64);
         count.with_context(|| format!("no count of packets in {text}"))
+    }
+
+    /// Makes it a router for both families.
+    pub fn route(&self) -> Result<()> {
+        let keys = ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"];
+        self.run("sysctl", &["-qw", keys[0], keys[1]])?;
+        Ok(())
     }
 
     /// Joins two hosts by a link (a veth pair, both ends up).

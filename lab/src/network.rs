@@ -5,7 +5,7 @@
 //! that kernel deaf on them. A packet socket still sees everything; without the muting the
 //! balancer's kernel would answer ARP, and reset connections it does not know, beside `shuntd`.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -13,8 +13,14 @@ use tempfile::TempDir;
 
 use crate::{Host, cleanup, command};
 
-/// Prefix length of both LANs.
+/// Prefix length of both LANs in IPv4.
 pub const PREFIX_LENGTH: u8 = 24;
+/// Prefix length of both LANs in IPv6.
+pub const PREFIX_LENGTH6: u8 = 64;
+/// Where the VIPs are.
+pub const VIPS: &str = "198.51.100.0/24";
+/// Where the VIPs of IPv6 are.
+pub const VIPS6: &str = "2001:db8:100::/64";
 /// The balancer's interface on the clients' LAN.
 pub const CLIENT_SIDE: &str = "lc";
 /// The balancer's interface on the servers' LAN.
@@ -32,6 +38,22 @@ pub const VIP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
 /// Local addresses FULL-NAT speaks from.
 pub const LOCAL: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 44, 0, 2), Ipv4Addr::new(10, 44, 0, 3)];
 
+/// [`WAN`] in IPv6.
+pub const WAN6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
+/// [`LAN`] in IPv6.
+pub const LAN6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x44, 0, 0, 0, 0, 1);
+/// [`ROUTER_WAN`] in IPv6.
+pub const ROUTER_WAN6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0xfe);
+/// [`ROUTER_LAN`] in IPv6.
+pub const ROUTER_LAN6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x44, 0, 0, 0, 0, 0xfe);
+/// [`VIP`] in IPv6.
+pub const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x100, 0, 0, 0, 0, 0x10);
+/// [`LOCAL`] in IPv6.
+pub const LOCAL6: [Ipv6Addr; 2] = [
+    Ipv6Addr::new(0x2001, 0xdb8, 0x44, 0, 0, 0, 0, 2),
+    Ipv6Addr::new(0x2001, 0xdb8, 0x44, 0, 0, 0, 0, 3),
+];
+
 /// Address of client `number`, from 1.
 pub const fn client_address(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(192, 0, 2, 10 + number)
@@ -40,6 +62,16 @@ pub const fn client_address(number: u8) -> Ipv4Addr {
 /// Address of backend `number`, from 1.
 pub const fn backend_address(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 44, 0, 10 + number)
+}
+
+/// [`client_address`] in IPv6.
+pub const fn client_address6(number: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x10 + number as u16)
+}
+
+/// [`backend_address`] in IPv6.
+pub const fn backend_address6(number: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0x44, 0, 0, 0, 0, 0x10 + number as u16)
 }
 
 /// The hosts, joined and addressed. Dropping it removes everything.
@@ -67,7 +99,8 @@ impl Network {
         let folder = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir()?;
         let switch = Host::new(&name, "switch")?;
         for bridge in ["clients", "servers"] {
-            switch.ip(&format!("link add {bridge} type bridge forward_delay 0 stp_state 0"))?;
+            let quiet = "forward_delay 0 stp_state 0 mcast_snooping 0";
+            switch.ip(&format!("link add {bridge} type bridge {quiet}"))?;
             switch.ip(&format!("link set {bridge} up"))?;
         }
         let balancer = Host::new(&name, "balancer")?;
@@ -111,8 +144,40 @@ impl Network {
     }
 }
 
-/// Further links.
+/// Further links, and longer packets.
 impl Network {
+    /// Gives the clients' LAN this MTU: the balancer's port, and of the clients these.
+    pub fn widen_the_clients_lan(&self, mtu: u16, clients: &[&Host]) -> Result<()> {
+        for port in ["b-clients".to_owned()].into_iter().chain(self.client_ports()) {
+            self.switch.ip(&format!("link set {port} mtu {mtu}"))?;
+        }
+        self.switch.ip(&format!("link set clients mtu {mtu}"))?;
+        self.balancer.ip(&format!("link set {CLIENT_SIDE} mtu {mtu}"))?;
+        for client in clients {
+            client.ip(&format!("link set eth0 mtu {mtu}"))?;
+        }
+        Ok(())
+    }
+
+    /// The switch's ends of the clients' links.
+    fn client_ports(&self) -> impl Iterator<Item = String> {
+        (1..=self.clients.len()).map(|number| format!("c{number}"))
+    }
+
+    /// Plugs another host into the servers' side: its interface `lan`, without an address.
+    pub fn add_host(&self, name: &str) -> Result<Host> {
+        let host = Host::new(&self.name, name)?;
+        plug(&host, "lan", &self.switch, name, "servers")?;
+        host.send_whole_packets("lan")?;
+        host.speak_ipv6("lan")?;
+        Ok(host)
+    }
+
+    /// A host that is plugged in nowhere yet.
+    pub fn add_far_host(&self, name: &str) -> Result<Host> {
+        Host::new(&self.name, name)
+    }
+
     /// Plugs an interface of a client into the switch, on the clients' side: it moves there.
     pub fn plug_into_clients(&self, host: &Host, interface: &str) -> Result<()> {
         host.ip(&format!("link set {interface} netns {}", self.switch.namespace()))?;
@@ -126,24 +191,36 @@ impl Network {
     /// NAT: this backend's way to the clients is the balancer.
     pub fn answer_through_the_balancer(&self, backend: &Host) -> Result<()> {
         backend.ip(&format!("route replace default via {LAN}"))?;
+        backend.ip(&format!("-6 route replace default via {LAN6}"))?;
         Ok(())
     }
 
     /// DR and tunnels: this backend has the VIP, and its way to the clients is the router.
     pub fn answer_past_the_balancer(&self, backend: &Host) -> Result<()> {
+        self.answer_for_past_the_balancer(backend, &[VIP.into()])
+    }
+
+    /// [`Network::answer_past_the_balancer`] for these VIPs.
+    pub fn answer_for_past_the_balancer(&self, backend: &Host, vips: &[IpAddr]) -> Result<()> {
         self.route_past_the_balancer()?;
-        backend.carry_vip(VIP)?;
+        for vip in vips {
+            backend.carry_vip(*vip)?;
+        }
         backend.ip(&format!("route replace default via {ROUTER_LAN}"))?;
+        backend.ip(&format!("-6 route replace default via {ROUTER_LAN6}"))?;
         Ok(())
     }
 
     /// Makes the switch a router too, at [`ROUTER_WAN`] and [`ROUTER_LAN`].
-    fn route_past_the_balancer(&self) -> Result<()> {
-        for (bridge, address) in [("clients", ROUTER_WAN), ("servers", ROUTER_LAN)] {
+    pub fn route_past_the_balancer(&self) -> Result<()> {
+        let sides = [("clients", ROUTER_WAN, ROUTER_WAN6), ("servers", ROUTER_LAN, ROUTER_LAN6)];
+        for (bridge, address, address6) in sides {
+            self.switch.speak_ipv6(bridge)?;
+            let address6 = format!("{address6}/{PREFIX_LENGTH6}");
             self.switch.ip(&format!("addr replace {address}/{PREFIX_LENGTH} dev {bridge}"))?;
+            self.switch.ip(&format!("addr replace {address6} dev {bridge} nodad"))?;
         }
-        self.switch.run("sysctl", &["-qw", "net.ipv4.ip_forward=1"])?;
-        Ok(())
+        self.switch.route()
     }
 }
 
@@ -167,8 +244,9 @@ fn add_client(network: &str, switch: &Host, number: u8) -> Result<Host> {
     let host = Host::new(network, &format!("client-{number}"))?;
     plug(&host, "eth0", switch, &format!("c{number}"), "clients")?;
     host.send_whole_packets("eth0")?;
-    host.ip(&format!("addr add {}/{PREFIX_LENGTH} dev eth0", client_address(number)))?;
-    host.ip(&format!("route add 198.51.100.0/24 via {WAN}"))?;
+    address(&host, client_address(number), client_address6(number))?;
+    host.ip(&format!("route add {VIPS} via {WAN}"))?;
+    host.ip(&format!("route add {VIPS6} via {WAN6}"))?;
     Ok(host)
 }
 
@@ -176,6 +254,14 @@ fn add_backend(network: &str, switch: &Host, number: u8) -> Result<Host> {
     let host = Host::new(network, &format!("backend-{number}"))?;
     plug(&host, "eth0", switch, &format!("s{number}"), "servers")?;
     host.send_whole_packets("eth0")?;
-    host.ip(&format!("addr add {}/{PREFIX_LENGTH} dev eth0", backend_address(number)))?;
+    address(&host, backend_address(number), backend_address6(number))?;
     Ok(host)
+}
+
+/// Gives a host its address of each family.
+fn address(host: &Host, ipv4: Ipv4Addr, ipv6: Ipv6Addr) -> Result<()> {
+    host.speak_ipv6("eth0")?;
+    host.ip(&format!("addr add {ipv4}/{PREFIX_LENGTH} dev eth0"))?;
+    host.ip(&format!("addr add {ipv6}/{PREFIX_LENGTH6} dev eth0 nodad"))?;
+    Ok(())
 }

@@ -1,14 +1,14 @@
 //! Real programs, started or run in hosts, and what they print read back.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::agent::report::Report;
-use crate::agent::{decap, vlan};
+use crate::agent::{decap, sctp, vlan};
 use crate::{Binaries, Host, Network, Program, command};
 
 /// How long a server may take to listen.
@@ -24,7 +24,8 @@ pub struct Nginx {
     pub folder: PathBuf,
 }
 
-/// Starts nginx on a host, at port 80 of every address, and waits until it answers.
+/// Starts nginx on a host, at port 80 of every address and, for clients that begin with a PROXY
+/// protocol header, at port 81, and waits until it answers.
 pub fn nginx(network: &Network, host: &Host) -> Result<Nginx> {
     let what = format!("nginx-{}", host.name());
     let folder = network.folder().join(&what);
@@ -61,7 +62,17 @@ http {{
     keepalive_timeout 300s;
     server {{
         listen 80 backlog=4096;
+        listen [::]:80 backlog=4096;
         location = / {{ default_type text/plain; return 200 "{name} $remote_addr $remote_port\n"; }}
+        location / {{ root {folder}/files; dav_methods PUT; }}
+    }}
+    server {{
+        listen 81 proxy_protocol;
+        listen [::]:81 proxy_protocol;
+        location = / {{
+            default_type text/plain;
+            return 200 "{name} $proxy_protocol_addr $proxy_protocol_port $remote_addr\n";
+        }}
         location / {{ root {folder}/files; dav_methods PUT; }}
     }}
 }}
@@ -69,14 +80,80 @@ http {{
     )
 }
 
-/// Starts the lab's UDP echo on a host.
+/// Starts the lab's UDP echo on a host, for IPv4.
 pub fn udp_echo(network: &Network, binaries: &Binaries, host: &Host, port: u16) -> Result<Program> {
-    let what = format!("echo-{}", host.name());
+    udp_echo_at(network, binaries, host, port, &[Ipv4Addr::UNSPECIFIED.into()], &[])
+}
+
+/// Starts the lab's UDP echo on a host at a port of these addresses. `arguments` are those of
+/// `lab echo`.
+pub fn udp_echo_at(
+    network: &Network,
+    binaries: &Binaries,
+    host: &Host,
+    port: u16,
+    addresses: &[IpAddr],
+    arguments: &[&str],
+) -> Result<Program> {
+    let what = format!("echo-{port}-{}", host.name());
     let mut command = host.command(&binaries.lab);
-    command.arg("echo").arg(host.name()).arg(format!("0.0.0.0:{port}"));
+    command.arg("echo").arg(host.name()).args(arguments);
+    command.args(addresses.iter().map(|address| SocketAddr::new(*address, port).to_string()));
     let mut program = Program::start(network, &what, command)?;
     program.wait_until_ready(START_TIMEOUT, |_| is_listening(host, "udp", port))?;
     Ok(program)
+}
+
+/// Starts the lab's SCTP server on a host.
+pub fn sctp_echo(
+    network: &Network,
+    binaries: &Binaries,
+    host: &Host,
+    listen: SocketAddr,
+) -> Result<Program> {
+    let what = format!("sctp-{}-{}", if listen.is_ipv4() { 4 } else { 6 }, host.name());
+    let mut command = host.command(&binaries.lab);
+    command.arg("sctp-echo").arg(host.name()).arg(listen.to_string());
+    let mut program = Program::start(network, &what, command)?;
+    let ready = |program: &Program| Ok(program.stdout().contains(sctp::READY));
+    program.wait_until_ready(START_TIMEOUT, ready)?;
+    Ok(program)
+}
+
+/// One question to it, in an association of its own from this port; the answer.
+pub fn sctp(
+    binaries: &Binaries,
+    client: &Host,
+    target: SocketAddr,
+    from: u16,
+    question: &str,
+) -> Result<String> {
+    let mut command = client.command(&binaries.lab);
+    let from = from.to_string();
+    command.arg("sctp").arg(target.to_string()).args(["--from", &from, question]);
+    Ok(command::run(&mut command)?.trim_end().to_owned())
+}
+
+/// Whether so many pings are all answered by this address; an error if only some are.
+pub fn ping(client: &Host, target: IpAddr, count: u32) -> Result<bool> {
+    let (count, target) = (count.to_string(), target.to_string());
+    let mut command = client.command("ping");
+    let output =
+        command::output(command.args(["-n", "-c", &count, "-i", "0.05", "-W", "0.5", &target]))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    if text.contains(&format!("{count} packets transmitted, {count} received")) {
+        return Ok(true);
+    }
+    if !text.contains(&format!("{count} packets transmitted, 0 received")) {
+        bail!("{text}");
+    }
+    Ok(false)
+}
+
+/// What `tracepath` says about the way to a UDP port: a line for each hop, and the path MTU.
+pub fn tracepath(client: &Host, target: SocketAddr) -> Result<String> {
+    let (address, port) = (target.ip().to_string(), target.port().to_string());
+    client.run("tracepath", &["-n", "-m", "4", "-p", &port, &address])
 }
 
 /// Starts the lab's name server on a host that has this address.
@@ -100,12 +177,12 @@ pub fn decap(
     network: &Network,
     binaries: &Binaries,
     host: &Host,
-    from: Ipv4Addr,
+    from: impl Into<IpAddr>,
     arguments: &[&str],
 ) -> Result<Program> {
-    let what = format!("decap-{}", host.name());
+    let what = format!("decap-{}-{}", host.name(), arguments.join("-"));
     let mut command = host.command(&binaries.lab);
-    command.args(["decap", "--from"]).arg(from.to_string()).args(arguments);
+    command.args(["decap", "--from"]).arg(from.into().to_string()).args(arguments);
     let mut program = Program::start(network, &what, command)?;
     let ready = |program: &Program| Ok(program.stdout().contains(decap::READY));
     program.wait_until_ready(START_TIMEOUT, ready)?;
@@ -236,12 +313,12 @@ pub fn load(
     network: &Network,
     binaries: &Binaries,
     client: &Host,
-    target: SocketAddrV4,
+    target: impl Into<SocketAddr>,
     arguments: &[&str],
 ) -> Result<Program> {
     let what = format!("load-{}", client.name());
     let mut command = client.command(&binaries.lab);
-    command.arg("load").arg(target.to_string()).args(arguments);
+    command.arg("load").arg(target.into().to_string()).args(arguments);
     Program::start(network, &what, command)
 }
 
@@ -260,11 +337,11 @@ pub fn stop_load(program: &mut Program) -> Result<Report> {
 pub fn udp_load(
     binaries: &Binaries,
     client: &Host,
-    target: SocketAddrV4,
+    target: impl Into<SocketAddr>,
     arguments: &[&str],
 ) -> Result<Report> {
     let mut command = client.command(&binaries.lab);
-    command.arg("udp-load").arg(target.to_string()).args(arguments);
+    command.arg("udp-load").arg(target.into().to_string()).args(arguments);
     Report::parse(&command::run(&mut command)?)
 }
 

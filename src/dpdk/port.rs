@@ -195,6 +195,13 @@ pub struct Label {
     device: String,
 }
 
+impl Label {
+    /// The value of a device argument, as in `net_af_packet0,iface=eth1`.
+    fn argument(&self, key: &str) -> Option<&str> {
+        self.device.split(',').find_map(|argument| argument.strip_prefix(key)?.strip_prefix('='))
+    }
+}
+
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "port {} ({})", self.name, self.device)

@@ -7,6 +7,9 @@
 //! - [`balance`]: who gets which connection. [`load`]: many short connections, none lost.
 //! - [`transfer`]: many bytes and datagrams, all whole. [`first_packet`]: nothing is lost to ARP.
 //! - [`modes`]: NAT, DR and tunnels beside FULL-NAT.
+//! - [`families`]: every mode in both families, of [`ways`].
+//! - [`icmp`]: errors and pings. [`path_mtu`]: packets too long.
+//! - [`client_address`]: PROXY headers and TOA. [`sctp`]: associations.
 //! - [`vlan`]: clients behind 802.1Q and QinQ.
 //! - [`reload`]: changing what runs. [`lifecycle`]: start, stop, kill.
 //! - [`slow_path`]: what belongs to the box itself, and what belongs to nobody.
@@ -14,14 +17,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failing test panics")]
 
 mod balance;
+mod client_address;
+mod families;
 mod first_packet;
 mod harness;
+mod icmp;
 mod lifecycle;
 mod load;
 mod modes;
 mod observe;
+mod path_mtu;
 mod refuse;
 mod reload;
+mod sctp;
 mod slow_path;
 mod transfer;
 mod vlan;
+mod ways;

@@ -1,6 +1,6 @@
 //! Clients and servers of our own, for what ready programs do not count. They run inside hosts as
-//! `lab load`, `lab udp-load`, `lab echo`, `lab dns`, `lab decap` and `lab vlan`; clients print one
-//! JSON report at their end.
+//! `lab load`, `lab udp-load`, `lab echo`, `lab dns`, `lab decap`, `lab vlan`, `lab sctp` and
+//! `lab forge`; load clients print one JSON report at their end.
 //!
 //! - [`load`]: HTTP requests, each on a connection of its own or many on one, every failure named.
 //! - [`udp`]: datagrams from many source ports, and the echo that answers them.
@@ -8,11 +8,17 @@
 //!   which backend it reached.
 //! - [`decap`]: the far end of a tunnel, strict about what arrives.
 //! - [`vlan`]: a VLAN interface, for kernels without.
+//! - [`proxy`]: a PROXY protocol header before a datagram.
+//! - [`sctp`]: one association, for kernels without SCTP.
+//! - [`forge`]: a SYN with a client's address that is not true.
 //! - [`report`]: what a client hands back.
 
 pub mod decap;
 pub mod dns;
+pub mod forge;
 pub mod load;
+pub mod proxy;
 pub mod report;
+pub mod sctp;
 pub mod udp;
 pub mod vlan;

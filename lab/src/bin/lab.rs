@@ -1,11 +1,11 @@
 //! `lab`: the lab's own clients and servers, and its broom. The tests start it inside hosts.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
-use lab::agent::{decap, dns, load, udp, vlan};
+use lab::agent::{decap, dns, forge, load, sctp, udp, vlan};
 use lab::{Network, cleanup, programs};
 
 /// Clients and servers for the lab's hosts, and the removal of what dead ones left behind.
@@ -60,8 +60,40 @@ enum Task {
     Echo {
         /// Its name in answers.
         name: String,
+        /// Addresses and ports.
+        #[arg(required = true)]
+        listen: Vec<SocketAddr>,
+        /// Each begins with a PROXY protocol header, whose source is the one to tell.
+        #[arg(long)]
+        proxy: bool,
+    },
+    /// Answer SCTP associations with this name, the source and the question.
+    SctpEcho {
+        /// Its name in answers.
+        name: String,
         /// Address and port.
         listen: SocketAddr,
+    },
+    /// Ask that once, in an association of its own, and print the answer.
+    Sctp {
+        /// Address and port.
+        target: SocketAddr,
+        /// Source port.
+        #[arg(long)]
+        from: u16,
+        /// What to ask.
+        question: String,
+    },
+    /// Send one SYN with a TCP option that claims another client's address.
+    Forge {
+        /// Address and port.
+        target: SocketAddrV4,
+        /// Source port.
+        #[arg(long)]
+        from: u16,
+        /// The address to claim.
+        #[arg(long)]
+        claim: SocketAddrV4,
     },
     /// Take packets out of a tunnel and into this host's stack; say what is wrong with them.
     Decap {
@@ -69,7 +101,13 @@ enum Task {
         kind: decap::Kind,
         /// The outer source address they must have.
         #[arg(long)]
-        from: Ipv4Addr,
+        from: IpAddr,
+        /// The family of what is inside.
+        #[arg(long, default_value = "ipv4")]
+        inner: decap::Inner,
+        /// The TUN device to make.
+        #[arg(long, default_value = decap::DEVICE)]
+        device: String,
         /// UDP port of GUE.
         #[arg(long, default_value_t = 6080)]
         port: u16,
@@ -120,9 +158,15 @@ fn run(task: Task) -> Result<()> {
         Task::UdpLoad { target, sources, rounds, size } => {
             udp::load(target, sources, rounds, size)?.print()
         }
-        Task::Echo { name, listen } => udp::echo(&name, listen),
-        Task::Decap { kind, from, port, checksum } => {
-            decap::run(decap::Tunnel { kind, from, port, checksum })
+        Task::Echo { name, listen, proxy } => udp::echo(&name, &listen, proxy),
+        Task::SctpEcho { name, listen } => sctp::serve(&name, listen),
+        Task::Sctp { target, from, question } => {
+            println!("{}", sctp::ask(target, from, &question)?);
+            Ok(())
+        }
+        Task::Forge { target, from, claim } => forge::syn(target, from, claim),
+        Task::Decap { kind, inner, from, port, checksum, device } => {
+            decap::run(decap::Tunnel { kind, inner, from, port, checksum }, &device)
         }
         Task::Vlan { interface, trunk, vids, mtu } => {
             vlan::run(&vlan::Vlan { interface, trunk, mtu, vids })

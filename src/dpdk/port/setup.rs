@@ -30,6 +30,9 @@ use crate::dpdk::pool::Pool;
 const FRAME_OVERHEAD: u32 = 14 + 4 + 4;
 /// What DPDK takes for it where a device announces a frame size but no MTU.
 const PLAIN_OVERHEAD: u32 = 14 + 4;
+/// What the kernel puts before a packet in a packet socket's ring, Ethernet header included. A tag
+/// does not count: the kernel keeps it elsewhere.
+const PACKET_SOCKET_OVERHEAD: u32 = 66 + 14;
 /// The least MTU IPv4 allows, RFC 791.
 const MTU_MIN: u16 = 68;
 
@@ -88,6 +91,13 @@ impl Offloads {
     }
 }
 
+/// An MTU: the one to ask the device for, and the one it carries.
+#[derive(Clone, Copy, Debug)]
+struct Granted {
+    asked: u16,
+    carried: u16,
+}
+
 /// A port whose queues exist, not yet running.
 #[derive(Debug)]
 pub struct Configured {
@@ -102,13 +112,13 @@ impl Probed {
     pub fn configure(self, settings: &PortSettings<'_>) -> Result<Configured, PortError> {
         let Self { device, info } = self;
         device.check_queues(&info, settings.queues)?;
-        let carried = device.check_mtu(&info, settings)?;
+        let Granted { asked, carried } = device.check_mtu(&info, settings)?;
         let wish = Request::new(&info, settings.rss_key);
         // A device may announce RSS and refuse it (or refuse it for these flow types): then without.
         let rss = match wish {
-            Some(wish) if device.agree(&info, settings, carried, Some(&wish)).is_ok() => Some(wish),
+            Some(wish) if device.agree(&info, settings, asked, Some(&wish)).is_ok() => Some(wish),
             _ => {
-                device.agree(&info, settings, carried, None)?;
+                device.agree(&info, settings, asked, None)?;
                 None
             }
         };
@@ -116,7 +126,7 @@ impl Probed {
         let facts = Facts {
             mac: device.mac()?,
             mtu: settings.mtu,
-            mtu_set: device.set_mtu(carried),
+            mtu_set: device.set_mtu(asked),
             tag_room_missing: settings.mtu.saturating_add(settings.tag_room) - carried,
             queues: settings.queues,
             rx_descriptors,
@@ -171,15 +181,15 @@ impl Device {
         Ok(())
     }
 
-    /// Checks the MTU. Answers with the one to ask the device for, which has room for tags as far as
-    /// the device goes.
-    fn check_mtu(&self, info: &Info, settings: &PortSettings<'_>) -> Result<u16, PortError> {
+    /// Checks the MTU. What is granted has room for tags as far as the device goes.
+    fn check_mtu(&self, info: &Info, settings: &PortSettings<'_>) -> Result<Granted, PortError> {
         let PortSettings { mtu, tag_room, pool, .. } = *settings;
         let min = info.raw.min_mtu.max(MTU_MIN);
-        let max = match info.raw.max_mtu {
+        let announced = match info.raw.max_mtu {
             0 | u16::MAX => info.raw.max_rx_pktlen.saturating_sub(PLAIN_OVERHEAD),
             announced => u32::from(announced),
         };
+        let max = announced.max(self.packet_socket_mtu(info).unwrap_or(0));
         let port = || self.label.clone();
         if mtu < min || u32::from(mtu) > max {
             let mend = "choose one within";
@@ -190,7 +200,15 @@ impl Device {
         if frame > u32::from(room) {
             return Err(PortError::Room { port: port(), mtu, frame, room });
         }
-        Ok(with_tags.min(u16::try_from(max).unwrap_or(u16::MAX)))
+        let as_u16 = |value: u32| u16::try_from(value).unwrap_or(u16::MAX);
+        Ok(Granted { asked: with_tags.min(as_u16(announced)), carried: with_tags.min(as_u16(max)) })
+    }
+
+    /// What a packet socket carries whose frames were made longer. The driver announces an ordinary
+    /// frame whatever the ring's are, refuses to be asked for more, and carries more.
+    fn packet_socket_mtu(&self, info: &Info) -> Option<u32> {
+        let frame = self.label.argument("framesz").filter(|_| info.driver == "net_af_packet")?;
+        Some(frame.parse::<u32>().ok()?.saturating_sub(PACKET_SOCKET_OVERHEAD))
     }
 
     /// `rte_eth_dev_configure` with or without RSS.

@@ -241,6 +241,9 @@ fn a_kernel_interface_must_have_exactly_one_queue_per_worker() {
 fn frames_too_long_for_the_device_or_the_buffers_are_refused() {
     let error = refused("net_af_packet14,iface=lo", |wanted| wanted.mtu = 9000);
     assert!(error.contains("MTU 9000 is outside what the device carries, 68 to 1500"), "{error}");
+    let longer = "net_af_packet14,iface=lo,framesz=4096,blocksz=4096,framecnt=64";
+    let error = refused(longer, |wanted| wanted.mtu = 9000);
+    assert!(error.contains("what the device carries, 68 to 4016"), "the ring's frames: {error}");
     let error = refused("net_ring14", |wanted| wanted.mtu = 2040);
     assert!(error.contains("frames of up to 2062 bytes, and packet buffers hold 2048"), "{error}");
     let error = refused("net_ring14", |wanted| wanted.mtu = 20);

@@ -240,7 +240,7 @@ impl Family for Ipv4Addr {
     fn crossed(tables: &Tables, key: FlowKey<Self>) -> Option<Hit> {
         // Next to no box has any; asked of the table and not of the configuration, because a
         // connection outlives what it was made by.
-        if tables.v6.len() == 0 {
+        if tables.v6.is_empty() {
             return None;
         }
         let key = key.mapped();

@@ -210,6 +210,21 @@ fn a_crossed_connection_survives_a_change_of_mode() {
     assert_eq!(ends(&back.frame), (vip(true), client(true, 4000)));
 }
 
+/// A first piece is not the whole datagram: sent on as if it were, it would be a broken one.
+#[test]
+fn pieces_between_the_families_are_refused_and_leave_nothing_behind() {
+    let mut world = World::new(crossing());
+    let ask = ask(true, 4000, false).payload(&[7; 16]);
+    let first = ask.clone().extension(44, &[0, 0, 1, 0, 0, 0, 9]);
+    assert_eq!(world.exchange(0, 0, &first.build()), []);
+    assert_eq!((world.connections(), world.drops()), ([0; 4], vec![(Reason::Fragment, 1)]));
+
+    let opened = ends(&world.one(0, 0, &ask.build()).frame);
+    let answer = from_backend(13).udp(opened.1, opened.0).payload(&[7; 16]);
+    assert_eq!(world.exchange(0, 1, &answer.flags_fragment(0x2000).build()), []);
+    assert_eq!(world.drops(), [(Reason::Fragment, 2)]);
+}
+
 /// A connection, its backend's packets by the builder.
 fn opened(world: &mut World, tcp: bool) -> Opened {
     open(world, &ask(true, 4000, tcp))

@@ -120,6 +120,7 @@ fn much_happens() {
         ("connections", sum(|o| o.tally.made.values().sum()), 1_000),
         ("forwarded", sum(|o| o.tally.forwarded), 10_000),
         ("answers", sum(|o| o.tally.answered), 100),
+        ("later pieces", sum(|o| o.tally.pieces), 100),
         ("drops", sum(|o| o.tally.dropped), 100),
         ("handed over", sum(|o| o.handed_over), 1_000),
         ("completed at clients", sum(|o| o.completed.0), 500),

@@ -119,7 +119,9 @@ impl Scenario {
     /// from the client alone.
     pub(crate) fn needs_no_handover(&self) -> bool {
         let backends = self.config.services.iter().flat_map(|service| &service.backends);
-        self.card == Card::Rss && self.conditions.cut == 0 && !backends.into_iter().any(|backend| backend.was_nat)
+        self.card == Card::Rss
+            && self.conditions.cut == 0
+            && !backends.into_iter().any(|backend| backend.was_nat)
     }
 }
 

@@ -108,8 +108,8 @@ pub(crate) struct Model {
     now_ms: u64,
     /// When the configuration changed last.
     changed_ms: u64,
-    /// Identifications of late that tunnel packets had which may be cut.
-    numbers: VecDeque<u16>,
+    /// Identifications of late of packets that may be cut or were, by version of IP.
+    numbers: VecDeque<(u8, u32)>,
     datagrams: HashMap<pieces::Name, pieces::Datagram>,
     /// Pieces that waited in vain, and whose drop has not been seen yet.
     pieces_lost: usize,

@@ -29,8 +29,11 @@ pub(super) struct Datagram {
 
 fn name(packet: &Packet, flow: Flow) -> Option<Name> {
     let piece = packet.piece?;
-    let (id, protocol) =
-        if packet.is_v6() { (piece.identification, 0) } else { (packet.id.into(), flow.protocol as u8) };
+    let (id, protocol) = if packet.is_v6() {
+        (piece.identification, 0)
+    } else {
+        (packet.id.into(), flow.protocol as u8)
+    };
     Some((flow.from.ip(), flow.to.ip(), id, protocol))
 }
 
@@ -70,7 +73,7 @@ impl Model {
         Ok(())
     }
 
-    /// Whose connection it is; `None`: nobody's that could have one.
+    /// Could it be a flow of ours? If not, its pieces are for the kernel.
     fn is_flow(&self, flow: &Flow) -> bool {
         self.is_vip(flow.to)
             || self.config.locals.contains(&flow.to.ip())
@@ -98,8 +101,10 @@ impl Model {
         seen: &mut Seen,
         list: List<'_>,
     ) -> Result<(), String> {
-        let crosses = self.client_of(flow).is_some_and(|client| self.crosses(&client));
-        if crosses || !self.is_flow(&flow) {
+        if !self.is_flow(&flow) {
+            return seen.punt(&input.frame);
+        }
+        if self.client_of(flow).is_some_and(|client| self.crosses(&client)) {
             return self.drop(Reason::Fragment, seen);
         }
         self.whole(packet, flow, input, seen, list)
@@ -109,10 +114,11 @@ impl Model {
     fn later_piece(&mut self, flow: Flow, input: &Input, seen: &mut Seen) -> Result<(), String> {
         let Some(packet) = &input.packet else { return Err("no piece".to_owned()) };
         if !self.is_flow(&flow) {
-            return self.drop(Reason::Fragment, seen);
+            return seen.punt(&input.frame);
         }
         let Some(client) = self.client_of(flow) else {
-            return self.drop(Reason::NoConnection, seen);
+            // The first one was refused, and counted by its reason.
+            return self.drop(Reason::Fragment, seen);
         };
         if self.crosses(&client) {
             return self.drop(Reason::Fragment, seen);

@@ -166,7 +166,7 @@ impl Model {
         let left = seen.forwarded(packet).next();
         there.id = left.filter(|_| !there.df).map_or(0, |(left, _)| left.id);
         seen.take(1, &there.frame())?;
-        if there.df { Ok(()) } else { self.check_number(there.id) }
+        if there.df { Ok(()) } else { self.check_number((4, there.id.into())) }
     }
 
     /// A backend's packet of a connection there is.
@@ -221,7 +221,7 @@ impl Model {
             }
         }
         match seen.take_cut(0, &back.frame(), mtu)? {
-            Some(id) if crosses => self.check_number(u16::try_from(id >> 16).unwrap()),
+            Some(id) if crosses => self.check_number((6, id)),
             _ => Ok(()),
         }
     }
@@ -281,17 +281,17 @@ impl Model {
         let frame = tunnel::wrap(&inner.frame(), &outer, encapsulation);
         let id = seen.take_cut(1, &frame, self.config.mtu[1].into())?;
         match id {
-            Some(id) if backend.is_ipv6() => self.check_number(u16::try_from(id >> 16).unwrap())?,
+            Some(id) if backend.is_ipv6() => self.check_number((6, id))?,
             _ if whole || backend.is_ipv6() => {}
-            _ => self.check_number(outer.id)?,
+            _ => self.check_number((4, outer.id.into()))?,
         }
         self.check_port(client, outer, encapsulation)
     }
 
     /// A packet that may be cut, or is, has an identification that no other had of late.
-    fn check_number(&mut self, id: u16) -> Result<(), String> {
+    fn check_number(&mut self, id: (u8, u32)) -> Result<(), String> {
         if self.numbers.contains(&id) {
-            return Err(format!("the identification {id} again"));
+            return Err(format!("the identification {id:?} again"));
         }
         self.numbers.push_back(id);
         if self.numbers.len() > NUMBERS {

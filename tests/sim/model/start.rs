@@ -183,11 +183,12 @@ impl Model {
             backend.mode == Mode::Fullnat && other
         };
         let possible = [
-            (Reason::Fragment, is_piece && any(&crosses)),
             (Reason::NextHop, any(&|backend| !backend.reachable)),
             (Reason::ClientPort, any(&clashes)),
             (Reason::TableFull, self.of_family(client) >= self.capacity),
             (Reason::IndexFull, self.capacity < FEW && self.of_family(client) >= 4),
+            // Last, because pieces that waited for this one are dropped so, whatever its reason.
+            (Reason::Fragment, is_piece && any(&crosses)),
         ];
         let allowed = possible.into_iter().filter(|(_, may)| *may).map(|(reason, _)| reason);
         allowed.into_iter().find(|reason| seen.may_drop(*reason))

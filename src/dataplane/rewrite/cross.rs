@@ -16,8 +16,8 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::dataplane::family::Family;
 use crate::dataplane::io::Packet;
 use crate::dataplane::parse::Parsed;
-use crate::dataplane::snapshot::NextHop;
 use crate::dataplane::rewrite::transport;
+use crate::dataplane::snapshot::NextHop;
 use crate::wire::checksum::{self, Delta};
 use crate::wire::{Raw16, Raw64, ether, ipv4, ipv6, udp};
 

@@ -32,7 +32,9 @@ impl<P: Platform> Worker<P> {
                 self.dispatch(packet, fate, Origin::Handover);
             }
             Part::Whole => self.pass_to_owner(packet, &piece, piece.ports()),
-            Part::First | Part::Unfit(_) | Part::Later => self.pass_to_keeper(packet, &piece, origin),
+            Part::First | Part::Unfit(_) | Part::Later => {
+                self.pass_to_keeper(packet, &piece, origin)
+            }
         }
     }
 

@@ -135,8 +135,8 @@ impl Family for Ipv4Addr {
 
     #[inline(always)]
     fn split(addresses: u64) -> (Self, Self) {
-        let [a, b, c, d, e, f, g, h] = addresses.to_ne_bytes();
-        (Self::new(a, b, c, d), Self::new(e, f, g, h))
+        let [source, destination]: [[u8; 4]; 2] = zerocopy::transmute!(addresses);
+        (source.into(), destination.into())
     }
 
     #[inline(always)]

@@ -156,7 +156,7 @@ fn connections_of_both_families_never_share_a_local_port() {
     for (workers, card) in [(1, Card::Any), (2, Card::Any), (4, Card::Rss)] {
         let vips = vec![vip(false).ip(), vip(true).ip()];
         let weights = vec![Some(1)];
-        let plan = Plan { vips, weights, workers, card, ..crossing() };
+        let plan = Plan { workers, card, vips, weights, ..crossing() };
         let mut world = World::new(plan);
         let mut locals = BTreeSet::new();
         for port in 1001..=1150 {
@@ -230,8 +230,11 @@ fn opened(world: &mut World, tcp: bool) -> Opened {
     open(world, &ask(true, 4000, tcp))
 }
 
+/// Type, code and second word of an error.
+type Words = (u8, u8, u32);
+
 /// An IPv4 error from behind us and what the client hears: RFC 7915 section 4.2.
-const TO_V6: &[((u8, u8, u32), Option<(u8, u8, u32)>)] = &[
+const TO_V6: &[(Words, Option<Words>)] = &[
     ((3, 0, 0), Some((1, 0, 0))),
     ((3, 1, 0), Some((1, 0, 0))),
     ((3, 2, 0), Some((4, 1, 6))),
@@ -265,7 +268,7 @@ const TO_V6: &[((u8, u8, u32), Option<(u8, u8, u32)>)] = &[
 ];
 
 /// An ICMPv6 error about an answer and what the backend hears: RFC 7915 section 5.2.
-const TO_V4: &[((u8, u8, u32), Option<(u8, u8, u32)>)] = &[
+const TO_V4: &[(Words, Option<Words>)] = &[
     ((1, 0, 0), Some((3, 1, 0))),
     ((1, 1, 0), Some((3, 10, 0))),
     ((1, 2, 0), Some((3, 1, 0))),

@@ -33,7 +33,7 @@ impl<P: Platform> Worker<P> {
             }
             Part::Whole => self.pass_to_owner(packet, &piece, piece.ports()),
             Part::First | Part::Unfit(_) | Part::Later => {
-                self.pass_to_keeper(packet, &piece, origin)
+                self.pass_to_keeper(packet, &piece, origin);
             }
         }
     }

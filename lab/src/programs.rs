@@ -14,6 +14,10 @@ use crate::{Binaries, Host, Network, Program, command};
 /// How long a server may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A transfer that does not begin, or stands still, has failed.
+const CURL_STALLED: [&str; 6] =
+    ["--connect-timeout", "4", "--speed-limit", "1000", "--speed-time", "6"];
+
 /// A running web server: answers `/` with its name and the source it saw, serves files from a
 /// folder of its own, and takes uploads by PUT into it.
 #[derive(Debug)]
@@ -248,7 +252,7 @@ fn is_listening(host: &Host, protocol: &str, port: u16) -> Result<bool> {
 
 /// One request by curl; the body. Anything but 200 and a whole body is an error.
 pub fn curl(client: &Host, url: &str) -> Result<String> {
-    client.run("curl", &["-sS", "--fail", "--max-time", "10", url])
+    client.run("curl", &["-sS", "--fail", "--connect-timeout", "4", "--max-time", "10", url])
 }
 
 /// So many requests by one curl process, a new connection for each; their bodies.
@@ -274,14 +278,16 @@ pub fn curl_at_once(client: &Host, url: &str, count: u32, at_once: u32) -> Resul
 /// Downloads to a file.
 pub fn download(client: &Host, url: &str, file: &Path) -> Result<()> {
     let file = file.to_string_lossy();
-    client.run("curl", &["-sS", "--fail", "--max-time", "120", "-o", &file, url])?;
+    let curl = [&CURL_STALLED[..], &["-sS", "--fail", "--max-time", "120", "-o", &file, url]];
+    client.run("curl", &curl.concat())?;
     Ok(())
 }
 
 /// Uploads a file by PUT.
 pub fn upload(client: &Host, file: &Path, url: &str) -> Result<()> {
     let file = file.to_string_lossy();
-    client.run("curl", &["-sS", "--fail", "--max-time", "120", "-T", &file, url])?;
+    let curl = [&CURL_STALLED[..], &["-sS", "--fail", "--max-time", "120", "-T", &file, url]];
+    client.run("curl", &curl.concat())?;
     Ok(())
 }
 

@@ -71,8 +71,9 @@ fn nginx_reads(rig: &Rig, original: &Original, row: &Row) -> Result<()> {
     let from = (port + 20_000).to_string();
     let url = format!("http://{target}/");
     let body = client.run("curl", &["-sS", "--fail", "-m", "5", "--local-port", &from, &url])?;
-    let expected = format!("backend-{number} {} {from} ", client_address(vip));
-    ensure!(body.starts_with(&expected), "{body:?}, expected {expected:?}");
+    let words: Vec<_> = body.split(' ').collect();
+    ensure!(words[0] == format!("backend-{number}") && words[2] == from, "{body:?}, from {from}");
+    ensure!(words[1].parse::<IpAddr>()? == client_address(vip), "{body:?}");
     let down = rig.network.folder().join(format!("down-{port}"));
     programs::download(client, &format!("{url}blob"), &down)?;
     original.is(&down)?;
@@ -131,17 +132,32 @@ fn proxy_headers_of_both_versions_and_families_are_read_with_two_workers() {
     proxy_headers(2);
 }
 
-/// TCP that arrives at port 80 of a backend, one line for each segment, options in words.
+/// TCP that arrives at port 80 of a backend: a line for each segment, then its bytes.
 fn capture(rig: &Rig, host: &Host) -> Program {
     let mut tcpdump = host.command("tcpdump");
-    tcpdump.args(["-i", "eth0", "-n", "-l", "-U", "--immediate-mode", "tcp dst port 80"]);
+    tcpdump.args(["-i", "eth0", "-n", "-l", "-U", "--immediate-mode", "-x", "tcp dst port 80"]);
     let mut program = Program::start(&rig.network, "tcpdump", tcpdump).unwrap();
     let listening = |program: &Program| Ok(program.stderr().contains("listening on"));
     program.wait_until_ready(Duration::from_secs(5), listening).unwrap();
     program
 }
 
-/// A TOA option as tcpdump shows it, in hexadecimal.
+/// What was captured, one text for each segment: the line about it, and its bytes in hexadecimal.
+fn segments(captured: &Program) -> Vec<String> {
+    let mut segments: Vec<String> = Vec::new();
+    for line in captured.stdout().lines() {
+        match (line.trim().strip_prefix("0x"), segments.last_mut()) {
+            (Some(bytes), Some(segment)) => {
+                let bytes = bytes.split_once(':').map_or("", |(_, bytes)| bytes);
+                segment.extend(bytes.chars().filter(|digit| *digit != ' '));
+            }
+            _ => segments.push(format!("{line} ")),
+        }
+    }
+    segments
+}
+
+/// A TOA option in hexadecimal.
 fn option(kind: u8, client: SocketAddr) -> String {
     let address = match client.ip() {
         IpAddr::V4(address) => address.octets().to_vec(),
@@ -149,7 +165,7 @@ fn option(kind: u8, client: SocketAddr) -> String {
     };
     let bytes = [client.port().to_be_bytes().to_vec(), address].concat();
     let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("unknown-{kind} 0x{digits}")
+    format!("{kind:02x}{:02x}{digits}", 2 + bytes.len())
 }
 
 fn toa(workers: usize) {
@@ -180,9 +196,8 @@ fn toa(workers: usize) {
             .unwrap();
         let expected = option(kind, SocketAddr::new(client_address(vip), from));
         let told = |flags: &str| {
-            let text = captured.stdout();
-            let mut lines = text.lines().filter(|line| line.contains(flags));
-            Ok(lines.any(|line| line.contains(&expected)))
+            let mut segments = segments(&captured).into_iter();
+            Ok(segments.any(|text| text.contains(flags) && text.contains(&expected)))
         };
         for (what, flags) in [("SYN", "Flags [S]"), ("first data", "Flags [P.]")] {
             let what = format!("{how} for {vip} in the {what}: {expected}");
@@ -205,11 +220,12 @@ fn forged(rig: &Rig, captured: &Program) {
     command::run(&mut forge).unwrap();
     let own = SocketAddr::new(client_address(VIP.into()), from);
     let truth = option(254, own);
-    let told = || Ok(captured.stdout().contains(&truth));
+    let seen = |option: &str| segments(captured).iter().any(|text| text.contains(option));
+    let told = || Ok(seen(&truth));
     wait::until_true("the true address", Duration::from_secs(2), told)
         .unwrap_or_else(|error| panic!("{error:#}\n{}", captured.stdout()));
     let lie = option(254, claim.into());
-    assert!(!captured.stdout().contains(&lie), "{}", captured.stdout());
+    assert!(!seen(&lie), "{}", captured.stdout());
 }
 
 #[test]

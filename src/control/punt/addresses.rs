@@ -3,13 +3,19 @@
 //! An IPv6 address is added without duplicate address detection (`IFA_F_NODAD`): it serves at once
 //! and is never tentative, as one of IPv4 is. It needs IPv6 on the link, which is turned on with the
 //! first one.
+//!
+//! VIPs and local addresses (single hosts, /128) are added as deprecated: the kernel takes packets for
+//! them, but never speaks from one unasked. Left to itself it would choose any of them as the source of
+//! a tunnel's outer header, of BGP or of a health check. With IPv4 the subnet's route names the source.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use rtnetlink::packet_route::address::{
+    AddressAttribute, AddressFlags, AddressMessage, CacheInfo,
+};
 use rtnetlink::{AddressMessageBuilder, Handle};
 
 use super::{setup, sysctls};
@@ -31,6 +37,11 @@ pub(super) async fn add_address(
         }
         let flags = AddressAttribute::Flags(AddressFlags::Nodad);
         request.message_mut().attributes.push(flags);
+        if length == 128 {
+            let mut forever = CacheInfo::default();
+            (forever.ifa_preferred, forever.ifa_valid) = (0, u32::MAX);
+            request.message_mut().attributes.push(AddressAttribute::CacheInfo(forever));
+        }
     }
     request.execute().await
 }

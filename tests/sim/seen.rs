@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use shunt::dataplane::verdict::Reason;
 
 use crate::packet::{LINK, Packet};
-use crate::pieces::{self, Assembly, Piece};
+use crate::pieces::{self, Assembly, Piece, Slice};
 use crate::tunnel::{self, Outer};
 
 /// A frame that left by a port.
@@ -115,7 +115,10 @@ impl Seen {
             let inner = &view.inner;
             let named = inner.is_v6() != packet.is_v6() || inner.id == packet.id;
             let whole = inner.body == packet.body && inner.payload == packet.payload;
-            named && inner.piece == packet.piece && (whole || packet.piece.is_some())
+            // A piece may have been cut again: its first part stands for it.
+            let begins = |piece: Slice| (piece.offset, piece.identification);
+            let same_part = inner.piece.map(begins) == packet.piece.map(begins);
+            named && same_part && (whole || packet.piece.is_some())
         };
         self.views.iter().filter(left).filter(same).map(|view| (&view.inner, view.outer))
     }

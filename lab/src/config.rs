@@ -166,7 +166,12 @@ pub struct Service {
 
 impl Service {
     /// A service in FULL-NAT from these local addresses, in turn, without backends yet.
-    pub fn new(name: &str, protocol: &str, address: impl ToString, local: &[IpAddr]) -> Self {
+    pub fn new(
+        name: &str,
+        protocol: &str,
+        address: impl std::fmt::Display,
+        local: &[IpAddr],
+    ) -> Self {
         Self {
             name: name.to_owned(),
             protocol: protocol.to_owned(),

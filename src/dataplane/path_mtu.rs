@@ -68,6 +68,6 @@ mod tests {
         let mut mtus = PathMtus::default();
         mtus.learn(BackendId(0), MTU_MIN - 1, 0);
         assert_eq!(mtus.limit(BackendId(0), 1500, 0), 1500);
-        mtus.learn(BackendId(limits::BACKENDS as u32), 1300, 0);
+        mtus.learn(BackendId(u32::try_from(limits::BACKENDS).unwrap()), 1300, 0);
     }
 }

@@ -164,8 +164,9 @@ fn option(kind: u8, client: SocketAddr) -> String {
         IpAddr::V6(address) => address.octets().to_vec(),
     };
     let bytes = [client.port().to_be_bytes().to_vec(), address].concat();
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{kind:02x}{:02x}{digits}", 2 + bytes.len())
+    let length = u8::try_from(2 + bytes.len()).unwrap();
+    let digits = [&[kind, length][..], &bytes].concat();
+    digits.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn toa(workers: usize) {

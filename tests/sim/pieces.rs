@@ -50,7 +50,7 @@ impl Piece {
     fn read_v4(frame: &[u8]) -> Option<Self> {
         let word = |at: usize| Some(u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?]));
         let (length, id, place) = (word(LINK + 2)?, word(LINK + 4)?, word(LINK + 6)?);
-        if place & 0x3fff == 0 {
+        if place.trailing_zeros() >= 14 {
             return None;
         }
         let (front, payload) = frame.get(..LINK + usize::from(length))?.split_at(LINK + 20);
@@ -141,7 +141,7 @@ fn write(front: &[u8], bytes: &[u8], offset: u16, more: bool, identification: u3
 fn v4(front: &[u8], bytes: &[u8], offset: u16, more: bool) -> Vec<u8> {
     let mut front = front.to_vec();
     let flags = u16::from(front[LINK + 6] & 0x40) << 8 | if more { 0x2000 } else { 0 };
-    front[LINK + 6..LINK + 8].copy_from_slice(&(flags | offset / 8).to_be_bytes());
+    front[LINK + 6..LINK + 8].copy_from_slice(&(flags | (offset / 8)).to_be_bytes());
     finish([front, bytes.to_vec()].concat())
 }
 

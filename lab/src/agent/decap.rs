@@ -177,18 +177,15 @@ impl Tunnel {
 impl Outer {
     /// Of IPv4 from the header, of IPv6 from what the socket says.
     fn read(header: &[u8], length: usize, from: IpAddr, own: IpAddr) -> Result<Self> {
-        match (from, own) {
-            (IpAddr::V6(from), IpAddr::V6(own)) => {
-                let addresses = [from.octets(), own.octets()].concat();
-                Ok(Self { source: from.into(), ttl: None, addresses })
-            }
-            _ => {
-                check_ipv4(header, length)?;
-                let addresses = header.get(12..).unwrap_or_default().to_vec();
-                let [a, b, c, d] = [0, 1, 2, 3].map(|at| byte(&addresses, at));
-                let source = Ipv4Addr::new(a?, b?, c?, d?).into();
-                Ok(Self { source, ttl: Some(byte(header, 8)?), addresses })
-            }
+        if let (IpAddr::V6(from), IpAddr::V6(own)) = (from, own) {
+            let addresses = [from.octets(), own.octets()].concat();
+            Ok(Self { source: from.into(), ttl: None, addresses })
+        } else {
+            check_ipv4(header, length)?;
+            let addresses = header.get(12..).unwrap_or_default().to_vec();
+            let [a, b, c, d] = [0, 1, 2, 3].map(|at| byte(&addresses, at));
+            let source = Ipv4Addr::new(a?, b?, c?, d?).into();
+            Ok(Self { source, ttl: Some(byte(header, 8)?), addresses })
         }
     }
 }

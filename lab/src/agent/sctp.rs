@@ -13,7 +13,7 @@
 //!     SHUTDOWN COMPLETE ─────────────────────►
 //! ```
 //!
-//! Every packet's CRC32c, ports and verification tag are checked; what is wrong is not answered,
+//! Every packet's `CRC32c`, ports and verification tag are checked; what is wrong is not answered,
 //! and the client fails. Nothing is sent again: nothing is lost between namespaces.
 
 use std::net::{IpAddr, SocketAddr};
@@ -72,10 +72,10 @@ pub fn serve(name: &str, listen: SocketAddr) -> Result<()> {
                 continue;
             }
         };
-        if packet.to == listen.port() {
-            if let Some(answer) = answer(name, &packet, from) {
-                send(&socket, from, &answer)?;
-            }
+        if packet.to == listen.port()
+            && let Some(answer) = answer(name, &packet, from)
+        {
+            send(&socket, from, &answer)?;
         }
     }
 }
@@ -187,9 +187,9 @@ impl Packet {
 
     fn read(bytes: &[u8]) -> Result<Self> {
         let (header, mut rest) = bytes.split_first_chunk::<12>().context("no common header")?;
-        let [a, b, c, d, e, f, g, h, crc @ ..] = *header;
+        let (front, crc) = header.split_last_chunk::<4>().context("no checksum")?;
         let blank = [&header[..8], &[0; 4], rest].concat();
-        ensure!(crc32c(&blank) == u32::from_le_bytes(crc), "the CRC32c is wrong");
+        ensure!(crc32c(&blank) == u32::from_le_bytes(*crc), "the CRC32c is wrong");
         let mut chunks = Vec::new();
         while let Some(&[kind, _, high, low]) = rest.first_chunk::<4>() {
             let length = usize::from(u16::from_be_bytes([high, low]));
@@ -197,12 +197,14 @@ impl Packet {
             chunks.push((kind, body.to_vec()));
             rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
         }
-        let [from, to] = [[a, b], [c, d]].map(u16::from_be_bytes);
-        Ok(Self { from, to, tag: u32::from_be_bytes([e, f, g, h]), chunks })
+        let (ports, tag) = front.split_first_chunk::<4>().context("no ports")?;
+        let [from, to] = [[ports[0], ports[1]], [ports[2], ports[3]]].map(u16::from_be_bytes);
+        let tag = u32::from_be_bytes(tag.try_into().context("no tag")?);
+        Ok(Self { from, to, tag, chunks })
     }
 }
 
-/// CRC32c (RFC 9260, appendix A), bit by bit.
+/// `CRC32c` (RFC 9260, appendix A), bit by bit.
 fn crc32c(bytes: &[u8]) -> u32 {
     let step = |crc: u32| (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg());
     !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)))

@@ -80,7 +80,7 @@ impl Model {
             };
             let (theirs, ours) = (format!("{:?}", row.state), format!("{:?}", known.state));
             let idle = u64::from(row.idle_ms) == self.now_ms - known.seen_ms;
-            let local = known.answers.is_none_or(|answers| answers.to == row.local.into());
+            let local = known.answers.is_none_or(|answers| answers.to == row.local);
             let same_backend = crate::balancer::place_of(row.backend_id) == known.place;
             if theirs != ours || !idle || !local || !same_backend {
                 return Err(format!("listed as {row:?}, and it is {known:?}"));
@@ -100,6 +100,6 @@ impl Model {
 
 fn flow_of(row: &ConnectionView) -> Flow {
     let protocol: Protocol = row.protocol;
-    let (from, to): (SocketAddr, SocketAddr) = (row.client.into(), row.vip.into());
+    let (from, to): (SocketAddr, SocketAddr) = (row.client, row.vip);
     Flow { protocol, from, to }
 }

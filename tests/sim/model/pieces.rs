@@ -151,9 +151,9 @@ impl Model {
             connection.seen_ms = now_ms;
         }
         if seat == Seat::Input {
-            self.to_backend(&client, packet, seen)
+            self.towards_backend(&client, packet, seen)
         } else {
-            self.to_client(&client, packet, seen)
+            self.towards_client(&client, packet, seen)
         }
     }
 

@@ -122,7 +122,7 @@ impl Model {
         }
         let seat = if is_translated(mode) { Seat::Input } else { Seat::InputOnly };
         self.passes(&client, seat, packet);
-        self.to_backend(&client, packet, seen)
+        self.towards_backend(&client, packet, seen)
     }
 
     /// The longest packet of a client that reaches its backend.
@@ -139,7 +139,7 @@ impl Model {
     }
 
     /// What a client's packet becomes.
-    pub(super) fn to_backend(
+    pub(super) fn towards_backend(
         &mut self,
         client: &Flow,
         packet: &Packet,
@@ -193,11 +193,11 @@ impl Model {
             return Ok(());
         }
         self.passes(&client, Seat::Output, packet);
-        self.to_client(&client, packet, seen)
+        self.towards_client(&client, packet, seen)
     }
 
     /// What a backend's packet becomes.
-    pub(super) fn to_client(
+    pub(super) fn towards_client(
         &mut self,
         client: &Flow,
         packet: &Packet,

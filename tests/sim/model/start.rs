@@ -139,14 +139,14 @@ impl Model {
     ) -> Result<(), String> {
         let rows = list();
         let mut rows = rows.iter().filter(|row| row.protocol == client.protocol);
-        let row = rows.find(|row| (row.client.into(), row.vip.into()) == (client.from, client.to));
+        let row = rows.find(|row| (row.client, row.vip) == (client.from, client.to));
         let row = row.ok_or("too big, but no connection was made")?;
         let place = place_of(row.backend_id);
         if !eligible.contains(&place) {
             return Err("the backend chosen is not eligible".to_owned());
         }
         let passes = matches!(self.config.backend(place).mode, Mode::Fullnat | Mode::Nat);
-        let answers = Flow { from: row.backend.into(), to: row.local.into(), ..client };
+        let answers = Flow { from: row.backend, to: row.local, ..client };
         self.enter(client, place, passes.then_some(answers), packet)
     }
 

@@ -176,11 +176,8 @@ fn pieces_cost_no_allocation_on_their_way() {
 
 #[test]
 fn telling_who_the_client_is_costs_no_allocation() {
-    for how in [
-        ClientAddress::Toa { kind_v6: 254 },
-        ClientAddress::ProxyV1,
-        ClientAddress::ProxyV2,
-    ] {
+    for how in [ClientAddress::Toa { kind_v6: 254 }, ClientAddress::ProxyV1, ClientAddress::ProxyV2]
+    {
         let mut world = World::new(Plan { workers: 2, ..Plan::default() });
         world.publish(|snapshot| {
             snapshot.services.iter_mut().flatten().for_each(|service| service.client_address = how);

@@ -24,11 +24,12 @@ use zerocopy::FromBytes;
 use super::conn::key::{FlowKey, Side, port_pair};
 use super::conn::record::{NewConnection, Record, Way};
 use super::conn::state::{State, flags, sctp};
-use super::conn::table::Refusal;
+use super::conn::table::{Hit, Refusal};
 use super::family::Family;
 use super::flows::{Fate, Flows, source_mac};
 use super::io::Packet;
 use super::parse::Parsed;
+use super::pieces::is_piece;
 use super::sched;
 use super::snapshot::{ClientAddress, Mode, Protocol};
 use super::verdict::Reason;
@@ -69,6 +70,11 @@ impl Flows {
             return self.refuse(packet, parsed, reason);
         }
         match self.choose(service, key) {
+            // Between the families pieces are refused: they leave nothing behind either.
+            Ok(chosen) if matches!(chosen.way, Way::Crossed) && is_piece(packet.data()) => {
+                self.count_refused(service, true);
+                self.count(Reason::Fragment)
+            }
             Ok(chosen) => self.make(packet, parsed, service, &chosen),
             Err(reason) => {
                 self.count_refused(service, true);
@@ -116,11 +122,11 @@ impl Flows {
                 (Way::Translated, self.to_the_client(client, (address, port))?)
             }
             (Mode::Fullnat, Some(address)) => {
-                (Way::Translated, self.local_port(id, client.protocol, (address, port))?)
+                (Way::Translated, self.local_port(id, client.protocol, (address, port), false)?)
             }
             (Mode::Fullnat, None) => {
                 let address = Ipv4Addr::of(backend.address).ok_or(Reason::NoBackend)?;
-                let answers = self.local_port(id, client.protocol, (address, port))?;
+                let answers = self.local_port(id, client.protocol, (address, port), true)?;
                 (Way::Crossed, F::mapped(answers).ok_or(Reason::NoBackend)?)
             }
             (Mode::Nat, None) => return Err(Reason::NoBackend),
@@ -128,25 +134,24 @@ impl Flows {
         Ok(Chosen { backend: chosen, way, introduction, answers })
     }
 
-    /// FULL-NAT: the backend answers to a local address and port of our choice.
+    /// FULL-NAT: the backend answers to a local address and port of our choice. `between` the
+    /// families, the connection will not be in the table of the backend's.
     fn local_port<F: Family>(
         &mut self,
         id: ServiceId,
         protocol: u8,
         backend: (F, u16),
+        between: bool,
     ) -> Result<FlowKey<F>, Reason> {
         let service = self.snapshot.service(id).ok_or(Reason::NoService)?;
         let turn = self.port_turns.get_mut(id.index()).ok_or(Reason::NoService)?;
         let (tables, now_ms) = (&self.tables, self.now_ms);
-        let crossed = self.snapshot.translates_families();
         let table = F::table(tables);
+        // A closed connection gives its port away, but only to one of its own table.
         let is_free = |key| {
             let taken = table.find(key, table.hash(key));
-            // Between the families a closed connection would have to be looked for in both tables.
-            if crossed {
-                return taken.is_none() && F::crossed(tables, key).is_none();
-            }
-            taken.is_none_or(|hit| is_spent(table.record(hit.slot), now_ms))
+            let spent = |hit: Hit| !between && is_spent(table.record(hit.slot), now_ms);
+            F::crossed(tables, key).is_none() && taken.is_none_or(spent)
         };
         let locals = F::locals(&service.locals);
         let chosen = self.ownership.choose(turn, locals, protocol, backend, is_free);

@@ -6,6 +6,7 @@
 
 use super::conn::key::Side;
 use super::conn::record::Record;
+use super::conn::table::Slot;
 use super::family::Family;
 use super::flows::{Fate, Flows, client_hop, port_mtu};
 use super::introduce;
@@ -46,25 +47,18 @@ impl Flows {
         packet: &mut P,
         parsed: &Parsed<F>,
     ) -> Fate {
-        let crossed = self.snapshot.translates_families();
-        let hit = crossed.then(|| F::crossed(&self.tables, parsed.key)).flatten();
+        let hit = F::crossed(&self.tables, parsed.key);
         let Some(hit) = hit.filter(|hit| hit.side == Side::Backend) else {
             return self.refuse(packet, parsed, Reason::NoConnection);
         };
-        if parsed.ttl <= 1 {
-            return self.refuse(packet, parsed, Reason::TtlExpired);
-        }
-        let record = self.tables.v6.record_mut(hit.slot);
-        if self.snapshot.backend(record.backend_id()).is_none() {
+        if self.snapshot.backend(self.tables.v6.record(hit.slot).backend_id()).is_none() {
             self.forget::<Ipv6Addr>(hit.slot);
             return self.refuse(packet, parsed, Reason::BackendGone);
         }
-        record.note(Side::Backend, parsed.signal, self.now_ms);
-        if introduce::from_backend(packet.data_mut(), parsed, record).is_none() {
-            return self.count(Reason::Truncated);
+        if parsed.ttl <= 1 {
+            return self.refuse(packet, parsed, Reason::TtlExpired);
         }
-        let record = *record;
-        self.cross_back(packet, parsed, &record)
+        self.cross_back(packet, parsed, hit.slot)
     }
 
     /// A backend's packet, now to become an IPv6 one.
@@ -72,8 +66,9 @@ impl Flows {
         &mut self,
         packet: &mut P,
         parsed: &Parsed<F>,
-        record: &Record<Ipv6Addr>,
+        slot: Slot,
     ) -> Fate {
+        let record = self.tables.v6.record_mut(slot);
         let Some(next_hop) = client_hop(&self.snapshot, record) else {
             return self.count(Reason::NextHop);
         };
@@ -86,6 +81,11 @@ impl Flows {
         let too_long = parsed.end - parsed.l4 > mtu.saturating_sub(cross::HEADER_V6);
         if too_long && is_whole {
             return self.too_big(packet, parsed, mtu.saturating_sub(DIFFERENCE));
+        }
+        // What was refused leaves no trace: only now.
+        record.note(Side::Backend, parsed.signal, self.now_ms);
+        if introduce::from_backend(packet.data_mut(), parsed, record).is_none() {
+            return self.count(Reason::Truncated);
         }
         let (key, (_, delta)) = (record.translated(Side::Backend), record.deltas(Side::Backend));
         let change = cross::Change { next_hop, ports: key.ports, delta };

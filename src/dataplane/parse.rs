@@ -242,7 +242,7 @@ pub(super) fn is_host(addresses: u64) -> bool {
     !is_own_destination && (ordinary || (a >= 240 && [a, b, c, d] != [255; 4]))
 }
 
-/// Can a host have sent an IPv6 packet with these addresses? Not from nobody, ::1, a group, its own
+/// Can a host have sent an IPv6 packet with these addresses? Not from nobody, `::1`, a group, its own
 /// destination, nor with an IPv4-mapped address, which is never on a wire (RFC 4291 section
 /// 2.5.5.2) and means something in the connection table.
 #[inline(always)]

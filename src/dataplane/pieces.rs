@@ -176,6 +176,16 @@ fn with_transport<F: Family>(
     Ok(Piece { name, parsed, part })
 }
 
+/// Is the packet in an untagged frame a piece?
+pub(super) fn is_piece(frame: &[u8]) -> bool {
+    let packet = frame.get(ether::LEN..).unwrap_or_default();
+    if packet.first().is_some_and(|first| first >> 4 == 6) {
+        return ipv6::walk(packet).is_some_and(|walked| walked.protocol == ipv6::FRAGMENT);
+    }
+    let ip = ipv4::Header::ref_from_prefix(packet);
+    ip.is_ok_and(|(ip, _)| ip.flags_fragment.get() & ipv4::FRAGMENT_MASK != 0)
+}
+
 impl Flows {
     /// The worker that remembers the ports of datagrams between these two hosts.
     pub(super) fn keeper(&self, piece: &AnyPiece) -> WorkerId {
@@ -262,7 +272,6 @@ impl Flows {
         if hit.side == Side::Client {
             record.set_client_link(packet.port(), source_mac(packet.data()));
         }
-        record.seen_ms = self.now_ms;
         let record = *record;
         if self.snapshot.backend(record.backend_id()).is_none() {
             return self.count(Reason::BackendGone);
@@ -278,6 +287,7 @@ impl Flows {
         if too_long && !self.may_cut(packet.data(), parsed, &record) {
             return self.count(Reason::TooBig);
         }
+        F::table_mut(&mut self.tables).record_mut(hit.slot).seen_ms = self.now_ms;
         let translation = translation(&record, hit.side, next_hop);
         let frame = packet.data_mut();
         if displace(frame, parsed, introduce::displaced(&record, hit.side)).is_none() {

@@ -308,13 +308,6 @@ impl Snapshot {
         self.addresses.is_tunnel(address)
     }
 
-    /// Has a service of one family backends of the other, so that there may be connections between
-    /// the families (NAT64)?
-    #[inline]
-    pub fn translates_families(&self) -> bool {
-        self.addresses.translates_families
-    }
-
     /// The service of that id, if it exists.
     #[inline]
     pub fn service(&self, id: ServiceId) -> Option<&Service> {

@@ -74,7 +74,7 @@ reasons! {
     Protocol => "protocol",
     /// No service is configured for this VIP, protocol and port.
     NoService => "no_service",
-    /// A TCP packet of no known connection that cannot start one.
+    /// A packet, or an ICMP error about one, of no known connection that cannot start one.
     NoConnection => "no_connection",
     /// The service has no backend with a weight above zero.
     NoBackend => "no_backend",

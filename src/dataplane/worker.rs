@@ -15,11 +15,11 @@ use std::sync::Arc;
 
 use super::allowance::Allowance;
 use super::flows::{Fate, Flows, Origin, PuntClass};
+use super::frag::Fragments;
 use super::io::{Burst, Packet, Platform, Rx};
 use super::lookup::Looks;
 use super::orders::{Answer, Order, Page, WorkerEnd};
 use super::tx::Staged;
-use super::frag::Fragments;
 use super::verdict::Reason;
 use super::vlan::Edge;
 use crate::ids::{PortId, WorkerId};

@@ -82,14 +82,14 @@ pub fn verify_20(header: &[u8; 20]) -> bool {
 /// right, and the complement of the checksum if the field inside is zero. `addresses` are source
 /// then destination as they lie in memory, of either family.
 #[inline]
-pub fn sum_l4<A: IntoBytes + Immutable>(addresses: A, protocol: u8, segment: &[u8]) -> u16 {
+pub fn sum_l4<A: IntoBytes + Immutable + Copy>(addresses: A, protocol: u8, segment: &[u8]) -> u16 {
     fold(sum_wide(pseudo(&addresses, protocol, segment.len()), segment))
 }
 
 /// The pseudo-header's part of a sum: of IPv4 (RFC 9293 section 3.1) or IPv6 (RFC 8200 section
 /// 8.1), which sum the same fields.
 #[inline]
-fn pseudo<A: IntoBytes + Immutable>(addresses: &A, protocol: u8, length: usize) -> u64 {
+fn pseudo<A: IntoBytes + Immutable + Copy>(addresses: &A, protocol: u8, length: usize) -> u64 {
     // Segments come out of IP packets; a longer slice would not be one and sums to nonsense.
     let length = u16::try_from(length).unwrap_or(u16::MAX).to_be();
     let protocol = u16::from(protocol).to_be();
@@ -99,7 +99,7 @@ fn pseudo<A: IntoBytes + Immutable>(addresses: &A, protocol: u8, length: usize) 
 /// The checksum of a message with a pseudo-header (`ICMPv6`, TCP) that lies in two places: a
 /// header of even length with a zero checksum field, and what follows it.
 #[inline]
-pub fn l4_of_two<A: IntoBytes + Immutable>(
+pub fn l4_of_two<A: IntoBytes + Immutable + Copy>(
     addresses: A,
     protocol: u8,
     header: &[u8],
@@ -111,13 +111,13 @@ pub fn l4_of_two<A: IntoBytes + Immutable>(
 
 /// The checksum of a TCP segment whose checksum field is zero.
 #[inline]
-pub fn tcp<A: IntoBytes + Immutable>(addresses: A, segment: &[u8]) -> u16 {
+pub fn tcp<A: IntoBytes + Immutable + Copy>(addresses: A, segment: &[u8]) -> u16 {
     !sum_l4(addresses, super::ipv4::TCP, segment)
 }
 
 /// The checksum of a UDP datagram whose checksum field is zero; never zero itself.
 #[inline]
-pub fn udp<A: IntoBytes + Immutable>(addresses: A, datagram: &[u8]) -> u16 {
+pub fn udp<A: IntoBytes + Immutable + Copy>(addresses: A, datagram: &[u8]) -> u16 {
     match !sum_l4(addresses, super::ipv4::UDP, datagram) {
         0 => 0xffff,
         other => other,

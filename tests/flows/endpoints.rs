@@ -230,8 +230,8 @@ impl End {
         assert_eq!((self.theirs, self.ours), (Some(segment.source), segment.destination));
         if segment.has(SYN) {
             self.inbox.first.get_or_insert(segment.sequence.wrapping_add(1));
-            self.their_mss = option(&segment.options, 2)
-                .map(|mss| u16::from_be_bytes([mss[2], mss[3]]));
+            self.their_mss =
+                option(&segment.options, 2).map(|mss| u16::from_be_bytes([mss[2], mss[3]]));
         }
         let Some(_) = self.inbox.first else { return vec![] };
         if segment.has(ACK) {

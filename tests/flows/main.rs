@@ -29,5 +29,6 @@ mod reasons;
 mod sctp;
 mod services;
 mod shop;
+mod streams;
 mod tunnels;
 mod vlan;

@@ -156,7 +156,7 @@ fn connections_of_both_families_never_share_a_local_port() {
     for (workers, card) in [(1, Card::Any), (2, Card::Any), (4, Card::Rss)] {
         let vips = vec![vip(false).ip(), vip(true).ip()];
         let weights = vec![Some(1)];
-        let plan = Plan { vips, weights, workers, card, ..crossing() };
+        let plan = Plan { workers, card, vips, weights, ..crossing() };
         let mut world = World::new(plan);
         let mut locals = BTreeSet::new();
         for port in 1001..=1150 {
@@ -210,13 +210,31 @@ fn a_crossed_connection_survives_a_change_of_mode() {
     assert_eq!(ends(&back.frame), (vip(true), client(true, 4000)));
 }
 
+/// A first piece is not the whole datagram: sent on as if it were, it would be a broken one.
+#[test]
+fn pieces_between_the_families_are_refused_and_leave_nothing_behind() {
+    let mut world = World::new(crossing());
+    let ask = ask(true, 4000, false).payload(&[7; 16]);
+    let first = ask.clone().extension(44, &[0, 0, 1, 0, 0, 0, 9]);
+    assert_eq!(world.exchange(0, 0, &first.build()), []);
+    assert_eq!((world.connections(), world.drops()), ([0; 4], vec![(Reason::Fragment, 1)]));
+
+    let opened = ends(&world.one(0, 0, &ask.build()).frame);
+    let answer = from_backend(13).udp(opened.1, opened.0).payload(&[7; 16]);
+    assert_eq!(world.exchange(0, 1, &answer.flags_fragment(0x2000).build()), []);
+    assert_eq!(world.drops(), [(Reason::Fragment, 2)]);
+}
+
 /// A connection, its backend's packets by the builder.
 fn opened(world: &mut World, tcp: bool) -> Opened {
     open(world, &ask(true, 4000, tcp))
 }
 
+/// Type, code and second word of an error.
+type Words = (u8, u8, u32);
+
 /// An IPv4 error from behind us and what the client hears: RFC 7915 section 4.2.
-const TO_V6: &[((u8, u8, u32), Option<(u8, u8, u32)>)] = &[
+const TO_V6: &[(Words, Option<Words>)] = &[
     ((3, 0, 0), Some((1, 0, 0))),
     ((3, 1, 0), Some((1, 0, 0))),
     ((3, 2, 0), Some((4, 1, 6))),
@@ -250,7 +268,7 @@ const TO_V6: &[((u8, u8, u32), Option<(u8, u8, u32)>)] = &[
 ];
 
 /// An ICMPv6 error about an answer and what the backend hears: RFC 7915 section 5.2.
-const TO_V4: &[((u8, u8, u32), Option<(u8, u8, u32)>)] = &[
+const TO_V4: &[(Words, Option<Words>)] = &[
     ((1, 0, 0), Some((3, 1, 0))),
     ((1, 1, 0), Some((3, 10, 0))),
     ((1, 2, 0), Some((3, 1, 0))),

@@ -9,7 +9,7 @@ use shunt::dataplane::frag::HELD_MAX;
 use shunt::dataplane::io::memory::VecPacket;
 use shunt::dataplane::snapshot::{Encapsulation, GueChecksum, Mode, Ping, Protocol, Snapshot};
 use shunt::dataplane::verdict::Reason;
-use shunt::wire::{ipv4, sctp};
+use shunt::wire::ipv4;
 
 use crate::packets::builder::sum;
 use crate::packets::oracle::judge_any;

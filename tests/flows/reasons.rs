@@ -352,7 +352,7 @@ fn local_ports() -> (World, Vec<crate::world::Sent>) {
 /// Two workers, of which one never polls: its lane fills, and the other counts.
 fn handover_full() -> (World, Vec<crate::world::Sent>) {
     let mut world = World::new(Plan { workers: 2, lane: 4, ..Plan::default() });
-    for port in 1..200 {
+    for port in 1001..1200 {
         world.arrive(0, 0, &from_client(client(port), SYN));
         world.poll_one(0);
         world.sent();

@@ -155,7 +155,8 @@ fn devices_count_what_is_on_the_wire_and_tagged_ports_their_own() {
     let world = exchange(plan(), ONE, &[]);
     let counted = |port: PortId| {
         let port = &world.stats[0].ports[port.index()];
-        [&port.rx_packets, &port.tx_packets, &port.rx_bytes, &port.tx_bytes].map(|c| c.get())
+        [&port.rx_packets, &port.tx_packets, &port.rx_bytes, &port.tx_bytes]
+            .map(shunt::stats::counters::Counter::get)
     };
     let (device, port) = (counted(PortId(0)), counted(CLIENTS));
     assert_eq!(device[..2], [3, 3]);

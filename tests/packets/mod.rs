@@ -46,8 +46,7 @@ pub(crate) const BACKEND: Endpoint = (Ipv4Addr::new(10, 44, 0, 11), 8080);
 /// The same four in IPv6.
 pub(crate) const CLIENT_V6: (Ipv6Addr, u16) =
     (Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 2), CLIENT.1);
-pub(crate) const VIP_V6: (Ipv6Addr, u16) =
-    (Ipv6Addr::new(0x2001, 0xdb8, 5, 0, 0, 0, 0, 7), VIP.1);
+pub(crate) const VIP_V6: (Ipv6Addr, u16) = (Ipv6Addr::new(0x2001, 0xdb8, 5, 0, 0, 0, 0, 7), VIP.1);
 pub(crate) const LOCAL_V6: (Ipv6Addr, u16) =
     (Ipv6Addr::new(0x2001, 0xdb8, 0x44, 0, 0, 0, 0, 1), LOCAL.1);
 pub(crate) const BACKEND_V6: (Ipv6Addr, u16) =

@@ -4,7 +4,7 @@
 //! made happen is a [`Seen`]: frames that left, frames for the kernel, drops by reason.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use shunt::dataplane::conn::index::Seed;
@@ -24,9 +24,10 @@ use shunt::dataplane::worker::{Links, Worker};
 use shunt::ids::{BackendId, PortId, ServiceId, WorkerId};
 use shunt::stats::counters::WorkerStats;
 
-use crate::config::{Backend, Config, OUR_ADDRESS, Place, Service};
+use crate::config::{Backend, Config, Place, Service, our_address};
 use crate::packet::Packet;
 use crate::packets::{OUR_INNER_MAC, OUR_MAC};
+use crate::pieces::Piece;
 use crate::scenario::{Card, Scenario};
 use crate::seen::{Seen, Sent};
 
@@ -190,7 +191,9 @@ impl Balancer {
 
     /// A frame is received by a port; where the card does not spread, `anyone` says by whom.
     pub(crate) fn receive(&mut self, port: usize, anyone: usize, frame: &[u8]) {
-        let queue = if self.card.spreads(port) { self.queue_of(frame) } else { anyone };
+        // What cards do with pieces differs: anything may happen.
+        let spreads = self.card.spreads(port) && Piece::read(frame).is_none();
+        let queue = if spreads { self.queue_of(frame) } else { anyone };
         self.ends[queue].ports[port].inbound.push(VecPacket::new(frame)).unwrap();
     }
 
@@ -199,10 +202,18 @@ impl Balancer {
         let Some(flow) = Packet::read(frame).ok().and_then(|packet| packet.flow()) else {
             return 0;
         };
-        let (from, to) = (v4(flow.from.ip()), v4(flow.to.ip()));
-        let key = FlowKey::new(0, (from, flow.from.port()), (to, flow.to.port()));
+        let ports = (flow.from.port(), flow.to.port());
+        let hash = match (flow.from.ip(), flow.to.ip()) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                self.toeplitz.hash(FlowKey::<Ipv4Addr>::new(0, (from, ports.0), (to, ports.1)))
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                self.toeplitz.hash(FlowKey::<Ipv6Addr>::new(0, (from, ports.0), (to, ports.1)))
+            }
+            ends => panic!("{ends:?} are of two families"),
+        };
         let table = redirection(u8::try_from(self.workers.len()).unwrap());
-        usize::from(table[self.toeplitz.hash(key) as usize % table.len()])
+        usize::from(table[hash as usize % table.len()])
     }
 
     /// Every worker polls until nothing moves and nobody is behind.
@@ -303,7 +314,7 @@ fn compiled(service: usize, backend: &Backend) -> Option<snapshot::Backend> {
         port: backend.address.port(),
         mode: backend.mode,
         answers_here: backend.was_nat,
-        our_address: OUR_ADDRESS.into(),
+        our_address: our_address(backend.address.is_ipv6()),
         weight: backend.weight?,
         next_hop: backend.reachable.then_some(hop),
     })
@@ -320,11 +331,4 @@ pub(crate) fn place_of(id: BackendId) -> Place {
 
 fn redirection(workers: u8) -> Box<[u16]> {
     (0..128).map(|entry| entry % u16::from(workers)).collect()
-}
-
-fn v4(address: IpAddr) -> Ipv4Addr {
-    match address {
-        IpAddr::V4(address) => address,
-        IpAddr::V6(_) => panic!("only IPv4 is simulated: {address}"),
-    }
 }

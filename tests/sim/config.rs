@@ -3,7 +3,7 @@
 //! The balancer's snapshot is made of it, and the model reads its rules from it: neither from the
 //! other. A [`Change`] is a reload.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use shunt::dataplane::snapshot::{Mode, Protocol, Scheduler, Timeouts};
 use shunt::wire::Mac;
@@ -71,8 +71,13 @@ pub(crate) enum Change {
     Drain,
 }
 
-/// The balancer's own address on the backends' side.
-pub(crate) const OUR_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 44, 0, 1);
+/// The balancer's own address on the backends' side, of either family.
+pub(crate) fn our_address(is_v6: bool) -> IpAddr {
+    if is_v6 {
+        return Ipv6Addr::new(0xfd44, 0, 0, 0, 0, 0, 0, 1).into();
+    }
+    Ipv4Addr::new(10, 44, 0, 1).into()
+}
 
 impl Config {
     pub(crate) fn backend(&self, place: Place) -> &Backend {
@@ -89,6 +94,12 @@ impl Config {
             Change::Timeouts(timeouts) => self.timeouts = *timeouts,
             Change::Drain => self.accepting = false,
         }
+    }
+
+    /// Has this address a backend whose answers to clients pass here?
+    pub(crate) fn is_at_nat_backend(&self, address: IpAddr) -> bool {
+        let mut backends = self.services.iter().flat_map(|service| &service.backends);
+        backends.any(|b| b.address.ip() == address && b.was_nat && b.weight.is_some())
     }
 
     fn backend_mut(&mut self, place: Place) -> &mut Backend {

@@ -15,7 +15,8 @@
 //! - [`scenario`], [`config`]: what a seed stands for. [`rng`]: where chance comes from.
 //! - [`hosts`], [`strays`], [`network`]: who talks, and over what.
 //! - [`balancer`], [`seen`]: the real thing, and what it was seen to do.
-//! - [`model`]: the rules. [`packet`], [`tunnel`]: bytes, read and written independently.
+//! - [`model`]: the rules. [`packet`], [`pieces`], [`tunnel`]: bytes, read and written
+//!   independently.
 //! - [`run`], [`trace`]: one seed from start to end. [`lies`]: proof that the model objects.
 
 #![allow(
@@ -34,6 +35,7 @@ mod network;
 mod packet;
 #[path = "../packets/mod.rs"]
 mod packets;
+mod pieces;
 mod rng;
 mod run;
 mod scenario;
@@ -118,6 +120,7 @@ fn much_happens() {
         ("connections", sum(|o| o.tally.made.values().sum()), 1_000),
         ("forwarded", sum(|o| o.tally.forwarded), 10_000),
         ("answers", sum(|o| o.tally.answered), 100),
+        ("later pieces", sum(|o| o.tally.pieces), 100),
         ("drops", sum(|o| o.tally.dropped), 100),
         ("handed over", sum(|o| o.handed_over), 1_000),
         ("completed at clients", sum(|o| o.completed.0), 500),

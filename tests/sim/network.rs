@@ -47,7 +47,7 @@ impl Network {
 
     /// Sends a frame, and does to it what networks do.
     pub(crate) fn send(&mut self, now_ms: u64, event: &Event) {
-        let Conditions { lost, doubled, delay_ms, jitter_ms, tick_ms } = self.conditions;
+        let Conditions { lost, doubled, delay_ms, jitter_ms, tick_ms, .. } = self.conditions;
         if self.rng.chance(lost) {
             return;
         }

@@ -3,13 +3,14 @@
 //! Written with the packet table's builder (checksums by the slow sum), read with `etherparse`:
 //! nothing here shares code with what is tested. A variant of [`Body`] is a transport.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use etherparse::{SlicedPacket, TransportSlice};
 use shunt::dataplane::snapshot::Protocol;
 use shunt::wire::Mac;
 
 use crate::packets::{oracle, packet};
+use crate::pieces::{self, Piece, Slice};
 
 /// TCP's flags, as on the wire.
 pub(crate) const FIN: u8 = 1;
@@ -32,9 +33,22 @@ pub(crate) struct Flow {
 /// What the IP packet carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Body {
-    Tcp { sequence: u32, ack: u32, flags: u8, window: u16, options: Vec<u8> },
-    Udp { checksum: bool },
-    Icmp { kind: u8, code: u8, rest: u32 },
+    Tcp {
+        sequence: u32,
+        ack: u32,
+        flags: u8,
+        window: u16,
+        options: Vec<u8>,
+    },
+    Udp {
+        checksum: bool,
+    },
+    /// ICMP, or between IPv6 addresses `ICMPv6`.
+    Icmp {
+        kind: u8,
+        code: u8,
+        rest: u32,
+    },
 }
 
 /// A packet on a link.
@@ -46,21 +60,16 @@ pub(crate) struct Packet {
     pub(crate) to: SocketAddr,
     pub(crate) ttl: u8,
     pub(crate) tos: u8,
+    /// IPv4: the identification. IPv6: the flow label. What no mode touches that keeps the header.
     pub(crate) id: u16,
-    /// Nobody may cut it.
+    /// Nobody may cut it; always so in IPv6.
     pub(crate) df: bool,
     pub(crate) body: Body,
     pub(crate) payload: Vec<u8>,
     /// Bytes the link added behind it.
     pub(crate) padding: usize,
-}
-
-/// The address of a family the builder can write.
-fn v4(address: SocketAddr) -> (Ipv4Addr, u16) {
-    match address.ip() {
-        IpAddr::V4(ip) => (ip, address.port()),
-        IpAddr::V6(_) => panic!("only IPv4 is simulated: {address}"),
-    }
+    /// Only this part of it.
+    pub(crate) piece: Option<Slice>,
 }
 
 impl Packet {
@@ -68,15 +77,39 @@ impl Packet {
     pub(crate) fn new(from: SocketAddr, to: SocketAddr, body: Body) -> Self {
         let link = (Mac::default(), Mac::default());
         let (ttl, tos, id, df, payload, padding) = (64, 0, 0, true, vec![], 0);
-        Self { link, from, to, ttl, tos, id, df, body, payload, padding }
+        let piece = None;
+        Self { link, from, to, ttl, tos, id, df, body, payload, padding, piece }
     }
 
     /// As bytes.
     pub(crate) fn frame(&self) -> Vec<u8> {
-        let (from, to) = (v4(self.from), v4(self.to));
+        let whole = self.whole_frame();
+        self.piece.map_or_else(|| whole.clone(), |piece| pieces::part(&whole, &piece))
+    }
+
+    /// What can be told of a piece: who sends it where, and if it is a first one the ports.
+    pub(crate) fn read_piece(frame: &[u8]) -> Option<Self> {
+        let piece = Piece::read(frame)?;
+        let ip = &piece.front[LINK..];
+        let is_v6 = ip[0] >> 4 == 6;
+        let protocol = Protocol::from_number(ip[if is_v6 { 6 } else { 9 }])?;
+        let slice = piece.slice();
+        let ports = if slice.offset == 0 { piece.payload.get(..4)? } else { &[0; 4] };
+        // Read as the quote of an error is.
+        let quote = Self { payload: [ip, ports].concat(), ..Self::outline(&frame[LINK..]) };
+        let link = (Mac(frame[6..12].try_into().ok()?), Mac(frame[..6].try_into().ok()?));
+        let quoted = quote.quoted_as(is_v6)?;
+        let (from, to) = (quoted.from, quoted.to);
+        debug_assert_eq!(protocol, quoted.protocol);
+        Some(Self { link, from, to, piece: Some(slice), payload: vec![], ..quote })
+    }
+
+    fn whole_frame(&self) -> Vec<u8> {
+        let (from, to) = (self.from, self.to);
         let df = if self.df { 0x4000 } else { 0 };
         let base = packet().macs(self.link.0, self.link.1).between(from, to).ttl(self.ttl);
         let base = base.tos(self.tos).identification(self.id).flags_fragment(df);
+        let base = base.flow_label(self.id.into());
         let base = base.payload(&self.payload).padding(self.padding);
         match &self.body {
             Body::Tcp { sequence, ack, flags, window, options } => base
@@ -94,27 +127,72 @@ impl Packet {
 
     /// From bytes; every checksum must be right.
     pub(crate) fn read(frame: &[u8]) -> Result<Self, String> {
-        let judged = oracle::judge(frame)?;
+        if Piece::read(frame).is_some() {
+            return Err("only a piece".to_owned());
+        }
+        let judged = oracle::judge_any(frame)?;
         if !judged.ip_right || !judged.l4_right {
             return Err(format!("a checksum is wrong: {judged:?}"));
         }
         let sliced = SlicedPacket::from_ethernet(frame).map_err(|error| error.to_string())?;
-        let Some(NetSlice::Ipv4(ip)) = &sliced.net else { return Err("not IPv4".to_owned()) };
-        let header = ip.header();
         let (body, payload) = body_of(sliced.transport.as_ref())?;
         let mac = |at: usize| Mac(frame[at..at + 6].try_into().unwrap());
         Ok(Self {
             link: (mac(6), mac(0)),
             from: (judged.source, judged.ports.0).into(),
             to: (judged.destination, judged.ports.1).into(),
-            ttl: header.ttl(),
-            tos: header.slice()[1],
-            id: header.identification(),
-            df: header.dont_fragment(),
             body,
             payload: payload.to_vec(),
-            padding: frame.len() - LINK - usize::from(header.total_len()),
+            ..Self::outline(&frame[LINK..])
         })
+    }
+
+    /// What the IP header says, but for the addresses.
+    fn outline(ip: &[u8]) -> Self {
+        let word = |at: usize| u16::from_be_bytes([ip[at], ip[at + 1]]);
+        let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let none = Self::new(nobody, nobody, Body::Udp { checksum: false });
+        if ip[0] >> 4 == 6 {
+            let padding = ip.len() - 40 - usize::from(word(4));
+            return Self { ttl: ip[7], tos: ip[0] << 4 | ip[1] >> 4, id: word(2), padding, ..none };
+        }
+        let (df, padding) = (ip[6] & 0x40 != 0, ip.len() - usize::from(word(2)));
+        Self { ttl: ip[8], tos: ip[1], id: word(4), df, padding, ..none }
+    }
+
+    pub(crate) fn is_v6(&self) -> bool {
+        self.from.is_ipv6()
+    }
+
+    /// An error that says how much the way carries: how much.
+    pub(crate) fn too_big(&self) -> Option<usize> {
+        match (self.is_v6(), &self.body) {
+            (false, Body::Icmp { kind: 3, code: 4, rest })
+            | (true, Body::Icmp { kind: 2, code: 0, rest }) => Some(*rest as usize),
+            _ => None,
+        }
+    }
+
+    /// The flow of the packet that an error quotes.
+    pub(crate) fn quoted(&self) -> Option<Flow> {
+        self.quoted_as(self.is_v6())
+    }
+
+    fn quoted_as(&self, is_v6: bool) -> Option<Flow> {
+        let quote = &self.payload;
+        let (header, protocol) = if is_v6 { (40, 6) } else { (20, 9) };
+        let protocol = Protocol::from_number(*quote.get(protocol)?)?;
+        let port = |at: usize| Some(u16::from_be_bytes(quote.get(at..at + 2)?.try_into().ok()?));
+        let address = |end: usize| -> Option<IpAddr> {
+            if is_v6 {
+                let bytes: [u8; 16] = quote.get(8 + 16 * end..24 + 16 * end)?.try_into().ok()?;
+                return Some(Ipv6Addr::from(bytes).into());
+            }
+            let bytes: [u8; 4] = quote.get(12 + 4 * end..16 + 4 * end)?.try_into().ok()?;
+            Some(Ipv4Addr::from(bytes).into())
+        };
+        let end = |n: usize| Some(SocketAddr::new(address(n)?, port(header + 2 * n)?));
+        Some(Flow { protocol, from: end(0)?, to: end(1)? })
     }
 
     /// Its flow, if it is of a balanced protocol.
@@ -138,7 +216,12 @@ impl Packet {
             Body::Tcp { options, .. } => 20 + options.len(),
             Body::Udp { .. } | Body::Icmp { .. } => 8,
         };
-        20 + header + self.payload.len()
+        let ip = if self.is_v6() { 40 } else { 20 };
+        match self.piece {
+            Some(piece) if self.is_v6() => ip + 8 + piece.length,
+            Some(piece) => ip + piece.length,
+            None => ip + header + self.payload.len(),
+        }
     }
 }
 
@@ -158,6 +241,11 @@ fn body_of<'a>(transport: Option<&TransportSlice<'a>>) -> Result<(Body, &'a [u8]
             Ok((Body::Udp { checksum: udp.checksum() != 0 }, udp.payload()))
         }
         Some(TransportSlice::Icmpv4(icmp)) => {
+            let bytes = icmp.slice();
+            let rest = u32::from_be_bytes(bytes[4..8].try_into().unwrap());
+            Ok((Body::Icmp { kind: bytes[0], code: bytes[1], rest }, &bytes[8..]))
+        }
+        Some(TransportSlice::Icmpv6(icmp)) => {
             let bytes = icmp.slice();
             let rest = u32::from_be_bytes(bytes[4..8].try_into().unwrap());
             Ok((Body::Icmp { kind: bytes[0], code: bytes[1], rest }, &bytes[8..]))

@@ -8,7 +8,7 @@
 //!    └────────────────────────── network ◄────────────────────────────────┘ DR, tunnel
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use shunt::wire::Mac;
 
@@ -18,8 +18,9 @@ use crate::hosts::client::Client;
 use crate::lies::Lie;
 use crate::model::{Input, Model, Tally};
 use crate::network::{Event, Network};
-use crate::packet::Packet;
+use crate::packet::{ACK, Body, Packet};
 use crate::packets::{OUR_INNER_MAC, OUR_MAC};
+use crate::pieces::{self, Assembly, Piece};
 use crate::rng::Rng;
 use crate::scenario::Scenario;
 use crate::seen::Seen;
@@ -29,6 +30,9 @@ use crate::tunnel;
 
 /// More moments than this, and something goes round in circles.
 const MOMENTS_MAX: u32 = 200_000;
+
+/// Packets longer than this may leave in pieces.
+const PIECE_MAX: usize = 600;
 
 /// One in so many moments the balancer's list is compared with the model.
 const COMPARED: u64 = 40;
@@ -51,6 +55,10 @@ pub(crate) struct Run {
     network: Network,
     clients: Vec<Client>,
     backends: Vec<Backend>,
+    /// What waits to be put together at the clients, and at the backends.
+    pieces: [Assembly; 2],
+    /// Pieces on their way, by their bytes: the packets they are of.
+    cut: HashMap<Vec<u8>, Packet>,
     rng: Rng,
     now_ms: u64,
     numbered: u16,
@@ -88,6 +96,8 @@ impl Run {
             network,
             clients,
             backends: (0..HOSTS as u64).map(|n| Backend::new(root.fork(200 + n))).collect(),
+            pieces: Default::default(),
+            cut: HashMap::new(),
             rng: root.fork(11),
             now_ms: 0,
             numbered: 0,
@@ -120,6 +130,7 @@ impl Run {
             match event {
                 Event::Balancer { port, frame } => {
                     let packet = Packet::read(&frame).ok();
+                    let packet = packet.or_else(|| self.cut.get(&frame).cloned());
                     bursts[port].push(Input { port, frame, packet });
                 }
                 Event::Client(frame) => self.client_gets(&frame)?,
@@ -174,8 +185,32 @@ impl Run {
 
     fn send(&mut self, packet: &Packet, to: impl Fn(Vec<u8>) -> Event) {
         let event = to(packet.frame());
+        if matches!(event, Event::Balancer { .. }) && self.is_cut(packet) {
+            return self.send_cut(packet, to);
+        }
         self.trace.packet(self.now_ms, "sent", packet);
         self.network.send(self.now_ms, &event);
+    }
+
+    fn is_cut(&mut self, packet: &Packet) -> bool {
+        // The RST that answers a segment without ACK counts its bytes, which a piece does not show.
+        let countable = !matches!(packet.body, Body::Tcp { flags, .. } if flags & ACK == 0);
+        let is_long = packet.length() > PIECE_MAX && countable;
+        is_long && self.rng.chance(self.scenario.conditions.cut)
+    }
+
+    /// Sends a packet in pieces, each of which finds its own way.
+    fn send_cut(&mut self, packet: &Packet, to: impl Fn(Vec<u8>) -> Event) {
+        let whole = Packet { df: packet.is_v6(), ..packet.clone() };
+        let mtu = self.rng.pick(&[PIECE_MAX - 24, 1_000, 1_280, 1_400]);
+        let id = u32::from(packet.id) << 8 | 0x5a;
+        for frame in pieces::cut(&whole.frame(), mtu, id) {
+            let piece = Piece::read(&frame).map(|piece| piece.slice());
+            let packet = Packet { piece, ..whole.clone() };
+            self.trace.packet(self.now_ms, "sent", &packet);
+            self.cut.insert(frame.clone(), packet);
+            self.network.send(self.now_ms, &to(frame));
+        }
     }
 
     /// Packets of a client, by any router; short frames are padded on some links.
@@ -215,7 +250,8 @@ impl Run {
     }
 
     fn client_gets(&mut self, frame: &[u8]) -> Result<(), String> {
-        let packet = Packet::read(frame)?;
+        let Some(frame) = self.pieces[0].take(frame) else { return Ok(()) };
+        let packet = Packet::read(&frame)?;
         self.trace.packet(self.now_ms, "client got", &packet);
         let Some(n) = self.clients.iter().position(|client| client.is_for(&packet)) else {
             return Ok(());
@@ -226,8 +262,11 @@ impl Run {
     }
 
     fn backend_gets(&mut self, frame: &[u8]) -> Result<(), String> {
-        let inner = tunnel::unwrap(frame).map(|(_, inner)| inner);
-        let packet = Packet::read(inner.as_deref().unwrap_or(frame))?;
+        let Some(frame) = self.pieces[1].take(frame) else { return Ok(()) };
+        let inner = tunnel::unwrap(&frame).map(|(_, inner)| inner);
+        // What was in pieces before it was wrapped still is.
+        let Some(frame) = self.pieces[1].take(&inner.unwrap_or(frame)) else { return Ok(()) };
+        let packet = Packet::read(&frame)?;
         self.trace.packet(self.now_ms, "backend got", &packet);
         let n = (0..HOSTS).find(|n| backend_mac(*n) == packet.link.1);
         let n = n.ok_or_else(|| format!("a frame for nobody: {packet:?}"))?;

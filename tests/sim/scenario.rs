@@ -3,11 +3,9 @@
 //! Everything is drawn here or from a fork of the same sequence. A feature the balancer learns is
 //! one more field here, drawn with its chance, and one more rule in the model.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use shunt::dataplane::snapshot::{
-    Encapsulation, GueChecksum, Mode, Protocol, Scheduler, Timeouts,
-};
+use shunt::dataplane::snapshot::{Encapsulation, GueChecksum, Mode, Protocol, Scheduler, Timeouts};
 use shunt::wire::Mac;
 
 use crate::config::{Backend, Change, Config, Place, Service};
@@ -41,6 +39,8 @@ impl Card {
 pub(crate) struct Conditions {
     pub(crate) lost: u64,
     pub(crate) doubled: u64,
+    /// Long packets that leave in pieces.
+    pub(crate) cut: u64,
     pub(crate) delay_ms: u64,
     /// The most a packet may be later than `delay_ms`: what makes others overtake it.
     pub(crate) jitter_ms: u64,
@@ -87,18 +87,26 @@ impl Scenario {
         let mut rng = Rng::new(seed);
         let config = config(&mut rng.fork(1));
         let slots = slots(&mut rng.fork(2), &config);
+        let changes = changes(&mut rng.fork(5), &config);
+        let card = rng.pick(&[Card::Any, Card::Rss, Card::Half]);
+        let mut conditions = conditions(&mut rng.fork(4));
+        // Where a card says who owns a connection, and a reload changes that, pieces are lost.
+        let to_nat = |(_, change): &(u64, Change)| matches!(change, Change::Mode(_, Mode::Nat));
+        if card == Card::Rss && changes.iter().any(to_nat) {
+            conditions.cut = 0;
+        }
         let mut at = rng.fork(3);
         let strays = (0..at.below(12)).map(|_| at.below(BUSY_MS)).collect();
         Self {
             seed,
-            card: rng.pick(&[Card::Any, Card::Rss, Card::Half]),
+            card,
             workers: rng.pick(&[1, 2, 4]),
             capacity: rng.pick(&[8, 64, 256, 256, 256]),
             hash_seed: [rng.next(), rng.next()],
             clock_ms: rng.pick(&[1_000, u32::MAX - 10_000, u32::MAX - 200_000]),
-            conditions: conditions(&mut rng.fork(4)),
+            conditions,
             routers: (0..rng.range(1, 2)).map(|n| Mac([2, 0, 0, 0, 0xc, byte(n)])).collect(),
-            changes: changes(&mut rng.fork(5), &config),
+            changes,
             slots,
             strays,
             config,
@@ -111,7 +119,9 @@ impl Scenario {
     /// from the client alone.
     pub(crate) fn needs_no_handover(&self) -> bool {
         let backends = self.config.services.iter().flat_map(|service| &service.backends);
-        self.card == Card::Rss && !backends.into_iter().any(|backend| backend.was_nat)
+        self.card == Card::Rss
+            && self.conditions.cut == 0
+            && !backends.into_iter().any(|backend| backend.was_nat)
     }
 }
 
@@ -124,6 +134,7 @@ fn conditions(rng: &mut Rng) -> Conditions {
     Conditions {
         lost,
         doubled,
+        cut: rng.pick(&[0, 0, 50, 300]),
         delay_ms: rng.range(0, 30),
         jitter_ms: rng.pick(&[0, 0, 5, 40]),
         tick_ms: rng.pick(&[1, 5, 20]),
@@ -131,15 +142,22 @@ fn conditions(rng: &mut Rng) -> Conditions {
 }
 
 fn config(rng: &mut Rng) -> Config {
-    let vip: IpAddr = Ipv4Addr::new(198, 51, 100, 7).into();
+    let vips: [IpAddr; 2] = [
+        Ipv4Addr::new(198, 51, 100, 7).into(),
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7).into(),
+    ];
     let kinds = [(Protocol::Tcp, 80), (Protocol::Udp, 80), (Protocol::Tcp, 81)];
     let count = rng.range(1, 3);
     let services = kinds.iter().take(usize::try_from(count).unwrap());
-    let services =
-        services.map(|(protocol, port)| service(rng, *protocol, (vip, *port).into())).collect();
+    let services = services
+        .map(|(protocol, port)| {
+            let vip = vips[usize::from(rng.chance(450))];
+            service(rng, *protocol, (vip, *port).into())
+        })
+        .collect();
     Config {
         services,
-        locals: (0..rng.range(1, 3)).map(|n| Ipv4Addr::new(10, 44, 1, byte(n)).into()).collect(),
+        locals: (0..rng.range(1, 3)).flat_map(|n| both([10, 44, 1, byte(n)])).collect(),
         mtu: [1500, rng.pick(&[1500, 1500, 1400])],
         timeouts: timeouts(rng),
         rejects: rng.chance(850),
@@ -168,11 +186,15 @@ fn service(rng: &mut Rng, protocol: Protocol, vip: SocketAddr) -> Service {
     let keeps_port = rng.chance(650);
     let port = if keeps_port { vip.port() } else { 8080 };
     let mixed = rng.chance(500);
-    let common = mode(rng, keeps_port);
+    let common = mode(rng, keeps_port, (vip.ip(), vip.ip()));
     let backends = (0..rng.range(1, 4)).map(|n| {
-        let mode = if mixed { mode(rng, keeps_port) } else { common };
+        // Between the families there is NAT64, from IPv6 to IPv4, and the tunnels.
+        let other = rng.chance(300) && (vip.is_ipv6() || keeps_port);
+        let address = both([10, 44, 0, 11 + byte(n)])[usize::from(vip.is_ipv6() != other)];
+        let own = mixed || other;
+        let mode = if own { mode(rng, keeps_port, (vip.ip(), address)) } else { common };
         Backend {
-            address: (Ipv4Addr::new(10, 44, 0, 11 + byte(n)), port).into(),
+            address: (address, port).into(),
             mac: Mac([2, 0, 0, 0, 0xb, 11 + byte(n)]),
             mode,
             was_nat: mode == Mode::Nat,
@@ -184,7 +206,14 @@ fn service(rng: &mut Rng, protocol: Protocol, vip: SocketAddr) -> Service {
     Service { protocol, vip, scheduler: rng.pick(&[Scheduler::Rr, Scheduler::Wrr]), backends }
 }
 
-fn mode(rng: &mut Rng, keeps_port: bool) -> Mode {
+/// An IPv4 address, and an IPv6 one like it.
+fn both([a, b, c, d]: [u8; 4]) -> [IpAddr; 2] {
+    let v6 = Ipv6Addr::new(0xfd00 | u16::from(b), 0, 0, 0, 0, 0, c.into(), d.into());
+    [Ipv4Addr::new(a, b, c, d).into(), v6.into()]
+}
+
+/// A way to get from a VIP to a backend.
+fn mode(rng: &mut Rng, keeps_port: bool, (vip, backend): (IpAddr, IpAddr)) -> Mode {
     let checksum = rng.chance(500);
     let tunnel = rng.pick(&[
         Encapsulation::Ipip,
@@ -194,18 +223,29 @@ fn mode(rng: &mut Rng, keeps_port: bool) -> Mode {
             checksum: if checksum { GueChecksum::Outer } else { GueChecksum::Zero },
         },
     ]);
-    let all = [Mode::Fullnat, Mode::Nat, Mode::Dr, Mode::Tunnel(tunnel)];
-    rng.pick(if keeps_port { &all } else { &all[..2] })
+    let mut all = match (vip.is_ipv6(), backend.is_ipv6()) {
+        (true, false) => vec![Mode::Fullnat],
+        (false, true) => vec![],
+        _ if keeps_port => vec![Mode::Fullnat, Mode::Nat, Mode::Dr],
+        _ => vec![Mode::Fullnat, Mode::Nat],
+    };
+    all.extend(keeps_port.then_some(Mode::Tunnel(tunnel)));
+    rng.pick(&all)
 }
 
 fn slots(rng: &mut Rng, config: &Config) -> Vec<Slot> {
-    let slot = |n: u64| Slot {
-        // Few ports: one client port is often used towards two services.
-        client: (Ipv4Addr::new(192, 0, 2, 2 + byte(n % 3)), 40_000 + u16::from(byte(n / 5))).into(),
-        service: rng.index(config.services.len()),
-        start_ms: rng.below(BUSY_MS / 2),
-        connections: rng.range(1, 4),
-        gap_ms: rng.pick(&[0, 50, 500, 3_000]),
+    let slot = |n: u64| {
+        let service = rng.index(config.services.len());
+        let is_v6 = config.services[service].vip.is_ipv6();
+        let client = both([192, 0, 2, 2 + byte(n % 3)])[usize::from(is_v6)];
+        Slot {
+            // Few ports: one client port is often used towards two services.
+            client: (client, 40_000 + u16::from(byte(n / 5))).into(),
+            service,
+            start_ms: rng.below(BUSY_MS / 2),
+            connections: rng.range(1, 4),
+            gap_ms: rng.pick(&[0, 50, 500, 3_000]),
+        }
     };
     let mut slots: Vec<Slot> = (0..20).map(slot).collect();
     slots.truncate(usize::try_from(rng.range(2, 20)).unwrap());
@@ -236,7 +276,10 @@ fn change(rng: &mut Rng, config: &Config) -> Change {
     match rng.below(12) {
         0..=2 => Change::Weight(place, Some(u32::from(byte(rng.below(4))))),
         3..=5 => Change::Weight(place, None),
-        6..=7 => Change::Mode(place, mode(rng, keeps_port)),
+        6..=7 => {
+            let ends = (of.vip.ip(), config.backend(place).address.ip());
+            Change::Mode(place, mode(rng, keeps_port, ends))
+        }
         8 => Change::Reachable(place, rng.chance(500)),
         9 => Change::Mtu(rng.index(2), rng.pick(&[1280, 1400, 1500])),
         10 => Change::Rejects(rng.chance(700)),

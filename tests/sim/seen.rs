@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 
 use shunt::dataplane::verdict::Reason;
 
-use crate::packet::Packet;
+use crate::packet::{LINK, Packet};
+use crate::pieces::{self, Assembly, Piece, Slice};
 use crate::tunnel::{self, Outer};
 
 /// A frame that left by a port.
@@ -16,65 +17,110 @@ pub(crate) struct Sent {
     pub(crate) frame: Vec<u8>,
 }
 
-/// A frame that left, understood.
-struct Read {
-    sent: Sent,
-    taken: bool,
+/// A packet that left, understood.
+struct View {
+    port: usize,
+    /// Which frames it left in.
+    frames: Vec<usize>,
     outer: Option<Outer>,
     /// The packet, out of its tunnel.
-    inner: Result<Packet, String>,
+    inner: Packet,
 }
 
 pub(crate) struct Seen {
-    sent: Vec<Read>,
+    sent: Vec<Sent>,
+    /// Which of them are accounted for.
+    taken: Vec<bool>,
+    views: Vec<View>,
     punted: Vec<Vec<u8>>,
     drops: BTreeMap<Reason, u64>,
 }
 
 impl Seen {
     pub(crate) fn new(sent: Vec<Sent>, punted: Vec<Vec<u8>>, drops: BTreeMap<Reason, u64>) -> Self {
-        Self { sent: sent.into_iter().map(read).collect(), punted, drops }
+        Self { views: views(&sent), taken: vec![false; sent.len()], sent, punted, drops }
     }
 
     /// Everything that left.
     pub(crate) fn sent(&self) -> impl Iterator<Item = &Sent> {
-        self.sent.iter().map(|read| &read.sent)
+        self.sent.iter()
     }
 
     /// Everything that left, to be changed by a test that lies.
     pub(crate) fn into_parts(self) -> (Vec<Sent>, Vec<Vec<u8>>, BTreeMap<Reason, u64>) {
-        (self.sent.into_iter().map(|read| read.sent).collect(), self.punted, self.drops)
+        (self.sent, self.punted, self.drops)
     }
 
     /// Exactly this frame left by this port, and it is accounted for.
     pub(crate) fn take(&mut self, port: usize, frame: &[u8]) -> Result<(), String> {
-        let found = self
-            .sent
-            .iter_mut()
-            .find(|read| !read.taken && read.sent.port == port && read.sent.frame == frame);
-        match found {
-            Some(read) => {
-                read.taken = true;
-                Ok(())
-            }
-            None => Err(format!(
-                "port {port} must send\n    {}\n  and it sent{}\n  and dropped {:?}",
-                hex(frame),
-                self.left_over(),
-                self.drops
-            )),
-        }
+        self.take_cut(port, frame, usize::MAX).map(|_| ())
     }
 
-    /// What is left that went to the backends and carries `packet`, by the identification that
-    /// every mode leaves alone.
+    /// As [`Seen::take`], but it left in pieces if it is longer than `mtu`. Returns the pieces'
+    /// identification.
+    pub(crate) fn take_cut(
+        &mut self,
+        port: usize,
+        frame: &[u8],
+        mtu: usize,
+    ) -> Result<Option<u32>, String> {
+        let fits = frame.len() - LINK <= mtu;
+        let is_v6 = frame[LINK] >> 4 == 6;
+        let mut left = self.left().filter_map(|sent| Piece::read(&sent.frame));
+        let ids: Vec<u32> = if fits || !is_v6 {
+            vec![0]
+        } else {
+            left.by_ref().map(|piece| piece.identification()).collect()
+        };
+        drop(left);
+        for id in ids {
+            if self.take_all(port, &pieces::cut(frame, mtu, id)) {
+                return Ok((!fits && is_v6).then_some(id));
+            }
+        }
+        Err(format!(
+            "port {port} must send, {mtu} bytes at a time,\n    {}\n  and it sent{}\n  and dropped {:?}",
+            hex(frame),
+            self.left_over(),
+            self.drops
+        ))
+    }
+
+    /// Accounts for all of these frames, if all of them left.
+    fn take_all(&mut self, port: usize, frames: &[Vec<u8>]) -> bool {
+        let mut taken = self.taken.clone();
+        for frame in frames {
+            let mut sent = self.sent.iter().enumerate();
+            let found = sent.find(|(at, s)| !taken[*at] && s.port == port && s.frame == *frame);
+            let Some((at, _)) = found else { return false };
+            taken[at] = true;
+        }
+        self.taken = taken;
+        true
+    }
+
+    /// What is not accounted for.
+    fn left(&self) -> impl Iterator<Item = &Sent> {
+        self.sent.iter().zip(&self.taken).filter(|(_, taken)| !**taken).map(|(sent, _)| sent)
+    }
+
+    /// What is left that went to the backends and carries `packet`: by the identification, which is
+    /// left alone within a family, and by what nobody changes.
     pub(crate) fn forwarded(
         &self,
         packet: &Packet,
     ) -> impl Iterator<Item = (&Packet, Option<Outer>)> {
-        let waiting = self.sent.iter().filter(|read| !read.taken && read.sent.port == 1);
-        let whole = waiting.filter_map(|read| Some((read.inner.as_ref().ok()?, read.outer)));
-        whole.filter(|(inner, _)| inner.id == packet.id && inner.payload == packet.payload)
+        let left = |view: &&View| view.port == 1 && !view.frames.iter().any(|at| self.taken[*at]);
+        let same = |view: &&View| {
+            let inner = &view.inner;
+            let named = inner.is_v6() != packet.is_v6() || inner.id == packet.id;
+            let whole = inner.body == packet.body && inner.payload == packet.payload;
+            // A piece may have been cut again: its first part stands for it.
+            let begins = |piece: Slice| (piece.offset, piece.identification);
+            let same_part = inner.piece.map(begins) == packet.piece.map(begins);
+            named && same_part && (whole || packet.piece.is_some())
+        };
+        self.views.iter().filter(left).filter(same).map(|view| (&view.inner, view.outer))
     }
 
     /// One drop of this reason is accounted for.
@@ -111,7 +157,7 @@ impl Seen {
     /// Nothing is left.
     pub(crate) fn is_explained(&self) -> Result<(), String> {
         let drops: Vec<_> = self.drops.iter().filter(|(_, count)| **count > 0).collect();
-        let sent = self.sent.iter().any(|read| !read.taken);
+        let sent = self.left().next().is_some();
         if !sent && self.punted.is_empty() && drops.is_empty() {
             return Ok(());
         }
@@ -121,19 +167,38 @@ impl Seen {
     }
 
     fn left_over(&self) -> String {
-        let left = self.sent.iter().filter(|read| !read.taken);
-        let line = |read: &Read| format!("\n    port {} {}", read.sent.port, hex(&read.sent.frame));
-        let lines: String = left.map(line).collect();
+        let line = |sent: &Sent| format!("\n    port {} {}", sent.port, hex(&sent.frame));
+        let lines: String = self.left().map(line).collect();
         if lines.is_empty() { " nothing more".to_owned() } else { lines }
     }
 }
 
-fn read(sent: Sent) -> Read {
-    let (outer, inner) = match tunnel::unwrap(&sent.frame) {
-        Some((outer, frame)) => (Some(outer), Packet::read(&frame)),
-        None => (None, Packet::read(&sent.frame)),
+/// Packets that left. Pieces of one leave one behind the other.
+fn views(sent: &[Sent]) -> Vec<View> {
+    let mut all = vec![];
+    let mut waiting = [vec![], vec![]];
+    let mut assemblies = [Assembly::default(), Assembly::default()];
+    for (at, Sent { port, frame }) in sent.iter().enumerate() {
+        all.extend(view(*port, vec![at], frame));
+        if Piece::read(frame).is_none() {
+            continue;
+        }
+        waiting[*port].push(at);
+        if let Some(whole) = assemblies[*port].take(frame) {
+            all.extend(view(*port, std::mem::take(&mut waiting[*port]), &whole));
+        }
+    }
+    all
+}
+
+fn view(port: usize, frames: Vec<usize>, frame: &[u8]) -> Option<View> {
+    let outside = if Piece::read(frame).is_some() { None } else { tunnel::unwrap(frame) };
+    let (outer, inner) = match outside {
+        Some((outer, inner)) => (Some(outer), inner),
+        None => (None, frame.to_vec()),
     };
-    Read { sent, taken: false, outer, inner }
+    let inner = Packet::read(&inner).ok().or_else(|| Packet::read_piece(&inner))?;
+    Some(View { port, frames, outer, inner })
 }
 
 /// The headers of a frame, for people.

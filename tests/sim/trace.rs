@@ -68,6 +68,9 @@ impl fmt::Display for Words<'_> {
             Body::Icmp { kind, code, rest } => write!(f, "icmp {kind}/{code} {rest}")?,
         }
         let (length, id, ttl) = (packet.payload.len(), packet.id, packet.ttl);
+        if let Some(piece) = packet.piece {
+            write!(f, ", piece {} to {}", piece.offset, piece.offset + piece.length)?;
+        }
         write!(f, ", {length} bytes, id {id}, ttl {ttl}, df {}", packet.df)
     }
 }

@@ -17,8 +17,8 @@ use shunt::dataplane::io::{Burst, Platform, Rx, Tx};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::ControlEnd;
 use shunt::dataplane::snapshot::{
-    Backend, ClientAddress, Link, Mode, NextHop, PortView, Protocol, Scheduler, Service, ServiceAddress,
-    Snapshot, Steering,
+    Backend, ClientAddress, Link, Mode, NextHop, PortView, Protocol, Scheduler, Service,
+    ServiceAddress, Snapshot, Steering,
 };
 use shunt::dataplane::worker::{Links, Worker};
 use shunt::dpdk::eal::Eal;

@@ -38,6 +38,10 @@ pub const ATTEMPTS_MAX: u32 = 128;
 /// Of these, how many in turn before the search jumps.
 pub const IN_ORDER: u32 = 16;
 
+/// How many times the usual number of other workers' candidates are passed over in turn before the
+/// search jumps: a card's key may leave a long run of ports to others.
+pub const FOREIGN_IN_ORDER: u32 = 32;
+
 /// Local addresses of one service that are used.
 pub const LOCALS_MAX: usize = 1024;
 
@@ -200,7 +204,7 @@ impl Ownership {
         let count = u32::try_from(locals.len()).ok().filter(|count| *count > 0)?;
         let limit = self.positions() * count;
         let jump = limit / 1000 * 618 + 1;
-        let mut attempts = 0;
+        let (mut attempts, mut foreign) = (0, 0);
         // Of `workers` candidates in a row about one is this worker's.
         for _ in 0..ATTEMPTS_MAX * u32::from(self.workers) * 4 {
             let now = *turn % limit;
@@ -209,8 +213,13 @@ impl Ownership {
             let local = locals[(now % count) as usize];
             let key = FlowKey::new(protocol, backend, (local, port));
             if port < PORT_MIN || self.reply(key) != self.me {
+                foreign += 1;
+                if foreign % (FOREIGN_IN_ORDER * u32::from(self.workers)) == 0 {
+                    *turn = (now + jump) % limit;
+                }
                 continue;
             }
+            foreign = 0;
             if is_free(key) {
                 return Some(key);
             }

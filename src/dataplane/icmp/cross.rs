@@ -41,8 +41,7 @@ impl Flows {
         message: &Message<F>,
         quote: &Quote<F>,
     ) -> Fate {
-        let crossed = self.snapshot.translates_families();
-        let hit = crossed.then(|| F::crossed(&self.tables, quote.key.reversed())).flatten();
+        let hit = F::crossed(&self.tables, quote.key.reversed());
         let Some(hit) = hit.filter(|hit| hit.side == Side::Backend) else {
             return self.count(Reason::NoConnection);
         };

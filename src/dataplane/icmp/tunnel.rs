@@ -132,7 +132,9 @@ impl Flows {
 }
 
 /// Where the IP header of an untagged frame starts.
-const LINK: u16 = ether::LEN as u16;
+const LINK: u16 = 14;
+
+const _: () = assert!(LINK as usize == ether::LEN, "it is written twice for its type");
 
 /// Cuts off whatever is in front of the quoted packet, as if it had just come from the client.
 fn lay_bare<G: Family, P: Packet>(

@@ -2,8 +2,8 @@
 
 use zerocopy::FromBytes;
 
-use crate::dataplane::verdict::Reason;
 use crate::dataplane::conn::state::sctp::event;
+use crate::dataplane::verdict::Reason;
 use crate::wire::{ipv4, sctp, tcp, udp};
 
 /// What a transport header says: ports as they lie in memory, and the signal.
@@ -41,7 +41,8 @@ pub(in crate::dataplane) fn first_piece(protocol: u8, segment: &[u8]) -> Result<
     let tiny = |_| Reason::FragmentTiny;
     match protocol {
         ipv4::UDP => {
-            let (udp, _) = udp::Header::ref_from_prefix(segment).map_err(|_| Reason::FragmentTiny)?;
+            let (udp, _) =
+                udp::Header::ref_from_prefix(segment).map_err(|_| Reason::FragmentTiny)?;
             Ok((udp.ports.get(), 0))
         }
         _ => examine(protocol, segment).map_err(tiny),

@@ -40,7 +40,12 @@ struct Report {
 /// False for what must not be answered (RFC 1812 section 4.3.2.7): an ICMP error, a fragment other
 /// than the first, a packet to a group, a sender that is no host.
 #[must_use]
-pub(in crate::dataplane) fn error<P: Packet>(packet: &mut P, l3: u16, kind: IcmpError, source: Ipv4Addr) -> bool {
+pub(in crate::dataplane) fn error<P: Packet>(
+    packet: &mut P,
+    l3: u16,
+    kind: IcmpError,
+    source: Ipv4Addr,
+) -> bool {
     let Some((report, quoted)) = report_for(packet.data(), usize::from(l3), kind, source) else {
         return false;
     };
@@ -94,7 +99,12 @@ fn may_report(ether: &ether::Header, ip: &ipv4::Header, packet: &[u8]) -> bool {
 }
 
 /// A fresh IPv4 header, checksum included, of a packet of `length` bytes.
-pub(in crate::dataplane) fn ip_header(tos: u8, length: usize, protocol: u8, addresses: u64) -> Option<ipv4::Header> {
+pub(in crate::dataplane) fn ip_header(
+    tos: u8,
+    length: usize,
+    protocol: u8,
+    addresses: u64,
+) -> Option<ipv4::Header> {
     let mut header = ipv4::Header {
         version_ihl: ipv4::VERSION_IHL,
         tos,

@@ -16,15 +16,18 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::dataplane::family::Family;
 use crate::dataplane::io::Packet;
 use crate::dataplane::parse::Parsed;
-use crate::dataplane::snapshot::NextHop;
 use crate::dataplane::rewrite::transport;
+use crate::dataplane::snapshot::NextHop;
 use crate::wire::checksum::{self, Delta};
 use crate::wire::{Raw16, Raw64, ether, ipv4, ipv6, udp};
 
 /// By how much an IPv6 header is longer than an IPv4 one.
-pub const DIFFERENCE: u16 = (ipv6::LEN - ipv4::LEN) as u16;
+pub const DIFFERENCE: u16 = HEADER_V6 - 20;
 /// Bytes of an IPv6 header.
-pub const HEADER_V6: u16 = ipv6::LEN as u16;
+pub const HEADER_V6: u16 = 40;
+
+const _: () = assert!(HEADER_V6 as usize == ipv6::LEN, "it is written twice for its type");
+const _: () = assert!(DIFFERENCE as usize == ipv6::LEN - ipv4::LEN, "and so is this");
 /// Longest IPv4 packet made without DF.
 const UNCUT_FROM: usize = 1260;
 

@@ -1,7 +1,7 @@
 //! The transport header's part of a translation: ports and checksum.
 //!
 //! TCP's and UDP's checksums change by a sum known beforehand; a UDP checksum of zero says "none"
-//! and stays. SCTP's CRC32c covers ports and no addresses: it is computed anew, over the whole
+//! and stays. SCTP's `CRC32c` covers ports and no addresses: it is computed anew, over the whole
 //! packet, and only when a port has changed.
 
 use zerocopy::FromBytes;

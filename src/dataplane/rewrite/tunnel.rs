@@ -98,7 +98,7 @@ impl Tunnel {
     }
 }
 
-/// Not a CRC32c; nor UDP's 0xffff, which the receiver's sum makes 0x0000: "none".
+/// Not a `CRC32c`; nor UDP's 0xffff, which the receiver's sum makes 0x0000: "none".
 fn is_left_to_receiver<F: Family>(frame: &[u8], parsed: &Parsed<F>) -> bool {
     let field = usize::from(parsed.l4) + UDP_CHECKSUM;
     let packet = frame.get(usize::from(parsed.l3)..).unwrap_or_default();
@@ -170,7 +170,7 @@ pub fn wrap<F: Family, P: Packet>(
 
 /// Puts `outer` and what its kind asks for in front of the packet. `None`, and nothing done,
 /// without headroom.
-fn enclose<F: Family, P: Packet, A: IntoBytes + zerocopy::Immutable>(
+fn enclose<F: Family, P: Packet, A: IntoBytes + zerocopy::Immutable + Copy>(
     packet: &mut P,
     parsed: &Parsed<F>,
     inner: Inner,
@@ -299,7 +299,7 @@ fn gre(bytes: &mut [u8], ethertype: u16, with_checksum: bool) -> Option<()> {
 /// Writes UDP and GUE headers at the front of `bytes`, which end with the inner packet. The outer
 /// checksum, if it is computed, covers `addresses`. `l4` is the offset of the inner packet's
 /// transport header.
-fn gue<F: Family, A: IntoBytes + zerocopy::Immutable>(
+fn gue<F: Family, A: IntoBytes + zerocopy::Immutable + Copy>(
     bytes: &mut [u8],
     inner: Inner,
     (source, destination): (u16, u16),

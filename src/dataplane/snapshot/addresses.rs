@@ -31,8 +31,6 @@ pub(super) struct AddressTable {
     locals: HashSet<IpAddr, RandomState>,
     /// Addresses of backends in mode `tunnel`.
     tunnels: HashSet<IpAddr, RandomState>,
-    /// Does a service of one family have a backend of the other?
-    pub(super) translates_families: bool,
 }
 
 impl AddressTable {
@@ -79,9 +77,6 @@ impl AddressTable {
             self.nat_addresses.insert(backend.address, backend.our_address);
             self.by_client.insert(backend.service);
         }
-        let is_v6 = service.addresses.first().is_some_and(|address| address.vip.is_ipv6());
-        // Whatever its mode is today: connections of yesterday's live on.
-        self.translates_families |= backend.address.is_ipv6() != is_v6;
     }
 
     #[inline]

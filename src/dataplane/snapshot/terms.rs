@@ -255,4 +255,3 @@ impl std::fmt::Display for Strays {
         })
     }
 }
-

@@ -31,13 +31,15 @@ impl<P: Platform> Worker<P> {
                 let fate = self.flows.foreign_piece(&piece);
                 self.dispatch(packet, fate, Origin::Handover);
             }
-            Part::Whole => self.to_owner(packet, &piece, piece.ports()),
-            Part::First | Part::Unfit(_) | Part::Later => self.to_keeper(packet, &piece, origin),
+            Part::Whole => self.pass_to_owner(packet, &piece, piece.ports()),
+            Part::First | Part::Unfit(_) | Part::Later => {
+                self.pass_to_keeper(packet, &piece, origin);
+            }
         }
     }
 
     /// To the worker that keeps pieces between these hosts, which may be this one.
-    fn to_keeper(&mut self, packet: P::Packet, piece: &AnyPiece, origin: Origin) {
+    fn pass_to_keeper(&mut self, packet: P::Packet, piece: &AnyPiece, origin: Origin) {
         let keeper = self.flows.keeper(piece);
         match origin {
             _ if keeper == self.flows.me() => self.keep(packet, piece),
@@ -61,10 +63,10 @@ impl<P: Platform> Worker<P> {
     fn keep_first(&mut self, packet: P::Packet, piece: &AnyPiece) {
         let ports = piece.ports();
         self.fragments.learn(piece.name(), ports, self.flows.now_ms());
-        self.to_owner(packet, piece, ports);
+        self.pass_to_owner(packet, piece, ports);
         while let Some((held, ports)) = self.fragments.released() {
             match AnyPiece::read(held.data()) {
-                Ok(piece) => self.to_owner(held, &piece, ports),
+                Ok(piece) => self.pass_to_owner(held, &piece, ports),
                 Err(reason) => self.stats.count_drop(reason),
             }
         }
@@ -72,7 +74,7 @@ impl<P: Platform> Worker<P> {
 
     fn keep_later(&mut self, packet: P::Packet, piece: &AnyPiece) {
         match self.fragments.later(piece.name(), packet, self.flows.now_ms()) {
-            Outcome::Known(packet, ports) => self.to_owner(packet, piece, ports),
+            Outcome::Known(packet, ports) => self.pass_to_owner(packet, piece, ports),
             Outcome::Held => {}
             Outcome::Refused(_, Refusal::First) => self.stats.count_drop(Reason::Fragment),
             Outcome::Refused(_, Refusal::Limit) => self.stats.count_drop(Reason::FragmentLimit),
@@ -81,7 +83,7 @@ impl<P: Platform> Worker<P> {
 
     /// To the worker that owns the flow, which may be this one; to the kernel, if the flow is none
     /// of ours. A tag of 0 says nothing, so ports that are both 0 are not handed over.
-    fn to_owner(&mut self, mut packet: P::Packet, piece: &AnyPiece, ports: u32) {
+    fn pass_to_owner(&mut self, mut packet: P::Packet, piece: &AnyPiece, ports: u32) {
         match self.flows.piece_owner(piece, ports) {
             None => self.give_to_kernel(packet, PuntClass::Other),
             Some(owner) if owner == self.flows.me() => self.follow(packet, piece, ports),

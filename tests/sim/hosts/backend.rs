@@ -45,21 +45,17 @@ impl Backend {
         match packet.body {
             Body::Tcp { .. } => self.segment(packet, now_ms),
             Body::Udp { .. } => Ok(answer(packet).into_iter().collect()),
-            Body::Icmp { kind: 3, code: 4, rest } => Ok(self.shrink(packet, rest, now_ms)),
-            Body::Icmp { .. } => Ok(vec![]),
+            Body::Icmp { .. } => {
+                let told = packet.too_big().zip(packet.quoted());
+                Ok(told.map_or(vec![], |(mtu, quoted)| self.shrink(quoted, mtu, now_ms)))
+            }
         }
     }
 
-    /// The balancer says that the way to a client is narrower.
-    fn shrink(&mut self, error: &Packet, mtu: u32, now_ms: u64) -> Vec<Packet> {
-        let quote = &error.payload;
-        let quoted =
-            |at: usize| quote.get(at..at + 4).map(|bytes| <[u8; 4]>::try_from(bytes).unwrap());
-        let (Some(to), Some(ports)) = (quoted(16), quoted(20)) else { return vec![] };
-        let port = u16::from_be_bytes([ports[2], ports[3]]);
-        let theirs = (std::net::Ipv4Addr::from(to), port).into();
-        let hit = self.served.iter_mut().filter(|(flow, _)| flow.from == theirs);
-        hit.flat_map(|(_, served)| served.end.shrink(mtu as usize, now_ms)).collect()
+    /// Somebody says that the way to a client is narrower.
+    fn shrink(&mut self, quoted: Flow, mtu: usize, now_ms: u64) -> Vec<Packet> {
+        let hit = self.served.iter_mut().filter(|(flow, _)| flow.from == quoted.to);
+        hit.flat_map(|(_, served)| served.end.shrink(mtu, now_ms)).collect()
     }
 
     fn segment(&mut self, packet: &Packet, now_ms: u64) -> Result<Vec<Packet>, String> {
@@ -115,6 +111,9 @@ impl Served {
 /// The answer to a question, if it is one.
 fn answer(question: &Packet) -> Option<Packet> {
     let payload = Talk::reply(&question.payload)?;
-    let body = question.body.clone();
+    let is_v6 = question.is_v6();
+    let checksum = question.body == Body::Udp { checksum: true };
+    let checksum = is_v6 || (checksum && question.payload.last().is_none_or(|b| b % 8 != 0));
+    let body = Body::Udp { checksum };
     Some(Packet { payload, df: question.df, ..Packet::new(question.to, question.from, body) })
 }

@@ -53,12 +53,9 @@ impl Client {
             return (flow.protocol, flow.from) == self.service && flow.to == self.slot.client;
         }
         // An error quotes what this port sent.
-        let quote = &packet.payload;
-        let port = |at: usize| Some(u16::from_be_bytes([*quote.get(at)?, *quote.get(at + 1)?]));
-        packet.to.ip() == self.slot.client.ip()
-            && quote.get(9) == Some(&(self.service.0 as u8))
-            && port(20) == Some(self.slot.client.port())
-            && port(22) == Some(self.service.1.port())
+        packet.quoted().is_some_and(|quoted| {
+            (quoted.protocol, quoted.to) == self.service && quoted.from == self.slot.client
+        })
     }
 
     /// Time has passed.
@@ -78,8 +75,8 @@ impl Client {
     /// A packet came; `Err` if it is not what was sent.
     pub(crate) fn receive(&mut self, packet: &Packet, now_ms: u64) -> Result<Vec<Packet>, String> {
         let packets = match (&mut self.talking, &packet.body) {
-            (Talking::Tcp(connection), Body::Icmp { kind: 3, code: 4, rest }) => {
-                connection.end.shrink(*rest as usize, now_ms)
+            (Talking::Tcp(connection), Body::Icmp { .. }) => {
+                packet.too_big().map_or(vec![], |mtu| connection.end.shrink(mtu, now_ms))
             }
             (_, Body::Icmp { .. }) => vec![],
             (_, Body::Udp { .. }) => self.take_answer(packet)?,
@@ -134,9 +131,11 @@ impl Client {
         if *asked > QUESTIONS_MAX {
             return vec![];
         }
-        let body = Body::Udp { checksum: !name.is_multiple_of(5) };
+        // IPv6 does not allow to go without.
+        let is_v6 = self.service.1.is_ipv6();
+        let body = Body::Udp { checksum: is_v6 || !name.is_multiple_of(5) };
         let question = Packet::new(self.slot.client, self.service.1, body);
-        let df = !name.is_multiple_of(3);
+        let df = is_v6 || !name.is_multiple_of(3);
         vec![Packet { payload: Talk::question(*name), df, ..question }]
     }
 

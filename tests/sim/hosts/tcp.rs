@@ -52,6 +52,8 @@ pub(crate) struct Tcp {
 
 impl Tcp {
     fn new(us: SocketAddr, them: SocketAddr, our_first: u32, mss: usize) -> Self {
+        // The IPv6 header is longer.
+        let mss = mss - if us.is_ipv6() { 20 } else { 0 };
         Self {
             us,
             them,
@@ -169,7 +171,8 @@ impl Tcp {
 
     /// Smaller packets from now on (RFC 1191): what was on the way is sent again.
     pub(crate) fn shrink(&mut self, mtu: usize, now_ms: u64) -> Vec<Packet> {
-        let mss = mtu.saturating_sub(40).max(100);
+        let headers = if self.us.is_ipv6() { 60 } else { 40 };
+        let mss = mtu.saturating_sub(headers).max(100);
         if mss >= self.mss || self.end.is_some() {
             return vec![];
         }

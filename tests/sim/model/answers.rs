@@ -6,13 +6,33 @@ use shunt::dataplane::snapshot::Protocol;
 use shunt::dataplane::verdict::Reason;
 
 use super::{Input, Model};
+use crate::config::our_address;
 use crate::hosts::tcp::refusal;
 use crate::packet::{Body, LINK, Packet};
 use crate::seen::Seen;
 
-/// Longest ICMP error, and what of it is not the quote.
-const ERROR_MAX: usize = 576;
-const ERROR_HEADERS: usize = 28;
+/// What a packet's sender may be told.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Trouble {
+    PortUnreachable,
+    TimeExceeded,
+    /// The way carries so much.
+    TooBig(usize),
+}
+
+impl Trouble {
+    /// Type, code and second word: RFC 792 and RFC 1191, RFC 4443.
+    fn words(self, is_v6: bool) -> (u8, u8, u32) {
+        match (self, is_v6) {
+            (Self::PortUnreachable, false) => (3, 3, 0),
+            (Self::PortUnreachable, true) => (1, 4, 0),
+            (Self::TimeExceeded, false) => (11, 0, 0),
+            (Self::TimeExceeded, true) => (3, 0, 0),
+            (Self::TooBig(room), false) => (3, 4, u32::try_from(room).unwrap()),
+            (Self::TooBig(room), true) => (2, 0, u32::try_from(room).unwrap()),
+        }
+    }
+}
 
 impl Model {
     /// A drop; the sender is told by policy.
@@ -33,9 +53,9 @@ impl Model {
                 refusal(packet).map(|reset| turned(packet, reset))
             }
             Reason::NoService | Reason::NoBackend | Reason::BackendGone => {
-                Some(error(packet, &input.frame, (3, 3), 0))
+                self.error(packet, &input.frame, Trouble::PortUnreachable)
             }
-            Reason::TtlExpired => Some(time_exceeded(packet, &input.frame)),
+            Reason::TtlExpired => self.error(packet, &input.frame, Trouble::TimeExceeded),
             _ => None,
         };
         answer.map_or(Ok(()), |answer| self.answered(&answer, input, seen))
@@ -51,28 +71,26 @@ impl Model {
         self.tally.answered += 1;
         seen.take(input.port, &answer.frame())
     }
+
+    /// An ICMP error, as from whom the packet was for, quoting it as it came. To a NAT backend,
+    /// whose packets are for clients, we are a router.
+    pub(super) fn error(&self, packet: &Packet, frame: &[u8], trouble: Trouble) -> Option<Packet> {
+        let portless = |address: SocketAddr| SocketAddr::new(address.ip(), 0);
+        let ours = self.is_vip(packet.to) || self.config.locals.contains(&packet.to.ip());
+        let router = self.config.is_at_nat_backend(packet.from.ip());
+        let router = router.then(|| SocketAddr::new(our_address(packet.is_v6()), 0));
+        let from = if ours { portless(packet.to) } else { router? };
+        let (kind, code, rest) = trouble.words(packet.is_v6());
+        let error = Packet::new(from, portless(packet.from), Body::Icmp { kind, code, rest });
+        // Of the longest error allowed, what its own headers leave.
+        let (room, tos) = if packet.is_v6() { (1280 - 48, 0) } else { (576 - 28, 0xc0) };
+        let whole = &frame[LINK..LINK + packet.length()];
+        let payload = whole[..whole.len().min(room)].to_vec();
+        Some(turned(packet, Packet { tos, payload, ..error }))
+    }
 }
 
 /// An answer goes back over the link the packet came by.
 fn turned(packet: &Packet, answer: Packet) -> Packet {
     Packet { link: (packet.link.1, packet.link.0), ..answer }
-}
-
-/// RFC 792 and RFC 1191: what the way carries.
-pub(super) fn fragmentation_needed(packet: &Packet, frame: &[u8], room: usize) -> Packet {
-    error(packet, frame, (3, 4), u32::try_from(room).unwrap())
-}
-
-pub(super) fn time_exceeded(packet: &Packet, frame: &[u8]) -> Packet {
-    error(packet, frame, (11, 0), 0)
-}
-
-/// An ICMP error, as from whom the packet was for, quoting it as it came.
-fn error(packet: &Packet, frame: &[u8], (kind, code): (u8, u8), rest: u32) -> Packet {
-    let portless = |address: SocketAddr| SocketAddr::new(address.ip(), 0);
-    let (from, to) = (portless(packet.to), portless(packet.from));
-    let whole = &frame[LINK..LINK + packet.length()];
-    let payload = whole[..whole.len().min(ERROR_MAX - ERROR_HEADERS)].to_vec();
-    let error = Packet::new(from, to, Body::Icmp { kind, code, rest });
-    turned(packet, Packet { tos: 0xc0, payload, ..error })
 }

@@ -27,6 +27,7 @@ impl Model {
         list: &mut dyn FnMut() -> Vec<ConnectionView>,
     ) -> Result<(), String> {
         self.now_ms = now_ms;
+        self.forget_pieces();
         let over: Vec<Flow> = self.over().map(|(flow, _)| *flow).collect();
         let gone: Vec<Flow> = if count == self.connections.len() {
             vec![]

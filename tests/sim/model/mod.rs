@@ -9,10 +9,12 @@
 //! - [`start`]: what starts a connection, and who refuses.
 //! - [`answers`]: RST and ICMP.
 //! - [`expiry`]: what must be forgotten, and what must not.
+//! - [`pieces`]: datagrams in pieces.
 //! - [`states`]: TCP's states.
 
 mod answers;
 mod expiry;
+mod pieces;
 mod rules;
 mod start;
 mod states;
@@ -21,6 +23,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use shunt::dataplane::orders::ConnectionView;
 use shunt::dataplane::snapshot::Mode;
+use shunt::dataplane::verdict::Reason;
 use shunt::wire::Mac;
 
 use crate::config::{Change, Config, Place};
@@ -55,7 +58,9 @@ impl Input {
         let Some((packet, flow)) = self.packet.as_ref().and_then(|p| Some((p, p.flow()?))) else {
             return false;
         };
-        packet.length() > LONG && rules::starts(packet, flow.protocol)
+        let may_be_lost = packet.length() > LONG && rules::starts(packet, flow.protocol);
+        // Between workers there is no order, and pieces pass by two of them.
+        may_be_lost || packet.piece.is_some()
     }
 }
 
@@ -84,6 +89,8 @@ pub(crate) struct Tally {
     pub(crate) answered: u64,
     /// Packets forwarded, both ways.
     pub(crate) forwarded: u64,
+    /// Later pieces forwarded.
+    pub(crate) pieces: u64,
     /// Packets refused.
     pub(crate) dropped: u64,
 }
@@ -101,8 +108,11 @@ pub(crate) struct Model {
     now_ms: u64,
     /// When the configuration changed last.
     changed_ms: u64,
-    /// Identifications of late that tunnel packets had which may be cut.
-    numbers: VecDeque<u16>,
+    /// Identifications of late of packets that may be cut or were, by version of IP.
+    numbers: VecDeque<(u8, u32)>,
+    datagrams: HashMap<pieces::Name, pieces::Datagram>,
+    /// Pieces that waited in vain, and whose drop has not been seen yet.
+    pieces_lost: usize,
     pub(crate) tally: Tally,
 }
 
@@ -118,6 +128,8 @@ impl Model {
             now_ms: 0,
             changed_ms: 0,
             numbers: VecDeque::new(),
+            datagrams: HashMap::new(),
+            pieces_lost: 0,
             tally: Tally::default(),
         }
     }
@@ -134,6 +146,9 @@ impl Model {
         mut seen: Seen,
         list: &mut dyn FnMut() -> Vec<ConnectionView>,
     ) -> Result<(), String> {
+        for _ in 0..std::mem::take(&mut self.pieces_lost) {
+            self.drop(Reason::FragmentTimeout, &mut seen)?;
+        }
         for (at, input) in inputs.iter().enumerate() {
             let copies = inputs[at..].iter().filter(|other| other.frame == input.frame).count();
             self.copies = copies;

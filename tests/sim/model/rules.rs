@@ -4,11 +4,11 @@ use shunt::dataplane::orders::ConnectionView;
 use shunt::dataplane::snapshot::{Encapsulation, Mode, Protocol};
 use shunt::dataplane::verdict::Reason;
 
-use super::answers::{fragmentation_needed, time_exceeded};
+use super::answers::Trouble;
 use super::states::Seat;
 use super::{Input, Model};
-use crate::config::OUR_ADDRESS;
-use crate::packet::{Flow, Packet, RST, SYN};
+use crate::config::our_address;
+use crate::packet::{Body, Flow, Packet, RST, SYN};
 use crate::packets::{OUR_INNER_MAC, OUR_MAC};
 use crate::seen::Seen;
 use crate::tunnel::{self, Outer, overhead};
@@ -29,6 +29,11 @@ fn wrapping(mode: Mode) -> Option<Encapsulation> {
     if let Mode::Tunnel(encapsulation) = mode { Some(encapsulation) } else { None }
 }
 
+/// What every way carries: nobody need send anything shorter.
+fn shortest(packet: &Packet) -> usize {
+    if packet.is_v6() { 1280 } else { 68 }
+}
+
 /// Do backends' answers pass here?
 fn is_translated(mode: Mode) -> bool {
     matches!(mode, Mode::Fullnat | Mode::Nat)
@@ -44,6 +49,21 @@ impl Model {
     ) -> Result<(), String> {
         let whole = input.packet.as_ref().and_then(|packet| Some((packet, packet.flow()?)));
         let Some((packet, flow)) = whole else { return seen.punt(&input.frame) };
+        if packet.piece.is_some() {
+            return self.piece(packet, flow, input, seen, list);
+        }
+        self.whole(packet, flow, input, seen, list)
+    }
+
+    /// A whole packet, or a first piece.
+    pub(super) fn whole(
+        &mut self,
+        packet: &Packet,
+        flow: Flow,
+        input: &Input,
+        seen: &mut Seen,
+        list: List<'_>,
+    ) -> Result<(), String> {
         if self.connections.contains_key(&flow) {
             return self.of_client(flow, packet, input, seen, list);
         }
@@ -60,7 +80,7 @@ impl Model {
     }
 
     /// Is it from a backend whose answers to clients pass here?
-    fn is_nat_backend(&self, flow: &Flow) -> bool {
+    pub(super) fn is_nat_backend(&self, flow: &Flow) -> bool {
         let services = self.config.services.iter().filter(|s| s.protocol == flow.protocol);
         let mut backends = services.flat_map(|service| &service.backends);
         backends.any(|b| b.address == flow.from && b.was_nat && b.weight.is_some())
@@ -96,21 +116,57 @@ impl Model {
         if !backend.reachable {
             return self.drop(Reason::NextHop, seen);
         }
-        let room = usize::from(self.config.mtu[1]) - wrapping(mode).map_or(0, overhead);
+        let room = self.room_to_backend(&client, packet);
         if !self.goes_on(packet, room, input, seen)? {
             return Ok(());
         }
         let seat = if is_translated(mode) { Seat::Input } else { Seat::InputOnly };
         self.passes(&client, seat, packet);
+        self.to_backend(&client, packet, seen)
+    }
+
+    /// The longest packet of a client that reaches its backend.
+    pub(super) fn room_to_backend(&self, client: &Flow, packet: &Packet) -> usize {
+        let connection = &self.connections[client];
+        let backend = self.config.backend(connection.place).address.ip();
+        let mtu = usize::from(self.config.mtu[1]);
+        match wrapping(connection.mode) {
+            // Nobody need make anything shorter than this: then the outer packet is cut.
+            Some(kind) => (mtu - overhead(kind, backend)).max(shortest(packet)),
+            None if packet.is_v6() != backend.is_ipv6() => mtu + 20,
+            None => mtu,
+        }
+    }
+
+    /// What a client's packet becomes.
+    pub(super) fn to_backend(
+        &mut self,
+        client: &Flow,
+        packet: &Packet,
+        seen: &mut Seen,
+    ) -> Result<(), String> {
+        let connection = &self.connections[client];
+        let (mode, backend) = (connection.mode, self.config.backend(connection.place));
         let mut there = Packet { ttl: packet.ttl - 1, ..packet.clone() };
         there.link = (OUR_INNER_MAC, backend.mac);
-        if let Some(answers) = self.connections[&client].answers {
+        if let Some(answers) = connection.answers {
             (there.from, there.to) = (answers.to, answers.from);
         }
         match wrapping(mode) {
-            None => seen.take(1, &there.frame()),
-            Some(encapsulation) => self.wrapped(&client, there, encapsulation, seen),
+            None if there.is_v6() != packet.is_v6() => self.crossed(there, packet, seen),
+            None => seen.take_cut(1, &there.frame(), self.config.mtu[1].into()).map(|_| ()),
+            Some(encapsulation) => self.wrapped(client, there, encapsulation, seen),
         }
+    }
+
+    /// An IPv6 packet that left as an IPv4 one: a long one must not be cut, a short one may.
+    fn crossed(&mut self, there: Packet, packet: &Packet, seen: &mut Seen) -> Result<(), String> {
+        let mut there = Packet { padding: 0, ..there };
+        there.df = there.length() > 1260;
+        let left = seen.forwarded(packet).next();
+        there.id = left.filter(|_| !there.df).map_or(0, |(left, _)| left.id);
+        seen.take(1, &there.frame())?;
+        if there.df { Ok(()) } else { self.check_number((4, there.id.into())) }
     }
 
     /// A backend's packet of a connection there is.
@@ -131,19 +187,43 @@ impl Model {
             self.forget(&client);
             return self.refuse(Reason::BackendGone, packet, input, seen);
         }
-        let router = connection.router;
-        if !self.goes_on(packet, self.config.mtu[0].into(), input, seen)? {
+        let crosses = packet.is_v6() != client.from.is_ipv6();
+        let room = usize::from(self.config.mtu[0]) - if crosses { 20 } else { 0 };
+        if !self.goes_on(packet, room, input, seen)? {
             return Ok(());
         }
         self.passes(&client, Seat::Output, packet);
-        let back = Packet {
-            link: (OUR_MAC, router),
+        self.to_client(&client, packet, seen)
+    }
+
+    /// What a backend's packet becomes.
+    pub(super) fn to_client(
+        &mut self,
+        client: &Flow,
+        packet: &Packet,
+        seen: &mut Seen,
+    ) -> Result<(), String> {
+        let crosses = packet.is_v6() != client.from.is_ipv6();
+        let mut mtu = usize::from(self.config.mtu[0]);
+        let mut back = Packet {
+            link: (OUR_MAC, self.connections[client].router),
             from: client.to,
             to: client.from,
             ttl: packet.ttl - 1,
             ..packet.clone()
         };
-        seen.take(0, &back.frame())
+        if crosses {
+            // Whoever is behind us may not cut what the backend allowed to be cut.
+            mtu = if packet.df { mtu } else { mtu.min(1280) };
+            (back.id, back.padding) = (0, 0);
+            if let Body::Udp { checksum } = &mut back.body {
+                *checksum = true;
+            }
+        }
+        match seen.take_cut(0, &back.frame(), mtu)? {
+            Some(id) if crosses => self.check_number((6, id)),
+            _ => Ok(()),
+        }
     }
 
     /// Length and TTL allow it to go on; if not, that is accounted for.
@@ -154,17 +234,14 @@ impl Model {
         input: &Input,
         seen: &mut Seen,
     ) -> Result<bool, String> {
-        if packet.length() > room {
-            self.drop(Reason::TooBig, seen)?;
-            if packet.df {
-                self.answered(&fragmentation_needed(packet, &input.frame, room), input, seen)?;
-            }
+        if packet.ttl <= 1 {
+            self.refuse(Reason::TtlExpired, packet, input, seen)?;
             return Ok(false);
         }
-        if packet.ttl <= 1 {
-            self.drop(Reason::TtlExpired, seen)?;
-            if self.config.rejects {
-                self.answered(&time_exceeded(packet, &input.frame), input, seen)?;
+        if packet.length() > room && packet.df {
+            self.drop(Reason::TooBig, seen)?;
+            if let Some(answer) = self.error(packet, &input.frame, Trouble::TooBig(room)) {
+                self.answered(&answer, input, seen)?;
             }
             return Ok(false);
         }
@@ -190,28 +267,33 @@ impl Model {
         seen: &mut Seen,
     ) -> Result<(), String> {
         let connection = &self.connections[client];
-        let std::net::IpAddr::V4(backend) = self.config.backend(connection.place).address.ip()
-        else {
-            return Err("only IPv4 is simulated".to_owned());
-        };
+        let backend = self.config.backend(connection.place).address.ip();
+        let ends = (our_address(backend.is_ipv6()), backend);
         let inner = Packet { padding: 0, ..inner };
         let found = seen.forwarded(&inner).find_map(|(_, outer)| outer);
-        let free = found.unwrap_or(Outer { ends: (OUR_ADDRESS, backend), id: 0, source_port: 0 });
-        let outer = Outer { ends: (OUR_ADDRESS, backend), ..free };
-        seen.take(1, &tunnel::wrap(&inner.frame(), &outer, encapsulation))?;
-        self.check_number(&inner, outer)?;
+        let free = found.unwrap_or(Outer { ends, id: 0, source_port: 0 });
+        let mut outer = Outer { ends, ..free };
+        // None where nobody may cut, and a fresh one where somebody may.
+        let whole = inner.df && !inner.is_v6();
+        if whole {
+            outer.id = 0;
+        }
+        let frame = tunnel::wrap(&inner.frame(), &outer, encapsulation);
+        let id = seen.take_cut(1, &frame, self.config.mtu[1].into())?;
+        match id {
+            Some(id) if backend.is_ipv6() => self.check_number((6, id))?,
+            _ if whole || backend.is_ipv6() => {}
+            _ => self.check_number((4, outer.id.into()))?,
+        }
         self.check_port(client, outer, encapsulation)
     }
 
-    /// Identification: none where nobody may cut, and a fresh one where somebody may.
-    fn check_number(&mut self, inner: &Packet, outer: Outer) -> Result<(), String> {
-        if inner.df {
-            return if outer.id == 0 { Ok(()) } else { Err("a number nobody needs".to_owned()) };
+    /// A packet that may be cut, or is, has an identification that no other had of late.
+    fn check_number(&mut self, id: (u8, u32)) -> Result<(), String> {
+        if self.numbers.contains(&id) {
+            return Err(format!("the identification {id:?} again"));
         }
-        if self.numbers.contains(&outer.id) {
-            return Err(format!("the outer identification {} again", outer.id));
-        }
-        self.numbers.push_back(outer.id);
+        self.numbers.push_back(id);
         if self.numbers.len() > NUMBERS {
             self.numbers.pop_front();
         }

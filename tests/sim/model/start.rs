@@ -32,7 +32,9 @@ impl Model {
         let Some(service) = found else {
             return self.refuse(Reason::NoService, packet, input, seen);
         };
-        if !starts(packet, client.protocol) {
+        // Port 20 is where active FTP connects from; it asks for nothing.
+        let is_ftp_data = client.protocol == Protocol::Tcp && client.from.port() == 20;
+        if !starts(packet, client.protocol) || is_ftp_data {
             return self.refuse(Reason::NoConnection, packet, input, seen);
         }
         if packet.ttl <= 1 {
@@ -45,7 +47,7 @@ impl Model {
         if eligible.is_empty() {
             return self.refuse(Reason::NoBackend, packet, input, seen);
         }
-        let refusal = self.may_refuse(client, &eligible, seen);
+        let refusal = self.may_refuse(client, &eligible, packet.piece.is_some(), seen);
         let sent = seen.forwarded(packet).next().map(|(sent, _)| sent.clone());
         // Of copies that came together, the first may be refused and the second not.
         let missing = seen.forwarded(packet).count() < self.copies;
@@ -121,7 +123,7 @@ impl Model {
             tunnel_port: None,
         };
         self.insert(client, connection);
-        if self.connections.len() > self.capacity * self.workers {
+        if self.of_family(client) > self.capacity * self.workers {
             return Err("more connections than tables hold".to_owned());
         }
         Ok(())
@@ -148,6 +150,12 @@ impl Model {
         self.enter(client, place, passes.then_some(answers), packet)
     }
 
+    /// Connections whose clients are of this one's family: they share a table.
+    fn of_family(&self, client: Flow) -> usize {
+        let is_v6 = client.from.is_ipv6();
+        self.connections.keys().filter(|flow| flow.from.is_ipv6() == is_v6).count()
+    }
+
     fn is_spent(&self, client: &Flow) -> bool {
         self.connections.get(client).is_some_and(|connection| {
             connection.state.is_closed() && self.now_ms - connection.seen_ms >= SPENT_MS
@@ -155,7 +163,13 @@ impl Model {
     }
 
     /// Was something dropped, for a reason that this packet may have been refused for?
-    fn may_refuse(&self, client: Flow, eligible: &[Place], seen: &Seen) -> Option<Reason> {
+    fn may_refuse(
+        &self,
+        client: Flow,
+        eligible: &[Place],
+        is_piece: bool,
+        seen: &Seen,
+    ) -> Option<Reason> {
         let any = |test: &dyn Fn(&Backend) -> bool| {
             eligible.iter().any(|place| test(self.config.backend(*place)))
         };
@@ -164,11 +178,17 @@ impl Model {
             let holder = self.answers.get(&answers);
             backend.mode == Mode::Nat && holder.is_some_and(|holder| !self.is_spent(holder))
         };
+        let crosses = |backend: &Backend| {
+            let other = backend.address.is_ipv6() != client.to.is_ipv6();
+            backend.mode == Mode::Fullnat && other
+        };
         let possible = [
             (Reason::NextHop, any(&|backend| !backend.reachable)),
             (Reason::ClientPort, any(&clashes)),
-            (Reason::TableFull, self.connections.len() >= self.capacity),
-            (Reason::IndexFull, self.capacity < FEW && self.connections.len() >= 4),
+            (Reason::TableFull, self.of_family(client) >= self.capacity),
+            (Reason::IndexFull, self.capacity < FEW && self.of_family(client) >= 4),
+            // Last, because pieces that waited for this one are dropped so, whatever its reason.
+            (Reason::Fragment, is_piece && any(&crosses)),
         ];
         let allowed = possible.into_iter().filter(|(_, may)| *may).map(|(reason, _)| reason);
         allowed.into_iter().find(|reason| seen.may_drop(*reason))

@@ -205,7 +205,7 @@ fn more_devices_than_the_limit_are_refused() {
 #[test]
 fn tagged_ports_take_no_buffers() {
     let text = |count: usize| {
-        let device = "[shunt]\nworkers = [1]\n[dpdk]\npacket_buffers = 2048\n\
+        let device = "[shunt]\nworkers = [1]\n[dpdk]\npacket_buffers = 2304\n\
                       [[port]]\nname = \"a\"\ndevice = \"net_null0\"\n";
         (1..=count).fold(device.to_owned(), |text, vlan| {
             text + &format!(

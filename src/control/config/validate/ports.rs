@@ -94,7 +94,8 @@ pub(super) fn buffers(
         problems.error_help(span, message, help);
     } else if available < rx + tx + held {
         let most = rx + tx + held;
-        let message = format!("packet_buffers {count} may run out: {shape} can hold {most} at once");
+        let message =
+            format!("packet_buffers {count} may run out: {shape} can hold {most} at once");
         problems.warn(span, message);
     }
 }

@@ -1,0 +1,171 @@
+//! Datagrams in pieces: a first piece is treated as a whole packet is, later ones follow it, and
+//! those that come before it wait. Each goes on by itself, as the part of the translated packet
+//! that it was of the packet.
+
+use std::net::IpAddr;
+
+use shunt::dataplane::verdict::Reason;
+
+use super::rules::List;
+use super::states::Seat;
+use super::{Input, Model};
+use crate::packet::{Flow, Packet};
+use crate::seen::Seen;
+
+/// How long a datagram is known: IPv4, IPv6.
+const AGE_MS: [u64; 2] = [30_000, 60_000];
+
+/// Addresses, identification, protocol (IPv4).
+pub(super) type Name = (IpAddr, IpAddr, u32, u8);
+
+/// What is known of a datagram.
+#[derive(Debug)]
+pub(super) struct Datagram {
+    since_ms: u64,
+    /// Has its first piece come?
+    known: bool,
+    waiting: Vec<Input>,
+}
+
+fn name(packet: &Packet, flow: Flow) -> Option<Name> {
+    let piece = packet.piece?;
+    let (id, protocol) = if packet.is_v6() {
+        (piece.identification, 0)
+    } else {
+        (packet.id.into(), flow.protocol as u8)
+    };
+    Some((flow.from.ip(), flow.to.ip(), id, protocol))
+}
+
+impl Model {
+    /// A piece.
+    pub(super) fn piece(
+        &mut self,
+        packet: &Packet,
+        flow: Flow,
+        input: &Input,
+        seen: &mut Seen,
+        list: List<'_>,
+    ) -> Result<(), String> {
+        let (Some(name), Some(piece)) = (name(packet, flow), packet.piece) else {
+            return Err("no piece".to_owned());
+        };
+        let balanced = self.is_vip(flow.to)
+            || self.config.locals.contains(&flow.to.ip())
+            || self.config.is_at_nat_backend(flow.from.ip());
+        if !balanced {
+            return seen.punt(&input.frame);
+        }
+        let now_ms = self.now_ms;
+        if piece.offset == 0 {
+            let known = Datagram { since_ms: now_ms, known: true, waiting: vec![] };
+            let before = self.datagrams.insert(name, known);
+            self.first_piece(packet, flow, input, seen, list)?;
+            let waiting = before.map_or(vec![], |datagram| datagram.waiting);
+            return waiting.iter().try_for_each(|input| self.later_piece(flow, input, seen));
+        }
+        let unknown = || Datagram { since_ms: now_ms, known: false, waiting: vec![] };
+        let datagram = self.datagrams.entry(name).or_insert_with(unknown);
+        if datagram.known {
+            return self.later_piece(flow, input, seen);
+        }
+        datagram.waiting.push(input.clone());
+        Ok(())
+    }
+
+    /// Could it be a flow of ours? If not, its pieces are for the kernel.
+    fn is_flow(&self, flow: &Flow) -> bool {
+        self.is_vip(flow.to)
+            || self.config.locals.contains(&flow.to.ip())
+            || self.is_nat_backend(flow)
+    }
+
+    /// Between the families pieces do not go on.
+    fn crosses(&self, client: &Flow) -> bool {
+        let answers = self.connections.get(client).and_then(|connection| connection.answers);
+        answers.is_some_and(|answers| answers.to.is_ipv6() != client.to.is_ipv6())
+    }
+
+    fn client_of(&self, flow: Flow) -> Option<Flow> {
+        if self.connections.contains_key(&flow) {
+            return Some(flow);
+        }
+        self.answers.get(&flow).copied()
+    }
+
+    fn first_piece(
+        &mut self,
+        packet: &Packet,
+        flow: Flow,
+        input: &Input,
+        seen: &mut Seen,
+        list: List<'_>,
+    ) -> Result<(), String> {
+        if !self.is_flow(&flow) {
+            return seen.punt(&input.frame);
+        }
+        if self.client_of(flow).is_some_and(|client| self.crosses(&client)) {
+            return self.drop(Reason::Fragment, seen);
+        }
+        self.whole(packet, flow, input, seen, list)
+    }
+
+    /// A piece without ports, of a flow that its first one named.
+    fn later_piece(&mut self, flow: Flow, input: &Input, seen: &mut Seen) -> Result<(), String> {
+        let Some(packet) = &input.packet else { return Err("no piece".to_owned()) };
+        if !self.is_flow(&flow) {
+            return seen.punt(&input.frame);
+        }
+        let Some(client) = self.client_of(flow) else {
+            // The first one was refused, and counted by its reason.
+            return self.drop(Reason::Fragment, seen);
+        };
+        if self.crosses(&client) {
+            return self.drop(Reason::Fragment, seen);
+        }
+        let seat = if client == flow { Seat::Input } else { Seat::Output };
+        if let (Seat::Input, Some(connection)) = (seat, self.connections.get_mut(&client)) {
+            connection.router = packet.link.0;
+        }
+        let backend = self.config.backend(self.connections[&client].place);
+        if backend.weight.is_none() {
+            return self.drop(Reason::BackendGone, seen);
+        }
+        if seat == Seat::Input && !backend.reachable {
+            return self.drop(Reason::NextHop, seen);
+        }
+        if packet.ttl <= 1 {
+            return self.drop(Reason::TtlExpired, seen);
+        }
+        let room = if seat == Seat::Input {
+            self.room_to_backend(&client, packet)
+        } else {
+            self.config.mtu[0].into()
+        };
+        if packet.length() > room && packet.df {
+            return self.drop(Reason::TooBig, seen);
+        }
+        self.tally.pieces += 1;
+        let now_ms = self.now_ms;
+        if let Some(connection) = self.connections.get_mut(&client) {
+            connection.seen_ms = now_ms;
+        }
+        if seat == Seat::Input {
+            self.to_backend(&client, packet, seen)
+        } else {
+            self.to_client(&client, packet, seen)
+        }
+    }
+
+    /// Datagrams whose time is over are forgotten, and what waited for their first piece.
+    pub(super) fn forget_pieces(&mut self) {
+        let now_ms = self.now_ms;
+        let mut lost = 0;
+        self.datagrams.retain(|name, datagram| {
+            let is_young = now_ms - datagram.since_ms < AGE_MS[usize::from(name.0.is_ipv6())];
+            lost += if is_young { 0 } else { datagram.waiting.len() };
+            is_young
+        });
+        self.pieces_lost += lost;
+    }
+}

@@ -122,11 +122,15 @@ impl Port {
         }
     }
 
-    /// Lets it carry packets of 9000 bytes and some, for which a packet socket's frames must be made
-    /// longer. The MTU is what fits these: its buffers must have room for a whole frame of the ring,
-    /// and blocks must be of whole frames and pages.
+    /// Lets it carry packets of 9000 bytes and some. The MTU is what fits the longer frames.
     pub fn widen(&mut self) {
         self.mtu = Some(9136);
+    }
+
+    /// Makes the frames of a packet socket's ring longer. Whatever the MTU is, the kernel reassembles
+    /// what comes in pieces (IPv4) before a packet socket of DPDK sees it, and cuts off what does not
+    /// fit into a frame. Blocks must be of whole frames and pages.
+    pub fn lengthen_frames(&mut self) {
         if let Some(device) = &mut self.device {
             device.push_str(",framesz=9216,blocksz=36864,framecnt=512");
         }

@@ -190,6 +190,8 @@ pub fn decap(
     let mut program = Program::start(network, &what, command)?;
     let ready = |program: &Program| Ok(program.stdout().contains(decap::READY));
     program.wait_until_ready(START_TIMEOUT, ready)?;
+    let device = arguments.windows(2).find(|pair| pair[0] == "--device").map(|pair| pair[1]);
+    host.speak_ipv6(device.unwrap_or(decap::DEVICE))?;
     Ok(program)
 }
 

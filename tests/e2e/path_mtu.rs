@@ -18,12 +18,14 @@ use lab::network::{LAN, LAN6, LOCAL, LOCAL6, PREFIX_LENGTH, PREFIX_LENGTH6, VIPS
 use lab::programs::{self, Nginx};
 use lab::{Host, Network, Program};
 
-use crate::families::{Original, datagrams, transfer};
+use crate::families::{Original, datagrams, pieces, transfer};
 use crate::harness::Rig;
 use crate::ways::{Everyone, Way, on_every_way};
 
 /// Bytes of a datagram that is one packet on the wide link and three on the other.
 const LONG: &str = "4000";
+/// How many of them.
+const PIECES: u64 = 5;
 
 /// What this host's kernel believes fits on the way to an address.
 fn learned(host: &Host, address: IpAddr) -> Result<u16> {
@@ -48,9 +50,9 @@ fn cut(everyone: &Everyone, way: Way) -> Result<()> {
     }
     let backend = &everyone.rig.network.backends[usize::from(way.backend) - 1];
     let before = backend.kernel_counter("IpReasmOKs")? + backend.kernel_counter("Ip6ReasmOKs")?;
-    datagrams(everyone, everyone.wide_client(), way, LONG, 20)?;
+    datagrams(everyone, everyone.wide_client(), way, LONG, PIECES)?;
     let after = backend.kernel_counter("IpReasmOKs")? + backend.kernel_counter("Ip6ReasmOKs")?;
-    ensure!(after - before >= 20, "{} came in pieces", after - before);
+    ensure!(after - before >= PIECES, "{} came in pieces", after - before);
     Ok(())
 }
 
@@ -66,7 +68,7 @@ fn a_step_from_9000_to_1500(workers: usize) {
     let mut failures = on_every_way("cuts", |way| cut(&everyone, way));
     let_cut(0);
     failures.extend(on_every_way("recovers", |way| step(&everyone, &original, way)));
-    failures.extend(on_every_way("then echoes", |way| datagrams(&everyone, client, way, LONG, 20)));
+    failures.extend(on_every_way("then echoes", |way| pieces(&everyone, way)));
     let status = balancer.shunt(&["status"]).unwrap();
     assert!(failures.is_empty(), "\n{}\n{status}", failures.join("\n"));
     balancer.stop().unwrap();

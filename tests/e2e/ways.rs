@@ -18,7 +18,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::Result;
-use lab::config::{Config, Service, Tunnel};
+use lab::config::{Config, Port, Service, Tunnel};
 use lab::network::{self, LAN, LAN6, LOCAL, LOCAL6};
 use lab::{Host, Program, programs};
 
@@ -91,9 +91,15 @@ pub(crate) const WAYS: [Way; 15] = [
     through(34, "gue-6", GUE, (6, 6), 12),
 ];
 
-/// Does this on every way, and returns what failed, one sentence for each.
+/// Does this on every way, and returns what failed, one sentence for each. Says it at once too, for
+/// a run that is ended because it takes too long.
 pub(crate) fn on_every_way(what: &str, act: impl Fn(Way) -> Result<()>) -> Vec<String> {
-    let act = |way: Way| act(way).err().map(|error| format!("{} {what}: {error:#}", way.name));
+    let act = |way: Way| {
+        let error = act(way).err()?;
+        let failure = format!("{} {what}: {error:#}", way.name);
+        eprintln!("{failure}");
+        Some(failure)
+    };
     WAYS.into_iter().filter_map(act).collect()
 }
 
@@ -193,10 +199,12 @@ impl Everyone {
         Self { _echoes: echoes.into(), far_ends, rig }
     }
 
-    /// Every way, TCP at port 80 and UDP at every port; the clients' side wide.
+    /// Every way, TCP at port 80 and UDP at every port; the clients' side wide, as the picture has
+    /// it.
     pub(crate) fn config(&self, workers: usize) -> Config {
         let mut config = Config::new(&self.rig.network, workers);
         config.port[0].widen();
+        config.port.iter_mut().for_each(Port::lengthen_frames);
         // Every buffer has room for a packet of the wide side.
         config.dpdk.memory_mb = 512;
         for way in WAYS {

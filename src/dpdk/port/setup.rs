@@ -91,7 +91,7 @@ impl Offloads {
     }
 }
 
-/// An MTU: the one to ask the device for, and the one it carries.
+/// An MTU: the one to configure the device with, and the one it carries.
 #[derive(Clone, Copy, Debug)]
 struct Granted {
     asked: u16,
@@ -126,7 +126,7 @@ impl Probed {
         let facts = Facts {
             mac: device.mac()?,
             mtu: settings.mtu,
-            mtu_set: device.set_mtu(asked),
+            mtu_set: device.set_mtu(carried),
             tag_room_missing: settings.mtu.saturating_add(settings.tag_room) - carried,
             queues: settings.queues,
             rx_descriptors,

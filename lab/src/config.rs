@@ -170,12 +170,7 @@ pub struct Service {
 
 impl Service {
     /// A service in FULL-NAT from these local addresses, in turn, without backends yet.
-    pub fn new(
-        name: &str,
-        protocol: &str,
-        address: impl std::fmt::Display,
-        local: &[IpAddr],
-    ) -> Self {
+    pub fn new(name: &str, protocol: &str, address: SocketAddr, local: &[IpAddr]) -> Self {
         Self {
             name: name.to_owned(),
             protocol: protocol.to_owned(),
@@ -314,7 +309,7 @@ impl Config {
         scheduler: &str,
         backends: &[(SocketAddrV4, u32)],
     ) -> Self {
-        let address = SocketAddrV4::new(VIP, port);
+        let address = SocketAddrV4::new(VIP, port).into();
         let mut service = Service::new(name, protocol, address, &LOCAL.map(IpAddr::from));
         scheduler.clone_into(&mut service.scheduler);
         service.backend =

@@ -19,7 +19,8 @@
 //! - [`config`]: `shunt.toml` as a value. [`balancer`]: `shuntd` under test. [`metrics`]: what it
 //!   exports.
 //!
-//! Limits: IPv4 only; every host has one link, the balancer two.
+//! Every host has an address of each family. Limits: a host has one link, the balancer two, unless a
+//! scenario adds some.
 
 pub mod agent;
 pub mod balancer;

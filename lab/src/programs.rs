@@ -29,7 +29,7 @@ pub struct Nginx {
 }
 
 /// Starts nginx on a host, at port 80 of every address and, for clients that begin with a PROXY
-/// protocol header, at port 81, and waits until it answers.
+/// protocol header, at port 8180, and waits until it answers.
 pub fn nginx(network: &Network, host: &Host) -> Result<Nginx> {
     let what = format!("nginx-{}", host.name());
     let folder = network.folder().join(&what);
@@ -71,8 +71,8 @@ http {{
         location / {{ root {folder}/files; dav_methods PUT; }}
     }}
     server {{
-        listen 81 proxy_protocol;
-        listen [::]:81 proxy_protocol;
+        listen 8180 proxy_protocol;
+        listen [::]:8180 proxy_protocol;
         location = / {{
             default_type text/plain;
             return 200 "{name} $proxy_protocol_addr $proxy_protocol_port $remote_addr\n";

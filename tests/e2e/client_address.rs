@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lab::config::{Config, Service};
 use lab::network::{self, LOCAL, LOCAL6, VIP, VIP6};
 use lab::{Host, Program, command, programs, wait};
@@ -14,7 +14,7 @@ use crate::harness::Rig;
 use crate::ways::{ECHO, backend};
 
 /// Where nginx wants a PROXY header before all else.
-const PROXY_WEB: u16 = 81;
+const PROXY_WEB: u16 = 8180;
 
 /// A service: port of its VIP, VIP, protocol, how it tells, mode, backend and its family.
 type Row = (u16, IpAddr, &'static str, &'static str, &'static str, (u8, bool));
@@ -164,9 +164,9 @@ fn option(kind: u8, client: SocketAddr) -> String {
         IpAddr::V6(address) => address.octets().to_vec(),
     };
     let bytes = [client.port().to_be_bytes().to_vec(), address].concat();
-    let length = u8::try_from(2 + bytes.len()).unwrap();
-    let digits = [&[kind, length][..], &bytes].concat();
-    digits.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    let digits: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = digits.concat();
+    format!("{kind:02x}{:02x}{digits}", 2 + bytes.len())
 }
 
 fn toa(workers: usize) {
@@ -203,7 +203,7 @@ fn toa(workers: usize) {
         for (what, flags) in [("SYN", "Flags [S]"), ("first data", "Flags [P.]")] {
             let what = format!("{how} for {vip} in the {what}: {expected}");
             let seen = wait::until_true(&what, Duration::from_secs(2), || told(flags));
-            seen.unwrap_or_else(|error| panic!("{error:#}\n{}", captured.stdout()));
+            seen.with_context(|| captured.stdout()).unwrap();
         }
     }
     forged(&rig, &captured);
@@ -224,7 +224,8 @@ fn forged(rig: &Rig, captured: &Program) {
     let seen = |option: &str| segments(captured).iter().any(|text| text.contains(option));
     let told = || Ok(seen(&truth));
     wait::until_true("the true address", Duration::from_secs(2), told)
-        .unwrap_or_else(|error| panic!("{error:#}\n{}", captured.stdout()));
+        .with_context(|| captured.stdout())
+        .unwrap();
     let lie = option(254, claim.into());
     assert!(!seen(&lie), "{}", captured.stdout());
 }

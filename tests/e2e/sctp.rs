@@ -1,6 +1,6 @@
 //! SCTP through the balancer: whole associations, from INIT to SHUTDOWN COMPLETE.
 //!
-//! Played by the lab's own client and server, who check every `CRC32c`, tag and port: few kernels of
+//! Played by the lab's own client and server, who check every checksum, tag and port: few kernels of
 //! test machines have SCTP.
 
 use std::net::{IpAddr, SocketAddr};

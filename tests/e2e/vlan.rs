@@ -1,4 +1,4 @@
-//! Clients on VLANs of the port: 802.1Q and `QinQ` beside untagged ones, on one device.
+//! Clients on VLANs of the port: of one tag and of two beside untagged ones, on one device.
 
 use std::io::Read as _;
 use std::net::Ipv4Addr;

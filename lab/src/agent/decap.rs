@@ -179,14 +179,13 @@ impl Outer {
     fn read(header: &[u8], length: usize, from: IpAddr, own: IpAddr) -> Result<Self> {
         if let (IpAddr::V6(from), IpAddr::V6(own)) = (from, own) {
             let addresses = [from.octets(), own.octets()].concat();
-            Ok(Self { source: from.into(), ttl: None, addresses })
-        } else {
-            check_ipv4(header, length)?;
-            let addresses = header.get(12..).unwrap_or_default().to_vec();
-            let [a, b, c, d] = [0, 1, 2, 3].map(|at| byte(&addresses, at));
-            let source = Ipv4Addr::new(a?, b?, c?, d?).into();
-            Ok(Self { source, ttl: Some(byte(header, 8)?), addresses })
+            return Ok(Self { source: from.into(), ttl: None, addresses });
         }
+        check_ipv4(header, length)?;
+        let addresses = header.get(12..).unwrap_or_default().to_vec();
+        let source = addresses.first_chunk::<4>().map(|source| Ipv4Addr::from(*source));
+        let source = source.context("cut short")?.into();
+        Ok(Self { source, ttl: Some(byte(header, 8)?), addresses })
     }
 }
 

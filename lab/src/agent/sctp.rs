@@ -13,7 +13,7 @@
 //!     SHUTDOWN COMPLETE ─────────────────────►
 //! ```
 //!
-//! Every packet's `CRC32c`, ports and verification tag are checked; what is wrong is not answered,
+//! Every packet's checksum, ports and verification tag are checked; what is wrong is not answered,
 //! and the client fails. Nothing is sent again: nothing is lost between namespaces.
 
 use std::net::{IpAddr, SocketAddr};
@@ -187,9 +187,10 @@ impl Packet {
 
     fn read(bytes: &[u8]) -> Result<Self> {
         let (header, mut rest) = bytes.split_first_chunk::<12>().context("no common header")?;
-        let (front, crc) = header.split_last_chunk::<4>().context("no checksum")?;
+        let (ports, tag) = (word(header, 0), word(header, 4));
+        let [.., a, b, c, d] = *header;
         let blank = [&header[..8], &[0; 4], rest].concat();
-        ensure!(crc32c(&blank) == u32::from_le_bytes(*crc), "the CRC32c is wrong");
+        ensure!(crc32c(&blank) == u32::from_le_bytes([a, b, c, d]), "the CRC32c is wrong");
         let mut chunks = Vec::new();
         while let Some(&[kind, _, high, low]) = rest.first_chunk::<4>() {
             let length = usize::from(u16::from_be_bytes([high, low]));
@@ -197,11 +198,16 @@ impl Packet {
             chunks.push((kind, body.to_vec()));
             rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
         }
-        let (ports, tag) = front.split_first_chunk::<4>().context("no ports")?;
-        let [from, to] = [[ports[0], ports[1]], [ports[2], ports[3]]].map(u16::from_be_bytes);
-        let tag = u32::from_be_bytes(tag.try_into().context("no tag")?);
+        // Both ports in one word, the sender's first.
+        let [from, to] =
+            [ports >> 16, ports & 0xffff].map(|port| u16::try_from(port).unwrap_or_default());
         Ok(Self { from, to, tag, chunks })
     }
+}
+
+/// Four bytes of the common header.
+fn word(header: &[u8; 12], at: usize) -> u32 {
+    header[at..at + 4].iter().fold(0, |word, byte| word << 8 | u32::from(*byte))
 }
 
 /// `CRC32c` (RFC 9260, appendix A), bit by bit.

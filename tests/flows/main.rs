@@ -26,6 +26,7 @@ mod ownership;
 mod parts;
 mod pieces;
 mod reasons;
+mod rules;
 mod sctp;
 mod services;
 mod shop;

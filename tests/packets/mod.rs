@@ -5,13 +5,20 @@
 //!
 //! - [`builder`]: frames, spelled out.
 //! - [`rows`]: the table: name, packet, what the port said of it, what parsing must answer.
+//! - [`rules`]: what the whole data path does: configuration, packets in, packets out, verdict,
+//!   counters.
+//! - [`fragments`]: frames in pieces.
 //! - [`oracle`]: an independent reader (`etherparse`) judging what was written.
+//! - [`judge`]: a second one (`smoltcp`), and every checksum of a frame, quotes and tunnels included.
 #![allow(dead_code, unused_imports, reason = "every crate that includes this uses its own part")]
 
 pub(crate) mod builder;
+pub(crate) mod fragments;
+pub(crate) mod judge;
 pub(crate) mod oracle;
 pub(crate) mod rows;
 mod rows_v6;
+pub(crate) mod rules;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -124,6 +124,8 @@ fn to_v6<F: Family, P: Packet>(
     error: IcmpError,
     hop: NextHop,
 ) -> Option<()> {
+    let (received, _) = ipv4::Header::ref_from_prefix(packet.data().get(ether::LEN..)?).ok()?;
+    let tos = received.tos;
     let (quoted, _) = ipv4::Header::ref_from_prefix(packet.data().get(quote.at..)?).ok()?;
     let header = usize::from(quoted.header_length());
     let inner = ipv6::Header {
@@ -147,7 +149,7 @@ fn to_v6<F: Family, P: Packet>(
     move_front(packet, quote.l4, FRONT_V6, carried)?;
     let addresses = ipv6::address_pair(about.destination(), about.source());
     let outer = ipv6::Header {
-        version_class_label: ipv6::version_class(0),
+        version_class_label: ipv6::version_class(tos),
         payload_length: u16::try_from(HEADER + ipv6::LEN + carried).ok()?.into(),
         next_header: ipv6::ICMPV6,
         hop_limit: message.ttl.wrapping_sub(1),
@@ -170,6 +172,8 @@ fn to_v4<F: Family, P: Packet>(
     error: IcmpError,
     hop: NextHop,
 ) -> Option<()> {
+    let (received, _) = ipv6::Header::ref_from_prefix(packet.data().get(ether::LEN..)?).ok()?;
+    let tos = received.traffic_class();
     let (quoted, _) = ipv6::Header::ref_from_prefix(packet.data().get(quote.at..)?).ok()?;
     let extensions = (quote.l4 - quote.at).checked_sub(ipv6::LEN)?;
     let behind = usize::from(quoted.payload_length.get()).checked_sub(extensions)?;
@@ -185,7 +189,7 @@ fn to_v4<F: Family, P: Packet>(
     move_front(packet, quote.l4, FRONT_V4, carried)?;
     let addresses = ipv4::address_pair(about.destination(), about.source());
     let length = FRONT_V4 - ether::LEN + carried;
-    let outer = header_v4(0, length, message.ttl.wrapping_sub(1), ipv4::ICMP, addresses)?;
+    let outer = header_v4(tos, length, message.ttl.wrapping_sub(1), ipv4::ICMP, addresses)?;
     let frame = packet.data_mut();
     let at = write_link(frame, hop, ether::IPV4)?;
     let at = write(frame, at, outer.as_bytes())?;

@@ -1,6 +1,6 @@
 //! Any bytes, through parse, rewrite and answer: no panic, offsets true, checksums kept right.
 //!
-//! Plain `cargo test` runs the packet table, whatever lies in `tests/__fuzz__/*/{corpus,crashes}`,
+//! Plain `cargo test` runs both packet tables (what can arrive, and the packets of every rule), whatever lies in `tests/__fuzz__/*/{corpus,crashes}`,
 //! and a second of random input each. A campaign:
 //!
 //! ```text
@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use packets::builder::sum;
 use packets::oracle::{judge, judge_any, judge_v6};
+use packets::rules::packets_in;
 use packets::{LOCAL, LOCAL_V6, rows, translation, translation_v6};
 use shunt::dataplane::family::Family;
 use shunt::dataplane::io::memory::{ROOM, VecPacket};
@@ -151,6 +152,9 @@ fn any_bytes() {
     for row in rows() {
         journey(&row.packet.build(), row.info);
     }
+    for (_, frame) in packets_in() {
+        journey(&frame, RxInfo::default());
+    }
     bolero::check!().with_test_time(SHORT).for_each(|frame: &[u8]| {
         journey(frame, RxInfo::default());
         let trusting = RxInfo { ip_checksum: ChecksumVerdict::Good, ..RxInfo::default() };
@@ -158,12 +162,18 @@ fn any_bytes() {
     });
 }
 
+/// Every packet of both tables, by name.
+fn seeds() -> Vec<(String, Vec<u8>)> {
+    let rows = rows().into_iter().map(|row| (row.name.to_owned(), row.packet.build()));
+    rows.chain(packets_in()).collect()
+}
+
 /// A row, bytes to change in it, bytes to leave off its end, and what the port said.
-type Mutation = (u8, Vec<(u8, u8)>, u8, (u8, u8));
+type Mutation = (u16, Vec<(u8, u8)>, u8, (u8, u8));
 
 #[test]
 fn mutated_packets() {
-    let frames: Vec<_> = rows().iter().map(|row| row.packet.build()).collect();
+    let frames: Vec<_> = seeds().into_iter().map(|(_, frame)| frame).collect();
     let target = bolero::check!().with_test_time(SHORT).with_type::<Mutation>();
     target.for_each(|(row, changes, shorter, (ip, l4))| {
         let mut frame = frames[usize::from(*row) % frames.len()].clone();
@@ -188,13 +198,12 @@ fn seed_the_corpus() {
     let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let corpus = corpus.join("tests/__fuzz__/any_bytes/corpus");
     std::fs::create_dir_all(&corpus).unwrap();
-    for row in rows() {
+    for (name, frame) in seeds() {
         let mut hasher = DefaultHasher::new();
-        row.name.hash(&mut hasher);
-        std::fs::write(corpus.join(format!("{:016x}", hasher.finish())), row.packet.build())
-            .unwrap();
+        name.hash(&mut hasher);
+        std::fs::write(corpus.join(format!("{:016x}", hasher.finish())), frame).unwrap();
     }
-    assert!(std::fs::read_dir(&corpus).unwrap().count() >= rows().len());
+    assert!(std::fs::read_dir(&corpus).unwrap().count() >= seeds().len());
 }
 
 #[test]

@@ -7,20 +7,21 @@ use std::fmt::Write as _;
 
 use shunt::dataplane::verdict::Reason;
 use shunt::ids::PortId;
+use shunt::stats::counters::WorkerStats;
 
 use crate::packets::builder::sum;
 use crate::packets::fragments::word;
 use crate::packets::judge::complaints;
 use crate::packets::rules::counts::{Counts, counted, tags};
-use crate::packets::rules::{At, Exchange, Free, Out, Rule, Setup, Step, Verdict, rules};
+use crate::packets::rules::outer::{FRESH, SOURCE_PORT};
+use crate::packets::rules::setup::{V4, V6, between};
+use crate::packets::rules::words::{DR, FULLNAT, NAT, TUNNELS};
+use crate::packets::rules::{At, Exchange, Out, Rule, Setup, Step, Verdict, rules};
+use crate::packets::{self, Expect};
 use crate::world::{Card, Plan, RSS_KEY, Sent, World};
 
 /// Source ports of GUE: what Linux calls ephemeral.
 const EPHEMERAL: std::ops::RangeInclusive<u16> = 32_768..=60_999;
-
-fn settings() -> impl Iterator<Item = (u8, Card)> {
-    [1, 2, 4].into_iter().flat_map(|workers| [(workers, Card::Any), (workers, Card::Rss)])
-}
 
 fn at((workers, card): (u8, Card), maker: u8) -> At {
     At { workers, rss: (card == Card::Rss).then_some(&RSS_KEY), maker }
@@ -29,7 +30,8 @@ fn at((workers, card): (u8, Card), maker: u8) -> At {
 fn world(setup: &Setup, (workers, card): (u8, Card)) -> World {
     let device = |side| PortId(side as u8);
     let tagged = setup.tagged.iter().map(|tagged| (device(tagged.on), tagged.tags())).collect();
-    let mut world = World::new(Plan { workers, card, tagged, ..Plan::default() });
+    let mut world =
+        World::new(Plan { workers, card, tagged, capacity: setup.capacity, ..Plan::default() });
     world.publish(|snapshot| setup.furnish(snapshot));
     world
 }
@@ -150,38 +152,44 @@ impl<'a> Run<'a> {
     /// Puts the row's own value where the frame may have any, having seen that it may.
     fn settle(&mut self, frame: &[u8], out: &Out) -> Result<Vec<u8>, String> {
         let (mut settled, wanted) = (frame.to_vec(), &out.frame);
+        if frame.len() != wanted.len() || frame[12..15] != wanted[12..15] {
+            return Ok(settled);
+        }
         let is_v6 = frame[14] >> 4 == 6;
+        let (protocol, l4) = if is_v6 { (frame[20], 54) } else { (frame[23], 34) };
         let refuse = |what: &str| Err(format!("{what}\n{}", dump(frame, Some(wanted))));
-        match out.free {
-            None => {}
-            Some(_) if frame.len() != wanted.len() => {}
-            Some(Free::Identification) if is_v6 => {
-                settled[58..62].copy_from_slice(&wanted[58..62]);
+        if is_v6 && protocol == 44 && wanted[58..62] == u32::from(FRESH).to_be_bytes() {
+            settled[58..62].copy_from_slice(&wanted[58..62]);
+        }
+        if !is_v6 && wanted[18..20] == FRESH.to_be_bytes() {
+            if frame[18..20] == [0, 0] {
+                return refuse("no identification");
             }
-            Some(Free::Identification) => {
-                if frame[18..20] == [0, 0] {
-                    return refuse("no identification");
-                }
-                settled[18..20].copy_from_slice(&wanted[18..20]);
-                settled[24..26].fill(0);
-                let checksum = (!sum(&settled[14..34])).to_be_bytes();
-                settled[24..26].copy_from_slice(&checksum);
+            settled[18..20].copy_from_slice(&wanted[18..20]);
+            settled[24..26].fill(0);
+            let checksum = (!sum(&settled[14..34])).to_be_bytes();
+            settled[24..26].copy_from_slice(&checksum);
+        }
+        if protocol == 17 && wanted[l4..l4 + 4] == gue_ports() {
+            let port = word(frame, l4);
+            if !EPHEMERAL.contains(&port) || *self.source_port.get_or_insert(port) != port {
+                return refuse("not the flow's ephemeral port");
             }
-            Some(Free::SourcePort) => {
-                let at = if is_v6 { 54 } else { 34 };
-                let port = word(frame, at);
-                if !EPHEMERAL.contains(&port) || *self.source_port.get_or_insert(port) != port {
-                    return refuse("not the flow's ephemeral port");
-                }
-                settled[at..at + 2].copy_from_slice(&wanted[at..at + 2]);
-                // All of it was right: the sum moves with the port.
-                if word(frame, at + 6) != 0 {
-                    settled[at + 6..at + 8].copy_from_slice(&wanted[at + 6..at + 8]);
-                }
+            settled[l4..l4 + 2].copy_from_slice(&wanted[l4..l4 + 2]);
+            // It was right: the sum moves with the port.
+            if word(frame, l4 + 6) != 0 {
+                settled[l4 + 6..l4 + 8].copy_from_slice(&wanted[l4 + 6..l4 + 8]);
             }
         }
         Ok(settled)
     }
+}
+
+/// Ports of GUE as rows write them.
+fn gue_ports() -> [u8; 4] {
+    let [a, b] = SOURCE_PORT.to_be_bytes();
+    let [c, d] = 6080u16.to_be_bytes();
+    [a, b, c, d]
 }
 
 /// What became of a packet, as its traces tell.
@@ -221,9 +229,9 @@ fn dump(frame: &[u8], other: Option<&[u8]>) -> String {
     let mut text = format!("  {} bytes", frame.len());
     if let Ok(sliced) = etherparse::SlicedPacket::from_ethernet(frame) {
         write!(text, ": {:?} {:?}", sliced.net, sliced.transport).unwrap();
-        text.truncate(700);
+        text.truncate(200);
     }
-    for (at, line) in frame.chunks(16).take(24).enumerate() {
+    for (at, line) in frame.chunks(16).take(10).enumerate() {
         write!(text, "\n  {:04x} ", at * 16).unwrap();
         for (byte, at) in line.iter().zip(at * 16..) {
             let differs = other.is_some_and(|other| other.get(at) != Some(byte));
@@ -234,47 +242,151 @@ fn dump(frame: &[u8], other: Option<&[u8]>) -> String {
     text + "\n"
 }
 
-/// Who makes the row's connections: follows from the flow, whatever its local port.
-fn maker(rule: &Rule, setting: (u8, Card)) -> u8 {
-    let mut run = Run::new(rule, setting);
-    for step in &rule.steps {
-        let Step::Packet(exchange) = step else { continue };
-        run.send(exchange);
-        let made = |stats: &&std::sync::Arc<_>| -> bool {
-            let stats: &shunt::stats::counters::WorkerStats = stats;
-            stats.services.iter().any(|service| service.new_connections.get() > 0)
-        };
-        if let Some(maker) = run.world.stats.iter().position(|stats| made(&stats)) {
-            return u8::try_from(maker).unwrap();
+/// Who made the row's connections: follows from the flow, whatever its local port.
+fn maker(world: &World) -> Option<usize> {
+    let made =
+        |stats: &WorkerStats| stats.services.iter().take(16).any(|s| s.new_connections.get() > 0);
+    world.stats.iter().position(|stats| made(stats))
+}
+
+/// Runs a row as each maker in turn would have it: the first, and if that is not who makes its
+/// connections, the one who does.
+fn hold_one(tables: &[Vec<Rule>], number: usize, setting: (u8, Card)) -> Result<(), String> {
+    let mut run = Run::new(&tables[0][number], setting);
+    let result = run.run();
+    match maker(&run.world) {
+        Some(maker) if maker > 0 && result.is_err() => {
+            Run::new(&tables[maker][number], setting).run()
         }
+        _ => result,
     }
-    0
 }
 
 fn failures(setting: (u8, Card)) -> Vec<String> {
     let tables: Vec<_> = (0..setting.0).map(|maker| rules(&at(setting, maker))).collect();
     let mut failures = vec![];
-    for (number, first) in tables[0].iter().enumerate() {
-        if first.one_worker && setting.0 > 1 {
+    for (number, rule) in tables[0].iter().enumerate() {
+        if rule.one_worker && setting.0 > 1 {
             continue;
         }
-        let maker = if setting.0 > 1 { maker(first, setting) } else { 0 };
-        let rule = &tables[usize::from(maker)][number];
-        if let Err(wrong) = Run::new(rule, setting).run() {
+        if let Err(wrong) = hold_one(&tables, number, setting) {
             failures.push(format!("{} with {setting:?}: {wrong}", rule.full_name()));
         }
     }
     failures
 }
 
+/// Every row, in one world each.
+fn hold(workers: u8, card: Card) {
+    let failures = failures((workers, card));
+    let few: String = failures.iter().take(8).map(|failure| format!("\n{failure}")).collect();
+    assert!(failures.is_empty(), "{} rows fail, of them:{few}", failures.len());
+}
+
 #[test]
-fn every_rule_holds_with_any_number_of_workers_and_any_card() {
-    for setting in settings() {
-        let failures = failures(setting);
-        let count = failures.len();
-        let few = failures.into_iter().take(5).collect::<Vec<_>>().join("\n");
-        assert_eq!(count, 0, "\n{few}");
+fn every_rule_holds_with_one_worker() {
+    hold(1, Card::Any);
+}
+
+#[test]
+fn every_rule_holds_with_two_workers_and_any_card() {
+    hold(2, Card::Any);
+}
+
+#[test]
+fn every_rule_holds_with_two_workers_and_rss() {
+    hold(2, Card::Rss);
+}
+
+#[test]
+fn every_rule_holds_with_four_workers_and_any_card() {
+    hold(4, Card::Any);
+}
+
+#[test]
+fn every_rule_holds_with_four_workers_and_rss() {
+    hold(4, Card::Rss);
+}
+
+/// What no row can say: the port's own opinion of a packet, and want of buffers, lanes or ports.
+/// `reasons.rs` has a case for each.
+const OF_RESOURCES: [Reason; 12] = [
+    Reason::Segmented,
+    Reason::L4Checksum,
+    Reason::FragmentLimit,
+    Reason::FragmentTimeout,
+    Reason::IndexFull,
+    Reason::LocalPorts,
+    Reason::Uncut,
+    Reason::HandoverFull,
+    Reason::HandoverLoop,
+    Reason::PuntLimit,
+    Reason::PuntFull,
+    Reason::TxFull,
+];
+
+fn reasons(rule: &Rule) -> Vec<Reason> {
+    let of_step = |step: &Step| match step {
+        Step::Packet(exchange) => {
+            let own = match exchange.verdict {
+                Verdict::Drop(reason) | Verdict::Reply(Some(reason)) => Some(reason),
+                _ => None,
+            };
+            own.into_iter().chain(exchange.also.iter().copied()).collect()
+        }
+        _ => vec![],
+    };
+    rule.steps.iter().flat_map(of_step).collect()
+}
+
+#[test]
+fn every_reason_is_some_rows() {
+    let malformed = packets::rows().into_iter().filter_map(|row| match row.expect {
+        Expect::Drop(reason) => Some(reason),
+        _ => None,
+    });
+    let refused: Vec<_> = rules(&At::ONE_WORKER).iter().flat_map(reasons).collect();
+    let seen: BTreeSet<_> = refused.into_iter().chain(malformed).chain(OF_RESOURCES).collect();
+    let missing: Vec<_> = Reason::ALL.iter().filter(|reason| !seen.contains(reason)).collect();
+    assert!(missing.is_empty(), "no row has {missing:?}");
+}
+
+/// Every mode in every family, and every encapsulation between every two.
+#[test]
+fn every_mode_and_encapsulation_is_some_rows_in_every_family() {
+    let seen: BTreeSet<_> =
+        rules(&At::ONE_WORKER).iter().map(|rule| rule.setup.variant()).collect();
+    for (clients, backends) in [(V4, V4), (V4, V6), (V6, V4), (V6, V6)] {
+        let plain = [FULLNAT, NAT, DR]
+            .into_iter()
+            .filter(|mode| clients == backends || (*mode == FULLNAT && clients == V6));
+        for mode in plain.chain(TUNNELS) {
+            let variant = between(mode, clients, backends).variant();
+            assert!(seen.contains(&variant), "no row is {variant}");
+        }
     }
+}
+
+/// A runner that sees nothing would hold every rule.
+#[test]
+fn a_row_that_is_wrong_is_seen_and_named() {
+    let table = rules(&At::ONE_WORKER);
+    let good = table.iter().find(|rule| rule.name.starts_with("nat: ")).unwrap();
+    let run = |rule: &Rule| Run::new(rule, (1, Card::Any)).run();
+    assert_eq!(run(good), Ok(()));
+    let wrong = |change: fn(&mut Exchange)| {
+        let mut rule = good.clone();
+        if let Step::Packet(exchange) = &mut rule.steps[0] {
+            change(exchange);
+        }
+        run(&rule).unwrap_err()
+    };
+    assert!(wrong(|exchange| exchange.out[0].frame[22] ^= 1).contains("["));
+    assert!(wrong(|exchange| exchange.out[0].is_right = false).contains("readers"));
+    assert!(wrong(|exchange| exchange.out.clear()).contains("1 frames left, expected 0"));
+    assert!(wrong(|exchange| exchange.verdict = Verdict::Hold).contains("expected Hold"));
+    let miscounted = Rule { made: 2, ..good.clone() };
+    assert!(run(&miscounted).unwrap_err().contains("connections made: 1, not 2"));
 }
 
 #[test]

@@ -59,9 +59,11 @@ pub(crate) fn complaints(frame: &[u8]) -> Vec<String> {
     wrong
 }
 
-/// Is it of a protocol that etherparse's judge knows?
+/// Is it of a protocol that etherparse's judge knows? It does not know that tunnels may go without
+/// a UDP checksum over IPv6 (RFC 6935).
 fn is_plain(ip: &Ip<'_>) -> bool {
-    [1, 6, 17, 58, SCTP].contains(&ip.protocol)
+    let is_bare_gue = ip.protocol == 17 && word(ip.payload, 2) == GUE && word(ip.payload, 6) == 0;
+    [1, 6, 17, 58, SCTP].contains(&ip.protocol) && !is_bare_gue
 }
 
 fn packet(bytes: &[u8], wrong: &mut Vec<String>) {

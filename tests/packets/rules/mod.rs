@@ -15,8 +15,9 @@
 //! verdict: it comes before one, and rows hold for any number of workers and any card.
 //!
 //! FULL-NAT's local ports follow from the rule that ports are chosen by, written out once more in
-//! [`at`]; what is free by rule (a fresh identification, the hash that is GUE's source port) is
-//! named in the row ([`Free`]).
+//! [`at`]. What is free by rule, a fresh identification and the hash that is GUE's source port, is
+//! said in the row by [`outer::FRESH`] and [`outer::SOURCE_PORT`]: the runner sees that what is
+//! there instead may be.
 //!
 //! Who takes it in: `tests/flows/rules.rs` runs it; the fuzz targets start from its packets
 //! ([`packets_in`]); benches and `explain` can, with `#[path]`. A name is a rule, a variant one of
@@ -28,7 +29,19 @@ pub(crate) mod outer;
 pub(crate) mod setup;
 pub(crate) mod words;
 
+mod forward;
+mod icmp;
+mod introduce;
+mod lookup;
 mod modes;
+mod mtu;
+mod nat64;
+mod one_packet;
+mod pieces;
+mod sctp;
+mod strays;
+mod tunnels;
+mod vlan;
 
 use shunt::dataplane::verdict::Reason;
 
@@ -62,27 +75,17 @@ pub(crate) enum Verdict {
     Learn,
 }
 
-/// What of a frame the rules leave open, within bounds that the runner checks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Free {
-    /// The identification of the IPv4 header, or of the IPv6 fragment header.
-    Identification,
-    /// GUE's source port, in the ephemeral range.
-    SourcePort,
-}
-
 /// A frame that must leave.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Out {
     pub(crate) side: Side,
     pub(crate) frame: Vec<u8>,
-    pub(crate) free: Option<Free>,
     /// False where a checksum came wrong and must stay so.
     pub(crate) is_right: bool,
 }
 
 /// A packet in, and what follows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Exchange {
     pub(crate) from: Side,
     pub(crate) frame: Vec<u8>,
@@ -94,7 +97,7 @@ pub(crate) struct Exchange {
 }
 
 /// What happens, in order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Packet(Exchange),
     /// Seconds pass.
@@ -104,7 +107,7 @@ pub(crate) enum Step {
 }
 
 /// One row.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rule {
     /// Theme and statement; the document names it.
     pub(crate) name: &'static str,
@@ -124,21 +127,32 @@ pub(crate) struct Rule {
 
 /// Every row. Local ports are those that `at` makes them.
 pub(crate) fn rules(at: &At) -> Vec<Rule> {
-    [modes::rows(at)].concat()
+    let themes = [
+        introduce::rows,
+        lookup::rows,
+        strays::rows,
+        modes::rows,
+        forward::rows,
+        tunnels::rows,
+        mtu::rows,
+        pieces::rows,
+        icmp::rows,
+        nat64::rows,
+        one_packet::rows,
+        sctp::rows,
+        vlan::rows,
+    ];
+    themes.iter().flat_map(|theme| theme(at)).collect()
 }
 
 /// Every packet in, for whoever wants packets: fuzzers, benches.
 pub(crate) fn packets_in() -> Vec<(String, Vec<u8>)> {
-    let named = |rule: Rule| {
+    let named = |rule: &Rule| {
         let name = rule.full_name();
-        let frames = rule.steps.into_iter().filter_map(|step| match step {
-            Step::Packet(exchange) => Some(exchange.frame),
-            _ => None,
-        });
-        let numbered = frames.enumerate().map(move |(n, frame)| (format!("{name} #{n}"), frame));
-        numbered.collect::<Vec<_>>()
+        let numbered = (1..).zip(rule.packets());
+        numbered.map(|(n, frame)| (format!("{name} #{n}"), frame.to_vec())).collect::<Vec<_>>()
     };
-    rules(&At::ONE_WORKER).into_iter().flat_map(named).collect()
+    rules(&At::ONE_WORKER).iter().flat_map(named).collect()
 }
 
 /// Begins a row.
@@ -157,6 +171,15 @@ impl From<Builder> for Vec<u8> {
 impl Rule {
     pub(crate) fn full_name(&self) -> String {
         format!("{} ({})", self.name, self.variant)
+    }
+
+    /// The packets in.
+    pub(crate) fn packets(&self) -> Vec<&[u8]> {
+        let frames = self.steps.iter().filter_map(|step| match step {
+            Step::Packet(exchange) => Some(&exchange.frame[..]),
+            _ => None,
+        });
+        frames.collect()
     }
 
     /// Says more of the case.
@@ -191,7 +214,7 @@ impl Rule {
     }
 
     fn out(mut self, side: Side, frame: Vec<u8>) -> Self {
-        self.last().out.push(Out { side, frame, free: None, is_right: true });
+        self.last().out.push(Out { side, frame, is_right: true });
         self
     }
 
@@ -249,12 +272,6 @@ impl Rule {
         self.verdict(Verdict::Learn)
     }
 
-    /// Of the frame said last, this is open.
-    pub(crate) fn free(mut self, free: Free) -> Self {
-        self.last().out.last_mut().unwrap().free = Some(free);
-        self
-    }
-
     /// The frame said last has a wrong checksum, as it came.
     pub(crate) fn still_wrong(mut self) -> Self {
         self.last().out.last_mut().unwrap().is_right = false;
@@ -268,7 +285,8 @@ impl Rule {
     }
 
     /// The configuration changes.
-    pub(crate) fn reload(mut self, setup: Setup) -> Self {
+    pub(crate) fn reload(mut self, mut setup: Setup) -> Self {
+        setup.had_nat = self.setup.has_nat();
         self.steps.push(Step::Reload(Box::new(setup)));
         self
     }

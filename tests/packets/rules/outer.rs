@@ -14,9 +14,9 @@ use super::setup::{Ip, V4};
 use crate::packets::builder::sum;
 use crate::packets::{Builder, packet};
 
-/// GUE's source port in expected frames; the real one is [`super::Free::SourcePort`].
+/// GUE's source port in expected frames, for any that is ephemeral and the flow's own.
 pub(crate) const SOURCE_PORT: u16 = 50_000;
-/// A fresh identification in expected frames; the real one is [`super::Free::Identification`].
+/// An identification in expected frames, of a header or an IPv6 fragment, for any that is not 0.
 pub(crate) const FRESH: u16 = 0xf4e5;
 
 /// Around `inner`, which is already one hop on: what leaves for the backend in a tunnel of that
@@ -27,7 +27,8 @@ pub(crate) fn wrapped(inner: &Builder, mode: Mode, outer: Ip, tos: u8) -> Builde
     let v6_inside = inner.addresses().0.is_ipv6();
     let ends = ((outer.ours(), SOURCE_PORT), (outer.host(11), 6080));
     let frame = packet().between(ends.0, ends.1).onward().ttl(inner.ttl_value()).tos(tos);
-    let frame = frame.identification(0).flags_fragment(if v6_inside { 0 } else { 0x4000 });
+    // IPv6 knows no DF: around it, any router may cut.
+    let frame = if v6_inside { loosely(frame) } else { frame.identification(0) };
     let (number, packet) = (if v6_inside { 41 } else { 4 }, inner.ip_packet());
     match kind {
         Encapsulation::Ipip => frame.protocol(number).payload(&packet),
@@ -68,9 +69,23 @@ fn gre(checksum: bool, v6_inside: bool, packet: &[u8]) -> Vec<u8> {
 /// GUE with the inner TCP or UDP checksum left to the receiver: it finds the sum of the pseudo
 /// header there, and is told where to start and where the result goes.
 fn remote(number: u8, inner: &Builder) -> Vec<u8> {
-    let mut packet = inner.ip_packet();
     let header = Ip::of(inner.addresses().0).header();
+    let field = checksum_field(inner);
+    let [start, field] = [header, field].map(|at| u16::try_from(at).unwrap());
+    let options = [&[0x80, 0, 0, 0][..], &start.to_be_bytes(), &field.to_be_bytes()].concat();
+    [&[2, number, 0, 1][..], &options, &left_to_the_receiver(inner)].concat()
+}
+
+/// Where a packet's TCP or UDP checksum is.
+fn checksum_field(inner: &Builder) -> usize {
     let offset = if inner.protocol_number() == 6 { 16 } else { 6 };
+    Ip::of(inner.addresses().0).header() + offset
+}
+
+/// The packet with the sum of the pseudo header for a checksum.
+pub(crate) fn left_to_the_receiver(inner: &Builder) -> Vec<u8> {
+    let mut packet = inner.ip_packet();
+    let (header, field) = (Ip::of(inner.addresses().0).header(), checksum_field(inner));
     let octets = |ip: IpAddr| match ip {
         IpAddr::V4(ip) => ip.octets().to_vec(),
         IpAddr::V6(ip) => ip.octets().to_vec(),
@@ -79,10 +94,8 @@ fn remote(number: u8, inner: &Builder) -> Vec<u8> {
     let length = u16::try_from(packet.len() - header).unwrap().to_be_bytes();
     let pseudo = [octets(from), octets(to), vec![0, inner.protocol_number()], length.to_vec()];
     let partial = sum(&pseudo.concat());
-    packet[header + offset..header + offset + 2].copy_from_slice(&partial.to_be_bytes());
-    let [start, field] = [header, header + offset].map(|at| u16::try_from(at).unwrap());
-    let options = [&[0x80, 0, 0, 0][..], &start.to_be_bytes(), &field.to_be_bytes()].concat();
-    [&[2, number, 0, 1][..], &options, &packet].concat()
+    packet[field..field + 2].copy_from_slice(&partial.to_be_bytes());
+    packet
 }
 
 /// Bytes that a tunnel of that kind and family puts in front of a packet.

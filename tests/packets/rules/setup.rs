@@ -172,6 +172,10 @@ pub(crate) struct Setup {
     pub(crate) accepting: bool,
     /// Are the backends' link addresses known?
     pub(crate) resolved: bool,
+    /// Was there a backend in NAT mode before? Its connections' owners must not move.
+    pub(crate) had_nat: bool,
+    /// Connections a worker may have.
+    pub(crate) capacity: u32,
 }
 
 /// One service of each protocol, its backend of the clients' family and reached in that way.
@@ -195,6 +199,8 @@ pub(crate) fn between(mode: Mode, clients: Ip, backends: Ip) -> Setup {
         ignore_df: false,
         accepting: true,
         resolved: true,
+        had_nat: false,
+        capacity: 1024,
     }
 }
 
@@ -303,6 +309,16 @@ impl Setup {
         Self { resolved: false, ..self }
     }
 
+    pub(crate) fn capacity(self, capacity: u32) -> Self {
+        Self { capacity, ..self }
+    }
+
+    /// Is a backend in NAT mode?
+    pub(crate) fn has_nat(&self) -> bool {
+        let reals = self.services.iter().flat_map(|offer| &offer.backends);
+        reals.into_iter().any(|real| real.mode == Mode::Nat)
+    }
+
     /// Makes a snapshot say this.
     pub(crate) fn furnish(&self, snapshot: &mut Snapshot) {
         let (mut services, mut backends) = (vec![], vec![]);
@@ -312,6 +328,8 @@ impl Setup {
             backends.extend(offer.backends.iter().map(|real| self.real(real, ServiceId(id))));
         }
         (snapshot.services, snapshot.backends) = (services.into(), backends.into());
+        let had_nat = (0..).map(ServiceId).take(self.services.len());
+        snapshot.had_nat = had_nat.filter(|_| self.had_nat).collect();
         (snapshot.strays, snapshot.ping) = (self.strays, self.ping);
         (snapshot.tunnels_ignore_df, snapshot.accepting) = (self.ignore_df, self.accepting);
         for (port, mtu) in snapshot.ports.iter_mut().zip(self.mtus) {
@@ -330,7 +348,7 @@ impl Setup {
             address: real.ip.host(real.number),
             port: real.port,
             mode: real.mode,
-            answers_here: real.mode == Mode::Nat,
+            answers_here: real.mode == Mode::Nat || self.had_nat,
             our_address: real.ip.ours(),
             weight: real.weight?,
             next_hop: self.resolved.then_some(hop),

@@ -182,3 +182,39 @@ pub(crate) fn time_exceeded(ip: Ip) -> (u8, u8, u32) {
 pub(crate) fn too_big(ip: Ip, mtu: u32) -> (u8, u8, u32) {
     if ip == V4 { (3, 4, mtu) } else { (2, 0, mtu) }
 }
+
+/// The headers of our own answer to a client's packet: whole, so without identification, TTL 64.
+fn answer_to(about: &Builder) -> (Builder, SocketAddr, SocketAddr) {
+    let (client, vip) = about.sockets();
+    (packet().macs(OUR_MAC, CLIENT_MAC).identification(0), vip, client)
+}
+
+/// RST alone: sequence number as was acknowledged.
+pub(crate) fn reset(about: &Builder, number: u32) -> Builder {
+    let (frame, from, to) = answer_to(about);
+    frame.tcp(from, to).flags(RST).numbers(number, 0).window(0)
+}
+
+/// RST and ACK, of all that came.
+pub(crate) fn reset_ack(about: &Builder, ack: u32) -> Builder {
+    let (frame, from, to) = answer_to(about);
+    frame.tcp(from, to).flags(RST | ACK).numbers(0, ack).window(0)
+}
+
+/// An SCTP packet with one chunk that has nothing in it.
+pub(crate) fn sctp_answer(about: &Builder, tag: u32, kind: u8, flags: u8) -> Builder {
+    let (frame, from, to) = answer_to(about);
+    frame.sctp(from, to, tag).payload(&chunk(kind, flags, b""))
+}
+
+/// As it leaves for the backend that sent `about`, on its link.
+pub(crate) fn to_backend(answer: Builder, n: u8) -> Builder {
+    answer.macs(OUR_INNER_MAC, backend_mac(n))
+}
+
+/// The frame, whose IP packet must have that length.
+pub(crate) fn exactly(length: usize, frame: &Builder) -> Vec<u8> {
+    let frame = frame.build();
+    assert_eq!(frame.len() - 14, length, "the length that was recorded");
+    frame
+}

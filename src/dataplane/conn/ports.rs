@@ -76,12 +76,15 @@ impl Toeplitz {
                 w << 1 | u32::from(key[at / 8] >> (7 - at % 8) & 1)
             })
         };
-        let contribution = |byte: usize, value: usize| {
-            (0..8)
-                .filter(|bit| value >> (7 - bit) & 1 == 1)
-                .fold(0, |sum, bit| sum ^ window(byte * 8 + bit))
+        let row = |byte: usize| {
+            let bits: [u32; 8] = std::array::from_fn(|bit| window(byte * 8 + 7 - bit));
+            let mut row = [0; 256];
+            // A value is its lowest bit and the value without it, whose turn was before.
+            for value in 1..256usize {
+                row[value] = row[value & (value - 1)] ^ bits[value.trailing_zeros() as usize];
+            }
+            row
         };
-        let row = |byte| std::array::from_fn(|value| contribution(byte, value));
         Some(Self { bytes: Box::new(std::array::from_fn(row)) })
     }
 

@@ -3,7 +3,14 @@
 //!
 //! Markdown is read as text: fenced blocks are told from prose by their fences, and code spans by
 //! their backticks. That is all the Markdown these documents use.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test says no by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says no by panicking"
+)]
+
+mod packets;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::Parser as _;
+use packets::rules::{At, rules};
 use shunt::control::config::{Machine, parse_for};
 use shunt::dataplane::verdict::Reason;
 use shunt::stats::export::METRICS;
@@ -383,4 +391,20 @@ fn compatibility_names_tests_that_exist() {
     assert!(named.len() > 20, "only {} tests are named", named.len());
     let missing: Vec<_> = named.iter().filter(|path| !Path::new(path).exists()).collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// Rules of what IPVS leaves to the kernel it sits in: VLANs.
+const BEYOND_IPVS: &str = "vlan: ";
+
+/// A rule that is named exists, and one that exists is named.
+#[test]
+fn compatibility_names_the_rules_there_are() {
+    let document = Document::read("docs/lvs-compatibility.md");
+    let named: BTreeSet<_> = document.spans().filter_map(|s| s.strip_prefix("rule: ")).collect();
+    let table: BTreeSet<_> = rules(&At::ONE_WORKER).iter().map(|rule| rule.name).collect();
+    let gone = named.difference(&table).map(|name| format!("there is no rule {name}"));
+    let expected = table.iter().filter(|name| !name.starts_with(BEYOND_IPVS));
+    let unnamed = expected.filter(|name| !named.contains(*name));
+    let unnamed = unnamed.map(|name| format!("docs/lvs-compatibility.md does not name {name}"));
+    report(&gone.chain(unnamed).collect::<Vec<_>>());
 }

@@ -132,39 +132,6 @@ fn assert_told(told: &Told, kind: (u8, u8), rest: u32, ask: &Builder, is_v6: boo
     assert!(told.length <= if is_v6 { 1280 } else { 576 });
 }
 
-#[test]
-fn a_last_hop_is_told_by_the_vip_in_every_mode() {
-    for is_v6 in [false, true] {
-        for mode in [Mode::Fullnat, Mode::Nat, Mode::Dr, IPIP] {
-            for payload in [10, 1400] {
-                let mut world = World::new(plan(is_v6, is_v6, mode));
-                let late = ask(is_v6, 1, true).ttl(1).payload(&vec![7; payload]);
-                let sent = world.one(0, 0, &late.build());
-                let kind = if is_v6 { (3, 0) } else { (11, 0) };
-                assert_eq!(sent.port, 0);
-                assert_told(&told(&sent), kind, 0, &late, is_v6);
-                assert_eq!(world.drops(), [(Reason::TtlExpired, 1)]);
-            }
-        }
-    }
-}
-
-#[test]
-fn what_does_not_fit_the_next_link_is_told_by_the_vip() {
-    for is_v6 in [false, true] {
-        for mode in [Mode::Fullnat, Mode::Nat, Mode::Dr] {
-            let mtus = [1500, 1400];
-            let mut world = World::new(Plan { mtus, ..plan(is_v6, is_v6, mode) });
-            let headers = if is_v6 { 60 } else { 40 };
-            let fits = ask(is_v6, 1, true).payload(&vec![7; 1400 - headers]);
-            assert_eq!(world.one(0, 0, &fits.build()).port, 1);
-            let big = ask(is_v6, 1, true).payload(&vec![7; 1401 - headers]);
-            let sent = world.one(0, 0, &big.build());
-            assert_told(&told(&sent), if is_v6 { (2, 0) } else { (3, 4) }, 1400, &big, is_v6);
-        }
-    }
-}
-
 /// To a FULL-NAT backend we are the local address, to a NAT backend a router.
 #[test]
 fn a_backend_is_told_by_us_and_never_by_the_client() {
@@ -207,17 +174,6 @@ fn strays_are_answered_by_policy_in_both_families() {
         assert_eq!(world.exchange(0, 0, &syn.build()), []);
         assert_eq!(world.exchange(0, 0, &datagram.build()), []);
         assert_eq!(world.drops(), [(Reason::NoService, 4)]);
-    }
-}
-
-#[test]
-fn a_service_without_backend_answers_port_unreachable_in_both_families() {
-    for is_v6 in [false, true] {
-        let weights = vec![Some(0); 3];
-        let mut world = World::new(Plan { weights, ..plan(is_v6, is_v6, Mode::Fullnat) });
-        let ask = ask(is_v6, 1, true);
-        let sent = told(&world.one(0, 0, &ask.build()));
-        assert_told(&sent, if is_v6 { (1, 4) } else { (3, 3) }, 0, &ask, is_v6);
     }
 }
 

@@ -14,11 +14,7 @@ use crate::packets::oracle::judge;
 use crate::packets::{CLIENT, OUR_INNER_MAC, VIP, packet};
 use crate::world::{Card, Plan, Sent, World, backend_mac};
 
-const OUTER: Ipv4Addr = Ipv4Addr::new(10, 44, 0, 1);
-const GRE: Mode = Mode::Tunnel(Encapsulation::Gre { checksum: false });
-const GRE_SUM: Mode = Mode::Tunnel(Encapsulation::Gre { checksum: true });
 const GUE: Mode = Mode::Tunnel(Encapsulation::Gue { port: 6080, checksum: GueChecksum::Zero });
-const GUE_SUM: Mode = Mode::Tunnel(Encapsulation::Gue { port: 6080, checksum: GueChecksum::Outer });
 const IPIP: Mode = Mode::Tunnel(Encapsulation::Ipip);
 
 fn world(mode: Mode) -> World {
@@ -62,16 +58,6 @@ fn nat_shows_the_client_to_the_backend_and_the_vip_to_the_client() {
 }
 
 #[test]
-fn a_nat_backends_packet_of_no_connection_does_not_reach_the_client() {
-    let mut world = world(Mode::Nat);
-    let stray = packet().macs(backend_mac(11), OUR_INNER_MAC);
-    let backend = (Ipv4Addr::new(10, 44, 0, 11), 8080);
-    let told = world.one(0, 1, &stray.tcp(backend, CLIENT).flags(ACK).build());
-    assert_eq!((told.port, told.frame[47] & 4), (1, 4), "the backend gets a RST");
-    assert_eq!(world.drops(), [(shunt::dataplane::verdict::Reason::NoConnection, 1)]);
-}
-
-#[test]
 fn dr_changes_link_addresses_and_ttl_and_nothing_else() {
     for frame in [
         from_client(CLIENT, SYN),
@@ -99,53 +85,6 @@ fn where_replies_do_not_pass_the_client_alone_moves_the_state() {
 }
 
 #[test]
-fn a_tunnel_wraps_the_packet_and_leaves_it_alone() {
-    // A 40-byte SYN with DF and a CE mark, as recorded: 60 bytes, 64, 68, 72.
-    let syn = packet().tcp(CLIENT, VIP).flags(SYN).tos(0x03).build();
-    let rows = [(IPIP, 4, 60), (GRE, 47, 64), (GRE_SUM, 47, 68), (GUE, 17, 72), (GUE_SUM, 17, 72)];
-    for (mode, protocol, length) in rows {
-        let mut world = world(mode);
-        let sent = world.one(0, 0, &syn).frame;
-        let inner = one_hop(&syn, 13);
-        assert_eq!(sent.len(), 14 + length, "{mode:?}");
-        assert_eq!(sent[..14], inner[..14], "{mode:?}: link header");
-        assert_eq!(sent[14 + length - 40..], inner[14..], "{mode:?}: inner packet");
-        let outer = &sent[14..34];
-        assert_eq!(sum(outer), 0xffff, "{mode:?}: outer checksum");
-        assert_eq!(outer[0], 0x45);
-        assert_eq!(outer[1], 0x02, "{mode:?}: CE is ECT(0) outside");
-        assert_eq!(usize::from(u16::from_be_bytes([outer[2], outer[3]])), length);
-        assert_eq!(outer[4..8], [0, 0, 0x40, 0], "{mode:?}: no identification, DF copied");
-        assert_eq!(outer[8..10], [63, protocol], "{mode:?}: TTL as inside");
-        assert_eq!(outer[12..16], OUTER.octets());
-        assert_eq!(outer[16..20], [10, 44, 0, 13]);
-        check_middle(mode, &sent[34..14 + length - 40], &sent[34..], outer);
-    }
-}
-
-/// The header between the outer IPv4 header and the inner packet.
-fn check_middle(mode: Mode, middle: &[u8], all: &[u8], outer: &[u8]) {
-    match mode {
-        IPIP => assert!(middle.is_empty()),
-        GRE => assert_eq!(middle, [0, 0, 8, 0]),
-        GRE_SUM => {
-            assert_eq!((middle.len(), &middle[..4]), (8, &[0x80, 0, 8, 0][..]));
-            assert_eq!(sum(all), 0xffff, "GRE checksum");
-        }
-        _ => {
-            let source = u16::from_be_bytes([middle[0], middle[1]]);
-            assert!((32_768..=60_999).contains(&source));
-            assert_eq!(middle[2..4], 6080u16.to_be_bytes());
-            assert_eq!(usize::from(u16::from_be_bytes([middle[4], middle[5]])), all.len());
-            assert_eq!(middle[8..12], [0, 4, 0, 0], "GUE version 0, IPv4 inside");
-            let pseudo = [&outer[12..20], &[0, 17], &middle[4..6], all].concat();
-            let right = if mode == GUE { middle[6..8] == [0, 0] } else { sum(&pseudo) == 0xffff };
-            assert!(right, "{mode:?}: UDP checksum");
-        }
-    }
-}
-
-#[test]
 fn a_flow_keeps_its_gue_source_port_and_flows_differ() {
     let mut world = world(GUE);
     let mut ports = std::collections::BTreeSet::new();
@@ -156,15 +95,6 @@ fn a_flow_keeps_its_gue_source_port_and_flows_differ() {
         ports.insert([first[34], first[35]]);
     }
     assert!(ports.len() > 40, "{} ports for 50 flows", ports.len());
-}
-
-#[test]
-fn outer_tos_is_the_inner_one_but_for_a_ce_mark() {
-    for (inner, outer) in [(0x00, 0x00), (0xb8, 0xb8), (0x01, 0x01), (0x02, 0x02), (0xbb, 0xba)] {
-        let frame = packet().tcp(CLIENT, VIP).flags(SYN).tos(inner).build();
-        let sent = world(IPIP).one(0, 0, &frame).frame;
-        assert_eq!((sent[15], sent[35]), (outer, inner));
-    }
 }
 
 #[test]
@@ -179,51 +109,6 @@ fn tunnel_packets_that_may_be_cut_are_numbered_and_no_two_workers_use_one_number
         numbers.insert([sent[18], sent[19]]);
     }
     assert_eq!(numbers.len(), 90);
-}
-
-#[test]
-fn a_tunnel_tells_the_client_what_still_fits() {
-    for (mode, overhead) in [(IPIP, 20u16), (GRE, 24), (GRE_SUM, 28), (GUE, 32)] {
-        let fits = 1500 - overhead - 40;
-        let segment = |payload: u16| {
-            packet().tcp(CLIENT, VIP).flags(SYN).payload(&vec![0; payload.into()]).build()
-        };
-        let mut world = world(mode);
-        assert_eq!(world.one(0, 0, &segment(fits)).port, 1, "{mode:?}");
-        let told = world.one(0, 0, &segment(fits + 1));
-        assert_eq!((told.port, &told.frame[34..36]), (0, &[3, 4][..]));
-        assert_eq!(told.frame[40..42], (1500 - overhead).to_be_bytes(), "{mode:?}: next-hop MTU");
-        assert_eq!(told.frame[26..30], VIP.0.octets(), "from the VIP");
-        assert_eq!(told.frame[15], 0xc0);
-    }
-}
-
-#[test]
-fn backends_of_one_service_may_be_reached_in_different_ways() {
-    let modes = vec![Mode::Fullnat, Mode::Dr, Mode::Nat];
-    let mut world = World::new(Plan { modes, ..Plan::default() });
-    for port in 1..=6 {
-        let sent = world.one(0, 0, &from_client(client(port), SYN));
-        let seen = judge(&sent.frame).unwrap();
-        match (port - 1) % 3 {
-            0 => assert_eq!((seen.source, seen.destination.octets()[3]), (CLIENT.0, 13)),
-            1 => assert_eq!((seen.source, seen.destination), (CLIENT.0, VIP.0)),
-            _ => assert_eq!(seen.source, world.plan.locals[0]),
-        }
-    }
-    assert_eq!(world.drops(), []);
-}
-
-#[test]
-fn a_change_of_mode_is_for_new_connections() {
-    let mut world = world(Mode::Nat);
-    world.one(0, 0, &from_client(client(1), SYN));
-    world.plan.modes = vec![Mode::Dr; 3];
-    world.publish(|_| {});
-    let old = judge(&world.one(0, 0, &from_client(client(1), ACK)).frame).unwrap();
-    assert_ne!(old.destination, VIP.0, "still translated");
-    let new = judge(&world.one(0, 0, &from_client(client(2), SYN)).frame).unwrap();
-    assert_eq!(new.destination, VIP.0);
 }
 
 /// With several workers the owner of what lives must not depend on today's mode, in either

@@ -137,19 +137,6 @@ fn too_long_for_the_other_family_is_told_with_twenty_bytes_of_difference() {
     assert_eq!(whole, expected[40..]);
 }
 
-#[test]
-fn a_last_hop_between_the_families_is_told_in_the_senders() {
-    let mut world = World::new(crossing());
-    let opened = ends(&world.one(0, 0, &ask(true, 4000, true).build()).frame);
-    let late = ask(true, 4000, true).ttl(1);
-    let heard = told(&world.one(0, 0, &late.build()));
-    assert_eq!((heard.from, heard.kind), (vip(true).ip(), (3, 0)));
-    let late = from_backend(13).tcp(opened.1, opened.0).ttl(1);
-    let heard = told(&world.one(0, 1, &late.build()));
-    assert_eq!((heard.from, heard.kind), (local(false), (11, 0)));
-    assert_eq!(heard.quote, late.ip_packet());
-}
-
 /// An IPv4 service and an IPv6 one with the same backends: no answer could be either's.
 #[test]
 fn connections_of_both_families_never_share_a_local_port() {

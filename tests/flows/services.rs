@@ -323,19 +323,3 @@ fn strays_get_silence_where_that_is_the_policy() {
         }
     }
 }
-
-#[test]
-fn without_a_usable_backend_every_protocol_is_told_port_unreachable_by_the_vip() {
-    for ip in FAMILIES {
-        for protocol in PROTOCOLS {
-            let service = stall(protocol, &[(ip.vip(1), Ports::one(80))]);
-            let drained = crate::shop::Stall { weight: 0, ..service };
-            let mut world = shop(Plan::default(), &[drained]);
-            let to = SocketAddr::new(ip.vip(1), 80);
-            let sent = world.exchange(0, 0, &first(protocol, ip.client(4000), to).build());
-            assert_eq!(told(ip, &sent), Told::Unreachable, "{ip:?} {protocol:?}");
-            assert_eq!(world.drops(), [(Reason::NoBackend, 1)]);
-            assert_eq!(world.stats[0].services[0].refused.get(), 1);
-        }
-    }
-}

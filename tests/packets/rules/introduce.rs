@@ -12,7 +12,7 @@ use super::words::{
 };
 use super::{At, Rule, rule};
 use crate::packets::Builder;
-use crate::packets::fragments::cut;
+use crate::packets::fragments::{cut, seal};
 
 const TOA: ClientAddress = ClientAddress::Toa { kind_v6: 254 };
 const TOA_253: ClientAddress = ClientAddress::Toa { kind_v6: 253 };
@@ -337,6 +337,24 @@ impl Road<'_> {
             .backend_gets(whole[0].clone())
             .client(segments[1].clone())
             .backend_gets(whole[1].clone());
-        vec![forward.made(1), refused, bare]
+        let mut rows = vec![forward.made(1), refused, bare];
+        if ip == V4 {
+            // Pushed on by the header, it would lie behind the longest datagram's end.
+            let mut last = came[2].clone();
+            last[20..22].copy_from_slice(&(65_320u16 >> 3).to_be_bytes());
+            seal(&mut last);
+            rows.push(
+                self.named(
+                    "proxy: a piece that would move past the longest datagram is refused",
+                    V2,
+                )
+                .client(came[0].clone())
+                .backend_gets(left[0].clone())
+                .client(last)
+                .dropped(Reason::NoRoom)
+                .made(1),
+            );
+        }
+        rows
     }
 }

@@ -6,7 +6,7 @@ use shunt::dataplane::snapshot::{Ports, Protocol};
 use shunt::dataplane::verdict::Reason;
 
 use super::outer::wrapped;
-use super::setup::{FAMILIES, Ip, PROTOCOLS, Real, Setup, backend_mac, offer, through};
+use super::setup::{FAMILIES, Ip, PROTOCOLS, Real, Setup, V6, backend_mac, offer, through};
 use super::words::{
     ACK, DR, FIN, FULLNAT, IPIP, NAT, PSH, SYN, datagram, first, init, second, segment, syn,
 };
@@ -186,6 +186,29 @@ fn refusals(ip: Ip) -> Vec<Rule> {
     ]
 }
 
+/// Two services with one NAT backend: what comes back to a client's port could be either's.
+fn one_port(ip: Ip) -> Rule {
+    let real = Real { ip, number: 11, port: 8080, mode: NAT, weight: Some(1) };
+    let second: SocketAddr = (ip.vip().ip(), 81).into();
+    let services = [ip.vip(), second].map(|at| offer(Protocol::Tcp, &[at], real.clone()));
+    let setup = through(NAT, ip).services(services.to_vec());
+    rule("nat: a client's port is one VIP's towards one backend", setup)
+        .client(syn(ip))
+        .backend_gets(syn(ip).to(ip.backend()).onward())
+        .client(syn(ip).to(second))
+        .dropped(Reason::ClientPort)
+        .made(1)
+        .refusals(1)
+}
+
+/// IPv6 packets that want to be sent on by us.
+fn routed() -> Rule {
+    let header = [0, 0, 1, 0, 0, 0, 0];
+    rule("lookup: what routes itself on from a VIP is refused", through(NAT, V6))
+        .client(syn(V6).extension(43, &header))
+        .dropped(Reason::Extensions)
+}
+
 fn others(ip: Ip) -> Vec<Rule> {
     let other = |number| packet().between(ip.client(), ip.vip()).protocol(number).payload(&[0; 24]);
     let refused = [("ESP", 50), ("AH", 51), ("GRE", 47)].map(|(name, number)| {
@@ -204,5 +227,10 @@ fn others(ip: Ip) -> Vec<Rule> {
             .client(own)
             .dropped(Reason::IpSource),
     ];
-    [&refused[..], &link].concat()
+    let mut rows = [&refused[..], &link].concat();
+    rows.push(one_port(ip));
+    if ip == V6 {
+        rows.push(routed());
+    }
+    rows
 }

@@ -70,7 +70,7 @@ fn behind(at: &At, ip: Ip) -> Vec<Rule> {
             let (row, known) = open(name, at, mode, ip);
             let quoted = segment(ip).between(known, ip.backend()).onward().ip_packet();
             let shown = segment(ip).onward().ip_packet();
-            let came = error(ip.inner_router(), known.ip(), said, &quoted).from_backend(11);
+            let came = error(ip.inner_router(), known.ip(), said, &quoted).sent_by(11);
             let left = error(ip.vip().ip(), ip.client().ip(), said, &shown).home();
             rows.push(row.case(named(said)).backend(came).client_gets(left));
         }
@@ -79,7 +79,7 @@ fn behind(at: &At, ip: Ip) -> Vec<Rule> {
         let quoted = segment(ip).between(known, ip.backend()).onward().ip_packet();
         let shown = segment(ip).onward().ip_packet();
         let (said, most) = (port_unreachable(ip), ip.header() + 8);
-        let came = error(ip.host(11), known.ip(), said, &quoted[..most]).from_backend(11);
+        let came = error(ip.host(11), known.ip(), said, &quoted[..most]).sent_by(11);
         let left = error(ip.vip().ip(), ip.client().ip(), said, &shown[..most]).home();
         rows.push(row.backend(came).client_gets(left));
     }
@@ -145,7 +145,7 @@ fn special(at: &At, ip: Ip) -> Vec<Rule> {
         let quoted = change(ask.clone().between(local, ip.backend()).onward());
         let shown = change(ask.clone().onward());
         let said = host_unreachable(ip);
-        let came = error(ip.inner_router(), local.ip(), said, &quoted.ip_packet()).from_backend(11);
+        let came = error(ip.inner_router(), local.ip(), said, &quoted.ip_packet()).sent_by(11);
         rule("icmp: what is special about the quoted packet stays", through(FULLNAT, ip))
             .case(case)
             .client(ask.clone())
@@ -176,7 +176,7 @@ fn refused(at: &At, ip: Ip) -> Vec<Rule> {
     let about = |name| {
         let (row, known) = open(name, at, FULLNAT, ip);
         let quoted = segment(ip).between(known, ip.backend()).onward().ip_packet();
-        (row, error(ip.inner_router(), known.ip(), said, &quoted).from_backend(11), known)
+        (row, error(ip.inner_router(), known.ip(), said, &quoted).sent_by(11), known)
     };
     let (wrong, broken, _) = about(nobody);
     let (late, last, _) = about(nobody);
@@ -185,7 +185,7 @@ fn refused(at: &At, ip: Ip) -> Vec<Rule> {
         if ip == V4 { [224, 0, 0, 1].into() } else { "ff02::1".parse().unwrap() };
     let stranger: SocketAddr = (ip.client().ip(), 7).into();
     let other = segment(ip).between((ip.local(), 4000), ip.backend()).onward();
-    let unknown = error(ip.inner_router(), ip.local(), said, &other.ip_packet()).from_backend(11);
+    let unknown = error(ip.inner_router(), ip.local(), said, &other.ip_packet()).sent_by(11);
     let answer = packet().tcp(ip.vip(), stranger).ip_packet();
     let to_vip = error(ip.outer_router(), ip.vip().ip(), said, &answer);
     let no_flow = "icmp: an error about a flow nobody has is refused, and makes no connection";
@@ -208,11 +208,11 @@ fn refused(at: &At, ip: Ip) -> Vec<Rule> {
     let quoted = segment(ip).between(known, ip.backend()).onward().ip_packet();
     let (row, _, _) = about("icmp: redirects and questions are the kernel's");
     let redirect = if ip == V4 { (5, 1, 0) } else { (137, 0, 0) };
-    let redirect = error(ip.inner_router(), known.ip(), redirect, &quoted).from_backend(11);
+    let redirect = error(ip.inner_router(), known.ip(), redirect, &quoted).sent_by(11);
     rows.push(row.backend(redirect).punted());
     let (row, _, _) = about("icmp: an error that quotes too little is the kernel's");
     let short = error(ip.inner_router(), known.ip(), said, &quoted[..ip.header() + 3]);
-    rows.push(row.backend(short.from_backend(11)).punted());
+    rows.push(row.backend(short.sent_by(11)).punted());
     rows
 }
 
@@ -241,7 +241,7 @@ fn about_tunnels(ip: Ip, backends: Ip) -> Vec<Rule> {
         )
         .client(ask);
         let row =
-            row.backend_gets(outer).backend(came.from_backend(11)).told(Side::Client, told).made(1);
+            row.backend_gets(outer).backend(came.sent_by(11)).told(Side::Client, told).made(1);
         if is_left { row.still_wrong() } else { row }
     };
     let mut rows = TUNNELS.map(row).to_vec();
@@ -253,7 +253,7 @@ fn about_tunnels(ip: Ip, backends: Ip) -> Vec<Rule> {
             "icmp: an error about the box's own packet is the kernel's",
             between(IPIP, ip, backends),
         )
-        .backend(came.from_backend(11))
+        .backend(came.sent_by(11))
         .punted(),
     );
     rows

@@ -171,9 +171,10 @@ fn learned() -> Vec<Rule> {
         let outer = wrapped(&ask.clone().onward(), IPIP, backends, 0);
         let mut quote = outer.ip_packet();
         quote.truncate(600);
-        let said = too_big(backends, 1330);
+        let path = if (ip, backends) == (V4, V4) { 1300 } else { 1330 };
+        let said = too_big(backends, path);
         let error = super::words::error(backends.inner_router(), backends.ours(), said, &quote);
-        let most = 1330 - u32::try_from(backends.header()).unwrap();
+        let most = path - u32::try_from(backends.header()).unwrap();
         // We answer about what was quoted: one hop on, and cut off where the quote was.
         let shown = ask.clone().onward().ip_packet()[..600 - backends.header()].to_vec();
         let most_shown = if ip == V4 { 548 } else { 1232 };
@@ -187,7 +188,7 @@ fn learned() -> Vec<Rule> {
         )
         .client(ask.clone())
         .backend_gets(outer)
-        .backend(error.from_backend(11))
+        .backend(error.sent_by(11))
         .told(Side::Client, told)
         .client(ask.clone())
         .refused(Reason::TooBig, vip_says(too_big(ip, most), &ask))
@@ -207,7 +208,7 @@ fn loose_is_not_told() -> Rule {
     let row = rule("mtu: a path MTU is told only to who set DF", through(IPIP, V4))
         .client(ask.clone())
         .backend_gets(outer)
-        .backend(error.from_backend(11))
+        .backend(error.sent_by(11))
         .learned()
         .client(ask.clone());
     outer_pieces(row, &ask, V4, 1300).made(1)

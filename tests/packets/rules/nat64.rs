@@ -169,7 +169,7 @@ fn to_v6(at: &At) -> Vec<Rule> {
     let local = at.local(V4.backend());
     let ask = data(V6, b"to the service");
     let quoted = crossed(at, &ask).ip_packet();
-    let came = |said| error(V4.inner_router(), local.ip(), said, &quoted).from_backend(11);
+    let came = |said| error(V4.inner_router(), local.ip(), said, &quoted).sent_by(11);
     let translated = |(said, heard): &(Said, Said)| {
         let shown = ask.clone().onward().ip_packet();
         let told = error(V6.vip().ip(), V6.client().ip(), *heard, &shown).home();

@@ -91,7 +91,7 @@ fn answers(at: &At, ip: Ip) -> Vec<Rule> {
             super::words::error(ip.inner_router(), locals[0].ip(), said, &there(0).ip_packet());
         let shown = datagram(ip).onward().ip_packet();
         let error = asked("one-packet: an error about a datagram reaches its client")
-            .backend(came.from_backend(11))
+            .backend(came.sent_by(11))
             .client_gets(super::words::error(ip.vip().ip(), ip.client().ip(), said, &shown).home())
             .made(1);
         [both, over, error]

@@ -89,11 +89,8 @@ fn back(at: &At, ip: Ip) -> Vec<Rule> {
     let row = |(mode, order): (Mode, [usize; 3])| {
         let known = if mode == NAT { ip.client() } else { at.local(ip.backend()) };
         let ask = datagram(ip);
-        let answer = packet()
-            .udp(ip.backend(), known)
-            .flags_fragment(0)
-            .payload(&bytes(1612))
-            .from_backend(11);
+        let answer =
+            packet().udp(ip.backend(), known).flags_fragment(0).payload(&bytes(1612)).sent_by(11);
         let (came, left) =
             (three(&answer), three(&answer.clone().between(ip.vip(), ip.client()).home()));
         let row = rule("pieces: an answer in pieces comes back as it was sent", through(mode, ip))

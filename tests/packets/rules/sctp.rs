@@ -67,7 +67,7 @@ fn say(row: Rule, at: &At, mode: Mode, ip: Ip, side: Side, packet: Builder) -> R
 }
 
 fn to_us(packet: Builder) -> Builder {
-    packet.from_backend(11)
+    packet.sent_by(11)
 }
 
 /// A whole association, and another after it: INIT on a closed one is scheduled again.

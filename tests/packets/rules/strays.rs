@@ -167,7 +167,7 @@ fn gone(at: &At, ip: Ip) -> Vec<Rule> {
         .backend(stray)
         .refused(Reason::NoConnection, answer)
     };
-    let udp = packet().udp(ip.backend(), ip.client()).from_backend(11).payload(b"unasked");
+    let udp = packet().udp(ip.backend(), ip.client()).sent_by(11).payload(b"unasked");
     let end = "reload: both ends of a connection whose backend left get a RST";
     let open = |mode| {
         let from = if mode == NAT { ip.client() } else { local };

@@ -93,7 +93,7 @@ pub(crate) fn second(protocol: Protocol, from: SocketAddr, to: SocketAddr) -> Bu
         Protocol::Udp => packet().udp(from, to).payload(b"answer"),
         Protocol::Sctp => packet().sctp(from, to, 0x1e1e_1e1e).payload(&chunk(2, 0, &[0xac; 32])),
     };
-    answer.from_backend(11).identification(0x4321)
+    answer.sent_by(11).identification(0x4321)
 }
 
 /// A backend's SYN and ACK.
@@ -103,7 +103,7 @@ pub(crate) fn syn_ack(from: SocketAddr, to: SocketAddr) -> Builder {
 
 /// A backend's ACK.
 pub(crate) fn backend_ack(from: SocketAddr, to: SocketAddr) -> Builder {
-    packet().tcp(from, to).numbers(501, 1001).from_backend(11)
+    packet().tcp(from, to).numbers(501, 1001).sent_by(11)
 }
 
 impl Builder {
@@ -138,7 +138,7 @@ impl Builder {
     }
 
     /// As backend `n`, or a router of that link address, sends it.
-    pub(crate) fn from_backend(self, n: u8) -> Self {
+    pub(crate) fn sent_by(self, n: u8) -> Self {
         self.macs(backend_mac(n), OUR_INNER_MAC)
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use shunt::dataplane::io::memory::VecLane;
 use shunt::dataplane::verdict::Reason;
 use shunt::ids::PortId;
 use shunt::stats::counters::WorkerStats;
@@ -143,7 +144,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let workers = 0..usize::from(self.world.plan.workers);
-        let got = workers.filter_map(|worker| self.world.punt_lane(worker).pop()).next();
+        let got = workers.map(|worker| self.world.punt_lane(worker)).find_map(VecLane::pop);
         let got = shunt::dataplane::io::Packet::data(&got.unwrap()).to_vec();
         let bare = [&exchange.frame[..12], &exchange.frame[12 + tags(&exchange.frame)..]].concat();
         if got == bare { Ok(()) } else { Err(format!("punted:\n{}", dump(&got, Some(&bare)))) }
@@ -279,8 +280,8 @@ fn failures(setting: (u8, Card)) -> Vec<String> {
 /// Every row, in one world each.
 fn hold(workers: u8, card: Card) {
     let failures = failures((workers, card));
-    let few: String = failures.iter().take(8).map(|failure| format!("\n{failure}")).collect();
-    assert!(failures.is_empty(), "{} rows fail, of them:{few}", failures.len());
+    let few = failures.iter().take(8).cloned().collect::<Vec<_>>().join("\n");
+    assert!(failures.is_empty(), "{} rows fail, of them:\n{few}", failures.len());
 }
 
 #[test]
@@ -381,7 +382,7 @@ fn a_row_that_is_wrong_is_seen_and_named() {
         }
         run(&rule).unwrap_err()
     };
-    assert!(wrong(|exchange| exchange.out[0].frame[22] ^= 1).contains("["));
+    assert!(wrong(|exchange| exchange.out[0].frame[22] ^= 1).contains('['));
     assert!(wrong(|exchange| exchange.out[0].is_right = false).contains("readers"));
     assert!(wrong(|exchange| exchange.out.clear()).contains("1 frames left, expected 0"));
     assert!(wrong(|exchange| exchange.verdict = Verdict::Hold).contains("expected Hold"));

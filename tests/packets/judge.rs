@@ -178,16 +178,13 @@ fn gue(bytes: &[u8], wrong: &mut Vec<String>) {
 }
 
 fn icmp(ip: &Ip<'_>, wrong: &mut Vec<String>) {
-    let (ours, other) = match ip.ends {
-        (IpAddr::V6(from), IpAddr::V6(to)) => {
-            let other = Icmpv6Packet::new_checked(ip.payload);
-            // smoltcp knows no error of types it has no name for.
-            (ip.sum(), other.is_err() || other.is_ok_and(|icmp| icmp.verify_checksum(&from, &to)))
-        }
-        _ => {
-            let other = Icmpv4Packet::new_checked(ip.payload);
-            (sum(ip.payload), other.is_ok_and(|icmp| icmp.verify_checksum()))
-        }
+    let (ours, other) = if let (IpAddr::V6(from), IpAddr::V6(to)) = ip.ends {
+        let other = Icmpv6Packet::new_checked(ip.payload);
+        // smoltcp refuses types it has no name for.
+        (ip.sum(), other.is_err() || other.is_ok_and(|icmp| icmp.verify_checksum(&from, &to)))
+    } else {
+        let other = Icmpv4Packet::new_checked(ip.payload);
+        (sum(ip.payload), other.is_ok_and(|icmp| icmp.verify_checksum()))
     };
     if ours != 0xffff || !other {
         wrong.push("checksum: ICMP".to_owned());

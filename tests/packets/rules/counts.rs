@@ -43,7 +43,9 @@ impl Rule {
             ("connections refused", self.refused),
             ("connections expired", self.expired),
         ];
-        connections.iter().for_each(|(name, count)| add(&mut counts, *name, *count));
+        for (name, count) in connections {
+            add(&mut counts, name, count);
+        }
         counts
     }
 

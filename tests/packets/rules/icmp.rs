@@ -16,6 +16,8 @@ use super::{At, Rule, Side, rule};
 use crate::packets::{Builder, CLIENT_MAC, OUR_MAC, packet};
 
 type Said = (u8, u8, u32);
+/// A case, and what makes a packet one.
+type Special = (&'static str, fn(Builder) -> Builder);
 
 pub(super) fn rows(at: &At) -> Vec<Rule> {
     let of_family = |ip| {
@@ -140,7 +142,7 @@ fn direct(ip: Ip) -> Vec<Rule> {
 /// What is special about a quoted packet stays as it is.
 fn special(at: &At, ip: Ip) -> Vec<Rule> {
     let local = at.local(ip.backend());
-    let row = |(case, change): (&'static str, fn(Builder) -> Builder)| {
+    let row = |(case, change): Special| {
         let ask = datagram(ip);
         let quoted = change(ask.clone().between(local, ip.backend()).onward());
         let shown = change(ask.clone().onward());
@@ -154,7 +156,7 @@ fn special(at: &At, ip: Ip) -> Vec<Rule> {
             .client_gets(error(ip.vip().ip(), ip.client().ip(), said, &shown.ip_packet()).home())
             .made(1)
     };
-    let rows: Vec<(&'static str, fn(Builder) -> Builder)> = match ip {
+    let rows: Vec<Special> = match ip {
         V4 => vec![
             ("no checksum", Builder::without_checksum),
             ("options", |b| b.ip_options(&[1; 8])),

@@ -112,7 +112,7 @@ fn outer_pieces(row: Rule, ask: &Builder, outer: Ip, mtu: usize) -> Rule {
     let around = loosely(wrapped(&ask.clone().onward(), IPIP, outer, 0)).build();
     let room = mtu - outer.header() - if outer == V6 { 8 } else { 0 };
     let pieces = cut(&around, &[room / 8 * 8], FRESH.into());
-    pieces.into_iter().fold(row, |row, piece| row.backend_gets(piece))
+    pieces.into_iter().fold(row, Rule::backend_gets)
 }
 
 /// What still fits a tunnel on a link of 1500 bytes, and one byte more.

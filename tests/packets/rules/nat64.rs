@@ -41,9 +41,7 @@ fn crossed_back(answer: &Builder) -> Builder {
 /// The first packet of a connection.
 fn start(name: &'static str, at: &At, ask: Builder) -> Rule {
     let there = crossed(at, &ask);
-    let is_loose = there.ip_packet().len() <= 1260;
-    let row = rule(name, crossing()).client(ask).backend_gets(there).made(1);
-    if is_loose { row } else { row }
+    rule(name, crossing()).client(ask).backend_gets(there).made(1)
 }
 
 fn whole(at: &At) -> Vec<Rule> {

@@ -124,6 +124,5 @@ fn pieces(at: &At, ip: Ip) -> Vec<Rule> {
             .backend_gets(outer)
             .made(1)
             .open(0);
-    let loose = if ip == super::setup::V4 { loose } else { loose };
     [FULLNAT, NAT, DR].map(row).into_iter().chain([loose]).collect()
 }

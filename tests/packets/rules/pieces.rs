@@ -74,9 +74,6 @@ fn there(at: &At, ip: Ip) -> Vec<Rule> {
             waiting.sort_by_key(|number| *number != 0);
             for number in waiting.drain(..) {
                 rule = rule.backend_gets(left[number].clone());
-                if mode == IPIP && ip == V4 {
-                    rule = rule;
-                }
             }
         }
         rule.made(1)

@@ -156,6 +156,7 @@ pub(crate) struct Offer {
 
 /// Everything that is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Setup {
     /// Families of clients and backends.
     pub(crate) families: (Ip, Ip),

@@ -1,4 +1,4 @@
-//! Tagged ports: 802.1Q and QinQ. Nothing behind the edge of a worker sees a tag.
+//! Tagged ports: 802.1Q and `QinQ`. Nothing behind the edge of a worker sees a tag.
 
 use std::net::SocketAddr;
 

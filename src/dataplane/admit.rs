@@ -144,9 +144,12 @@ impl Flows {
         between: bool,
     ) -> Result<FlowKey<F>, Reason> {
         let service = self.snapshot.service(id).ok_or(Reason::NoService)?;
-        let turn = self.port_turns.get_mut(id.index()).ok_or(Reason::NoService)?;
         let (tables, now_ms) = (&self.tables, self.now_ms);
         let table = F::table(tables);
+        // By backend: its kernel remembers a closed connection, whichever service it was of.
+        let turn = table.hash(FlowKey::new(protocol, backend, backend)).spread() as usize;
+        let turn = turn % self.port_turns.len().max(1);
+        let turn = self.port_turns.get_mut(turn).ok_or(Reason::LocalPorts)?;
         // A closed connection gives its port away, but only to one of its own table.
         let is_free = |key| {
             let taken = table.find(key, table.hash(key));

@@ -76,6 +76,9 @@ impl PuntClass {
 /// Answers to strays a second, each worker: a spoofed flood is not reflected (RFC 1812, 4.3.2.8).
 const REPLIES_PER_SECOND: u32 = 10_000;
 
+/// Turns in which local ports come.
+const PORT_TURNS: usize = 16_384;
+
 /// One worker's connections and view of the world.
 #[derive(Debug)]
 pub struct Flows {
@@ -84,7 +87,8 @@ pub struct Flows {
     pub(super) ownership: Ownership,
     /// Scheduler memory by service.
     pub(super) turns: Box<[Turn]>,
-    /// Where the choice of local ports stands, by service.
+    /// Where the choice of local ports stands, by a hash of the backend's address and port: services
+    /// that share a backend share its turn, and so do a few that do not.
     pub(super) port_turns: Box<[u32]>,
     pub(super) stats: Arc<WorkerStats>,
     pub(super) replies: Allowance,
@@ -108,7 +112,7 @@ impl Flows {
     ) -> Self {
         let timeouts = TimeoutsMs::from(&snapshot.timeouts);
         let turns = vec![Turn::default(); limits::SERVICES].into();
-        let port_turns = vec![0; limits::SERVICES].into();
+        let port_turns = vec![0; PORT_TURNS].into();
         let identification = first_identification(&tables, &ownership);
         Self {
             tables,

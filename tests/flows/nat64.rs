@@ -389,3 +389,31 @@ fn errors_between_the_families_are_believed_no_more_than_others() {
     assert_eq!(world.drops(), [(Reason::TtlExpired, 1), (Reason::IcmpChecksum, 1)]);
     read(&world.one(0, 1, &error.build()).frame);
 }
+
+/// A backend's kernel remembers a closed connection for a minute, by its ends alone. A client that
+/// opens another from the same port frees the local port at once; no other service may take it then.
+#[test]
+fn services_that_share_a_backend_do_not_take_each_other_s_ports_again() {
+    let both = Plan {
+        vips: vec![vip(false).ip(), vip(true).ip()],
+        weights: vec![Some(1)],
+        modes: vec![Mode::Fullnat],
+        v6: vec![false],
+        ..crossing()
+    };
+    let mut world = World::new(both);
+    let mut used = BTreeSet::new();
+    let mut connect = |is_v6, port| {
+        let asked = world.one(0, 0, &ask(is_v6, port, true).build());
+        let (local, backend) = ends(&asked.frame);
+        assert!(used.insert(local), "{local} again");
+        let reset = from_backend(asked.frame[5]).tcp(backend, local).flags(0x14);
+        world.one(0, 1, &reset.build());
+    };
+    for _ in 0..3 {
+        (4000..4010).for_each(|port| connect(false, port));
+    }
+    for _ in 0..3 {
+        (4000..4010).for_each(|port| connect(true, port));
+    }
+}

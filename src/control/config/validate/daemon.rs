@@ -135,8 +135,8 @@ fn workers(
     for value in list.get_ref() {
         let Some(cpu) = cpu(problems, "worker", value, machine) else { continue };
         if !seen.insert(cpu) {
-            let message = format!("CPU {cpu} is listed twice: a CPU carries one worker");
-            problems.error(value.span(), message);
+            let message = format!("CPU {cpu} carries another worker too: for tests, both are slow");
+            problems.warn(value.span(), message);
         }
         cpus.push(cpu);
     }

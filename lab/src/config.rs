@@ -34,7 +34,7 @@ pub struct Config {
 /// Workers and the admin socket.
 #[derive(Clone, Debug, Serialize)]
 pub struct Shunt {
-    /// CPU of each worker.
+    /// CPU of each worker; one may carry several.
     pub workers: Vec<usize>,
     /// Path of the admin socket.
     pub admin_socket: PathBuf,
@@ -134,6 +134,12 @@ impl Port {
         if let Some(device) = &mut self.device {
             device.push_str(",framesz=9216,blocksz=36864,framecnt=512");
         }
+    }
+
+    /// Makes it a TAP of DPDK's: it is slow, has a queue for each worker, and hands over what comes in
+    /// pieces as it comes. It has to be joined to a link ([`crate::Network::join_taps`]).
+    pub fn make_tap(&mut self, number: usize, interface: &str) {
+        self.device = Some(format!("net_tap{number},iface={interface}"));
     }
 
     /// Adds a route through it.
@@ -260,7 +266,8 @@ impl Tunnel {
 }
 
 impl Config {
-    /// A balancer for this network: two ports, so many workers on the first CPUs, no service yet.
+    /// A balancer for this network: two ports, so many workers, on the CPUs there are in turn, no
+    /// service yet.
     pub fn new(network: &Network, workers: usize) -> Self {
         let port = |number: usize, name: &str, interface: &str, own: (Ipv4Addr, Ipv6Addr)| Port {
             name: name.to_owned(),
@@ -275,9 +282,10 @@ impl Config {
             ],
             route: Vec::new(),
         };
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             shunt: Shunt {
-                workers: (0..workers).collect(),
+                workers: (0..workers).map(|worker| worker % cpus).collect(),
                 admin_socket: network.folder().join("admin.sock"),
                 // Connections in TIME_WAIT count as living: every stop waits this long.
                 drain_deadline_s: 1,

@@ -29,7 +29,6 @@ use super::family::Family;
 use super::flows::{Fate, Flows, source_mac};
 use super::io::Packet;
 use super::parse::Parsed;
-use super::pieces::is_piece;
 use super::sched;
 use super::snapshot::{ClientAddress, Mode, Protocol};
 use super::verdict::Reason;
@@ -70,11 +69,6 @@ impl Flows {
             return self.refuse(packet, parsed, reason);
         }
         match self.choose(service, key) {
-            // Between the families pieces are refused: they leave nothing behind either.
-            Ok(chosen) if matches!(chosen.way, Way::Crossed) && is_piece(packet.data()) => {
-                self.count_refused(service, true);
-                self.count(Reason::Fragment)
-            }
             Ok(chosen) => self.make(packet, parsed, service, &chosen),
             Err(reason) => {
                 self.count_refused(service, true);

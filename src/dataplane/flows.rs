@@ -47,6 +47,9 @@ pub enum Fate {
     Send(PortId),
     /// Cut into pieces no longer than this many bytes, which are sent by this port.
     Cut(PortId, u16),
+    /// Sent by this port, in pieces no longer than this many bytes, behind a segment with what its
+    /// backend is to know of the client.
+    SendBehind(PortId, u16),
     /// A piece of one of our packets: its keeper's.
     Piece,
     /// Handed to this worker.

@@ -23,7 +23,17 @@ use super::rewrite::translate;
 use super::rewrite::tunnel::{self, Tunnel};
 use super::snapshot::{Backend, ClientAddress, Encapsulation, NextHop};
 use super::verdict::Reason;
-use crate::wire::ether;
+use crate::ids::PortId;
+use crate::wire::{ether, fragment};
+
+/// Bytes of a packet as it counts against [`Flows::path_mtu`]: between the families, of the headers
+/// in front of its transport's only the first goes on.
+pub(super) fn length_of<F: Family>(parsed: &Parsed<F>, record: &Record<F>) -> u16 {
+    if record.is_crossed() {
+        return (parsed.end - parsed.l4).saturating_add(cross::HEADER_V6);
+    }
+    parsed.end - parsed.l3
+}
 
 impl Flows {
     /// A packet of a connection we know that needs more than new addresses: wrapped, between the
@@ -36,16 +46,18 @@ impl Flows {
         next_hop: NextHop,
     ) -> Fate {
         let record = *F::table(&self.tables).record(hit.slot);
-        let length = parsed.end - parsed.l3;
-        let port_mtu = port_mtu(&self.snapshot, next_hop.port);
-        let mtu = self.path_mtu(&record, hit.side, port_mtu);
+        let length = length_of(parsed, &record);
+        let way = self.way_mtu(&record, hit.side, next_hop.port);
+        let mtu = self.path_mtu(&record, hit.side, way);
         let Some(insertion) = self.insertion(packet, parsed, hit, length, mtu) else {
             return self.count(Reason::Fragment);
         };
         let mtu = mtu.saturating_sub(insertion.length());
         let too_long = length > mtu;
-        if too_long && !self.may_cut(packet.data(), parsed, &record) {
-            return self.too_big(packet, parsed, mtu);
+        // Nobody sends less than every way carries, even if told: that is cut, as it has grown here.
+        let told = mtu.max(F::MTU_MIN);
+        if length > told && !self.may_cut(packet.data(), parsed, &record) {
+            return self.too_big(packet, parsed, told);
         }
         let parsed = &mut { *parsed };
         if self.introduce(packet, parsed, hit, &insertion).is_none() {
@@ -53,17 +65,24 @@ impl Flows {
         }
         let table = F::table_mut(&mut self.tables);
         table.record_mut(hit.slot).note(hit.side, parsed.signal, self.now_ms);
-        if record.is_crossed() {
-            return self.cross_over(packet, parsed, &record, next_hop);
-        }
-        let translation = translation(&record, hit.side, next_hop);
-        if !translate::rewrite(packet.data_mut(), parsed, &translation) {
-            return self.count(Reason::Truncated);
-        }
-        match record.wrapping() {
-            Some(encapsulation) => self.wrap(packet, parsed, encapsulation, &record),
-            None if too_long => Fate::Cut(next_hop.port, port_mtu),
-            None => Fate::Send(next_hop.port),
+        let fate = if record.is_crossed() {
+            let way = (next_hop, way);
+            self.cross_over(packet, parsed, &record, way, insertion.length())
+        } else {
+            let translation = translation(&record, hit.side, next_hop);
+            match record.wrapping() {
+                _ if !translate::rewrite(packet.data_mut(), parsed, &translation) => {
+                    self.count(Reason::Truncated)
+                }
+                Some(encapsulation) => self.wrap(packet, parsed, encapsulation, &record),
+                None if too_long => Fate::Cut(next_hop.port, way),
+                None => Fate::Send(next_hop.port),
+            }
+        };
+        match (insertion, fate) {
+            (Insertion::Ahead, Fate::Send(port)) => Fate::SendBehind(port, u16::MAX),
+            (Insertion::Ahead, Fate::Cut(port, mtu)) => Fate::SendBehind(port, mtu),
+            (_, fate) => fate,
         }
     }
 
@@ -86,7 +105,7 @@ impl Flows {
         }
         let insertion = introduce::insertion(packet.data(), parsed, record)?;
         let fits = length.saturating_add(insertion.length()) <= mtu;
-        Some(if fits || !insertion.can_be_left_out() { insertion } else { Insertion::Nothing })
+        Some(if fits { insertion } else { insertion.without_room(parsed.key.protocol) })
     }
 
     /// Inserts it, or takes its traces out of a backend's packet.
@@ -107,6 +126,16 @@ impl Flows {
         introduce::from_backend(packet.data_mut(), parsed, record)
     }
 
+    /// Longest packet that goes out by a port to one end of a connection. A way that carries less
+    /// than its sender can be told, with what is inserted, is remembered.
+    pub(super) fn way_mtu<F: Family>(&self, record: &Record<F>, side: Side, port: PortId) -> u16 {
+        let mtu = port_mtu(&self.snapshot, port);
+        if side == Side::Backend || record.introduction() == ClientAddress::None {
+            return mtu;
+        }
+        self.path_mtus.limit(record.backend_id(), mtu, self.now_ms)
+    }
+
     /// Longest packet of a connection, as it came in, that fits a link of `mtu` bytes when it goes
     /// out.
     pub(super) fn path_mtu<F: Family>(&self, record: &Record<F>, side: Side, mtu: u16) -> u16 {
@@ -125,7 +154,8 @@ impl Flows {
     }
 
     /// May a packet too long for its way be cut? IPv6 never is, nor IPv4 with DF, unless it is
-    /// told to be: then the outer packet of the tunnel is.
+    /// told to be: then the outer packet of the tunnel is. What a client sends in pieces may be in
+    /// IPv4 (RFC 7915 section 5.1.1).
     pub(super) fn may_cut<F: Family>(
         &self,
         frame: &[u8],
@@ -134,7 +164,9 @@ impl Flows {
     ) -> bool {
         let packet = frame.get(usize::from(parsed.l3)..).unwrap_or_default();
         let ignores_df = self.snapshot.tunnels_ignore_df && record.wrapping().is_some();
-        !F::is_whole_for_good(packet) || (ignores_df && !F::IS_V6)
+        !F::is_whole_for_good(packet)
+            || (ignores_df && !F::IS_V6)
+            || (record.is_crossed() && fragment::is_in(packet))
     }
 
     /// Longer than the way carries: the sender is told, if it said that nobody may cut it.

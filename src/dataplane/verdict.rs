@@ -56,9 +56,9 @@ reasons! {
     Fragment => "fragment",
     /// A first piece that does not hold the whole transport header.
     FragmentTiny => "fragment_tiny",
-    /// More pieces wait for their first one than are held.
+    /// More pieces wait for others than are held.
     FragmentLimit => "fragment_limit",
-    /// The first piece did not come in time.
+    /// The first piece did not come in time, or of SCTP the last.
     FragmentTimeout => "fragment_timeout",
     /// An ICMP error about one of our flows whose checksum is wrong.
     IcmpChecksum => "icmp_checksum",
@@ -94,7 +94,7 @@ reasons! {
     TooBig => "too_big",
     /// A packet to be sent in pieces could not be cut: no free buffers, or too many pieces.
     Uncut => "uncut",
-    /// The buffer has no room for what is to be put in front: an outer header, a VLAN tag.
+    /// The buffer has no room for what is to be put in front: an outer header, a VLAN tag; or none is free for a segment with the client's address.
     NoRoom => "no_room",
     /// The link-layer address of the next hop is not known.
     NextHop => "next_hop",

@@ -173,6 +173,7 @@ impl<P: Platform> Worker<P> {
         match fate {
             Fate::Send(port) => self.send(packet, port),
             Fate::Cut(port, mtu) => self.cut(packet, port, mtu),
+            Fate::SendBehind(port, mtu) => self.send_behind(packet, port, mtu),
             Fate::Piece => self.piece(packet, origin),
             Fate::HandOver(owner) => self.hand_over(packet, owner),
             Fate::Punt(class) => self.give_to_kernel(packet, class),

@@ -201,7 +201,11 @@ fn cases() -> Vec<Case> {
         case("SCTP that begins in pieces", Reason::Fragment, Nothing, || {
             let init = [1, 0, 0, 20, 0, 0, 0, 1, 0, 0, 255, 255, 0, 10, 0, 10, 0, 0, 0, 1];
             let frame = packet().sctp(CLIENT, VIP, 0).payload(&init).flags_fragment(0x2000);
-            after(Plan::default(), &frame.build())
+            let mut world = World::new(Plan::default());
+            assert_eq!(world.exchange(0, 0, &frame.build()), [], "it waits for the last");
+            let last = packet().sctp(CLIENT, VIP, 0).payload(&init).flags_fragment(4);
+            let sent = world.exchange(0, 0, &last.build());
+            (world, sent)
         }),
         case("a first piece without TCP's flags", Reason::FragmentTiny, Nothing, || {
             let frame = packet().tcp(CLIENT, VIP).flags(SYN).flags_fragment(0x2000).cut(8);

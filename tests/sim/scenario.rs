@@ -89,12 +89,7 @@ impl Scenario {
         let slots = slots(&mut rng.fork(2), &config);
         let changes = changes(&mut rng.fork(5), &config);
         let card = rng.pick(&[Card::Any, Card::Rss, Card::Half]);
-        let mut conditions = conditions(&mut rng.fork(4));
-        // Where a card says who owns a connection, and a reload changes that, pieces are lost.
-        let to_nat = |(_, change): &(u64, Change)| matches!(change, Change::Mode(_, Mode::Nat));
-        if card == Card::Rss && changes.iter().any(to_nat) {
-            conditions.cut = 0;
-        }
+        let conditions = conditions(&mut rng.fork(4));
         let mut at = rng.fork(3);
         let strays = (0..at.below(12)).map(|_| at.below(BUSY_MS)).collect();
         Self {

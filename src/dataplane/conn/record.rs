@@ -24,7 +24,7 @@ use super::key::{FlowKey, Side};
 use super::state::{self, Direction, State};
 use crate::dataplane::family::Family;
 use crate::dataplane::rewrite::translation_deltas;
-use crate::dataplane::snapshot::{ClientAddress, Encapsulation, GueChecksum, Protocol};
+use crate::dataplane::snapshot::{ClientAddress, Encapsulation, GueChecksum};
 use crate::ids::{BackendId, PortId, ServiceId};
 use crate::wire::Mac;
 use crate::wire::checksum::Delta;
@@ -208,14 +208,6 @@ impl<F: Family> Record<F> {
     #[inline(always)]
     pub fn is_special(&self) -> bool {
         self.way > 1 || self.introduction != 0
-    }
-
-    /// Can its packets go on in pieces? Not between the families, where each header is another
-    /// one; nor where a checksum covers all pieces and changes (SCTP).
-    pub fn takes_pieces(&self) -> bool {
-        let renamed = self.ports[0] != self.ports[1].rotate_left(16);
-        let summed = self.protocol == Protocol::Sctp as u8 && renamed;
-        !self.is_crossed() && !summed
     }
 
     /// How its backend learns who the client is.

@@ -47,7 +47,7 @@ impl Model {
         if eligible.is_empty() {
             return self.refuse(Reason::NoBackend, packet, input, seen);
         }
-        let refusal = self.may_refuse(client, &eligible, packet.piece.is_some(), seen);
+        let refusal = self.may_refuse(client, &eligible, seen);
         let sent = seen.forwarded(packet).next().map(|(sent, _)| sent.clone());
         // Of copies that came together, the first may be refused and the second not.
         let missing = seen.forwarded(packet).count() < self.copies;
@@ -163,13 +163,7 @@ impl Model {
     }
 
     /// Was something dropped, for a reason that this packet may have been refused for?
-    fn may_refuse(
-        &self,
-        client: Flow,
-        eligible: &[Place],
-        is_piece: bool,
-        seen: &Seen,
-    ) -> Option<Reason> {
+    fn may_refuse(&self, client: Flow, eligible: &[Place], seen: &Seen) -> Option<Reason> {
         let any = |test: &dyn Fn(&Backend) -> bool| {
             eligible.iter().any(|place| test(self.config.backend(*place)))
         };
@@ -178,17 +172,11 @@ impl Model {
             let holder = self.answers.get(&answers);
             backend.mode == Mode::Nat && holder.is_some_and(|holder| !self.is_spent(holder))
         };
-        let crosses = |backend: &Backend| {
-            let other = backend.address.is_ipv6() != client.to.is_ipv6();
-            backend.mode == Mode::Fullnat && other
-        };
         let possible = [
             (Reason::NextHop, any(&|backend| !backend.reachable)),
             (Reason::ClientPort, any(&clashes)),
             (Reason::TableFull, self.of_family(client) >= self.capacity),
             (Reason::IndexFull, self.capacity < FEW && self.of_family(client) >= 4),
-            // Last, because pieces that waited for this one are dropped so, whatever its reason.
-            (Reason::Fragment, is_piece && any(&crosses)),
         ];
         let allowed = possible.into_iter().filter(|(_, may)| *may).map(|(reason, _)| reason);
         allowed.into_iter().find(|reason| seen.may_drop(*reason))

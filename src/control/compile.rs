@@ -30,7 +30,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::control::config::plan::{self, Plan};
+use crate::control::lists::access;
 use crate::control::neighbors::{Way, unspecified};
+use crate::dataplane::access::Membership;
 use crate::dataplane::snapshot::{
     Backend, Mode, PortView, Protocol, Scheduler, Service, ServiceAddress, Snapshot,
 };
@@ -134,7 +136,7 @@ impl Compiler {
 
     /// Compiles `plan`. `resolve` gives the way to an address as far as it is known; it is asked
     /// once for each backend. Compiling the same plan again, because next hops changed,
-    /// changes no id and no revision.
+    /// changes no id and no revision. `members` knows the plan's lists.
     ///
     /// # Errors
     ///
@@ -145,6 +147,7 @@ impl Compiler {
         ports: &[PortView],
         resolve: &dyn Fn(IpAddr) -> Option<Way>,
         accepting: bool,
+        members: Option<Arc<dyn Membership>>,
     ) -> Result<Arc<Snapshot>, CompileError> {
         self.check_room(plan)?;
         self.generation += 1;
@@ -164,6 +167,7 @@ impl Compiler {
         snapshot.strays = plan.strays;
         snapshot.ping = plan.ping;
         snapshot.tunnels_ignore_df = plan.tunnels_ignore_df;
+        snapshot.members = members;
         snapshot.accepting = accepting;
         snapshot.punt_per_second = plan.punt_per_second;
         Ok(Arc::new(snapshot.indexed()))
@@ -278,6 +282,7 @@ impl Compiler {
                 locals: service.local_addresses.iter().copied().collect(),
                 one_packet: service.one_packet,
                 client_address: service.client_address,
+                access: access(plan, service),
                 revision: memory.revision,
             });
         }

@@ -20,7 +20,8 @@ use tokio::sync::mpsc;
 use super::admin::Command;
 use super::admin::dump::Dumps;
 use super::admin::view::LastReload;
-use super::config::plan::Plan;
+use super::config::plan::{ClientList, Plan};
+use super::lists::{self, MakeMembers};
 use super::neighbors::View;
 use super::parts::{Configure, TapSpec};
 use super::publish::Publisher;
@@ -32,6 +33,7 @@ use super::start::{ControlError, SlowPath, stop_workers};
 use super::supervise::{Ending, Signals, Systemd, Wish};
 use super::watch::{Cycles, Turn, Watched};
 use super::words::count;
+use crate::dataplane::access::Membership;
 use crate::dataplane::snapshot::Snapshot;
 use crate::ids::ServiceId;
 use crate::stats::collect::Sources;
@@ -48,6 +50,9 @@ pub(super) struct Control<C> {
     pub(super) plan: Plan,
     pub(super) file: PathBuf,
     pub(super) configure: C,
+    pub(super) make_members: MakeMembers,
+    /// The plan's lists of clients, as workers look them up.
+    pub(super) members: Option<Arc<dyn Membership>>,
     pub(super) taps: Vec<TapSpec>,
     pub(super) cores: Vec<usize>,
     pub(super) sources: Arc<Sources>,
@@ -100,6 +105,7 @@ impl<C: Configure> Control<C> {
 
     /// First snapshot, addresses, next hops; then the daemon is ready.
     async fn begin(&mut self) -> Result<(), ControlError> {
+        self.members = self.members_of(&self.plan.lists).await.map_err(ControlError::Compile)?;
         self.publish().map_err(ControlError::Compile)?;
         let add = self.new_addresses(&self.plan.clone());
         self.add_addresses(add).await;
@@ -143,12 +149,27 @@ impl<C: Configure> Control<C> {
         }
     }
 
+    /// These lists, ready for lookup; `None` if there are none. A million networks take a second or
+    /// two: another thread makes them, while this one serves.
+    pub(super) async fn members_of(
+        &self,
+        lists: &[ClientList],
+    ) -> Result<Option<Arc<dyn Membership>>, String> {
+        let networks = lists::flatten(lists);
+        if networks.is_empty() {
+            return Ok(None);
+        }
+        let make = Arc::clone(&self.make_members);
+        let made = tokio::task::spawn_blocking(move || make(&networks)).await;
+        made.map_err(|error| error.to_string())?.map(Some)
+    }
+
     /// Compiles what is known now and gives it to the workers.
     pub(super) fn publish(&mut self) -> Result<(), String> {
         let view = Arc::clone(&self.view);
         let resolve = |address| view.ways.get(&address).copied();
         let accepting = self.ending.accepting();
-        let snapshot = self.configure.compile(&self.plan, &resolve, accepting)?;
+        let snapshot = self.configure.compile(&self.plan, &resolve, accepting, self.members.clone())?;
         self.sources.slow.generation.set(snapshot.generation);
         self.sources.rename(self.configure.names());
         self.publisher.publish(&snapshot);

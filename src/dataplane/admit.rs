@@ -63,6 +63,10 @@ impl Flows {
         let Some(service) = found else {
             return self.refuse(packet, parsed, Reason::NoService);
         };
+        if !self.snapshot.admits(service, key.source().into()) {
+            self.count_refused(service, true);
+            return self.refuse(packet, parsed, Reason::Denied);
+        }
         if let Err(reason) = self.may_start(parsed) {
             // A stray of no connection is not a connection refused.
             self.count_refused(service, reason != Reason::NoConnection);

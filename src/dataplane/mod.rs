@@ -11,6 +11,7 @@
 //! no panic. Time is an argument. Every packet meets exactly one [`flows::Fate`], and every
 //! refusal has a [`verdict::Reason`] that is counted. Nothing here names `control`.
 
+pub mod access;
 pub mod admit;
 pub mod allowance;
 pub mod conn;

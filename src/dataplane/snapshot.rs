@@ -5,7 +5,9 @@
 //! a backend that was removed while connections still name it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use super::access::{Access, Membership};
 use crate::ids::{BackendId, PortId, ServiceId};
 use crate::wire::Mac;
 use crate::wire::vlan::Tags;
@@ -71,6 +73,8 @@ pub struct Service {
     pub one_packet: bool,
     /// How backends learn the client's address.
     pub client_address: ClientAddress,
+    /// Who may start connections.
+    pub access: Access,
     /// Grows by one when the set, order or weights of `backends` change: schedulers restart on it.
     pub revision: u64,
 }
@@ -241,6 +245,8 @@ pub struct Snapshot {
     pub accepting: bool,
     /// Packets a second each worker may punt to the kernel.
     pub punt_per_second: u32,
+    /// Which configured lists an address is in; `None` without any.
+    pub members: Option<Arc<dyn Membership>>,
     /// Built from the fields above by [`Snapshot::indexed`].
     addresses: AddressTable,
 }
@@ -306,6 +312,14 @@ impl Snapshot {
     #[inline]
     pub fn is_tunnel(&self, address: IpAddr) -> bool {
         self.addresses.is_tunnel(address)
+    }
+
+    /// May this client start a connection to the service?
+    #[inline]
+    pub fn admits(&self, service: ServiceId, client: IpAddr) -> bool {
+        let access = self.service(service).map_or_else(Access::default, |service| service.access);
+        let lists = || self.members.as_ref().map(|members| members.lists_of(client));
+        access.is_open() || access.admits(lists().unwrap_or_default())
     }
 
     /// The service of that id, if it exists.

@@ -72,6 +72,8 @@ reasons! {
     UdpLength => "udp_length",
     /// A VIP or local address was sent a protocol that is not balanced.
     Protocol => "protocol",
+    /// A list that the service names, or does not, refuses the client's address.
+    Denied => "denied",
     /// No service is configured for this VIP, protocol and port.
     NoService => "no_service",
     /// A packet, or an ICMP error about one, of no known connection that cannot start one.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use shunt::cli;
+use shunt::control::lists::MakeMembers;
 use shunt::control::admin::Claims;
 use shunt::control::admin::view::{Connections, ReloadResult, Services, Status};
 use shunt::control::config::Machine;
@@ -21,6 +22,7 @@ use shunt::control::configured::Configured;
 use shunt::control::neighbors::Way;
 use shunt::control::parts::{Changes, Configure, Lanes, Parts, WorkerPart};
 use shunt::control::{ControlError, run};
+use shunt::dataplane::access::{Access, Listed, Membership, Network};
 use shunt::dataplane::conn::state::State;
 use shunt::dataplane::io::Packet;
 use shunt::dataplane::io::memory::{VecLane, VecPacket};
@@ -76,6 +78,8 @@ fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
         tunnels_ignore_df: false,
         punt_per_second: 1000,
         drain_deadline: Duration::from_secs(30),
+        lists: vec![],
+        deny: vec![],
         services: vec![Service {
             name: "web".into(),
             protocol: Protocol::Tcp,
@@ -85,9 +89,19 @@ fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
             local_addresses: vec![local],
             one_packet: false,
             client_address: ClientAddress::None,
+            allow: vec![],
+            deny: vec![],
             backends: backends.iter().map(backend).collect(),
         }],
     }
+}
+
+/// Lists of clients by linear search, and more than three networks are too many.
+fn make_members() -> MakeMembers {
+    Arc::new(|networks: &[Network]| match networks.len() {
+        0..=3 => Ok(Arc::new(Listed(networks.to_vec()))),
+        more => Err(format!("no room for {more} networks")),
+    })
 }
 
 fn parse(text: &str) -> Option<Plan> {
@@ -115,6 +129,7 @@ impl Configure for OneService {
         plan: &Plan,
         resolve: &dyn Fn(IpAddr) -> Option<Way>,
         accepting: bool,
+        _members: Option<Arc<dyn Membership>>,
     ) -> Result<Arc<Snapshot>, String> {
         self.generation += 1;
         let service = &plan.services[0];
@@ -152,6 +167,7 @@ impl Configure for OneService {
             locals: service.local_addresses.iter().copied().collect(),
             one_packet: service.one_packet,
             client_address: service.client_address,
+            access: Access::default(),
             revision: self.generation,
         })]);
         Ok(Arc::new(snapshot.indexed()))
@@ -309,6 +325,7 @@ impl Running {
                 plan_file,
                 configure,
                 claims,
+                make_members: make_members(),
                 facts: StaticFacts { tsc_hz: 1000, table_capacity: 1000, ..StaticFacts::default() },
             })
         });

@@ -13,6 +13,7 @@ mod packets;
 #[allow(dead_code, reason = "shared with the allocation test, which asks for other parts")]
 mod world;
 
+mod access;
 mod endpoints;
 mod ends;
 mod families;

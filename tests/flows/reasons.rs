@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
+use shunt::dataplane::access::{ListSet, Listed, Network};
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::conn::state::flags::{ACK, PSH, SYN};
@@ -71,6 +73,14 @@ fn elsewhere(port: u16) -> Endpoint {
     (VIP.0, port)
 }
 
+fn deny_all(snapshot: &mut Snapshot) {
+    let all = Network { base: Ipv4Addr::UNSPECIFIED.into(), length: 0, lists: ListSet::of(0) };
+    snapshot.members = Some(Arc::new(Listed(vec![all])));
+    for service in snapshot.services.iter_mut().flatten() {
+        service.access.deny = ListSet::of(0);
+    }
+}
+
 /// A connection whose backend then leaves; what the next packet of `side` gets.
 fn gone(
     frame: fn(&crate::world::Sent) -> Vec<u8>,
@@ -116,6 +126,7 @@ fn cases() -> Vec<Case> {
             let sent = world.exchange(0, 1, &stray);
             (world, sent)
         }),
+        case("a client on a denied list", Reason::Denied, Nothing, || with(deny_all, &syn())),
         case("no backend with weight", Reason::NoBackend, PortUnreachable, || {
             let plan = Plan { weights: vec![Some(0), Some(0)], ..Plan::default() };
             after(plan, &syn())

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use shunt::dataplane::access::Access;
 use shunt::dataplane::snapshot::{
     Backend, ClientAddress, Mode, NextHop, Ports, Protocol, Scheduler, Service, ServiceAddress,
     Snapshot,
@@ -101,6 +102,7 @@ fn service(id: u32, stall: &Stall) -> Service {
         locals: FAMILIES.iter().map(|ip| ip.inner(2)).collect(),
         one_packet: false,
         client_address: ClientAddress::None,
+        access: Access::default(),
         revision: 1,
     }
 }

@@ -8,6 +8,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use shunt::dataplane::access::Access;
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::conn::ports::{Ownership, Toeplitz};
@@ -191,6 +192,7 @@ impl World {
             locals: locals.clone(),
             one_packet: false,
             client_address: ClientAddress::None,
+            access: Access::default(),
             revision: self.generation,
         };
         let backends = |service| {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use shunt::dataplane::access::Access;
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::conn::ports::{Ownership, Toeplitz};
@@ -157,6 +158,7 @@ impl Balancer {
             locals: config.locals.iter().copied().collect(),
             one_packet: false,
             client_address: ClientAddress::None,
+            access: Access::default(),
             revision: self.generation,
         }
     }

@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use shunt::dataplane::access::Access;
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::ports::Ownership;
 use shunt::dataplane::conn::table::Tables;
@@ -158,6 +159,7 @@ fn snapshot(backends: u16) -> Snapshot {
         locals: (1..=LOCALS).map(|n| Ipv4Addr::new(172, 17, 0, n).into()).collect(),
         one_packet: false,
         client_address: ClientAddress::None,
+        access: Access::default(),
         revision: 1,
     };
     let mut snapshot = Snapshot::default();

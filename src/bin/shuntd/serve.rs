@@ -20,7 +20,7 @@ use shunt::dpdk::lcore;
 use shunt::dpdk::memory;
 use shunt::stats::slow::StaticFacts;
 
-use crate::{FAILED, workers};
+use crate::{FAILED, members, workers};
 
 /// Balances until told to stop.
 pub(crate) fn serve(file: &Path) -> anyhow::Result<()> {
@@ -93,6 +93,7 @@ fn balance(early: Early, start: Start<'_>, running: Running) -> anyhow::Result<(
         },
         configure: Configured::new(running.views, Machine::here()),
         facts: facts(&plan, &eal),
+        make_members: members::maker(&eal),
         plan,
         plan_file: file.to_owned(),
         claims,

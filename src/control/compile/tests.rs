@@ -48,6 +48,8 @@ fn plan(services: Vec<PlanService>) -> Plan {
         tunnels_ignore_df: true,
         punt_per_second: 5,
         drain_deadline: Duration::from_secs(1),
+        lists: vec![],
+        deny: vec![],
         services,
     }
 }
@@ -68,12 +70,14 @@ fn service(vip: u16, backends: &[(u16, u32)]) -> PlanService {
         local_addresses: vec![Ipv4Addr::new(10, 0, 0, 2).into()],
         one_packet: false,
         client_address: ClientAddress::None,
+        allow: vec![],
+        deny: vec![],
         backends: backends.iter().map(backend).collect(),
     }
 }
 
 fn compile(compiler: &mut Compiler, services: Vec<PlanService>) -> Arc<Snapshot> {
-    compiler.compile(&plan(services), &[], &|_| None, true).unwrap()
+    compiler.compile(&plan(services), &[], &|_| None, true, None).unwrap()
 }
 
 fn find(snapshot: &Snapshot, vip: u16) -> &Service {
@@ -161,13 +165,13 @@ fn a_mode_reaches_the_snapshot_and_an_edit_of_it_changes_no_id_and_no_revision()
 fn next_hops_change_no_id_and_no_revision() {
     let mut compiler = Compiler::new();
     let plan = plan(vec![service(80, &[(1, 1), (2, 1)])]);
-    let first = compiler.compile(&plan, &[], &|_| None, true).unwrap();
+    let first = compiler.compile(&plan, &[], &|_| None, true, None).unwrap();
     let mac = |last| Mac([2, 0, 0, 0, 0, last]);
     let hop = NextHop { port: PortId(1), source: mac(1), destination: mac(2) };
     let our_address = IpAddr::from([10, 0, 0, 9]);
     let way = Way { next_hop: hop, our_address };
     let known = |address| (address == IpAddr::from([10, 0, 0, 1])).then_some(way);
-    let second = compiler.compile(&plan, &[], &known, false).unwrap();
+    let second = compiler.compile(&plan, &[], &known, false, None).unwrap();
     assert!(first.backends.iter().flatten().all(|backend| backend.next_hop.is_none()));
     assert!(second.backends.iter().flatten().all(|backend| backend.next_hop == Some(hop)));
     let ours = |snapshot: &Snapshot, address: IpAddr| {
@@ -297,7 +301,7 @@ fn running_out_of_ids_is_refused_and_changes_nothing() {
     assert_eq!(snapshot.backends.len(), limits::BACKENDS);
     let more = vec![service(80, &many(1, 65_535)), service(81, &[(1, 1), (2, 1)])];
     let refused = |c: &mut Compiler, services| {
-        c.compile(&plan(services), &[], &|_| None, true).unwrap_err().to_string()
+        c.compile(&plan(services), &[], &|_| None, true, None).unwrap_err().to_string()
     };
     assert_eq!(
         refused(c, more),
@@ -317,7 +321,7 @@ fn running_out_of_service_ids_is_refused() {
     let mut compiler = Compiler::new();
     let vips = |range: std::ops::Range<u16>| range.map(|vip| service(vip, &[])).collect::<Vec<_>>();
     compile(&mut compiler, vips(0..16_384));
-    let error = compiler.compile(&plan(vips(0..16_385)), &[], &|_| None, true).unwrap_err();
+    let error = compiler.compile(&plan(vips(0..16_385)), &[], &|_| None, true, None).unwrap_err();
     let CompileError::Full { what, wanted, used, limit, retired } = error;
     assert_eq!((what, wanted, used, limit, retired), ("services", 1, 16_384, 16_384, 0));
 }

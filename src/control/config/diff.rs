@@ -3,6 +3,7 @@
 //! ```text
 //! ! [shunt] workers: [1] -> [1, 2] (needs a restart)
 //! ~ [timeouts] udp_s: 300 -> 60
+//! ~ list bots: 12 networks added, 3 removed
 //! + service dns udp 198.51.100.10:53, rr, local 10.44.0.2, 2 backends
 //! ~ service web: backend 10.44.0.11:8080 weight 1 -> 0 (drain)
 //! - service old tcp 198.51.100.9:80, 1 backend
@@ -15,12 +16,13 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::client_address::word;
 use super::mode::line;
-use super::plan::{Backend, Device, Link, Plan, Port, Service};
+use super::plan::{Backend, ClientList, Device, Link, Plan, Port, Service};
 use crate::dataplane::snapshot::{Protocol, ServiceAddress};
 
 mod show;
@@ -46,6 +48,29 @@ pub enum Change {
         from: String,
         /// Value in the new file.
         to: String,
+    },
+    /// A list of clients that is new.
+    ListAdded {
+        /// Its name.
+        list: String,
+        /// How many networks it has.
+        networks: usize,
+    },
+    /// A list of clients whose networks are others.
+    ListChanged {
+        /// Its name.
+        list: String,
+        /// How many networks are new.
+        added: usize,
+        /// How many are gone.
+        removed: usize,
+    },
+    /// A list of clients that leaves.
+    ListRemoved {
+        /// Its name.
+        list: String,
+        /// How many networks it has.
+        networks: usize,
     },
     /// A service that is new.
     ServiceAdded(Service),
@@ -148,6 +173,7 @@ pub fn diff(old: &Plan, new: &Plan) -> Diff {
     daemon(&mut changes, old, new);
     ports(&mut changes, old, new);
     settings(&mut changes, old, new);
+    lists(&mut changes, &old.lists, &new.lists);
     services(&mut changes, old, new);
     Diff { changes }
 }
@@ -291,6 +317,7 @@ fn settings(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
         "[shunt] punt_per_second",
         differ(&old.punt_per_second, &new.punt_per_second, u32::to_string),
     );
+    push("[shunt] deny", differ(&old.deny, &new.deny, |v| list(v)));
     macro_rules! timeouts {
         ($($key:ident)*) => {
             $(push(
@@ -308,6 +335,33 @@ fn settings(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
         sctp_shutdown_sent_s sctp_shutdown_received_s sctp_shutdown_ack_sent_s
         sctp_rejected_s sctp_closed_s
     }
+}
+
+/// A list is the same one if its name is.
+fn lists(changes: &mut Vec<Change>, old: &[ClientList], new: &[ClientList]) {
+    let find = |lists: &[ClientList], name: &str| {
+        lists.iter().find(|list| list.name == name).map(|list| Arc::clone(&list.networks))
+    };
+    for ClientList { name, networks } in new {
+        let list = name.clone();
+        match find(old, name) {
+            None => changes.push(Change::ListAdded { list, networks: networks.len() }),
+            Some(before) if before != *networks => {
+                let (added, removed) = (beyond(networks, &before), beyond(&before, networks));
+                changes.push(Change::ListChanged { list, added, removed });
+            }
+            Some(_) => {}
+        }
+    }
+    for ClientList { name, networks } in old.iter().filter(|it| find(new, &it.name).is_none()) {
+        let (list, networks) = (name.clone(), networks.len());
+        changes.push(Change::ListRemoved { list, networks });
+    }
+}
+
+/// How many of `some` are not in `others`; both in order.
+fn beyond<T: Ord>(some: &[T], others: &[T]) -> usize {
+    some.iter().filter(|one| others.binary_search(one).is_err()).count()
 }
 
 type ServiceKey = (Protocol, ServiceAddress);
@@ -345,6 +399,8 @@ fn service_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
     push("local_addresses", differ(&old.local_addresses, &new.local_addresses, |v| list(v)));
     push("one_packet", differ(&old.one_packet, &new.one_packet, bool::to_string));
     let address = |address: &_| word(*address).to_owned();
+    push("allow", differ(&old.allow, &new.allow, |v| list(v)));
+    push("deny", differ(&old.deny, &new.deny, |v| list(v)));
     push("client_address", differ(&old.client_address, &new.client_address, address));
     backend_changes(changes, old, new);
 }

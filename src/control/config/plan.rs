@@ -5,6 +5,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dataplane::snapshot::{
@@ -32,6 +33,10 @@ pub struct Plan {
     pub punt_per_second: u32,
     /// How long SIGTERM waits for connections to end. Reloadable.
     pub drain_deadline: Duration,
+    /// Lists of client networks, in file order. Reloadable.
+    pub lists: Vec<ClientList>,
+    /// Names of the lists whose clients no service takes. Reloadable.
+    pub deny: Vec<String>,
     /// Reloadable. In file order.
     pub services: Vec<Service>,
 }
@@ -170,6 +175,16 @@ impl fmt::Display for Line {
     }
 }
 
+/// Networks of clients under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientList {
+    /// Its name: unique.
+    pub name: String,
+    /// First address and prefix length, in order, each once: where they were written, and how
+    /// often, is no difference.
+    pub networks: Arc<[(IpAddr, u8)]>,
+}
+
 /// A service and its backends.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Service {
@@ -195,6 +210,12 @@ pub struct Service {
         serialize_with = "super::client_address::serialize"
     )]
     pub client_address: ClientAddress,
+    /// Names of the lists whose clients only are welcome; empty for all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<String>,
+    /// Names of the lists whose clients are not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<String>,
     /// In file order.
     pub backends: Vec<Backend>,
 }

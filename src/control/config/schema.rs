@@ -23,7 +23,7 @@ pub(super) type List<T> = Spanned<Vec<Spanned<T>>>;
 #[rustfmt::skip]
 pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[shunt]", &["workers", "control_core", "busy_poll", "admin_socket", "drain_deadline_s",
-        "strays", "ping", "tunnels_ignore_df", "punt_per_second"]),
+        "strays", "ping", "tunnels_ignore_df", "punt_per_second", "deny"]),
     ("[dpdk]", &["huge_pages", "memory_mb", "file_prefix", "eal_arguments", "packet_buffers"]),
     ("[limits]", &["connections", "connections_ipv6"]),
     ("[metrics]", &["listen"]),
@@ -37,8 +37,10 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[[port]]", &["name", "device", "on", "vlan", "tap", "addresses", "mtu", "rx_descriptors",
         "tx_descriptors", "route"]),
     ("[[port.route]]", &["to", "via"]),
+    ("[[list]]", &["name", "networks", "file"]),
     ("[[service]]", &["name", "protocol", "address", "more_addresses", "mode", "tunnel",
-        "scheduler", "local_addresses", "one_packet", "client_address", "backend"]),
+        "scheduler", "local_addresses", "one_packet", "client_address",
+        "allow", "deny", "backend"]),
     ("[service.tunnel]", &["kind", "port", "checksum", "remote_checksum"]),
     ("[[service.backend]]", &["address", "weight", "mode", "tunnel"]),
     ("[service.backend.tunnel]", &["kind", "port", "checksum", "remote_checksum"]),
@@ -60,6 +62,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) port: Vec<Spanned<Port>>,
     #[serde(default)]
+    pub(super) list: Vec<Spanned<ClientList>>,
+    #[serde(default)]
     pub(super) service: Vec<Spanned<Service>>,
 }
 
@@ -76,6 +80,7 @@ pub(super) struct Shunt {
     pub(super) ping: Maybe<String>,
     pub(super) tunnels_ignore_df: Maybe<bool>,
     pub(super) punt_per_second: Maybe<i64>,
+    pub(super) deny: Option<List<String>>,
 }
 
 /// `[dpdk]`: memory and EAL.
@@ -164,6 +169,15 @@ pub(super) struct Route {
     pub(super) via: Spanned<String>,
 }
 
+/// `[[list]]`: networks of clients, for `allow` and `deny`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClientList {
+    pub(super) name: Spanned<String>,
+    pub(super) networks: Option<List<String>>,
+    pub(super) file: Maybe<String>,
+}
+
 /// `[[service]]`: what clients connect to.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -178,6 +192,8 @@ pub(super) struct Service {
     pub(super) local_addresses: Option<List<String>>,
     pub(super) one_packet: Maybe<bool>,
     pub(super) client_address: Maybe<String>,
+    pub(super) allow: Option<List<String>>,
+    pub(super) deny: Option<List<String>>,
     #[serde(default)]
     pub(super) backend: Vec<Backend>,
 }

@@ -6,6 +6,7 @@ use super::{Change, Diff};
 use crate::control::config::client_address::word;
 use crate::control::config::mode::line;
 use crate::control::config::plan::{Backend, Service};
+use crate::control::words::count;
 use crate::dataplane::snapshot::{ClientAddress, Mode};
 
 /// `name tcp 198.51.100.10:80, wrr, local 10.44.0.2, 3 backends`; what is not there, a default, or
@@ -19,6 +20,11 @@ fn summary(service: &Service) -> String {
     }
     if service.client_address != ClientAddress::None {
         extra = format!("{extra}, {}", word(service.client_address));
+    }
+    for (word, lists) in [("allow", &service.allow), ("deny", &service.deny)] {
+        if !lists.is_empty() {
+            extra = format!("{extra}, {word} {}", join(lists.iter()));
+        }
     }
     if !service.local_addresses.is_empty() {
         extra = format!("{extra}, local {}", join(service.local_addresses.iter()));
@@ -64,6 +70,15 @@ impl fmt::Display for Change {
                 write!(f, "! {setting}: {from} -> {to} (needs a restart)")
             }
             Self::Setting { setting, from, to } => write!(f, "~ {setting}: {from} -> {to}"),
+            Self::ListAdded { list, networks } => {
+                write!(f, "+ list {list}: {}", count(*networks, "network"))
+            }
+            Self::ListChanged { list, added, removed } => {
+                write!(f, "~ list {list}: {} added, {removed} removed", count(*added, "network"))
+            }
+            Self::ListRemoved { list, networks } => {
+                write!(f, "- list {list}: {}", count(*networks, "network"))
+            }
             Self::ServiceAdded(service) => write!(f, "+ service {}", summary(service)),
             Self::ServiceRemoved(service) => write!(f, "- service {}", summary(service)),
             Self::ServiceSetting { service, setting, from, to } => {

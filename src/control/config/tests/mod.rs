@@ -94,6 +94,8 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
         local_addresses: vec!["10.44.0.2".parse().unwrap()],
         one_packet: false,
         client_address: ClientAddress::None,
+        allow: vec![],
+        deny: vec![],
         backends: vec![Backend { address: socket(backend), weight: 1, mode: Mode::Fullnat }],
     };
     let port = |name: &str, device: &str, address: &str| Port {
@@ -133,6 +135,8 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
         tunnels_ignore_df: false,
         punt_per_second: 20_000,
         drain_deadline: Duration::from_secs(30),
+        lists: vec![],
+        deny: vec![],
         services: vec![
             service("web", Protocol::Tcp, "198.51.100.10:80", "10.44.0.11:8080"),
             service("dns", Protocol::Udp, "198.51.100.10:53", "10.44.0.21:53"),

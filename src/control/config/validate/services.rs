@@ -13,6 +13,7 @@ use toml::Spanned;
 use super::super::error::Problems;
 use super::super::plan::{Backend, Port, Service};
 use super::super::schema;
+use super::lists::names;
 use super::modes::ServiceMode;
 use super::value::{choice, integer, name, socket};
 use super::vips::{self, PlacedVip, refuse_unreachable};
@@ -40,9 +41,10 @@ pub(super) fn services(
     problems: &mut Problems,
     written: &[Spanned<schema::Service>],
     ports: &[Port],
+    lists: &[&str],
 ) -> Vec<Service> {
     too_many(problems, written);
-    let drafts: Vec<Draft> = written.iter().map(|written| draft(problems, written)).collect();
+    let drafts: Vec<Draft> = written.iter().map(|written| draft(problems, written, lists)).collect();
     unique(problems, written, &drafts);
     one_part_each(problems, &drafts);
     shared_with_the_kernel(problems, &drafts, ports);
@@ -60,7 +62,11 @@ fn too_many(problems: &mut Problems, written: &[Spanned<schema::Service>]) {
     }
 }
 
-fn draft(problems: &mut Problems, written: &Spanned<schema::Service>) -> Draft {
+fn draft(
+    problems: &mut Problems,
+    written: &Spanned<schema::Service>,
+    lists: &[&str],
+) -> Draft {
     let (span, written) = (written.span(), written.get_ref());
     let service_name = written.name.get_ref();
     name(problems, "service name", &written.name, SERVICE_NAME_MAX);
@@ -87,6 +93,8 @@ fn draft(problems: &mut Problems, written: &Spanned<schema::Service>) -> Draft {
         local_addresses: locals.iter().map(|(address, _)| *address).collect(),
         one_packet: clients::one_packet(problems, written, known),
         client_address: clients::client_address(problems, written, known, &modes),
+        allow: names(problems, "allow", written.allow.as_ref(), lists),
+        deny: names(problems, "deny", written.deny.as_ref(), lists),
         backends,
     };
     Draft { service, vips, locals, backends: places }

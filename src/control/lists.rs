@@ -18,8 +18,7 @@ use super::prefix::same_network;
 use crate::dataplane::access::{Access, ListSet, Membership, Network};
 
 /// Makes flattened networks ready for lookup; the error says what there is too much of.
-pub type MakeMembers =
-    Arc<dyn Fn(&[Network]) -> Result<Arc<dyn Membership>, String> + Send + Sync>;
+pub type MakeMembers = Arc<dyn Fn(&[Network]) -> Result<Arc<dyn Membership>, String> + Send + Sync>;
 
 /// The networks of all lists, IPv4 first, by base and length, each with all lists it is in.
 pub fn flatten(lists: &[ClientList]) -> Vec<Network> {

@@ -169,7 +169,8 @@ impl<C: Configure> Control<C> {
         let view = Arc::clone(&self.view);
         let resolve = |address| view.ways.get(&address).copied();
         let accepting = self.ending.accepting();
-        let snapshot = self.configure.compile(&self.plan, &resolve, accepting, self.members.clone())?;
+        let snapshot =
+            self.configure.compile(&self.plan, &resolve, accepting, self.members.clone())?;
         self.sources.slow.generation.set(snapshot.generation);
         self.sources.rename(self.configure.names());
         self.publisher.publish(&snapshot);

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use shunt::cli;
-use shunt::control::lists::MakeMembers;
 use shunt::control::admin::Claims;
 use shunt::control::admin::view::{Connections, ReloadResult, Services, Status};
 use shunt::control::config::Machine;
 use shunt::control::config::plan::{Backend, Daemon, HugePages, Plan, Port, Service};
 use shunt::control::configured::Configured;
+use shunt::control::lists::MakeMembers;
 use shunt::control::neighbors::Way;
 use shunt::control::parts::{Changes, Configure, Lanes, Parts, WorkerPart};
 use shunt::control::{ControlError, run};

@@ -21,10 +21,7 @@ fn network(base: IpAddr, length: u8, lists: ListSet) -> Network {
 
 /// The clients of both families are of the office.
 fn lists() -> Listed {
-    Listed(vec![
-        network(CLIENT.0.into(), 32, OFFICE),
-        network(CLIENT_V6.0.into(), 128, OFFICE),
-    ])
+    Listed(vec![network(CLIENT.0.into(), 32, OFFICE), network(CLIENT_V6.0.into(), 128, OFFICE)])
 }
 
 fn give(access: Access) -> impl Fn(&mut Snapshot) {

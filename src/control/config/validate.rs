@@ -37,7 +37,8 @@ pub(super) fn validate(
         ports::buffers(problems, &ports, &daemon, file.dpdk.packet_buffers.as_ref());
     }
     let lists = lists::lists(problems, &file.list, origin);
-    let known: Vec<&str> = file.list.iter().map(|it| it.get_ref().name.get_ref().as_str()).collect();
+    let known: Vec<&str> =
+        file.list.iter().map(|it| it.get_ref().name.get_ref().as_str()).collect();
     Plan {
         deny: lists::names(problems, "deny", shunt_deny(file), &known),
         daemon,

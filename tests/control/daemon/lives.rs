@@ -225,14 +225,14 @@ fn lists_of_clients_are_reloaded_and_those_that_do_not_fit_change_nothing() {
     let _turn = turn();
     let configure = Configured::new(vec![], Machine::here());
     let file = |networks: &str| {
-        let service = real_file(&["10.0.0.2:80"]).replace("protocol", "deny = [\"bots\"]\nprotocol");
+        let service =
+            real_file(&["10.0.0.2:80"]).replace("protocol", "deny = [\"bots\"]\nprotocol");
         format!("{service}[[list]]\nname = \"bots\"\nnetworks = [{networks}]\n")
     };
     let daemon = Running::start_with(&file("\"192.0.2.0/24\""), configure);
     daemon.ready();
-    let admits = |d: &Running, client: &str| {
-        d.last(1).admits(ServiceId(0), client.parse().unwrap())
-    };
+    let admits =
+        |d: &Running, client: &str| d.last(1).admits(ServiceId(0), client.parse().unwrap());
     assert!(!admits(&daemon, "192.0.2.7") && admits(&daemon, "203.0.113.7"));
     let before = daemon.last(1).generation;
     std::fs::write(&daemon.file, file("\"203.0.113.7\", \"10.1.0.0/16\"")).unwrap();

@@ -34,6 +34,17 @@ const ROWS: &[Row] = &[
         says: &[],
     },
     Row {
+        name: "a list more, and a service that asks it",
+        edits: &[
+            (
+                "[[service]]",
+                "[[list]]\nname = \"bots\"\nnetworks = [\"192.0.2.0/24\"]\n[[service]]",
+            ),
+            ("protocol = \"tcp\"", "protocol = \"tcp\"\ndeny = [\"bots\"]"),
+        ],
+        says: &["+ list bots: 1 network", "~ service web: deny [] -> [bots]"],
+    },
+    Row {
         name: "a weight",
         edits: &[("weight = 1", "weight = 7")],
         says: &["~ service web: backend 10.44.0.11:8080 weight 1 -> 7"],

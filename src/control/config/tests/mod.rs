@@ -16,6 +16,7 @@ use plan::{Backend, Daemon, Device, HugePages, Link, Port, Service};
 
 mod daemon;
 mod families;
+mod lists;
 mod modes;
 mod odd;
 mod ports;
@@ -62,6 +63,7 @@ fn every_refusal_says_what_is_wrong_and_where() {
         modes::ROWS,
         vlans::ROWS,
         families::ROWS,
+        lists::ROWS,
     ];
     let mut wrong = String::new();
     for row in tables.into_iter().flatten() {

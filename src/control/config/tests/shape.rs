@@ -27,10 +27,23 @@ pub(super) const ROWS: &[Row] = &[
         says: &[
             "shunt.toml:23:1: unknown key `protocoll`; known keys here: name, protocol, \
              address, more_addresses, mode, tunnel, scheduler, local_addresses, one_packet, \
-             client_address, backend",
+             client_address, allow, deny, backend",
             "   23 | protocoll = \"tcp\"",
             "      | ^^^^^^^^^",
             "      help: did you mean `protocol`?",
+        ],
+    },
+    Row {
+        name: "an unknown key of a list",
+        edit: (
+            "[[service]]",
+            "[[list]]\nname = \"bots\"\nnetwork = []\n[[service]]",
+        ),
+        says: &[
+            "shunt.toml:23:1: unknown key `network`; known keys here: name, networks, file",
+            "   23 | network = []",
+            "      | ^^^^^^^",
+            "      help: did you mean `networks`?",
         ],
     },
     Row {
@@ -67,7 +80,7 @@ pub(super) const ROWS: &[Row] = &[
         says: &[
             "shunt.toml:2:1: unknown key `worker`; known keys here: workers, control_core, \
              busy_poll, admin_socket, drain_deadline_s, strays, ping, \
-             tunnels_ignore_df, punt_per_second",
+             tunnels_ignore_df, punt_per_second, deny",
             "    2 | worker = [1, 2]",
             "      | ^^^^^^",
             "      help: did you mean `workers`?",
@@ -95,7 +108,7 @@ pub(super) const ROWS: &[Row] = &[
         ),
         says: &[
             "shunt.toml:4:2: unknown key `dpkd`; known keys here: shunt, dpdk, limits, \
-             metrics, timeouts, port, service",
+             metrics, timeouts, port, list, service",
             "    4 | [dpkd]",
             "      |  ^^^^",
             "      help: did you mean `dpdk`?",
@@ -256,7 +269,7 @@ pub(super) const ROWS: &[Row] = &[
         says: &[
             "shunt.toml:3:1: unknown key `memory_mb`; known keys here: workers, \
              control_core, busy_poll, admin_socket, drain_deadline_s, strays, ping, \
-             tunnels_ignore_df, punt_per_second",
+             tunnels_ignore_df, punt_per_second, deny",
             "    3 | memory_mb = 512",
             "      | ^^^^^^^^^",
             "      help: `memory_mb` belongs to [dpdk]",

@@ -44,7 +44,8 @@ pub(super) fn services(
     lists: &[&str],
 ) -> Vec<Service> {
     too_many(problems, written);
-    let drafts: Vec<Draft> = written.iter().map(|written| draft(problems, written, lists)).collect();
+    let drafts: Vec<Draft> =
+        written.iter().map(|written| draft(problems, written, lists)).collect();
     unique(problems, written, &drafts);
     one_part_each(problems, &drafts);
     shared_with_the_kernel(problems, &drafts, ports);
@@ -62,11 +63,7 @@ fn too_many(problems: &mut Problems, written: &[Spanned<schema::Service>]) {
     }
 }
 
-fn draft(
-    problems: &mut Problems,
-    written: &Spanned<schema::Service>,
-    lists: &[&str],
-) -> Draft {
+fn draft(problems: &mut Problems, written: &Spanned<schema::Service>, lists: &[&str]) -> Draft {
     let (span, written) = (written.span(), written.get_ref());
     let service_name = written.name.get_ref();
     name(problems, "service name", &written.name, SERVICE_NAME_MAX);

@@ -1,6 +1,6 @@
 //! Lists of clients: who may start a connection, in either family, whichever worker is asked.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use shunt::dataplane::access::{Access, ListSet, Listed, Network};
@@ -8,7 +8,7 @@ use shunt::dataplane::conn::state::flags::{ACK, SYN};
 use shunt::dataplane::snapshot::{Mode, Snapshot};
 use shunt::dataplane::verdict::Reason;
 
-use crate::life::{client, from_client, open};
+use crate::life::{from_client, open};
 use crate::packets::{CLIENT, CLIENT_V6, VIP, VIP_V6, packet};
 use crate::world::{Card, Plan, World};
 
@@ -104,7 +104,8 @@ fn a_stranger_is_told_nothing_whatever_he_sends() {
         assert_eq!(world.exchange(0, 0, &from_client(CLIENT, flags)), []);
     }
     assert_eq!(world.drops(), [(Reason::Denied, 3)]);
-    world.one(0, 0, &from_client(client(1), SYN));
+    let neighbor = (Ipv4Addr::new(192, 0, 2, 250), CLIENT.1);
+    world.one(0, 0, &from_client(neighbor, SYN));
 }
 
 #[test]

@@ -33,6 +33,7 @@ use crate::control::config::plan::{self, Plan};
 use crate::control::lists::access;
 use crate::control::neighbors::{Way, unspecified};
 use crate::dataplane::access::Membership;
+use crate::dataplane::persistence::Persistence;
 use crate::dataplane::snapshot::{
     Backend, Mode, PortView, Protocol, Scheduler, Service, ServiceAddress, Snapshot,
 };
@@ -96,6 +97,9 @@ struct Memory {
     /// Newest first, with weights.
     order: Vec<(BackendId, u32)>,
     revision: u64,
+    /// As clients are masked, and how often that has changed.
+    prefix: Option<u8>,
+    epoch: u32,
     /// Backends that are or were in NAT mode, by id; forgotten with the id.
     nat: HashSet<BackendId>,
     /// Has there ever been one? Forgotten with the service's own id.
@@ -230,6 +234,7 @@ impl Compiler {
         for id in self.services.retired_at(self.generation) {
             let memory = &mut self.memory[id as usize];
             memory.order.clear();
+            memory.prefix = None;
             memory.scheduler = None;
         }
         ids.into_iter().map(ServiceId).collect()
@@ -259,6 +264,11 @@ impl Compiler {
             memory.order = order;
             memory.scheduler = Some(service.scheduler);
         }
+        let prefix = service.persistence.map(|persistence| persistence.prefix);
+        if memory.prefix != prefix {
+            memory.prefix = prefix;
+            memory.epoch += 1;
+        }
         for backend in service.backends.iter().filter(|backend| backend.mode == Mode::Nat) {
             let key = BackendKey { service: id, address: backend.address };
             memory.nat.extend(self.backends.find(&key).map(BackendId));
@@ -282,6 +292,7 @@ impl Compiler {
                 locals: service.local_addresses.iter().copied().collect(),
                 one_packet: service.one_packet,
                 client_address: service.client_address,
+                persistence: service.persistence.map(|it| persistence(it, memory)),
                 access: access(plan, service),
                 revision: memory.revision,
             });
@@ -317,6 +328,13 @@ impl Compiler {
         }
         table.into()
     }
+}
+
+/// Templates of other masks, or of another service with this id, are of another epoch.
+fn persistence(planned: plan::Persistence, memory: &Memory) -> Persistence {
+    let plan::Persistence { timeout_s, prefix, to_drained } = planned;
+    let timeout_ms = timeout_s.saturating_mul(1000);
+    Persistence { timeout_ms, prefix, to_drained, epoch: memory.epoch }
 }
 
 /// The new order: what is new in front, the last listed first, then what was there before in the

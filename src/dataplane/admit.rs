@@ -29,6 +29,7 @@ use super::family::Family;
 use super::flows::{Fate, Flows, source_mac};
 use super::io::Packet;
 use super::parse::Parsed;
+use super::persistence::{Client, Desk};
 use super::sched;
 use super::snapshot::{ClientAddress, Mode, Protocol};
 use super::verdict::Reason;
@@ -105,7 +106,16 @@ impl Flows {
         let service = self.snapshot.service(id).ok_or(Reason::NoService)?;
         let turn = self.turns.get_mut(id.index()).ok_or(Reason::NoService)?;
         let me = self.ownership.me();
-        let chosen = sched::pick(&self.snapshot, service, turn, me).ok_or(Reason::NoBackend)?;
+        let mut pick = || sched::pick(&self.snapshot, service, turn, me);
+        let chosen = match (service.persistence, self.templates.as_deref()) {
+            (Some(terms), Some(templates)) => {
+                let who = Client::of(client.source().into(), id, terms);
+                let desk = Desk { templates, snapshot: &self.snapshot, run: &self.stats.run };
+                desk.serve(who, terms, self.now_ms, pick)
+            }
+            _ => pick(),
+        };
+        let chosen = chosen.ok_or(Reason::NoBackend)?;
         let backend = self.snapshot.backend(chosen).ok_or(Reason::NoBackend)?;
         backend.next_hop.ok_or(Reason::NextHop)?;
         let introduction = match backend.mode {

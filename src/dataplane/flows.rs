@@ -19,6 +19,7 @@ use super::io::Packet;
 use super::lookup::Look;
 use super::parse::{Other, OtherKind, Parse, Parsed};
 use super::path_mtu::PathMtus;
+use super::persistence::{self, Templates};
 use super::rewrite::{Translation, translate};
 use super::sched::Turn;
 use super::snapshot::{NextHop, Snapshot};
@@ -97,6 +98,8 @@ pub struct Flows {
     pub(super) replies: Allowance,
     /// Identification of the next packet of ours that may be cut.
     pub(super) identification: u32,
+    /// Which clients go where, for all workers; `None` without room for any.
+    pub(super) templates: Option<Arc<Templates>>,
     /// What the ways to tunnel backends carry.
     pub(super) path_mtus: PathMtus,
     timeouts: TimeoutsMs,
@@ -126,12 +129,19 @@ impl Flows {
             stats,
             replies: Allowance::default(),
             identification,
+            templates: None,
             path_mtus: PathMtus::default(),
             timeouts,
             sweep_v4: Sweep::default(),
             sweep_v6: Sweep::default(),
             now_ms: 0,
         }
+    }
+
+    /// The same with a share in what all workers know of persistent clients.
+    #[must_use]
+    pub fn with_templates(self, templates: Arc<Templates>) -> Self {
+        Self { templates: Some(templates), ..self }
     }
 
     /// The worker these are of.
@@ -175,11 +185,12 @@ impl Flows {
         }
         self.now_ms = now_ms;
         self.replies.refill(now_ms, REPLIES_PER_SECOND);
-        let judge = Judge { now_ms, timeouts: self.timeouts, snapshot: &self.snapshot };
+        let templates = self.templates.as_deref();
+        let judge = Judge { now_ms, timeouts: self.timeouts, snapshot: &self.snapshot, templates };
         let stats = &*self.stats;
         let (v4, v6) = (&mut self.tables.v4, &mut self.tables.v6);
-        self.sweep_v4.run(v4, now_ms, |record| judge.is_over(record), |r| count_out(stats, r));
-        self.sweep_v6.run(v6, now_ms, |record| judge.is_over(record), |r| count_out(stats, r));
+        self.sweep_v4.run(v4, now_ms, |record| judge.visit(record), |r| count_out(stats, r));
+        self.sweep_v6.run(v6, now_ms, |record| judge.visit(record), |r| count_out(stats, r));
     }
 
     /// Milliseconds until a record is forgotten if no packet comes.
@@ -361,9 +372,20 @@ struct Judge<'a> {
     now_ms: u32,
     timeouts: TimeoutsMs,
     snapshot: &'a Snapshot,
+    templates: Option<&'a Templates>,
 }
 
 impl Judge<'_> {
+    /// Says whether a connection is over; the template of one that lives does not end.
+    #[inline(always)]
+    fn visit<F: Family>(&self, record: &Record<F>) -> bool {
+        let over = self.is_over(record);
+        if let Some(templates) = self.templates.filter(|_| !over) {
+            persistence::refresh(templates, self.snapshot, record, self.now_ms);
+        }
+        over
+    }
+
     #[inline(always)]
     fn is_over<F: Family>(&self, record: &Record<F>) -> bool {
         let idle_ms = self.now_ms.wrapping_sub(record.seen_ms);

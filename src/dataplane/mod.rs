@@ -29,6 +29,7 @@ pub mod mem;
 pub mod orders;
 pub mod parse;
 mod path_mtu;
+pub mod persistence;
 mod pieces;
 pub mod refuse;
 pub mod reply;

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::access::{Access, Membership};
+use super::persistence::Persistence;
 use crate::ids::{BackendId, PortId, ServiceId};
 use crate::wire::Mac;
 use crate::wire::vlan::Tags;
@@ -73,6 +74,8 @@ pub struct Service {
     pub one_packet: bool,
     /// How backends learn the client's address.
     pub client_address: ClientAddress,
+    /// Do a client's connections go to one backend?
+    pub persistence: Option<Persistence>,
     /// Who may start connections.
     pub access: Access,
     /// Grows by one when the set, order or weights of `backends` change: schedulers restart on it.

@@ -118,6 +118,10 @@ pub struct LoopCounters {
     pub unanswered: Counter,
     /// Connections forgotten after their timeout.
     pub expired: Counter,
+    /// Persistence templates that made way for others.
+    pub templates_evicted: Counter,
+    /// Connections made without a persistence template: another worker had its place.
+    pub templates_missed: Counter,
     /// Snapshots taken into use.
     pub snapshots: Counter,
     /// Generation of the snapshot in use.

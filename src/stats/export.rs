@@ -182,6 +182,8 @@ fn worker_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
             "injected_packets_total" => float(run.injected.get()),
             "replied_packets_total" => float(run.replied.get()),
             "unanswered_packets_total" => float(run.unanswered.get()),
+            "templates_evicted_total" => float(run.templates_evicted.get()),
+            "templates_missed_total" => float(run.templates_missed.get()),
             "expired_connections_total" => float(run.expired.get()),
             _ => return None,
         };

@@ -63,6 +63,7 @@ fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
             busy_poll: false,
             connections_max: 1000,
             connections_ipv6_max: 1000,
+            persistent_clients_max: 1024,
             packet_buffers: 1000,
             admin_socket: PathBuf::new(),
             metrics_listen: None,
@@ -89,6 +90,7 @@ fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
             local_addresses: vec![local],
             one_packet: false,
             client_address: ClientAddress::None,
+            persistence: None,
             allow: vec![],
             deny: vec![],
             backends: backends.iter().map(backend).collect(),
@@ -167,6 +169,7 @@ impl Configure for OneService {
             locals: service.local_addresses.iter().copied().collect(),
             one_packet: service.one_packet,
             client_address: service.client_address,
+            persistence: None,
             access: Access::default(),
             revision: self.generation,
         })]);

@@ -26,6 +26,7 @@ mod nat64_pieces;
 mod one_packet;
 mod ownership;
 mod parts;
+mod persistence;
 mod pieces;
 mod reasons;
 mod room;

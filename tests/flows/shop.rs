@@ -102,6 +102,7 @@ fn service(id: u32, stall: &Stall) -> Service {
         locals: FAMILIES.iter().map(|ip| ip.inner(2)).collect(),
         one_packet: false,
         client_address: ClientAddress::None,
+        persistence: None,
         access: Access::default(),
         revision: 1,
     }

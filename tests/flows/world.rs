@@ -17,7 +17,9 @@ use shunt::dataplane::flows::Flows;
 use shunt::dataplane::io::Packet as _;
 use shunt::dataplane::io::memory::{Memory, VecLane, VecPacket, VecPort};
 use shunt::dataplane::mailbox::mailbox;
+use shunt::dataplane::mem::HugePages;
 use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
+use shunt::dataplane::persistence::Templates;
 use shunt::dataplane::snapshot::{
     Backend, ClientAddress, Link, Locals, Mode, NextHop, PortView, Protocol, Scheduler, Service,
     ServiceAddress, Snapshot, Steering,
@@ -109,6 +111,7 @@ pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) now_ms: u32,
     pub(crate) stats: Vec<Arc<WorkerStats>>,
+    templates: Arc<Templates>,
     workers: Vec<Worker<Memory>>,
     ports: Vec<[VecPort; 2]>,
     punts: Vec<VecLane>,
@@ -124,6 +127,7 @@ impl World {
         let mut world = Self {
             now_ms: 1_000,
             stats: vec![],
+            templates: Arc::new(Templates::new(600, plan.seed, HugePages::Never).unwrap()),
             workers: vec![],
             ports: vec![],
             punts: vec![],
@@ -165,6 +169,7 @@ impl World {
             Ownership::new(id, self.plan.workers, &snapshot.ports),
             Arc::clone(&stats),
         );
+        let flows = flows.with_templates(Arc::clone(&self.templates));
         self.workers.push(Worker::new(flows, links, end));
         self.ports.push(ports);
         self.punts.push(punt);
@@ -192,6 +197,7 @@ impl World {
             locals: locals.clone(),
             one_packet: false,
             client_address: ClientAddress::None,
+            persistence: None,
             access: Access::default(),
             revision: self.generation,
         };

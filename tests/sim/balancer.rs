@@ -158,6 +158,7 @@ impl Balancer {
             locals: config.locals.iter().copied().collect(),
             one_packet: false,
             client_address: ClientAddress::None,
+            persistence: None,
             access: Access::default(),
             revision: self.generation,
         }

@@ -159,6 +159,7 @@ fn snapshot(backends: u16) -> Snapshot {
         locals: (1..=LOCALS).map(|n| Ipv4Addr::new(172, 17, 0, n).into()).collect(),
         one_packet: false,
         client_address: ClientAddress::None,
+        persistence: None,
         access: Access::default(),
         revision: 1,
     };

@@ -19,6 +19,7 @@ use shunt::dataplane::flows::Flows;
 use shunt::dataplane::io::dpdk::Dpdk;
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Order, WorkerEnd};
+use shunt::dataplane::persistence::Templates;
 use shunt::dataplane::run;
 use shunt::dataplane::snapshot::{PortView, Snapshot};
 use shunt::dataplane::worker::{Links, Worker};
@@ -73,6 +74,7 @@ struct Kit {
     /// Connections: IPv4, IPv6.
     capacities: (u32, u32),
     huge_pages: memory::HugePages,
+    templates: Arc<Templates>,
     busy_poll: bool,
     punt_per_second: u32,
     seed: Seed,
@@ -102,6 +104,9 @@ pub(crate) fn start(
     let workers = u8::try_from(count).context("expected at most 255 workers")?;
     let views: Arc<[PortView]> = views.into();
     let seed = Seed::random()?;
+    let huge = huge_pages(plan.daemon.huge_pages);
+    let clients = plan.daemon.persistent_clients_max as usize;
+    let templates = Arc::new(Templates::new(clients, Seed::random()?, huge)?);
     let (inject, injected) = lane(eal, KERNEL_DEPTH)?;
     let (mut injected, mut mesh) = (Some(injected), Mesh::new(eal, count)?);
     let (answer, answers) = channel();
@@ -115,7 +120,8 @@ pub(crate) fn start(
             id,
             core: *core,
             capacities: capacities(plan),
-            huge_pages: huge_pages(plan.daemon.huge_pages),
+            huge_pages: huge,
+            templates: Arc::clone(&templates),
             busy_poll: plan.daemon.busy_poll,
             punt_per_second: plan.punt_per_second,
             seed,
@@ -187,6 +193,7 @@ fn make(kit: Kit) -> Result<Worker<Dpdk>, String> {
     nothing.ports = kit.views.iter().cloned().collect();
     nothing.punt_per_second = kit.punt_per_second;
     let flows = Flows::new(tables, Arc::new(nothing.indexed()), ownership, kit.stats);
+    let flows = flows.with_templates(kit.templates);
     Ok(Worker::new(flows, kit.links, kit.end))
 }
 

@@ -216,6 +216,10 @@ fn daemon(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
         "[limits] connections_ipv6",
         differ(&old.connections_ipv6_max, &new.connections_ipv6_max, u32::to_string),
     );
+    push(
+        "[limits] persistent_clients",
+        differ(&old.persistent_clients_max, &new.persistent_clients_max, u32::to_string),
+    );
     push("[metrics] listen", differ(&old.metrics_listen, &new.metrics_listen, listen));
 }
 
@@ -399,6 +403,7 @@ fn service_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
     push("local_addresses", differ(&old.local_addresses, &new.local_addresses, |v| list(v)));
     push("one_packet", differ(&old.one_packet, &new.one_packet, bool::to_string));
     let address = |address: &_| word(*address).to_owned();
+    push("persistence", differ(&old.persistence, &new.persistence, show::persistence));
     push("allow", differ(&old.allow, &new.allow, |v| list(v)));
     push("deny", differ(&old.deny, &new.deny, |v| list(v)));
     push("client_address", differ(&old.client_address, &new.client_address, address));

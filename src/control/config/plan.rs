@@ -63,6 +63,8 @@ pub struct Daemon {
     pub connections_max: u32,
     /// IPv6 connections over all workers, those from IPv6 clients to IPv4 backends included.
     pub connections_ipv6_max: u32,
+    /// Clients of persistent services that are remembered.
+    pub persistent_clients_max: u32,
     /// Packet buffers over all ports.
     pub packet_buffers: u32,
     /// Path of the admin socket.
@@ -210,6 +212,9 @@ pub struct Service {
         serialize_with = "super::client_address::serialize"
     )]
     pub client_address: ClientAddress,
+    /// Do a client's connections go to one backend?
+    #[serde(skip_serializing_if = "is_default")]
+    pub persistence: Option<Persistence>,
     /// Names of the lists whose clients only are welcome; empty for all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<String>,
@@ -229,6 +234,17 @@ impl Service {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+/// What a service's persistence is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Persistence {
+    /// How long it lasts after the client's last connection was made, and it has none.
+    pub timeout_s: u32,
+    /// Clients that share this many first bits of their address are one.
+    pub prefix: u8,
+    /// Does it hold for backends with weight 0?
+    pub to_drained: bool,
 }
 
 /// A backend of a service.

@@ -25,7 +25,7 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[shunt]", &["workers", "control_core", "busy_poll", "admin_socket", "drain_deadline_s",
         "strays", "ping", "tunnels_ignore_df", "punt_per_second", "deny"]),
     ("[dpdk]", &["huge_pages", "memory_mb", "file_prefix", "eal_arguments", "packet_buffers"]),
-    ("[limits]", &["connections", "connections_ipv6"]),
+    ("[limits]", &["connections", "connections_ipv6", "persistent_clients"]),
     ("[metrics]", &["listen"]),
     ("[timeouts]", &["tcp_established_s", "tcp_syn_sent_s", "tcp_syn_recv_s", "tcp_fin_wait_s",
         "tcp_time_wait_s", "tcp_close_s", "tcp_close_wait_s", "tcp_last_ack_s", "tcp_listen_s",
@@ -40,7 +40,8 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[[list]]", &["name", "networks", "file"]),
     ("[[service]]", &["name", "protocol", "address", "more_addresses", "mode", "tunnel",
         "scheduler", "local_addresses", "one_packet", "client_address",
-        "allow", "deny", "backend"]),
+        "persistence_s", "persistence_prefix", "persistence_to_drained", "allow", "deny",
+        "backend"]),
     ("[service.tunnel]", &["kind", "port", "checksum", "remote_checksum"]),
     ("[[service.backend]]", &["address", "weight", "mode", "tunnel"]),
     ("[service.backend.tunnel]", &["kind", "port", "checksum", "remote_checksum"]),
@@ -100,6 +101,7 @@ pub(super) struct Dpdk {
 pub(super) struct Limits {
     pub(super) connections: Maybe<i64>,
     pub(super) connections_ipv6: Maybe<i64>,
+    pub(super) persistent_clients: Maybe<i64>,
 }
 
 /// `[metrics]`: the Prometheus endpoint.
@@ -192,6 +194,9 @@ pub(super) struct Service {
     pub(super) local_addresses: Option<List<String>>,
     pub(super) one_packet: Maybe<bool>,
     pub(super) client_address: Maybe<String>,
+    pub(super) persistence_s: Maybe<i64>,
+    pub(super) persistence_prefix: Maybe<i64>,
+    pub(super) persistence_to_drained: Maybe<bool>,
     pub(super) allow: Option<List<String>>,
     pub(super) deny: Option<List<String>>,
     #[serde(default)]

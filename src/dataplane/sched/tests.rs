@@ -31,6 +31,7 @@ fn snapshot(scheduler: Scheduler, revision: u64, weights: &[(char, u32)]) -> Sna
         locals: [Ipv4Addr::new(10, 44, 0, 2).into()].into_iter().collect(),
         one_packet: false,
         client_address: ClientAddress::None,
+        persistence: None,
         access: Access::default(),
         revision,
     };

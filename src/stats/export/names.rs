@@ -86,6 +86,16 @@ pub const METRICS: &[Name] = &[
         WORKER,
         "Connections forgotten after their timeout.",
     ),
+    counter(
+        "shunt_templates_evicted_total",
+        WORKER,
+        "Persistence templates that made way for others: the limit is too low.",
+    ),
+    counter(
+        "shunt_templates_missed_total",
+        WORKER,
+        "Connections scheduled as if without persistence: another worker had the place.",
+    ),
     counter("shunt_tap_packets_total", PORT, "Frames exchanged with the kernel through a TAP."),
     counter(
         "shunt_tap_dropped_packets_total",

@@ -5,7 +5,7 @@ use std::fmt;
 use super::{Change, Diff};
 use crate::control::config::client_address::word;
 use crate::control::config::mode::line;
-use crate::control::config::plan::{Backend, Service};
+use crate::control::config::plan::{Backend, Persistence, Service};
 use crate::control::words::count;
 use crate::dataplane::snapshot::{ClientAddress, Mode};
 
@@ -21,6 +21,9 @@ fn summary(service: &Service) -> String {
     if service.client_address != ClientAddress::None {
         extra = format!("{extra}, {}", word(service.client_address));
     }
+    if service.persistence.is_some() {
+        extra = format!("{extra}, persistent {}", persistence(&service.persistence));
+    }
     for (word, lists) in [("allow", &service.allow), ("deny", &service.deny)] {
         if !lists.is_empty() {
             extra = format!("{extra}, {word} {}", join(lists.iter()));
@@ -33,6 +36,15 @@ fn summary(service: &Service) -> String {
     let plural = if count == 1 { "" } else { "s" };
     let modes = modes(backends);
     format!("{name} {protocol} {addresses}, {scheduler}{extra}, {count} backend{plural}{modes}")
+}
+
+/// `360 s /24`, or `off`.
+pub(super) fn persistence(persistence: &Option<Persistence>) -> String {
+    let Some(Persistence { timeout_s, prefix, to_drained }) = persistence else {
+        return "off".to_owned();
+    };
+    let drained = if *to_drained { ", drained too" } else { "" };
+    format!("{timeout_s} s /{prefix}{drained}")
 }
 
 fn join<T: fmt::Display>(values: impl Iterator<Item = T>) -> String {

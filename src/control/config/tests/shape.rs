@@ -27,7 +27,8 @@ pub(super) const ROWS: &[Row] = &[
         says: &[
             "shunt.toml:23:1: unknown key `protocoll`; known keys here: name, protocol, \
              address, more_addresses, mode, tunnel, scheduler, local_addresses, one_packet, \
-             client_address, allow, deny, backend",
+             client_address, persistence_s, persistence_prefix, persistence_to_drained, \
+             allow, deny, backend",
             "   23 | protocoll = \"tcp\"",
             "      | ^^^^^^^^^",
             "      help: did you mean `protocol`?",

@@ -90,6 +90,7 @@ fn draft(problems: &mut Problems, written: &Spanned<schema::Service>, lists: &[&
         local_addresses: locals.iter().map(|(address, _)| *address).collect(),
         one_packet: clients::one_packet(problems, written, known),
         client_address: clients::client_address(problems, written, known, &modes),
+        persistence: clients::persistence(problems, written, &vips),
         allow: names(problems, "allow", written.allow.as_ref(), lists),
         deny: names(problems, "deny", written.deny.as_ref(), lists),
         backends,

@@ -85,7 +85,9 @@ fn a_client_is_forgotten_after_its_last_connection() {
 
 #[test]
 fn a_drained_backend_gets_nobody_unless_asked_for_and_a_removed_one_never() {
-    for (to_drained, removed, stays) in [(false, false, false), (true, false, true), (true, true, false)] {
+    for (to_drained, removed, stays) in
+        [(false, false, false), (true, false, true), (true, true, false)]
+    {
         let mut world = World::new(Plan::default());
         let publish = |world: &mut World| world.publish(terms(Persistence { to_drained, ..TERMS }));
         publish(&mut world);

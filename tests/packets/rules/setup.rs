@@ -11,6 +11,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use shunt::dataplane::access::Access;
 use shunt::dataplane::snapshot::{
     Backend, ClientAddress, Mode, NextHop, Ping, Ports, Protocol, Scheduler, Service,
     ServiceAddress, Snapshot, Strays,
@@ -369,6 +370,8 @@ fn service(offer: &Offer, id: u32, first: u32, revision: u64) -> Service {
         locals: FAMILIES.iter().map(|ip| ip.local()).collect(),
         one_packet: offer.one_packet && offer.protocol == Protocol::Udp,
         client_address: offer.introduction,
+        persistence: None,
+        access: Access::default(),
         revision,
     }
 }

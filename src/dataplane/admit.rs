@@ -26,11 +26,11 @@ use super::conn::record::{NewConnection, Record, Way};
 use super::conn::state::{State, flags, sctp};
 use super::conn::table::{Hit, Refusal};
 use super::family::Family;
-use super::flows::{Fate, Flows, source_mac};
+use super::flows::{Fate, Flows, give_back, source_mac};
 use super::io::Packet;
 use super::parse::Parsed;
 use super::pieces::is_piece;
-use super::sched;
+use super::sched::Flow;
 use super::snapshot::{ClientAddress, Mode, Protocol};
 use super::verdict::Reason;
 use crate::ids::{BackendId, ServiceId};
@@ -69,9 +69,10 @@ impl Flows {
             self.count_refused(service, reason != Reason::NoConnection);
             return self.refuse(packet, parsed, reason);
         }
-        match self.choose(service, key) {
+        match self.choose(service, key, datagram(packet.data(), parsed)) {
             // Between the families pieces are refused: they leave nothing behind either.
             Ok(chosen) if matches!(chosen.way, Way::Crossed) && is_piece(packet.data()) => {
+                self.give_up(chosen.backend);
                 self.count_refused(service, true);
                 self.count(Reason::Fragment)
             }
@@ -98,16 +99,43 @@ impl Flows {
         }
     }
 
-    /// Which backend, how, and what its answers will look like.
+    /// Which backend, how, and what its answers will look like. A place at the backend is taken.
     fn choose<F: Family>(
         &mut self,
         id: ServiceId,
         client: FlowKey<F>,
+        datagram: &[u8],
+    ) -> Result<Chosen<F>, Reason> {
+        let flow = Flow {
+            client: client.source().into(),
+            client_port: client.source_port(),
+            vip: client.destination().into(),
+            datagram,
+            now_ms: self.now_ms,
+        };
+        let placed = self.chooser.place(&self.snapshot, &self.stats.loads, id, &flow);
+        self.stats.run.forgotten_destinations.add(self.chooser.take_forgotten());
+        let backend = placed.ok_or(Reason::NoBackend)?;
+        let chosen = self.way_to(id, client, backend);
+        if chosen.is_err() {
+            self.give_up(backend);
+        }
+        chosen
+    }
+
+    /// The place taken at a backend is not needed.
+    fn give_up(&mut self, backend: BackendId) {
+        give_back(&self.stats, &self.snapshot, &mut self.chooser, backend, false);
+    }
+
+    /// How packets reach the backend chosen, and what its answers will look like.
+    fn way_to<F: Family>(
+        &mut self,
+        id: ServiceId,
+        client: FlowKey<F>,
+        chosen: BackendId,
     ) -> Result<Chosen<F>, Reason> {
         let service = self.snapshot.service(id).ok_or(Reason::NoService)?;
-        let turn = self.turns.get_mut(id.index()).ok_or(Reason::NoService)?;
-        let me = self.ownership.me();
-        let chosen = sched::pick(&self.snapshot, service, turn, me).ok_or(Reason::NoBackend)?;
         let backend = self.snapshot.backend(chosen).ok_or(Reason::NoBackend)?;
         backend.next_hop.ok_or(Reason::NextHop)?;
         let introduction = match backend.mode {
@@ -212,6 +240,7 @@ impl Flows {
                 fate
             }
             Err(refusal) => {
+                self.give_up(chosen.backend);
                 self.count_refused(service, true);
                 let reason = match refusal {
                     Refusal::Full => Reason::TableFull,
@@ -276,6 +305,13 @@ fn is_spent<F: Family>(record: &Record<F>, now_ms: u32) -> bool {
 fn may_replace<F: Family>(record: &Record<F>, client: FlowKey<F>, now_ms: u32) -> bool {
     let is_its_own = record.state() == State::OnePacket && record.key(Side::Client) == client;
     is_its_own || is_spent(record, now_ms)
+}
+
+/// The payload of a UDP packet, nothing of others.
+fn datagram<'a, F: Family>(frame: &'a [u8], parsed: &Parsed<F>) -> &'a [u8] {
+    let is_udp = parsed.key.protocol == Protocol::Udp as u8;
+    let payload = usize::from(parsed.l4) + size_of::<udp::Header>()..parsed.end.into();
+    frame.get(payload).filter(|_| is_udp).unwrap_or_default()
 }
 
 /// Is all of the datagram here? A first piece has the header of the whole.

@@ -6,17 +6,21 @@
 
 use std::net::IpAddr;
 
+pub use super::sched::{Scheduler, Scheduling};
 use crate::ids::{BackendId, PortId, ServiceId};
+pub use crate::stats::loads::Limit;
 use crate::wire::Mac;
 use crate::wire::vlan::Tags;
 
 mod addresses;
+mod seats;
 mod terms;
 
 use addresses::AddressTable;
+use seats::Seats;
 pub use terms::{
-    ClientAddress, Encapsulation, GueChecksum, Locals, Mode, Ping, Ports, Protocol, Scheduler,
-    ServiceAddress, Strays,
+    ClientAddress, Encapsulation, GueChecksum, Locals, Mode, Ping, Ports, Protocol, ServiceAddress,
+    Strays,
 };
 
 /// Where a frame goes on the link.
@@ -48,6 +52,8 @@ pub struct Backend {
     pub our_address: IpAddr,
     /// Its share of new connections; 0 drains: no new connections, existing ones live.
     pub weight: u32,
+    /// When it has had enough.
+    pub limit: Limit,
     /// How to reach it; `None` while the kernel has not resolved it.
     pub next_hop: Option<NextHop>,
 }
@@ -62,7 +68,7 @@ pub struct Service {
     /// Where clients find it; never empty, one family.
     pub addresses: Box<[ServiceAddress]>,
     /// How a backend is chosen.
-    pub scheduler: Scheduler,
+    pub scheduling: Scheduling,
     /// Its backends, *newest first*: the order IPVS walks and every scheduler here relies on.
     pub backends: Box<[BackendId]>,
     /// Addresses FULL-NAT may use towards the backends, by family.
@@ -243,6 +249,8 @@ pub struct Snapshot {
     pub punt_per_second: u32,
     /// Built from the fields above by [`Snapshot::indexed`].
     addresses: AddressTable,
+    /// Likewise.
+    seats: Seats,
 }
 
 impl Snapshot {
@@ -250,6 +258,7 @@ impl Snapshot {
     #[must_use]
     pub fn indexed(mut self) -> Self {
         self.addresses = AddressTable::new(&self);
+        self.seats = Seats::new(&self);
         self
     }
 
@@ -306,6 +315,12 @@ impl Snapshot {
     #[inline]
     pub fn is_tunnel(&self, address: IpAddr) -> bool {
         self.addresses.is_tunnel(address)
+    }
+
+    /// Where backends sit in their services' lists.
+    #[inline]
+    pub(crate) fn seats(&self) -> &Seats {
+        &self.seats
     }
 
     /// The service of that id, if it exists.

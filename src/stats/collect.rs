@@ -107,6 +107,8 @@ struct BackendBase {
 pub struct Activity {
     /// Connections now.
     pub connections: u64,
+    /// Those that schedulers count as active (backends only).
+    pub active: u64,
     /// Connections made.
     pub new_connections: u64,
     /// New connections refused (services only).
@@ -273,6 +275,8 @@ impl Sources {
 
     fn raw_backend(&self, id: BackendId) -> Activity {
         let mut sum = Activity::default();
+        // One count, shared by all workers.
+        sum.active = self.workers.first().map_or(0, |worker| worker.loads.of(id).active.into());
         for counters in self.workers.iter().filter_map(|worker| worker.backends.get(id.index())) {
             sum.connections += u64::from(counters.connections.get());
             sum.new_connections = sum.new_connections.wrapping_add(counters.new_connections.get());

@@ -135,6 +135,7 @@ fn port_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
 fn service_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
     let value: fn(Activity) -> u64 = match name {
         "connections" => |activity| activity.connections,
+        "active_connections" => |activity| activity.active,
         "new_connections_total" => |activity| activity.new_connections,
         "refused_connections_total" => |activity| activity.refused,
         _ => return None,
@@ -183,6 +184,7 @@ fn worker_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
             "replied_packets_total" => float(run.replied.get()),
             "unanswered_packets_total" => float(run.unanswered.get()),
             "expired_connections_total" => float(run.expired.get()),
+            "forgotten_destinations_total" => float(run.forgotten_destinations.get()),
             _ => return None,
         };
         points.push((vec![id.to_string()], value));

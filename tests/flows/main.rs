@@ -27,6 +27,7 @@ mod parts;
 mod pieces;
 mod reasons;
 mod rules;
+mod schedulers;
 mod sctp;
 mod services;
 mod shop;

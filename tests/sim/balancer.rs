@@ -17,7 +17,7 @@ use shunt::dataplane::io::memory::{Memory, VecLane, VecPacket, VecPort};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
 use shunt::dataplane::snapshot::{
-    self, ClientAddress, Link, NextHop, PortView, ServiceAddress, Snapshot, Steering,
+    self, ClientAddress, Limit, Link, NextHop, PortView, ServiceAddress, Snapshot, Steering,
 };
 use shunt::dataplane::verdict::Reason;
 use shunt::dataplane::worker::{Links, Worker};
@@ -88,7 +88,8 @@ impl Balancer {
         lanes: &[Vec<VecLane>],
         first: &Arc<Snapshot>,
     ) {
-        let stats = Arc::new(WorkerStats::default());
+        let loads = self.stats.first().map(|stats| Arc::clone(&stats.loads));
+        let stats = Arc::new(WorkerStats::sharing(loads.unwrap_or_default()));
         let ports = [VecPort::new(LANE), VecPort::new(LANE)];
         let punt = VecLane::new(LANE);
         let (control, end) = mailbox();
@@ -152,7 +153,7 @@ impl Balancer {
             name: format!("service {id}").into(),
             protocol: service.protocol,
             addresses: [ServiceAddress::one(service.vip.ip(), service.vip.port())].into(),
-            scheduler: service.scheduler,
+            scheduling: service.scheduler.into(),
             backends: ids.rev().collect(),
             locals: config.locals.iter().copied().collect(),
             one_packet: false,
@@ -316,6 +317,7 @@ fn compiled(service: usize, backend: &Backend) -> Option<snapshot::Backend> {
         answers_here: backend.was_nat,
         our_address: our_address(backend.address.is_ipv6()),
         weight: backend.weight?,
+        limit: Limit::NONE,
         next_hop: backend.reachable.then_some(hop),
     })
 }

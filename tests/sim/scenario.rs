@@ -203,7 +203,7 @@ fn service(rng: &mut Rng, protocol: Protocol, vip: SocketAddr) -> Service {
         }
     });
     let backends = backends.collect();
-    Service { protocol, vip, scheduler: rng.pick(&[Scheduler::Rr, Scheduler::Wrr]), backends }
+    Service { protocol, vip, scheduler: rng.pick(&[Scheduler::RR, Scheduler::WRR]), backends }
 }
 
 /// An IPv4 address, and an IPv6 one like it.

@@ -83,7 +83,15 @@ dropped  reason      meaning
 fn backend(port: u16, mode: Option<Mode>, weight: Option<u32>, reachable: bool) -> Backend {
     let address = std::net::SocketAddr::from(([10, 0, 0, 2], port));
     let forward = mode.map(Spelled::from);
-    Backend { address, forward, weight, reachable, connections: 5, new_connections: 100 }
+    Backend {
+        address,
+        forward,
+        weight,
+        reachable,
+        connections: 5,
+        active_connections: 4,
+        new_connections: 100,
+    }
 }
 
 #[test]

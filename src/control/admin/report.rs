@@ -107,7 +107,8 @@ impl<C: Configure> Control<C> {
             more_addresses: current.map_or_else(Vec::new, |service| {
                 service.addresses.iter().skip(1).map(ToString::to_string).collect()
             }),
-            scheduler: current.map_or_else(String::new, |service| spelled(&service.scheduler)),
+            scheduler: current
+                .map_or_else(String::new, |service| spelled(&service.scheduling.scheduler)),
             removed: entry.removed,
             connections: activity.connections,
             new_connections: activity.new_connections,
@@ -127,6 +128,7 @@ impl<C: Configure> Control<C> {
                 forward: current.map(|backend| backend.mode.into()),
                 reachable: self.view.ways.contains_key(&entry.address.ip()),
                 connections: activity.connections,
+                active_connections: activity.active,
                 new_connections: activity.new_connections,
             }
         };

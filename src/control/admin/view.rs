@@ -161,6 +161,9 @@ pub struct Backend {
     pub reachable: bool,
     /// Connections now.
     pub connections: u64,
+    /// Those that schedulers count as active.
+    #[serde(default)]
+    pub active_connections: u64,
     /// Connections made.
     pub new_connections: u64,
 }

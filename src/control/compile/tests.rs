@@ -12,8 +12,9 @@ use crate::control::config::plan::{
 };
 use std::net::Ipv4Addr;
 
+use crate::dataplane::sched::Flags;
 use crate::dataplane::snapshot::{
-    ClientAddress, Encapsulation, GueChecksum, Mode, NextHop, Ping, Ports, Strays, Timeouts,
+    ClientAddress, Encapsulation, GueChecksum, Limit, Mode, NextHop, Ping, Ports, Strays, Timeouts,
 };
 use crate::ids::PortId;
 use crate::wire::Mac;
@@ -57,6 +58,8 @@ fn service(vip: u16, backends: &[(u16, u32)]) -> PlanService {
     let backend = |&(port, weight): &(u16, u32)| PlanBackend {
         address: SocketAddr::from(([10, 0, 0, 1], port)),
         weight,
+        limit: Limit::NONE,
+        quic_server_id: None,
         mode: Mode::Fullnat,
     };
     PlanService {
@@ -64,7 +67,8 @@ fn service(vip: u16, backends: &[(u16, u32)]) -> PlanService {
         protocol: Protocol::Tcp,
         address: ServiceAddress::one(VIP, vip),
         more_addresses: vec![],
-        scheduler: Scheduler::Wrr,
+        scheduler: Scheduler::WRR,
+        scheduler_flags: Flags::default(),
         local_addresses: vec![Ipv4Addr::new(10, 0, 0, 2).into()],
         one_packet: false,
         client_address: ClientAddress::None,
@@ -131,7 +135,7 @@ fn the_revision_grows_when_set_order_weight_or_scheduler_change_and_only_then() 
     assert_eq!(at(vec![service(80, &[(1, 2), (2, 1)])]), 2, "a weight");
     assert_eq!(at(vec![service(80, &[(1, 2), (2, 1), (3, 1)])]), 3, "one more");
     assert_eq!(at(vec![service(80, &[(1, 2), (3, 1)])]), 4, "one less");
-    let rr = PlanService { scheduler: Scheduler::Rr, ..service(80, &[(1, 2), (3, 1)]) };
+    let rr = PlanService { scheduler: Scheduler::RR, ..service(80, &[(1, 2), (3, 1)]) };
     assert_eq!(at(vec![rr]), 5, "the scheduler");
 }
 

@@ -14,6 +14,7 @@ mod links;
 mod locals;
 mod modes;
 mod ports;
+mod scheduling;
 mod services;
 mod value;
 mod vips;

@@ -104,14 +104,24 @@ fn a_limit_accepts_exactly_as_many_and_the_next_are_refused() {
 fn what_is_refused_after_a_choice_takes_no_place() {
     let mut world = World::new(Plan { capacity: 4, ..Plan::default() });
     world.publish(|snapshot| {
-        with("lc", Limit { most: 100, least: 0 })(snapshot);
+        with("rr", Limit { most: 100, least: 0 })(snapshot);
         snapshot.backends[1].as_mut().unwrap().next_hop = None;
     });
     hosts(&mut world, 5000..5040);
-    let live: u32 = [0, 1, 2].map(|backend| load(&world, backend).1).iter().sum();
-    assert_eq!(live, world.connections().iter().take(1).sum::<u32>());
-    assert_eq!(load(&world, 1), (0, 0), "no next hop");
-    assert!(world.drops().iter().any(|(reason, _)| *reason == Reason::TableFull));
+    assert_eq!([0, 1, 2].map(|backend| load(&world, backend).1), [2, 0, 2]);
+    assert_eq!(world.connections(), [4; 4]);
+    let reasons: Vec<_> = world.drops().into_iter().map(|(reason, _)| reason).collect();
+    assert!(reasons.contains(&Reason::TableFull) && reasons.contains(&Reason::NextHop));
+}
+
+#[test]
+fn a_backend_that_cannot_be_reached_does_not_draw_all_connections() {
+    let mut world = World::new(Plan::default());
+    world.publish(|snapshot| {
+        with("wlc", Limit::NONE)(snapshot);
+        snapshot.backends[2].as_mut().unwrap().next_hop = None;
+    });
+    assert_eq!(hosts(&mut world, 5000..5004), [12, 11, 12, 11]);
 }
 
 #[test]

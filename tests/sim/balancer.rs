@@ -302,7 +302,13 @@ impl Balancer {
         let of_backends =
             |s: &WorkerStats| s.backends.iter().map(|c| c.connections.get()).sum::<u32>();
         let tables: u32 = self.workers.iter().map(|w| w.flows().tables().len()).sum();
+        let loads = self.stats.first().map(|stats| &stats.loads);
+        let load = |id| {
+            loads.map_or(0, |loads| loads.of(BackendId(id)).active + loads.of(BackendId(id)).total)
+        };
+        let loads: u32 = (0..1024).map(load).sum();
         u64::from(tables)
+            + u64::from(loads)
             + self.total(|s| (s.connections.get() + of_services(s) + of_backends(s)).into())
     }
 }

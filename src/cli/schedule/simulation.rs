@@ -5,10 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use super::Change;
 use crate::dataplane::sched::{Chooser, Entry, Flags, Flow, Scheduler, Scheduling};
 use crate::dataplane::snapshot::{
-    Backend, ClientAddress, Limit, Locals, Mode, Protocol, Service, Snapshot,
+    Backend, ClientAddress, Limit, Locals, Mode, NextHop, Protocol, Service, Snapshot,
 };
-use crate::ids::{BackendId, ServiceId, WorkerId};
+use crate::ids::{BackendId, PortId, ServiceId, WorkerId};
 use crate::stats::loads::Loads;
+use crate::wire::Mac;
 
 const SERVICE: ServiceId = ServiceId(0);
 
@@ -150,6 +151,7 @@ impl Simulation {
 }
 
 fn backend(known: &Known) -> Backend {
+    let hop = NextHop { port: PortId(0), source: Mac::default(), destination: Mac::default() };
     Backend {
         service: SERVICE,
         address: known.address.ip(),
@@ -159,6 +161,6 @@ fn backend(known: &Known) -> Backend {
         our_address: Ipv4Addr::UNSPECIFIED.into(),
         weight: known.weight,
         limit: Limit::NONE,
-        next_hop: None,
+        next_hop: Some(hop),
     }
 }

@@ -12,7 +12,7 @@ use crate::control::config::plan::{
 };
 use std::net::Ipv4Addr;
 
-use crate::dataplane::sched::Flags;
+use crate::dataplane::sched::{Flags, Slots};
 use crate::dataplane::snapshot::{
     ClientAddress, Encapsulation, GueChecksum, Limit, Mode, NextHop, Ping, Ports, Strays, Timeouts,
 };
@@ -116,6 +116,25 @@ fn the_first_listed_is_the_oldest_and_later_ones_come_in_front() {
     assert_eq!(order(&snapshot, 80), [(4, 1), (1, 1)]);
     let snapshot = compile(c, vec![service(80, &[(1, 1), (3, 1), (4, 1)])]);
     assert_eq!(order(&snapshot, 80), [(3, 1), (4, 1), (1, 1)], "what comes back is new");
+}
+
+#[test]
+fn a_drained_backend_keeps_its_place_in_a_hash_table_and_a_removed_one_does_not() {
+    let mut compiler = Compiler::new();
+    let mut table = |backends: &[(u16, u32)], slots: u32| {
+        let mut mh = service(80, backends);
+        mh.scheduler = Scheduler::named("mh").unwrap();
+        mh.scheduler_flags.slots = Slots::new(slots).unwrap();
+        find(&compile(&mut compiler, vec![mh]), 80).scheduling.clone()
+    };
+    let before = table(&[(1, 1), (2, 3), (3, 1)], 4_093);
+    assert_eq!(table(&[(1, 1), (2, 0), (3, 1)], 4_093), before, "drained");
+    assert_ne!(table(&[(1, 1), (2, 0), (3, 1)], 251), before, "another size");
+    assert_ne!(table(&[(1, 1), (2, 2), (3, 1)], 4_093), before, "another weight");
+    let removed = table(&[(1, 1), (3, 1)], 4_093);
+    let back = table(&[(1, 1), (3, 1), (2, 0)], 4_093);
+    assert_ne!(back, before, "what comes back has no weight to go by");
+    assert_ne!(table(&[(1, 1), (3, 1), (2, 3)], 4_093), removed);
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub(super) struct Walk<'a> {
     pub(super) weights: &'a [u32],
     /// Sums of the weights up to and with each.
     pub(super) sums: &'a [u32],
+    /// Are their next hops known?
+    reachable: &'a [bool],
     /// Has any of them a limit?
     pub(super) is_limited: bool,
 }
@@ -59,8 +61,10 @@ impl<'a> Walk<'a> {
         loads: &'a Loads,
     ) -> Self {
         let seats = snapshot.seats();
-        let (weights, sums) = seats.weights(id, service.backends.len());
-        Self { snapshot, service, loads, weights, sums, is_limited: seats.is_limited(id) }
+        let count = service.backends.len();
+        let (weights, sums) = seats.weights(id, count);
+        let (reachable, is_limited) = (seats.reachable(id, count), seats.is_limited(id));
+        Self { snapshot, service, loads, weights, sums, reachable, is_limited }
     }
 
     #[inline]
@@ -99,10 +103,27 @@ impl<'a> Walk<'a> {
         self.weight(position) > 0 && !self.is_overloaded(position)
     }
 
+    /// Is it open, and its next hop known? Who compares loads asks for that: one that gets no
+    /// connection has the least, and would draw all of them.
+    #[inline]
+    pub(super) fn is_ready(&self, position: usize) -> bool {
+        self.reachable.get(position).copied().unwrap_or(false) && self.is_open(position)
+    }
+
+    /// All positions from `position` on, round the end.
+    pub(super) fn round_from(&self, position: usize) -> impl Iterator<Item = usize> + use<> {
+        let count = self.len();
+        (position..count).chain(0..position.min(count))
+    }
+
     /// The first open one from `position` on, round the end.
     pub(super) fn open_from(&self, position: usize) -> Option<usize> {
-        let count = self.len();
-        (position..count).chain(0..position.min(count)).find(|p| self.is_open(*p))
+        self.round_from(position).find(|position| self.is_open(*position))
+    }
+
+    /// The first ready one from `position` on, round the end.
+    pub(super) fn ready_from(&self, position: usize) -> Option<usize> {
+        self.round_from(position).find(|position| self.is_ready(*position))
     }
 
     /// Where a backend stands in the list, if it is in it.
@@ -200,9 +221,8 @@ fn rank(walk: &Walk<'_>, which: usize, position: usize) -> Rank {
     let Some(rank) = walk.service.scheduling.scheduler.method().ranks.get(which) else {
         return Rank::NEVER;
     };
-    let weight = walk.weight(position);
-    if weight == 0 || walk.is_overloaded(position) {
+    if !walk.is_ready(position) {
         return Rank::NEVER;
     }
-    rank(walk.load(position), weight)
+    rank(walk.load(position), walk.weight(position))
 }

@@ -26,7 +26,7 @@ fn pick(choice: &mut Choice<'_>) -> Option<usize> {
     let (service, vip, now_ms) = (choice.id, choice.flow.vip, choice.flow.now_ms);
     let kept = choice.cache.entry(service, vip, now_ms)?.members().next();
     let kept = kept.and_then(|id| choice.walk.seated(id));
-    if let Some(position) = kept.filter(|position| choice.walk.is_open(*position))
+    if let Some(position) = kept.filter(|position| choice.walk.is_ready(*position))
         && !has_too_much(choice, position)
     {
         return Some(position);

@@ -52,7 +52,7 @@ fn extremes(
     let (mut least, mut most) = (None, None);
     let rank = |position| by_weight(choice.walk.load(position), choice.walk.weight(position));
     let seated = members.filter_map(|id| choice.walk.seated(id));
-    for position in seated.filter(|position| choice.walk.is_open(*position)) {
+    for position in seated.filter(|position| choice.walk.is_ready(*position)) {
         if least.is_none_or(|least| rank(position).is_less(rank(least))) {
             least = Some(position);
         }

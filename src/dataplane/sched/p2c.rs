@@ -33,9 +33,10 @@ fn draw(choice: &mut Choice<'_>, not: Option<usize>) -> Option<usize> {
         let drawn = usize::try_from(choice.random.below(others as u64)).unwrap_or(0);
         let drawn = drawn + usize::from(not.is_some_and(|not| drawn >= not));
         position = Some(drawn);
-        if choice.walk.is_open(drawn) {
+        if choice.walk.is_ready(drawn) {
             return position;
         }
     }
-    choice.walk.open_from(position?).filter(|position| Some(*position) != not)
+    let walk = &choice.walk;
+    walk.round_from(position?).find(|position| Some(*position) != not && walk.is_ready(*position))
 }

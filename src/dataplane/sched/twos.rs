@@ -29,10 +29,10 @@ fn draw(choice: &mut Choice<'_>) -> Option<usize> {
     for _ in 0..DRAWS {
         let drawn = choice.random.below(sum + 1).max(1);
         let position = sums.partition_point(|up_to| u64::from(*up_to) < drawn);
-        if choice.walk.is_open(position) {
+        if choice.walk.is_ready(position) {
             return Some(position);
         }
     }
     let from = choice.random.below(sums.len() as u64);
-    choice.walk.open_from(usize::try_from(from).unwrap_or(0))
+    choice.walk.ready_from(usize::try_from(from).unwrap_or(0))
 }

@@ -83,7 +83,7 @@ fn restart(choice: &mut Choice<'_>) {
         adjust(choice.turn, 0, 0);
     }
     // Workers start at different backends; the first one starts where IPVS does.
-    if is_fresh && let Some(before) = choice.start().checked_sub(1) {
+    if let Some(before) = choice.start().checked_sub(1) {
         choice.choose(before);
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Seats {
     weights: Box<[u32]>,
     /// A sum fits: 65,536 backends of weight 65,535.
     sums: Box<[u32]>,
+    /// Is the next hop known?
+    reachable: Box<[bool]>,
     /// Position in its service's list, by backend id.
     positions: Box<[u32]>,
 }
@@ -30,7 +32,7 @@ impl Seats {
     /// The seats of a snapshot's services and backends.
     pub(super) fn new(snapshot: &Snapshot) -> Self {
         let (mut first, mut limited) = (vec![], vec![]);
-        let (mut weights, mut sums) = (vec![], vec![]);
+        let (mut weights, mut sums, mut reachable) = (vec![], vec![], vec![]);
         let mut positions = vec![0; snapshot.backends.len()];
         let mut seats = 0;
         for service in &snapshot.services {
@@ -44,6 +46,7 @@ impl Seats {
                 sum = sum.saturating_add(weight);
                 weights.push(weight);
                 sums.push(sum);
+                reachable.push(backend.is_some_and(|backend| backend.next_hop.is_some()));
                 if let Some(seat) = positions.get_mut(id.index()) {
                     *seat = position;
                 }
@@ -56,6 +59,7 @@ impl Seats {
             limited: limited.into(),
             weights: weights.into(),
             sums: sums.into(),
+            reachable: reachable.into(),
             positions: positions.into(),
         }
     }
@@ -70,6 +74,13 @@ impl Seats {
         let seats = self.first(service)..self.first(service) + count;
         let weights = self.weights.get(seats.clone()).unwrap_or_default();
         (weights, self.sums.get(seats).unwrap_or_default())
+    }
+
+    /// Are the next hops of a service's `count` backends known?
+    #[inline]
+    pub(crate) fn reachable(&self, service: ServiceId, count: usize) -> &[bool] {
+        let first = self.first(service);
+        self.reachable.get(first..first + count).unwrap_or_default()
     }
 
     /// Where the service's trees are: two nodes for each of `leaves`.

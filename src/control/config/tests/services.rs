@@ -178,7 +178,6 @@ pub(super) const ROWS: &[Row] = &[
             "shunt.toml:23:12: mh_slots is of no use to scheduler `wrr`: it has no table",
             "   23 | mh_slots = 4096",
             "      |            ^^^^",
-            "",
             "shunt.toml:23:12: mh_slots 4096 is not one of 251, 509, 1021, 2039, 4093, 8191, 16381, \
              32749, 65521, 131071",
             "   23 | mh_slots = 4096",
@@ -205,7 +204,6 @@ pub(super) const ROWS: &[Row] = &[
             "shunt.toml:23:13: scheduler `qh` is for udp: it looks into QUIC packets",
             "   23 | scheduler = \"qh\"",
             "      |             ^^^^",
-            "",
             "shunt.toml:29:11: backend 10.44.0.11:8080 has no quic_server_id, which scheduler `qh` \
              goes by",
             "   29 | address = \"10.44.0.11:8080\"",
@@ -221,7 +219,6 @@ pub(super) const ROWS: &[Row] = &[
             "   29 | quic_server_id = \"0x1\"",
             "      |                  ^^^^^",
             "      help: for example \"0a01\"",
-            "",
             "shunt.toml:29:18: quic_server_id is of no use to scheduler `wrr`",
             "   29 | quic_server_id = \"0x1\"",
             "      |                  ^^^^^",

@@ -55,7 +55,7 @@ pub(super) fn flags(
 fn slots(problems: &mut Problems, written: &schema::Service, scheduler: Scheduler) -> Slots {
     let Some(value) = &written.mh_slots else { return Slots::default() };
     let count = *value.get_ref();
-    if !scheduler.method().has_table {
+    if !scheduler.method().has_table && count != i64::from(Slots::default().count()) {
         let message = format!("mh_slots is of no use to scheduler `{scheduler}`: it has no table");
         problems.error(value.span(), message);
     }

@@ -11,10 +11,13 @@ use std::sync::Arc;
 
 use super::*;
 use crate::dataplane::snapshot::{
-    Backend, ClientAddress, Limit, Mode, Protocol, Service, ServiceAddress, Snapshot,
+    Backend, ClientAddress, Limit, Mode, NextHop, Protocol, Service, ServiceAddress, Snapshot,
 };
-use crate::ids::{BackendId, ServiceId, WorkerId};
+use crate::ids::{BackendId, PortId, ServiceId, WorkerId};
 use crate::stats::loads::Loads;
+use crate::wire::Mac;
+
+const HOP: NextHop = NextHop { port: PortId(0), source: Mac([0; 6]), destination: Mac([0; 6]) };
 
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 10));
 
@@ -26,6 +29,7 @@ struct Seat {
     last_weight: u32,
     limit: Limit,
     server_id: Option<ServerId>,
+    is_reachable: bool,
 }
 
 /// A service with backends named by letters, A at 10.44.0.11, and the workers that serve it.
@@ -85,7 +89,14 @@ impl Bed {
     }
 
     fn seat(&mut self, name: char, weight: u32) {
-        let seat = Seat { name, weight, last_weight: weight, limit: Limit::NONE, server_id: None };
+        let seat = Seat {
+            name,
+            weight,
+            last_weight: weight,
+            limit: Limit::NONE,
+            server_id: None,
+            is_reachable: true,
+        };
         self.seats.insert(0, seat);
     }
 
@@ -136,7 +147,7 @@ impl Bed {
                 our_address: Ipv4Addr::UNSPECIFIED.into(),
                 weight: seat.weight,
                 limit: seat.limit,
-                next_hop: None,
+                next_hop: seat.is_reachable.then_some(HOP),
             });
         }
         let mut snapshot = Snapshot::default();

@@ -134,6 +134,20 @@ fn wrr_finds_the_one_open_backend_at_once_however_small_its_weight() {
 }
 
 #[test]
+fn one_that_cannot_be_reached_does_not_draw_all_connections() {
+    for scheduler in Scheduler::ALL {
+        let name = scheduler.method().name;
+        let mut bed = Bed::of(name, &[], &[1, 1, 1]);
+        bed.edit('C', |seat| seat.is_reachable = false);
+        bed.publish();
+        let got = bed.sequence(30);
+        // In turn and by hash it keeps its share, whose connections are refused and say why.
+        let most = if ["rr", "wrr", "sh", "mh", "qh", "dh"].contains(&name) { 30 } else { 0 };
+        assert!(got.matches('C').count() <= most, "{name}: {got}");
+    }
+}
+
+#[test]
 fn drawn_backends_follow_weights_and_loads() {
     for name in ["twos", "p2c"] {
         let mut bed = Bed::of(name, &[], &[4, 2, 2, 0]);

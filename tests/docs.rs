@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::Parser as _;
+use clap::error::ErrorKind;
 use packets::rules::{At, rules};
 use shunt::control::config::{Machine, parse_for};
 use shunt::dataplane::sched::Scheduler;
@@ -116,8 +117,11 @@ fn command(line: &str) -> Option<Vec<String>> {
 fn refusal(words: &[String]) -> Option<String> {
     let program = match words[0].as_str() {
         "shunt" => {
-            let parsed = shunt::cli::Arguments::try_parse_from(words);
-            return parsed.err().map(|error| error.to_string());
+            // A command that is only named need not be complete.
+            let help = (words.len() == 2).then(|| "--help".to_owned());
+            let parsed = shunt::cli::Arguments::try_parse_from(words.iter().cloned().chain(help));
+            let wrong = parsed.err().filter(|error| error.kind() != ErrorKind::DisplayHelp);
+            return wrong.map(|error| error.to_string());
         }
         "shuntd" => env!("CARGO_BIN_EXE_shuntd"),
         _ => env!("CARGO_BIN_EXE_shunt-bench"),

@@ -34,7 +34,7 @@ pub struct Schedule {
     /// Who chooses
     #[arg(long, value_name = "NAME", value_parser = scheduler())]
     scheduler: Scheduler,
-    /// Its flags
+    /// Its flags; those of others are allowed and mean nothing to one without any
     #[arg(long, value_name = "FLAG,...", value_delimiter = ',')]
     flags: Vec<String>,
     /// A backend and its weight (1 if not said); the first given is the oldest
@@ -55,14 +55,12 @@ pub struct Schedule {
 /// Why nothing, or not all, was scheduled.
 #[derive(Debug, thiserror::Error)]
 pub enum ScheduleError {
-    /// A flag that the scheduler does not know.
-    #[error("scheduler {scheduler} has no flag `{flag}`; it has {known}")]
+    /// A flag that no scheduler knows.
+    #[error("there is no flag `{flag}`; there are {known}")]
     Flag {
         /// The flag.
         flag: String,
-        /// The scheduler.
-        scheduler: Scheduler,
-        /// What it has.
+        /// What there is.
         known: String,
     },
     /// A backend that is given twice.
@@ -227,16 +225,14 @@ fn client(n: u64) -> SocketAddr {
 }
 
 impl Schedule {
+    /// As in IPVS any scheduler may be given any flag, and `sh-port` and `mh-port` are one.
     fn scheduler_flags(&self) -> Result<Flags, ScheduleError> {
-        let known = self.scheduler.method().flags;
+        let known = || Scheduler::ALL.iter().flat_map(|scheduler| scheduler.method().flags);
         self.flags.iter().try_fold(Flags::default(), |flags, name| {
-            let flag = known.iter().find(|(known, _)| known == name);
-            let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            let flag = known().find(|(known, _)| known == name);
             flag.map(|(_, flag)| flags.with(*flag)).ok_or_else(|| ScheduleError::Flag {
                 flag: name.clone(),
-                scheduler: self.scheduler,
-                known: names,
+                known: known().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
             })
         })
     }

@@ -11,7 +11,9 @@
 //! chosen: a connection that is made and becomes active is one match up the tree, not two.
 //!
 //! Trees are built anew when the first connection comes after a new snapshot, since limits, weights
-//! or the places of the trees may have changed: once, some 30 ns for each backend of the service.
+//! or the places of the trees may have changed: once, a walk over the service's backends. Their
+//! memory is reserved at start, and the system's zero pages until it is used: the first connection
+//! of each 30 or so backends meets a page fault, once.
 
 use zerocopy::FromZeros;
 

@@ -274,9 +274,9 @@ impl Sources {
     }
 
     fn raw_backend(&self, id: BackendId) -> Activity {
-        let mut sum = Activity::default();
         // One count, shared by all workers.
-        sum.active = self.workers.first().map_or(0, |worker| worker.loads.of(id).active.into());
+        let active = self.workers.first().map_or(0, |worker| worker.loads.of(id).active.into());
+        let mut sum = Activity { active, ..Activity::default() };
         for counters in self.workers.iter().filter_map(|worker| worker.backends.get(id.index())) {
             sum.connections += u64::from(counters.connections.get());
             sum.new_connections = sum.new_connections.wrapping_add(counters.new_connections.get());

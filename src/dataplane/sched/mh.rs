@@ -109,7 +109,7 @@ fn turns(entries: &[Entry]) -> impl Iterator<Item = u32> {
     let divisor = weights().fold(0, gcd).max(1);
     let largest = weights().max().unwrap_or(0) / divisor;
     let shift = (u32::BITS - largest.leading_zeros()).saturating_sub(6);
-    weights().map(move |weight| if weight == 0 { 0 } else { (weight / divisor >> shift).max(1) })
+    weights().map(move |weight| if weight == 0 { 0 } else { ((weight / divisor) >> shift).max(1) })
 }
 
 fn gcd(a: u32, b: u32) -> u32 {

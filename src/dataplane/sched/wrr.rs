@@ -22,12 +22,11 @@ fn pick(choice: &mut Choice<'_>) -> Option<usize> {
         return None;
     }
     let next = choice.turn.last.map_or(0, |last| last.position + 1);
-    let position = match reaching(choice, next) {
-        Some(position) => position,
-        None => {
-            next_pass(choice)?;
-            reaching(choice, 0)?
-        }
+    let position = if let Some(position) = reaching(choice, next) {
+        position
+    } else {
+        next_pass(choice)?;
+        reaching(choice, 0)?
     };
     choice.choose(position)
 }

@@ -4,6 +4,8 @@
 
 use std::collections::HashSet;
 
+use toml::Spanned;
+
 use super::super::error::Problems;
 use super::super::plan::Backend;
 use super::super::schema;
@@ -38,7 +40,7 @@ pub(super) fn flags(
     let known: &[(&str, Flag)] = scheduler.method().flags;
     let slots = slots(problems, written, scheduler);
     let mut flags = Flags { slots, ..Flags::default() };
-    for value in written.scheduler_flags.iter().flat_map(|list| list.get_ref()) {
+    for value in written.scheduler_flags.iter().flat_map(Spanned::get_ref) {
         if known.is_empty() {
             let message = format!("scheduler `{scheduler}` has no flags");
             problems.error(value.span(), message);

@@ -171,6 +171,6 @@ mod tests {
     #[test]
     fn a_tree_of_nobody_has_no_best() {
         assert_eq!(best(&nodes(0)), None);
-        assert_eq!(best(&nodes(1)).map(|node| node.rank()), Some(Rank::NEVER));
+        assert_eq!(best(&nodes(1)).map(Node::rank), Some(Rank::NEVER));
     }
 }

@@ -111,7 +111,7 @@ fn every_worker_and_every_box_hashes_alike() {
             bed
         });
         for n in 0..500u16 {
-            let flow = from(Ipv4Addr::new(10, 9, (n / 256) as u8, (n % 256) as u8).into(), n);
+            let flow = from(Ipv4Addr::from_bits(0x0a09_0000 + u32::from(n)).into(), n);
             let mut seen = vec![];
             for bed in &mut beds {
                 (0..bed.workers.len()).for_each(|worker| seen.push(bed.place(worker, &flow)));
@@ -154,7 +154,7 @@ fn moved_beyond_ideal(count: u32, slots: u32, leaves: u32) -> i64 {
     let name = |entries: &[Entry], position: &u16| entries[usize::from(*position)].address;
     let changes = before.iter().zip(&after);
     let moved = changes.filter(|(was, is)| name(&all, was) != name(&left, is)).count();
-    (moved as i64 - i64::from(slots / count)) * 1000 / i64::from(slots)
+    (i64::try_from(moved).unwrap() - i64::from(slots / count)) * 1000 / i64::from(slots)
 }
 
 #[test]

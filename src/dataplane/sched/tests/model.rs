@@ -150,7 +150,9 @@ proptest! {
     ) {
         let scheduler = ["lc", "wlc", "sed", "nq", "fo", "ovf"][which];
         let mut history = History { bed: Bed::of(scheduler, &[], &weights), connections: vec![] };
-        events.iter().for_each(|event| history.happen(event));
+        for event in &events {
+            history.happen(event);
+        }
         for (name, active) in std::mem::take(&mut history.connections) {
             history.bed.end(0, name, active);
         }

@@ -92,7 +92,7 @@ proptest! {
         which in 0..Scheduler::ALL.len(),
         workers in 1..5u8,
         limit in 0..6u32,
-        steps in proptest::collection::vec((0..4usize, 0..5u8, 0..1000usize), 0..400),
+        steps in proptest::collection::vec((0..4usize, 0..5u8, 0..1000u16), 0..400),
     ) {
         let name = Scheduler::ALL[which].method().name;
         let mut bed = bed(name, workers, &[3, 0, 1, 2]);
@@ -103,7 +103,8 @@ proptest! {
         let mut living: Vec<(char, bool, usize)> = vec![];
         for (worker, what, n) in steps {
             let worker = worker % usize::from(workers);
-            let flow = from(Ipv4Addr::from_bits(n as u32).into(), 9);
+            let flow = from(Ipv4Addr::from_bits(n.into()).into(), 9);
+            let n = usize::from(n);
             match what {
                 0 | 1 => living.extend(bed.place(worker, &flow).map(|name| (name, false, worker))),
                 2 if !living.is_empty() => {
@@ -119,8 +120,9 @@ proptest! {
             }
             for name in 'A'..='D' {
                 let its = || living.iter().filter(|(other, ..)| *other == name);
-                let active = its().filter(|(_, active, _)| *active).count() as u32;
-                let load = Load { active, total: its().count() as u32 };
+                let count = |count: usize| u32::try_from(count).unwrap();
+                let active = count(its().filter(|(_, active, _)| *active).count());
+                let load = Load { active, total: count(its().count()) };
                 prop_assert_eq!(bed.loads.of(id(name)), load);
                 if limit > 0 && matches!(name, 'A' | 'C') {
                     prop_assert!(load.total <= limit);
@@ -141,7 +143,7 @@ fn a_limit_is_exact_with_several_workers() {
         }
         bed.publish();
         for n in 0..600u16 {
-            let flow = bed.flow(Ipv4Addr::new(10, 0, (n % 256) as u8, 1).into(), n, VIP);
+            let flow = bed.flow(Ipv4Addr::from_bits(0x0a00_0000 + u32::from(n)).into(), n, VIP);
             bed.connect(usize::from(n % 3), &flow);
         }
         for seat in 'A'..='C' {

@@ -34,6 +34,7 @@ use crate::control::lists::access;
 use crate::control::neighbors::{Way, unspecified};
 use crate::dataplane::access::Membership;
 use crate::dataplane::persistence::Persistence;
+use crate::dataplane::sched::{Entry, Scheduling};
 use crate::dataplane::snapshot::{
     Backend, Mode, PortView, Protocol, Scheduler, Service, ServiceAddress, Snapshot,
 };
@@ -94,8 +95,12 @@ struct BackendKey {
 struct Memory {
     name: Box<str>,
     scheduler: Option<Scheduler>,
+    /// Worked out anew with each revision, and when flags change.
+    scheduling: Option<Scheduling>,
     /// Newest first, with weights.
     order: Vec<(BackendId, u32)>,
+    /// As [`Memory::order`]: what tables are made of.
+    entries: Vec<Entry>,
     revision: u64,
     /// As clients are masked, and how often that has changed.
     prefix: Option<u8>,
@@ -104,6 +109,37 @@ struct Memory {
     nat: HashSet<BackendId>,
     /// Has there ever been one? Forgotten with the service's own id.
     had_nat: bool,
+}
+
+impl Memory {
+    /// Works out what the scheduler needs, if anything it is made of has changed.
+    fn schedule(
+        &mut self,
+        service: &plan::Service,
+        find: impl Fn(SocketAddr) -> Option<BackendId>,
+    ) {
+        let backends = service.backends.iter().filter_map(|b| Some((find(b.address)?, b)));
+        let backends: HashMap<BackendId, &plan::Backend> = backends.collect();
+        let last = self.entries.iter().map(|entry| (entry.address, entry.last_weight));
+        let last: HashMap<SocketAddr, u32> = last.collect();
+        let entry = |&(id, weight): &(BackendId, u32)| {
+            let backend = backends.get(&id)?;
+            let before = last.get(&backend.address).copied().unwrap_or(0);
+            Some(Entry {
+                address: backend.address,
+                weight,
+                last_weight: if weight > 0 { weight } else { before },
+                server_id: backend.quic_server_id,
+            })
+        };
+        let entries: Vec<Entry> = self.order.iter().filter_map(entry).collect();
+        let (scheduler, flags) = (service.scheduler, service.scheduler_flags);
+        let is_same = |old: &Scheduling| old.scheduler == scheduler && old.flags == flags;
+        if entries != self.entries || !self.scheduling.as_ref().is_some_and(is_same) {
+            self.scheduling = Some(Scheduling::prepare(scheduler, flags, &entries));
+            self.entries = entries;
+        }
+    }
 }
 
 /// Compiles plans, one after the other; owns the ids of services and backends.
@@ -236,6 +272,8 @@ impl Compiler {
             memory.order.clear();
             memory.prefix = None;
             memory.scheduler = None;
+            memory.entries.clear();
+            memory.scheduling = None;
         }
         ids.into_iter().map(ServiceId).collect()
     }
@@ -269,6 +307,9 @@ impl Compiler {
             memory.prefix = prefix;
             memory.epoch += 1;
         }
+        memory.schedule(service, |address| {
+            self.backends.find(&BackendKey { service: id, address }).map(BackendId)
+        });
         for backend in service.backends.iter().filter(|backend| backend.mode == Mode::Nat) {
             let key = BackendKey { service: id, address: backend.address };
             memory.nat.extend(self.backends.find(&key).map(BackendId));
@@ -283,11 +324,13 @@ impl Compiler {
         let mut table = vec![None; self.services.len()];
         for (service, &id) in plan.services.iter().zip(ids) {
             let memory = &self.memory[id.index()];
+            let scheduling = memory.scheduling.clone();
+            let scheduling = scheduling.unwrap_or_else(|| service.scheduler.into());
             table[id.index()] = Some(Service {
                 name: memory.name.clone(),
                 protocol: service.protocol,
                 addresses: service.addresses().collect(),
-                scheduler: service.scheduler,
+                scheduling,
                 backends: memory.order.iter().map(|&(id, _)| id).collect(),
                 locals: service.local_addresses.iter().copied().collect(),
                 one_packet: service.one_packet,
@@ -308,7 +351,7 @@ impl Compiler {
     ) -> Box<[Option<Backend>]> {
         let mut table = vec![None; self.backends.len()];
         for (planned, &service) in plan.services.iter().zip(ids) {
-            for &plan::Backend { address, weight, mode } in &planned.backends {
+            for &plan::Backend { address, weight, limit, mode, .. } in &planned.backends {
                 let Some(id) = self.backends.find(&BackendKey { service, address }) else {
                     continue;
                 };
@@ -322,6 +365,7 @@ impl Compiler {
                     our_address: way
                         .map_or_else(|| unspecified(address.ip()), |way| way.our_address),
                     weight,
+                    limit,
                     next_hop: way.map(|way| way.next_hop),
                 });
             }

@@ -29,8 +29,7 @@ use super::family::Family;
 use super::flows::{Fate, Flows, source_mac};
 use super::io::Packet;
 use super::parse::Parsed;
-use super::persistence::{Client, Desk};
-use super::sched;
+use super::sched::Flow;
 use super::snapshot::{ClientAddress, Mode, Protocol};
 use super::verdict::Reason;
 use crate::ids::{BackendId, ServiceId};
@@ -73,7 +72,7 @@ impl Flows {
             self.count_refused(service, reason != Reason::NoConnection);
             return self.refuse(packet, parsed, reason);
         }
-        match self.choose(service, key) {
+        match self.choose(service, key, datagram(packet.data(), parsed)) {
             Ok(chosen) => self.make(packet, parsed, service, &chosen),
             Err(reason) => {
                 self.count_refused(service, true);
@@ -97,25 +96,37 @@ impl Flows {
         }
     }
 
-    /// Which backend, how, and what its answers will look like.
+    /// Which backend, how, and what its answers will look like. A place at the backend is taken.
     fn choose<F: Family>(
         &mut self,
         id: ServiceId,
         client: FlowKey<F>,
+        datagram: &[u8],
+    ) -> Result<Chosen<F>, Reason> {
+        let flow = Flow {
+            client: client.source().into(),
+            client_port: client.source_port(),
+            vip: client.destination().into(),
+            datagram,
+            now_ms: self.now_ms,
+        };
+        let placed = self.place(id, &flow);
+        let backend = placed.ok_or(Reason::NoBackend)?;
+        let chosen = self.way_to(id, client, backend);
+        if chosen.is_err() {
+            self.give_up(backend);
+        }
+        chosen
+    }
+
+    /// How packets reach the backend chosen, and what its answers will look like.
+    fn way_to<F: Family>(
+        &mut self,
+        id: ServiceId,
+        client: FlowKey<F>,
+        chosen: BackendId,
     ) -> Result<Chosen<F>, Reason> {
         let service = self.snapshot.service(id).ok_or(Reason::NoService)?;
-        let turn = self.turns.get_mut(id.index()).ok_or(Reason::NoService)?;
-        let me = self.ownership.me();
-        let mut pick = || sched::pick(&self.snapshot, service, turn, me);
-        let chosen = match (service.persistence, self.templates.as_deref()) {
-            (Some(terms), Some(templates)) => {
-                let who = Client::of(client.source().into(), id, terms);
-                let desk = Desk { templates, snapshot: &self.snapshot, run: &self.stats.run };
-                desk.serve(who, terms, self.now_ms, pick)
-            }
-            _ => pick(),
-        };
-        let chosen = chosen.ok_or(Reason::NoBackend)?;
         let backend = self.snapshot.backend(chosen).ok_or(Reason::NoBackend)?;
         backend.next_hop.ok_or(Reason::NextHop)?;
         let introduction = match backend.mode {
@@ -223,6 +234,7 @@ impl Flows {
                 fate
             }
             Err(refusal) => {
+                self.give_up(chosen.backend);
                 self.count_refused(service, true);
                 let reason = match refusal {
                     Refusal::Full => Reason::TableFull,
@@ -287,6 +299,13 @@ fn is_spent<F: Family>(record: &Record<F>, now_ms: u32) -> bool {
 fn may_replace<F: Family>(record: &Record<F>, client: FlowKey<F>, now_ms: u32) -> bool {
     let is_its_own = record.state() == State::OnePacket && record.key(Side::Client) == client;
     is_its_own || is_spent(record, now_ms)
+}
+
+/// The payload of a UDP packet, nothing of others.
+fn datagram<'a, F: Family>(frame: &'a [u8], parsed: &Parsed<F>) -> &'a [u8] {
+    let is_udp = parsed.key.protocol == Protocol::Udp as u8;
+    let payload = usize::from(parsed.l4) + size_of::<udp::Header>()..parsed.end.into();
+    frame.get(payload).filter(|_| is_udp).unwrap_or_default()
 }
 
 /// Is all of the datagram here? A first piece has the header of the whole.

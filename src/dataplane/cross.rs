@@ -14,7 +14,7 @@ use super::conn::key::Side;
 use super::conn::record::Record;
 use super::conn::table::Slot;
 use super::family::Family;
-use super::flows::{Fate, Flows, client_hop, port_mtu};
+use super::flows::{Fate, Flows, client_hop, port_mtu, turned};
 use super::introduce;
 use super::io::Packet;
 use super::parse::Parsed;
@@ -118,7 +118,10 @@ impl Flows {
             return self.count(Reason::Fragment);
         }
         // What was refused leaves no trace: only now.
-        record.note(Side::Backend, parsed.signal, self.now_ms);
+        if record.note(Side::Backend, parsed.signal, self.now_ms) {
+            let (backend, active) = (record.backend_id(), record.state().is_active());
+            turned(&self.stats, &self.snapshot, &mut self.chooser, backend, active);
+        }
         if introduce::from_backend(packet.data_mut(), parsed, record).is_none() {
             return self.count(Reason::Truncated);
         }

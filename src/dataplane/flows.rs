@@ -21,10 +21,10 @@ use super::parse::{Other, OtherKind, Parse, Parsed};
 use super::path_mtu::PathMtus;
 use super::persistence::{self, Templates};
 use super::rewrite::{Translation, translate};
-use super::sched::Turn;
-use super::snapshot::{NextHop, Snapshot};
+use super::sched::Chooser;
+use super::snapshot::{Limit, NextHop, Snapshot};
 use super::verdict::Reason;
-use crate::ids::{PortId, WorkerId, limits};
+use crate::ids::{BackendId, PortId, WorkerId};
 use crate::stats::counters::WorkerStats;
 use crate::wire::{Mac, ether};
 
@@ -89,8 +89,8 @@ pub struct Flows {
     pub(super) tables: Tables,
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) ownership: Ownership,
-    /// Scheduler memory by service.
-    pub(super) turns: Box<[Turn]>,
+    /// Who gets new connections.
+    pub(super) chooser: Chooser,
     /// Where the choice of local ports stands, by a hash of the backend's address and port: services
     /// that share a backend share its turn, and so do a few that do not.
     pub(super) port_turns: Box<[u32]>,
@@ -117,14 +117,15 @@ impl Flows {
         stats: Arc<WorkerStats>,
     ) -> Self {
         let timeouts = TimeoutsMs::from(&snapshot.timeouts);
-        let turns = vec![Turn::default(); limits::SERVICES].into();
         let port_turns = vec![0; PORT_TURNS].into();
         let identification = first_identification(&tables, &ownership);
+        let (me, workers) = (ownership.me(), ownership.workers());
+        let chooser = Chooser::new(me, workers, u64::from(identification) << 8 | u64::from(me.0));
         Self {
             tables,
             snapshot,
             ownership,
-            turns,
+            chooser,
             port_turns,
             stats,
             replies: Allowance::default(),
@@ -169,6 +170,7 @@ impl Flows {
         self.timeouts = TimeoutsMs::from(&snapshot.timeouts);
         self.stats.run.snapshots.add(1);
         self.stats.run.generation.set(snapshot.generation);
+        self.chooser.renew();
         std::mem::replace(&mut self.snapshot, snapshot)
     }
 
@@ -187,10 +189,12 @@ impl Flows {
         self.replies.refill(now_ms, REPLIES_PER_SECOND);
         let templates = self.templates.as_deref();
         let judge = Judge { now_ms, timeouts: self.timeouts, snapshot: &self.snapshot, templates };
-        let stats = &*self.stats;
+        let (stats, snapshot, chooser) = (&*self.stats, &*self.snapshot, &mut self.chooser);
         let (v4, v6) = (&mut self.tables.v4, &mut self.tables.v6);
-        self.sweep_v4.run(v4, now_ms, |record| judge.visit(record), |r| count_out(stats, r));
-        self.sweep_v6.run(v6, now_ms, |record| judge.visit(record), |r| count_out(stats, r));
+        let sweep = &mut self.sweep_v4;
+        sweep.run(v4, now_ms, |r| judge.visit(r), |r| count_out(stats, snapshot, chooser, r));
+        let sweep = &mut self.sweep_v6;
+        sweep.run(v6, now_ms, |r| judge.visit(r), |r| count_out(stats, snapshot, chooser, r));
     }
 
     /// Milliseconds until a record is forgotten if no packet comes.
@@ -256,7 +260,10 @@ impl Flows {
         if record.is_special() || parsed.end - parsed.l3 > mtu {
             return self.special(packet, parsed, hit, next_hop);
         }
-        record.note(hit.side, parsed.signal, self.now_ms);
+        if record.note(hit.side, parsed.signal, self.now_ms) {
+            let (backend, active) = (record.backend_id(), record.state().is_active());
+            turned(&self.stats, &self.snapshot, &mut self.chooser, backend, active);
+        }
         let translation = translation(record, hit.side, next_hop);
         if translate::rewrite(packet.data_mut(), parsed, &translation) {
             Fate::Send(next_hop.port)
@@ -347,7 +354,8 @@ impl Flows {
 
     /// Removes a connection and counts it out.
     pub(super) fn forget<F: Family>(&mut self, slot: Slot) {
-        count_down(&self.stats, F::table(&self.tables).record(slot));
+        let record = F::table(&self.tables).record(slot);
+        count_down(&self.stats, &self.snapshot, &mut self.chooser, record);
         F::table_mut(&mut self.tables).remove(slot);
     }
 
@@ -397,13 +405,50 @@ impl Judge<'_> {
 }
 
 /// The connection of `record` has expired.
-fn count_out<F: Family>(stats: &WorkerStats, record: &Record<F>) {
+fn count_out<F: Family>(
+    stats: &WorkerStats,
+    snapshot: &Snapshot,
+    chooser: &mut Chooser,
+    record: &Record<F>,
+) {
     stats.run.expired.add(1);
-    count_down(stats, record);
+    count_down(stats, snapshot, chooser, record);
+}
+
+/// A connection of `backend` became active, or inactive.
+#[cold]
+pub(super) fn turned(
+    stats: &WorkerStats,
+    snapshot: &Snapshot,
+    chooser: &mut Chooser,
+    backend: BackendId,
+    active: bool,
+) {
+    stats.loads.turn(backend, active);
+    chooser.changed(snapshot, &stats.loads, backend);
+}
+
+/// The place of a connection that was, or was not, active is free again.
+pub(super) fn give_back(
+    stats: &WorkerStats,
+    snapshot: &Snapshot,
+    chooser: &mut Chooser,
+    backend: BackendId,
+    was_active: bool,
+) {
+    let limit = snapshot.backend(backend).map_or(Limit::NONE, |backend| backend.limit);
+    stats.loads.give_back(backend, was_active, limit);
+    chooser.changed(snapshot, &stats.loads, backend);
 }
 
 /// The connection of `record` is over.
-fn count_down<F: Family>(stats: &WorkerStats, record: &Record<F>) {
+fn count_down<F: Family>(
+    stats: &WorkerStats,
+    snapshot: &Snapshot,
+    chooser: &mut Chooser,
+    record: &Record<F>,
+) {
+    give_back(stats, snapshot, chooser, record.backend_id(), record.state().is_active());
     stats.connections.down();
     if let Some(service) = stats.services.get(record.service_id().index()) {
         service.connections.down();

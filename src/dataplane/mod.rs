@@ -31,6 +31,7 @@ pub mod parse;
 mod path_mtu;
 pub mod persistence;
 mod pieces;
+mod place;
 pub mod refuse;
 pub mod reply;
 pub mod rewrite;

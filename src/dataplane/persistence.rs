@@ -32,7 +32,6 @@ use super::family::{Family, fold};
 use super::mem::{HugePages, MemoryError, Region};
 use super::snapshot::Snapshot;
 use crate::ids::{BackendId, ServiceId};
-use crate::stats::counters::LoopCounters;
 
 /// Templates of a bucket.
 const WAYS: usize = 6;
@@ -263,48 +262,6 @@ impl Bucket {
 impl Drop for Claimed<'_> {
     fn drop(&mut self) {
         self.0.claim.store(0, Ordering::Release);
-    }
-}
-
-/// Where new connections of persistent services ask.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Desk<'a> {
-    pub(super) templates: &'a Templates,
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) run: &'a LoopCounters,
-}
-
-impl Desk<'_> {
-    /// The backend of the client's next connection: that of its template, or the scheduler's choice,
-    /// which becomes the template's.
-    pub(super) fn serve(
-        self,
-        client: Client,
-        terms: Persistence,
-        now_ms: u32,
-        pick: impl FnOnce() -> Option<BackendId>,
-    ) -> Option<BackendId> {
-        let usable = |backend| self.is_usable(backend, terms);
-        let known = self.templates.find(client, now_ms).filter(|backend| usable(*backend));
-        let backend = known.or_else(pick)?;
-        match self.templates.keep(client, backend, (now_ms, terms.timeout_ms), usable) {
-            Kept::Here(kept) => Some(kept),
-            Kept::Evicted(kept) => {
-                self.run.templates_evicted.add(1);
-                Some(kept)
-            }
-            Kept::Not => {
-                self.run.templates_missed.add(1);
-                Some(backend)
-            }
-        }
-    }
-
-    /// A backend that is gone, or gets no new clients, gets none of its old ones either, unless
-    /// asked for (IPVS: `expire_quiescent_template=1`; its default is the other way round).
-    fn is_usable(self, backend: BackendId, terms: Persistence) -> bool {
-        let found = self.snapshot.backend(backend);
-        found.is_some_and(|backend| backend.weight > 0 || terms.to_drained)
     }
 }
 

@@ -9,17 +9,21 @@ use std::sync::Arc;
 
 use super::access::{Access, Membership};
 use super::persistence::Persistence;
+pub use super::sched::{Scheduler, Scheduling};
 use crate::ids::{BackendId, PortId, ServiceId};
+pub use crate::stats::loads::Limit;
 use crate::wire::Mac;
 use crate::wire::vlan::Tags;
 
 mod addresses;
+mod seats;
 mod terms;
 
 use addresses::AddressTable;
+use seats::Seats;
 pub use terms::{
-    ClientAddress, Encapsulation, GueChecksum, Locals, Mode, Ping, Ports, Protocol, Scheduler,
-    ServiceAddress, Strays,
+    ClientAddress, Encapsulation, GueChecksum, Locals, Mode, Ping, Ports, Protocol, ServiceAddress,
+    Strays,
 };
 
 /// Where a frame goes on the link.
@@ -51,6 +55,8 @@ pub struct Backend {
     pub our_address: IpAddr,
     /// Its share of new connections; 0 drains: no new connections, existing ones live.
     pub weight: u32,
+    /// When it has had enough.
+    pub limit: Limit,
     /// How to reach it; `None` while the kernel has not resolved it.
     pub next_hop: Option<NextHop>,
 }
@@ -65,7 +71,7 @@ pub struct Service {
     /// Where clients find it; never empty, one family.
     pub addresses: Box<[ServiceAddress]>,
     /// How a backend is chosen.
-    pub scheduler: Scheduler,
+    pub scheduling: Scheduling,
     /// Its backends, *newest first*: the order IPVS walks and every scheduler here relies on.
     pub backends: Box<[BackendId]>,
     /// Addresses FULL-NAT may use towards the backends, by family.
@@ -252,6 +258,8 @@ pub struct Snapshot {
     pub members: Option<Arc<dyn Membership>>,
     /// Built from the fields above by [`Snapshot::indexed`].
     addresses: AddressTable,
+    /// Likewise.
+    seats: Seats,
 }
 
 impl Snapshot {
@@ -259,6 +267,7 @@ impl Snapshot {
     #[must_use]
     pub fn indexed(mut self) -> Self {
         self.addresses = AddressTable::new(&self);
+        self.seats = Seats::new(&self);
         self
     }
 
@@ -323,6 +332,12 @@ impl Snapshot {
         let access = self.service(service).map_or_else(Access::default, |service| service.access);
         let lists = || self.members.as_ref().map(|members| members.lists_of(client));
         access.is_open() || access.admits(lists().unwrap_or_default())
+    }
+
+    /// Where backends sit in their services' lists.
+    #[inline]
+    pub(crate) fn seats(&self) -> &Seats {
+        &self.seats
     }
 
     /// The service of that id, if it exists.

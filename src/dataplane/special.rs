@@ -14,7 +14,7 @@ use super::conn::record::Record;
 use super::conn::table::Hit;
 use super::cross;
 use super::family::Family;
-use super::flows::{Fate, Flows, port_mtu, translation};
+use super::flows::{Fate, Flows, port_mtu, translation, turned};
 use super::introduce::{self, Insertion};
 use super::io::Packet;
 use super::parse::Parsed;
@@ -64,7 +64,12 @@ impl Flows {
             return self.count(Reason::NoRoom);
         }
         let table = F::table_mut(&mut self.tables);
-        table.record_mut(hit.slot).note(hit.side, parsed.signal, self.now_ms);
+        let current = table.record_mut(hit.slot);
+        if current.note(hit.side, parsed.signal, self.now_ms) {
+            let active = current.state().is_active();
+            let backend = current.backend_id();
+            turned(&self.stats, &self.snapshot, &mut self.chooser, backend, active);
+        }
         let fate = if record.is_crossed() {
             let way = (next_hop, way);
             self.cross_over(packet, parsed, &record, way, insertion.length())

@@ -78,7 +78,7 @@ reasons! {
     NoService => "no_service",
     /// A packet, or an ICMP error about one, of no known connection that cannot start one.
     NoConnection => "no_connection",
-    /// The service has no backend with a weight above zero.
+    /// No backend the scheduler may choose has a weight above zero and room for one more.
     NoBackend => "no_backend",
     /// The connection's backend was removed from the configuration.
     BackendGone => "backend_gone",

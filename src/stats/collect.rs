@@ -107,6 +107,8 @@ struct BackendBase {
 pub struct Activity {
     /// Connections now.
     pub connections: u64,
+    /// Those that schedulers count as active (backends only).
+    pub active: u64,
     /// Connections made.
     pub new_connections: u64,
     /// New connections refused (services only).
@@ -272,7 +274,9 @@ impl Sources {
     }
 
     fn raw_backend(&self, id: BackendId) -> Activity {
-        let mut sum = Activity::default();
+        // One count, shared by all workers.
+        let active = self.workers.first().map_or(0, |worker| worker.loads.of(id).active.into());
+        let mut sum = Activity { active, ..Activity::default() };
         for counters in self.workers.iter().filter_map(|worker| worker.backends.get(id.index())) {
             sum.connections += u64::from(counters.connections.get());
             sum.new_connections = sum.new_connections.wrapping_add(counters.new_connections.get());

@@ -135,6 +135,7 @@ fn port_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
 fn service_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
     let value: fn(Activity) -> u64 = match name {
         "connections" => |activity| activity.connections,
+        "active_connections" => |activity| activity.active,
         "new_connections_total" => |activity| activity.new_connections,
         "refused_connections_total" => |activity| activity.refused,
         _ => return None,
@@ -185,6 +186,7 @@ fn worker_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
             "templates_evicted_total" => float(run.templates_evicted.get()),
             "templates_missed_total" => float(run.templates_missed.get()),
             "expired_connections_total" => float(run.expired.get()),
+            "forgotten_destinations_total" => float(run.forgotten_destinations.get()),
             _ => return None,
         };
         points.push((vec![id.to_string()], value));

@@ -28,8 +28,9 @@ use shunt::dataplane::io::Packet;
 use shunt::dataplane::io::memory::{VecLane, VecPacket};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Answer, ConnectionView, Order, WorkerEnd};
+use shunt::dataplane::sched::Flags;
 use shunt::dataplane::snapshot::{
-    self, ClientAddress, Mode, Ping, Protocol, Scheduler, ServiceAddress, Snapshot,
+    self, ClientAddress, Limit, Mode, Ping, Protocol, Scheduler, ServiceAddress, Snapshot,
 };
 use shunt::ids::{BackendId, ServiceId, WorkerId};
 use shunt::stats::collect::{BackendEntry, Names, ServiceEntry};
@@ -54,8 +55,13 @@ struct OneService {
 }
 
 fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
-    let backend =
-        |address: &SocketAddr| Backend { address: *address, weight: 1, mode: Mode::Fullnat };
+    let backend = |address: &SocketAddr| Backend {
+        address: *address,
+        weight: 1,
+        limit: Limit::NONE,
+        quic_server_id: None,
+        mode: Mode::Fullnat,
+    };
     Plan {
         daemon: Daemon {
             worker_cores: (0..workers).collect(),
@@ -86,7 +92,8 @@ fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
             protocol: Protocol::Tcp,
             address: VIP,
             more_addresses: vec![],
-            scheduler: Scheduler::Rr,
+            scheduler: Scheduler::RR,
+            scheduler_flags: Flags::default(),
             local_addresses: vec![local],
             one_packet: false,
             client_address: ClientAddress::None,
@@ -153,6 +160,7 @@ impl Configure for OneService {
                 answers_here: false,
                 our_address: Ipv4Addr::UNSPECIFIED.into(),
                 weight: 1,
+                limit: Limit::NONE,
                 next_hop: resolve(address.ip()).map(|way| way.next_hop),
             })
         };
@@ -164,7 +172,7 @@ impl Configure for OneService {
             name: "web".into(),
             protocol: service.protocol,
             addresses: service.addresses().collect(),
-            scheduler: service.scheduler,
+            scheduling: service.scheduler.into(),
             backends: ids.into(),
             locals: service.local_addresses.iter().copied().collect(),
             one_packet: service.one_packet,
@@ -352,7 +360,11 @@ impl Running {
         let words = ["shunt", "--socket", self.socket.to_str().unwrap()];
         let words = words.into_iter().chain(arguments.split(' '));
         let mut out = Vec::new();
-        let outcome = cli::run(&cli::Arguments::try_parse_from(words).unwrap(), &mut out);
+        let outcome = cli::run(
+            &cli::Arguments::try_parse_from(words).unwrap(),
+            &mut out,
+            &mut std::io::sink(),
+        );
         (outcome.map_err(|error| error.to_string()), String::from_utf8(out).unwrap())
     }
 

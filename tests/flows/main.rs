@@ -31,6 +31,7 @@ mod pieces;
 mod reasons;
 mod room;
 mod rules;
+mod schedulers;
 mod sctp;
 mod sctp_pieces;
 mod services;

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use shunt::dataplane::access::Access;
 use shunt::dataplane::snapshot::{
-    Backend, ClientAddress, Mode, NextHop, Ports, Protocol, Scheduler, Service, ServiceAddress,
-    Snapshot,
+    Backend, ClientAddress, Limit, Mode, NextHop, Ports, Protocol, Scheduler, Service,
+    ServiceAddress, Snapshot,
 };
 use shunt::ids::{BackendId, PortId, ServiceId};
 
@@ -97,7 +97,7 @@ fn service(id: u32, stall: &Stall) -> Service {
         name: format!("service {id}").into(),
         protocol: stall.protocol,
         addresses: stall.addresses.clone().into(),
-        scheduler: Scheduler::Rr,
+        scheduling: Scheduler::RR.into(),
         backends: [BackendId(id)].into(),
         locals: FAMILIES.iter().map(|ip| ip.inner(2)).collect(),
         one_packet: false,
@@ -118,6 +118,7 @@ fn backend(id: u32, host: u8, stall: &Stall) -> Backend {
         answers_here: stall.mode == Mode::Nat,
         our_address: ip.inner(1),
         weight: stall.weight,
+        limit: Limit::NONE,
         next_hop: Some(NextHop {
             port: PortId(1),
             source: OUR_INNER_MAC,

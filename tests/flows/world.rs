@@ -21,8 +21,8 @@ use shunt::dataplane::mem::HugePages;
 use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
 use shunt::dataplane::persistence::Templates;
 use shunt::dataplane::snapshot::{
-    Backend, ClientAddress, Link, Locals, Mode, NextHop, PortView, Protocol, Scheduler, Service,
-    ServiceAddress, Snapshot, Steering,
+    Backend, ClientAddress, Limit, Link, Locals, Mode, NextHop, PortView, Protocol, Scheduler,
+    Service, ServiceAddress, Snapshot, Steering,
 };
 use shunt::dataplane::verdict::Reason;
 use shunt::dataplane::worker::{Links, Worker};
@@ -152,7 +152,8 @@ impl World {
 
     fn add_worker(&mut self, w: usize, lanes: &[Vec<VecLane>], snapshot: &Arc<Snapshot>) {
         let id = WorkerId(u8::try_from(w).unwrap());
-        let stats = Arc::new(WorkerStats::default());
+        let loads = self.stats.first().map(|stats| Arc::clone(&stats.loads));
+        let stats = Arc::new(WorkerStats::sharing(loads.unwrap_or_default()));
         let ports = [VecPort::new(self.plan.lane), VecPort::new(self.plan.lane)];
         let (punt, inject) = (VecLane::new(self.plan.lane), VecLane::new(self.plan.lane));
         let (control, end) = mailbox();
@@ -188,7 +189,7 @@ impl World {
             name: format!("{protocol:?} {vip}").into(),
             protocol,
             addresses: [ServiceAddress::one(vip, packets::VIP.1)].into(),
-            scheduler: Scheduler::Wrr,
+            scheduling: Scheduler::WRR.into(),
             backends: (first..first + count)
                 .filter(|id| self.plan.weights[(id - first) as usize].is_some())
                 .rev()
@@ -215,6 +216,7 @@ impl World {
                     answers_here: *mode == Mode::Nat || was_nat,
                     our_address: host(is_v6, 1),
                     weight: (*weight)?,
+                    limit: Limit::NONE,
                     next_hop: Some(NextHop {
                         port: self.plan.backend_port,
                         source: OUR_INNER_MAC,

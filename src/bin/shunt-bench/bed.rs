@@ -18,7 +18,7 @@ use shunt::dataplane::io::{Burst, Platform, Rx, Tx};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::ControlEnd;
 use shunt::dataplane::snapshot::{
-    Backend, ClientAddress, Link, Mode, NextHop, PortView, Protocol, Scheduler, Service,
+    Backend, ClientAddress, Limit, Link, Mode, NextHop, PortView, Protocol, Scheduler, Service,
     ServiceAddress, Snapshot, Steering,
 };
 use shunt::dataplane::worker::{Links, Worker};
@@ -144,6 +144,7 @@ fn snapshot(backends: u16) -> Snapshot {
             address: Ipv4Addr::new(172, 16, 0, host).into(),
             port: 8080,
             weight: 1,
+            limit: Limit::NONE,
             mode: Mode::Fullnat,
             answers_here: false,
             our_address: Ipv4Addr::new(172, 16, 0, 254).into(),
@@ -154,7 +155,7 @@ fn snapshot(backends: u16) -> Snapshot {
         name: "bench".into(),
         protocol: Protocol::Tcp,
         addresses: [ServiceAddress::one(VIP.0.into(), VIP.1)].into(),
-        scheduler: Scheduler::Rr,
+        scheduling: Scheduler::RR.into(),
         backends: (0..u32::from(backends)).rev().map(BackendId).collect(),
         locals: (1..=LOCALS).map(|n| Ipv4Addr::new(172, 17, 0, n).into()).collect(),
         one_packet: false,

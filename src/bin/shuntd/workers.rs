@@ -30,6 +30,7 @@ use shunt::dpdk::ring::{Receiver, Sender, lane};
 use shunt::dpdk::{lcore, memory};
 use shunt::ids::WorkerId;
 use shunt::stats::counters::WorkerStats;
+use shunt::stats::loads::Loads;
 
 /// Packets that may wait on their way from one worker to another: some tens of bursts.
 const HANDOVER_DEPTH: u32 = 2048;
@@ -111,10 +112,11 @@ pub(crate) fn start(
     let (mut injected, mut mesh) = (Some(injected), Mesh::new(eal, count)?);
     let (answer, answers) = channel();
     let (mut parts, mut punts, mut threads) = (vec![], vec![], vec![]);
+    let loads = Arc::<Loads>::default();
     for ((id, core), ports) in (0..).map(WorkerId).zip(&plan.daemon.worker_cores).zip(queues) {
         let (punt, to_kernel) = lane(eal, KERNEL_DEPTH)?;
         let (mailbox, end) = mailbox();
-        let stats = Arc::new(WorkerStats::default());
+        let stats = Arc::new(WorkerStats::sharing(Arc::clone(&loads)));
         let (from_peers, to_peers) = mesh.ends_of(id);
         let kit = Kit {
             id,

@@ -12,8 +12,9 @@ use crate::control::config::plan::{
 };
 use std::net::Ipv4Addr;
 
+use crate::dataplane::sched::{Flags, Slots};
 use crate::dataplane::snapshot::{
-    ClientAddress, Encapsulation, GueChecksum, Mode, NextHop, Ping, Ports, Strays, Timeouts,
+    ClientAddress, Encapsulation, GueChecksum, Limit, Mode, NextHop, Ping, Ports, Strays, Timeouts,
 };
 use crate::ids::PortId;
 use crate::wire::Mac;
@@ -60,6 +61,8 @@ fn service(vip: u16, backends: &[(u16, u32)]) -> PlanService {
     let backend = |&(port, weight): &(u16, u32)| PlanBackend {
         address: SocketAddr::from(([10, 0, 0, 1], port)),
         weight,
+        limit: Limit::NONE,
+        quic_server_id: None,
         mode: Mode::Fullnat,
     };
     PlanService {
@@ -67,7 +70,8 @@ fn service(vip: u16, backends: &[(u16, u32)]) -> PlanService {
         protocol: Protocol::Tcp,
         address: ServiceAddress::one(VIP, vip),
         more_addresses: vec![],
-        scheduler: Scheduler::Wrr,
+        scheduler: Scheduler::WRR,
+        scheduler_flags: Flags::default(),
         local_addresses: vec![Ipv4Addr::new(10, 0, 0, 2).into()],
         one_packet: false,
         client_address: ClientAddress::None,
@@ -121,6 +125,25 @@ fn the_first_listed_is_the_oldest_and_later_ones_come_in_front() {
 }
 
 #[test]
+fn a_drained_backend_keeps_its_place_in_a_hash_table_and_a_removed_one_does_not() {
+    let mut compiler = Compiler::new();
+    let mut table = |backends: &[(u16, u32)], slots: u32| {
+        let mut mh = service(80, backends);
+        mh.scheduler = Scheduler::named("mh").unwrap();
+        mh.scheduler_flags.slots = Slots::new(slots).unwrap();
+        find(&compile(&mut compiler, vec![mh]), 80).scheduling.clone()
+    };
+    let before = table(&[(1, 1), (2, 3), (3, 1)], 4_093);
+    assert_eq!(table(&[(1, 1), (2, 0), (3, 1)], 4_093), before, "drained");
+    assert_ne!(table(&[(1, 1), (2, 0), (3, 1)], 251), before, "another size");
+    assert_ne!(table(&[(1, 1), (2, 2), (3, 1)], 4_093), before, "another weight");
+    let removed = table(&[(1, 1), (3, 1)], 4_093);
+    let back = table(&[(1, 1), (3, 1), (2, 0)], 4_093);
+    assert_ne!(back, before, "what comes back has no weight to go by");
+    assert_ne!(table(&[(1, 1), (3, 1), (2, 3)], 4_093), removed);
+}
+
+#[test]
 fn the_revision_grows_when_set_order_weight_or_scheduler_change_and_only_then() {
     let mut compiler = Compiler::new();
     let c = &mut compiler;
@@ -137,7 +160,7 @@ fn the_revision_grows_when_set_order_weight_or_scheduler_change_and_only_then() 
     assert_eq!(at(vec![service(80, &[(1, 2), (2, 1)])]), 2, "a weight");
     assert_eq!(at(vec![service(80, &[(1, 2), (2, 1), (3, 1)])]), 3, "one more");
     assert_eq!(at(vec![service(80, &[(1, 2), (3, 1)])]), 4, "one less");
-    let rr = PlanService { scheduler: Scheduler::Rr, ..service(80, &[(1, 2), (3, 1)]) };
+    let rr = PlanService { scheduler: Scheduler::RR, ..service(80, &[(1, 2), (3, 1)]) };
     assert_eq!(at(vec![rr]), 5, "the scheduler");
 }
 

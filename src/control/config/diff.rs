@@ -23,6 +23,7 @@ use serde::Serialize;
 use super::client_address::word;
 use super::mode::line;
 use super::plan::{Backend, ClientList, Device, Link, Plan, Port, Service};
+use crate::dataplane::sched::ServerId;
 use crate::dataplane::snapshot::{Protocol, ServiceAddress};
 
 mod show;
@@ -112,6 +113,19 @@ pub enum Change {
         /// Mode in use, on one line: `tunnel gue:6080`.
         from: String,
         /// Mode in the new file.
+        to: String,
+    },
+    /// Another setting of a backend.
+    BackendSetting {
+        /// The service's name.
+        service: String,
+        /// The backend.
+        address: SocketAddr,
+        /// The key.
+        setting: &'static str,
+        /// Value in use.
+        from: String,
+        /// Value in the new file.
         to: String,
     },
     /// A backend that leaves a service that stays.
@@ -400,6 +414,10 @@ fn service_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
     push("name", differ(&old.name, &new.name, String::clone));
     push("more_addresses", differ(&old.more_addresses, &new.more_addresses, |v| list(v)));
     push("scheduler", differ(&old.scheduler, &new.scheduler, ToString::to_string));
+    let (was, is) = (flags(old), flags(new));
+    push("scheduler_flags", differ(&was, &is, |names| list(names)));
+    let (was, is) = (old.scheduler_flags.slots, new.scheduler_flags.slots);
+    push("mh_slots", differ(&was, &is, ToString::to_string));
     push("local_addresses", differ(&old.local_addresses, &new.local_addresses, |v| list(v)));
     push("one_packet", differ(&old.one_packet, &new.one_packet, bool::to_string));
     let address = |address: &_| word(*address).to_owned();
@@ -432,7 +450,7 @@ fn backend_settings(
     old: Backend,
     new: Backend,
 ) {
-    let Backend { address, weight: to, mode } = new;
+    let Backend { address, weight: to, limit, quic_server_id, mode } = new;
     if old.mode != mode {
         let (from, to) = (line(old.mode), line(mode));
         changes.push(Change::BackendMode { service: service(), address, from, to });
@@ -441,6 +459,24 @@ fn backend_settings(
         let (service, from) = (service(), old.weight);
         changes.push(Change::BackendWeight { service, address, from, to });
     }
+    let mut push = |setting, difference: Option<(String, String)>| {
+        changes.extend(difference.map(|(from, to)| Change::BackendSetting {
+            service: service(),
+            address,
+            setting,
+            from,
+            to,
+        }));
+    };
+    push("max_connections", differ(&old.limit.most, &limit.most, u32::to_string));
+    push("resume_below", differ(&old.limit.least, &limit.least, u32::to_string));
+    let id = |id: &Option<ServerId>| id.map_or("none".to_owned(), |id| id.to_string());
+    push("quic_server_id", differ(&old.quic_server_id, &quic_server_id, id));
+}
+
+/// Names of a service's scheduler flags.
+fn flags(service: &Service) -> Vec<&'static str> {
+    service.scheduler_flags.names(service.scheduler).collect()
 }
 
 /// A list as it would be written, without the quotes.

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::dataplane::sched::{Flags, ServerId};
 use crate::dataplane::snapshot::{
-    ClientAddress, Mode, Ping, Protocol, Scheduler, ServiceAddress, Strays, Timeouts,
+    ClientAddress, Limit, Mode, Ping, Protocol, Scheduler, ServiceAddress, Strays, Timeouts,
 };
 use crate::ids::PortId;
 use crate::wire::vlan::Tags;
@@ -201,6 +202,9 @@ pub struct Service {
     pub more_addresses: Vec<ServiceAddress>,
     /// How backends are chosen.
     pub scheduler: Scheduler,
+    /// The scheduler's variations.
+    #[serde(skip_serializing_if = "is_default")]
+    pub scheduler_flags: Flags,
     /// Addresses FULL-NAT may use; at least one of the family of every backend reached so.
     pub local_addresses: Vec<IpAddr>,
     /// Is every datagram scheduled by itself? UDP only.
@@ -254,6 +258,12 @@ pub struct Backend {
     pub address: SocketAddr,
     /// Share of new connections; 0 drains.
     pub weight: u32,
+    /// When it has had enough.
+    #[serde(skip_serializing_if = "is_default")]
+    pub limit: Limit,
+    /// What it writes into QUIC connection ids.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quic_server_id: Option<ServerId>,
     /// How packets reach it.
     #[serde(flatten, serialize_with = "super::mode::serialize")]
     pub mode: Mode,

@@ -39,11 +39,12 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[[port.route]]", &["to", "via"]),
     ("[[list]]", &["name", "networks", "file"]),
     ("[[service]]", &["name", "protocol", "address", "more_addresses", "mode", "tunnel",
-        "scheduler", "local_addresses", "one_packet", "client_address",
+        "scheduler", "scheduler_flags", "mh_slots", "local_addresses", "one_packet", "client_address",
         "persistence_s", "persistence_prefix", "persistence_to_drained", "allow", "deny",
         "backend"]),
     ("[service.tunnel]", &["kind", "port", "checksum", "remote_checksum"]),
-    ("[[service.backend]]", &["address", "weight", "mode", "tunnel"]),
+    ("[[service.backend]]", &["address", "weight", "max_connections", "resume_below",
+        "quic_server_id", "mode", "tunnel"]),
     ("[service.backend.tunnel]", &["kind", "port", "checksum", "remote_checksum"]),
 ];
 
@@ -191,6 +192,8 @@ pub(super) struct Service {
     pub(super) mode: Maybe<String>,
     pub(super) tunnel: Maybe<Tunnel>,
     pub(super) scheduler: Maybe<String>,
+    pub(super) scheduler_flags: Option<List<String>>,
+    pub(super) mh_slots: Maybe<i64>,
     pub(super) local_addresses: Option<List<String>>,
     pub(super) one_packet: Maybe<bool>,
     pub(super) client_address: Maybe<String>,
@@ -209,6 +212,9 @@ pub(super) struct Service {
 pub(super) struct Backend {
     pub(super) address: Spanned<String>,
     pub(super) weight: Maybe<i64>,
+    pub(super) max_connections: Maybe<i64>,
+    pub(super) resume_below: Maybe<i64>,
+    pub(super) quic_server_id: Maybe<String>,
     pub(super) mode: Maybe<String>,
     pub(super) tunnel: Maybe<Tunnel>,
 }

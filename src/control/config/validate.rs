@@ -17,6 +17,7 @@ mod lists;
 mod locals;
 mod modes;
 mod ports;
+mod scheduling;
 mod services;
 mod value;
 mod vips;

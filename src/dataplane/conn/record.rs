@@ -357,11 +357,16 @@ impl<F: Family> Record<F> {
         self.client_mac = mac.0;
     }
 
-    /// A packet of `side` passes: when, and what it means for the state.
+    /// A packet of `side` passes: when, and what it means for the state. True if the connection
+    /// counts as active now and did not before, or the other way round.
     #[inline(always)]
-    pub fn note(&mut self, side: Side, signal: u8, now_ms: u32) {
+    #[must_use = "the backend's load follows"]
+    pub fn note(&mut self, side: Side, signal: u8, now_ms: u32) -> bool {
         self.seen_ms = now_ms;
-        self.set_state(state::advance(self.state(), self.direction(side), signal));
+        let before = self.state();
+        let state = state::advance(before, self.direction(side), signal);
+        self.set_state(state);
+        before.is_active() != state.is_active()
     }
 
     /// Its state.

@@ -1,4 +1,4 @@
-//! The terms a service is described in: protocol, scheduler, mode, addresses, policies. Both planes
+//! The terms a service is described in: protocol, mode, addresses, policies. Both planes
 //! use these very types.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -29,25 +29,6 @@ impl std::fmt::Display for Protocol {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
             Self::Sctp => "sctp",
-        })
-    }
-}
-
-/// How a backend is chosen for a new connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scheduler {
-    /// Round robin.
-    Rr,
-    /// Weighted round robin.
-    Wrr,
-}
-
-impl std::fmt::Display for Scheduler {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Rr => "rr",
-            Self::Wrr => "wrr",
         })
     }
 }

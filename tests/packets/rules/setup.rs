@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use shunt::dataplane::access::Access;
 use shunt::dataplane::snapshot::{
-    Backend, ClientAddress, Mode, NextHop, Ping, Ports, Protocol, Scheduler, Service,
+    Backend, ClientAddress, Limit, Mode, NextHop, Ping, Ports, Protocol, Scheduler, Service,
     ServiceAddress, Snapshot, Strays,
 };
 use shunt::ids::{BackendId, PortId, ServiceId};
@@ -353,6 +353,7 @@ impl Setup {
             answers_here: real.mode == Mode::Nat || self.had_nat,
             our_address: real.ip.ours(),
             weight: real.weight?,
+            limit: Limit::NONE,
             next_hop: self.resolved.then_some(hop),
         })
     }
@@ -365,7 +366,7 @@ fn service(offer: &Offer, id: u32, first: u32, revision: u64) -> Service {
         name: format!("service {id}").into(),
         protocol: offer.protocol,
         addresses: offer.at.iter().map(|&(vip, ports)| ServiceAddress { vip, ports }).collect(),
-        scheduler: Scheduler::Rr,
+        scheduling: Scheduler::RR.into(),
         backends: backends.into_iter().rev().collect(),
         locals: FAMILIES.iter().map(|ip| ip.local()).collect(),
         one_packet: offer.one_packet && offer.protocol == Protocol::Udp,

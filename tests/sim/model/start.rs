@@ -1,6 +1,6 @@
 //! What starts a connection: which backend may be chosen, and who refuses.
 
-use shunt::dataplane::snapshot::{Mode, Protocol};
+use shunt::dataplane::snapshot::{Mode, Protocol, Scheduler};
 use shunt::dataplane::verdict::Reason;
 
 use super::rules::{List, starts};
@@ -64,8 +64,14 @@ impl Model {
     }
 
     fn eligible(&self, service: usize) -> Vec<Place> {
-        let backends = self.config.services[service].backends.iter().enumerate();
-        let weighted = backends.filter(|(_, backend)| backend.weight.is_some_and(|w| w > 0));
+        let found = &self.config.services[service];
+        // Who takes turns does not ask whether a backend can be reached; who compares loads does.
+        let takes_turns = [Scheduler::RR, Scheduler::WRR].contains(&found.scheduler);
+        let open = |backend: &Backend| {
+            backend.weight.is_some_and(|w| w > 0) && (takes_turns || backend.reachable)
+        };
+        let backends = found.backends.iter().enumerate();
+        let weighted = backends.filter(|(_, backend)| open(backend));
         weighted.map(|(backend, _)| Place { service, backend }).collect()
     }
 

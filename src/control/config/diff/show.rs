@@ -7,14 +7,18 @@ use crate::control::config::client_address::word;
 use crate::control::config::mode::line;
 use crate::control::config::plan::{Backend, Persistence, Service};
 use crate::control::words::count;
-use crate::dataplane::snapshot::{ClientAddress, Mode};
+use crate::dataplane::snapshot::{ClientAddress, Limit, Mode};
 
 /// `name tcp 198.51.100.10:80, wrr, local 10.44.0.2, 3 backends`; what is not there, a default, or
 /// only FULL-NAT, is left out.
 fn summary(service: &Service) -> String {
     let Service { name, protocol, scheduler, backends, .. } = service;
     let addresses = join(service.addresses());
-    let mut extra = String::new();
+    let flags: Vec<&str> = service.scheduler_flags.names(*scheduler).collect();
+    let mut extra = match flags.as_slice() {
+        [] => String::new(),
+        flags => format!(" ({})", flags.join(",")),
+    };
     if service.one_packet {
         extra += ", one packet";
     }
@@ -67,12 +71,19 @@ fn modes(backends: &[Backend]) -> String {
 }
 
 /// `10.44.0.12:80 weight 1 mode dr`; FULL-NAT goes without saying.
-fn whole(Backend { address, weight, mode }: &Backend) -> String {
+fn whole(backend: &Backend) -> String {
+    let Backend { address, weight, limit, quic_server_id, mode } = backend;
     let mode = match mode {
         Mode::Fullnat => String::new(),
         mode => format!(" mode {}", line(*mode)),
     };
-    format!("{address} weight {weight}{mode}")
+    let limit = match limit {
+        Limit { most: 0, .. } => String::new(),
+        Limit { most, least: 0 } => format!(" max {most}"),
+        Limit { most, least } => format!(" max {most} resume below {least}"),
+    };
+    let id = quic_server_id.map_or_else(String::new, |id| format!(" quic {id}"));
+    format!("{address} weight {weight}{limit}{id}{mode}")
 }
 
 impl fmt::Display for Change {
@@ -104,6 +115,9 @@ impl fmt::Display for Change {
             }
             Self::BackendMode { service, address, from, to } => {
                 write!(f, "~ service {service}: backend {address} mode {from} -> {to}")
+            }
+            Self::BackendSetting { service, address, setting, from, to } => {
+                write!(f, "~ service {service}: backend {address} {setting} {from} -> {to}")
             }
             Self::BackendWeight { service, address, from, to } => {
                 let drain = if *to == 0 { " (drain)" } else { "" };

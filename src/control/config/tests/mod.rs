@@ -8,8 +8,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::dataplane::sched::Flags;
 use crate::dataplane::snapshot::{
-    ClientAddress, Mode, Ping, Protocol, Scheduler, ServiceAddress, Strays, Timeouts,
+    ClientAddress, Limit, Mode, Ping, Protocol, Scheduler, ServiceAddress, Strays, Timeouts,
 };
 use crate::ids::limits;
 use plan::{Backend, Daemon, Device, HugePages, Link, Port, Service};
@@ -92,14 +93,21 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
         protocol,
         address: ServiceAddress::one(socket(address).ip(), socket(address).port()),
         more_addresses: vec![],
-        scheduler: Scheduler::Wrr,
+        scheduler: Scheduler::WRR,
+        scheduler_flags: Flags::default(),
         local_addresses: vec!["10.44.0.2".parse().unwrap()],
         one_packet: false,
         client_address: ClientAddress::None,
         persistence: None,
         allow: vec![],
         deny: vec![],
-        backends: vec![Backend { address: socket(backend), weight: 1, mode: Mode::Fullnat }],
+        backends: vec![Backend {
+            address: socket(backend),
+            weight: 1,
+            limit: Limit::NONE,
+            quic_server_id: None,
+            mode: Mode::Fullnat,
+        }],
     };
     let port = |name: &str, device: &str, address: &str| Port {
         name: name.into(),

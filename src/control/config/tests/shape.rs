@@ -11,8 +11,8 @@ pub(super) const ROWS: &[Row] = &[
             "wieght = 1",
         ),
         says: &[
-            "shunt.toml:29:1: unknown key `wieght`; known keys here: address, weight, \
-             mode, tunnel",
+            "shunt.toml:29:1: unknown key `wieght`; known keys here: address, weight, max_connections, resume_below, \
+             quic_server_id, mode, tunnel",
             "   29 | wieght = 1",
             "      | ^^^^^^",
             "      help: did you mean `weight`?",
@@ -26,9 +26,9 @@ pub(super) const ROWS: &[Row] = &[
         ),
         says: &[
             "shunt.toml:23:1: unknown key `protocoll`; known keys here: name, protocol, \
-             address, more_addresses, mode, tunnel, scheduler, local_addresses, one_packet, \
-             client_address, persistence_s, persistence_prefix, persistence_to_drained, \
-             allow, deny, backend",
+             address, more_addresses, mode, tunnel, scheduler, scheduler_flags, \
+             mh_slots, local_addresses, one_packet, client_address, persistence_s, \
+             persistence_prefix, persistence_to_drained, allow, deny, backend",
             "   23 | protocoll = \"tcp\"",
             "      | ^^^^^^^^^",
             "      help: did you mean `protocol`?",
@@ -345,8 +345,8 @@ pub(super) const ROWS: &[Row] = &[
             "\t\"wäight\" = 1\r",
         ),
         says: &[
-            "shunt.toml:29:2: unknown key `wäight`; known keys here: address, weight, \
-             mode, tunnel",
+            "shunt.toml:29:2: unknown key `wäight`; known keys here: address, weight, max_connections, resume_below, \
+             quic_server_id, mode, tunnel",
             "   29 |  \"wäight\" = 1",
             "      |  ^^^^^^^^",
             "      help: did you mean `weight`?",
@@ -372,8 +372,8 @@ pub(super) const ROWS: &[Row] = &[
             "\"we\\u001b[31might\" = 1",
         ),
         says: &[
-            "shunt.toml:29:1: unknown key `we�[31might`; known keys here: address, weight, \
-             mode, tunnel",
+            "shunt.toml:29:1: unknown key `we�[31might`; known keys here: address, weight, max_connections, resume_below, \
+             quic_server_id, mode, tunnel",
             "   29 | \"we\\u001b[31might\" = 1",
             "      | ^^^^^^^^^^^^^^^^^^",
         ],

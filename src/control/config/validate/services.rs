@@ -17,8 +17,8 @@ use super::lists::names;
 use super::modes::ServiceMode;
 use super::value::{choice, integer, name, socket};
 use super::vips::{self, PlacedVip, refuse_unreachable};
-use super::{clients, locals};
-use crate::dataplane::snapshot::{Mode, Ports, Protocol, Scheduler, ServiceAddress};
+use super::{clients, locals, scheduling};
+use crate::dataplane::snapshot::{Mode, Ports, Protocol, ServiceAddress};
 use crate::ids::limits;
 
 const SERVICE_NAME_MAX: usize = 63;
@@ -77,8 +77,8 @@ fn draft(problems: &mut Problems, written: &Spanned<schema::Service>, lists: &[&
         problems.warn(span, message);
     }
     let known = choice(problems, "protocol", Some(&written.protocol), &PROTOCOLS, None);
-    let schedulers = [("rr", Scheduler::Rr), ("wrr", Scheduler::Wrr)];
-    let scheduler = written.scheduler.as_ref();
+    let scheduler = scheduling::scheduler(problems, written, known);
+    scheduling::refuse_server_ids(problems, written, scheduler, &backends);
     let nowhere = ServiceAddress { vip: IpAddr::from([0; 4]), ports: Ports::ALL };
     let mut addresses = vips.iter().map(|(address, _)| *address);
     let service = Service {
@@ -86,7 +86,8 @@ fn draft(problems: &mut Problems, written: &Spanned<schema::Service>, lists: &[&
         protocol: known.unwrap_or(Protocol::Tcp),
         address: addresses.next().unwrap_or(nowhere),
         more_addresses: addresses.collect(),
-        scheduler: choice(problems, "scheduler", scheduler, &schedulers, Scheduler::Wrr),
+        scheduler,
+        scheduler_flags: scheduling::flags(problems, written, scheduler),
         local_addresses: locals.iter().map(|(address, _)| *address).collect(),
         one_packet: clients::one_packet(problems, written, known),
         client_address: clients::client_address(problems, written, known, &modes),
@@ -131,7 +132,10 @@ fn backends(
         if let Some(mode) = *mode {
             refuse_unreachable(problems, value, address, vips, mode);
         }
-        backends.push(Backend { address, weight, mode: mode.unwrap_or_default() });
+        let limit = scheduling::limit(problems, backend);
+        let quic_server_id = scheduling::server_id(problems, backend);
+        let mode = mode.unwrap_or_default();
+        backends.push(Backend { address, weight, limit, quic_server_id, mode });
         places.push((address.ip(), value.span()));
     }
     (backends, places)

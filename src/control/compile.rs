@@ -28,6 +28,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::control::config::plan::{self, Plan};
 use crate::control::neighbors::{Way, unspecified};
@@ -38,13 +39,19 @@ use crate::ids::{BackendId, ServiceId, limits};
 
 mod ids;
 mod names;
+mod secrets;
 
 use ids::Ids;
 pub use names::{BackendName, Names, ServiceName};
+pub use secrets::RENEWED_EVERY;
+use secrets::Secrets;
 
 /// Why a plan cannot be compiled. Nothing has changed then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
+    /// The system gave no random numbers.
+    #[error("no secret for SYN cookies: {0}; getrandom(2) must be allowed")]
+    Secret(#[from] getrandom::Error),
     /// No id is left for a new service or backend.
     #[error(
         "no room for {wanted} new {what}: {used} of {limit} ids are in use, {retired} of them by \
@@ -108,6 +115,7 @@ pub struct Compiler {
     backends: Ids<BackendKey>,
     /// By [`ServiceId`].
     memory: Vec<Memory>,
+    secrets: Secrets,
 }
 
 impl Default for Compiler {
@@ -124,6 +132,7 @@ impl Compiler {
             services: Ids::new(limits::SERVICES),
             backends: Ids::new(limits::BACKENDS),
             memory: Vec::new(),
+            secrets: Secrets::default(),
         }
     }
 
@@ -147,6 +156,7 @@ impl Compiler {
         accepting: bool,
     ) -> Result<Arc<Snapshot>, CompileError> {
         self.check_room(plan)?;
+        self.secrets.renew(Instant::now())?;
         self.generation += 1;
         let service_ids = self.assign_services(plan);
         self.assign_backends(plan, &service_ids);
@@ -165,6 +175,7 @@ impl Compiler {
         snapshot.ping = plan.ping;
         snapshot.tunnels_ignore_df = plan.tunnels_ignore_df;
         snapshot.accepting = accepting;
+        snapshot.cookie_secrets = self.secrets.now;
         snapshot.punt_per_second = plan.punt_per_second;
         Ok(Arc::new(snapshot.indexed()))
     }
@@ -278,6 +289,7 @@ impl Compiler {
                 locals: service.local_addresses.iter().copied().collect(),
                 one_packet: service.one_packet,
                 client_address: service.client_address,
+                syn_cookies: service.syn_cookies,
                 revision: memory.revision,
             });
         }

@@ -6,7 +6,7 @@
 
 use super::conn::key::Side;
 use super::conn::record::Record;
-use super::conn::table::Slot;
+use super::conn::table::{Hit, Slot};
 use super::family::Family;
 use super::flows::{Fate, Flows, client_hop, port_mtu};
 use super::introduce;
@@ -58,6 +58,11 @@ impl Flows {
         if parsed.ttl <= 1 {
             return self.refuse(packet, parsed, Reason::TtlExpired);
         }
+        if self.tables.v6.record(hit.slot).is_spliced()
+            && let Some(fate) = self.backend_speaks::<Ipv6Addr, F, P>(packet, parsed, hit.slot)
+        {
+            return fate;
+        }
         self.cross_back(packet, parsed, hit.slot)
     }
 
@@ -84,6 +89,11 @@ impl Flows {
         }
         // What was refused leaves no trace: only now.
         record.note(Side::Backend, parsed.signal, self.now_ms);
+        let hit = Hit { slot, side: Side::Backend };
+        if self.renumber::<Ipv6Addr, F>(packet.data_mut(), parsed, hit).is_none() {
+            return self.count(Reason::Truncated);
+        }
+        let record = self.tables.v6.record_mut(slot);
         if introduce::from_backend(packet.data_mut(), parsed, record).is_none() {
             return self.count(Reason::Truncated);
         }

@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 
+use super::cookie::Secret;
 use crate::ids::{BackendId, PortId, ServiceId};
 use crate::wire::Mac;
 use crate::wire::vlan::Tags;
@@ -16,7 +17,7 @@ mod terms;
 use addresses::AddressTable;
 pub use terms::{
     ClientAddress, Encapsulation, GueChecksum, Locals, Mode, Ping, Ports, Protocol, Scheduler,
-    ServiceAddress, Strays,
+    ServiceAddress, Strays, SynCookies,
 };
 
 /// Where a frame goes on the link.
@@ -71,6 +72,8 @@ pub struct Service {
     pub one_packet: bool,
     /// How backends learn the client's address.
     pub client_address: ClientAddress,
+    /// When SYNs are answered with cookies (TCP).
+    pub syn_cookies: SynCookies,
     /// Grows by one when the set, order or weights of `backends` change: schedulers restart on it.
     pub revision: u64,
 }
@@ -239,6 +242,8 @@ pub struct Snapshot {
     pub tunnels_ignore_df: bool,
     /// False while draining before exit: no new connections.
     pub accepting: bool,
+    /// What SYN cookies are keyed with, and what they were keyed with before.
+    pub cookie_secrets: [Secret; 2],
     /// Packets a second each worker may punt to the kernel.
     pub punt_per_second: u32,
     /// Built from the fields above by [`Snapshot::indexed`].

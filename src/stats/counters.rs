@@ -9,6 +9,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::dataplane::cookie::Event;
 use crate::dataplane::verdict::Reason;
 use crate::ids::limits;
 
@@ -93,6 +94,8 @@ pub struct ServiceCounters {
     pub connections: Gauge,
     /// New connections refused for any reason.
     pub refused: Counter,
+    /// What happened with SYN cookies, by [`Event`].
+    pub cookies: [Counter; Event::COUNT],
 }
 
 /// How a worker spent its time and what its parts did.

@@ -27,7 +27,7 @@ use shunt::dataplane::io::memory::{VecLane, VecPacket};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Answer, ConnectionView, Order, WorkerEnd};
 use shunt::dataplane::snapshot::{
-    self, ClientAddress, Mode, Ping, Protocol, Scheduler, ServiceAddress, Snapshot,
+    self, ClientAddress, Mode, Ping, Protocol, Scheduler, ServiceAddress, Snapshot, SynCookies,
 };
 use shunt::ids::{BackendId, ServiceId, WorkerId};
 use shunt::stats::collect::{BackendEntry, Names, ServiceEntry};
@@ -61,6 +61,7 @@ fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
             busy_poll: false,
             connections_max: 1000,
             connections_ipv6_max: 1000,
+            cookie_connections_max: 1024,
             packet_buffers: 1000,
             admin_socket: PathBuf::new(),
             metrics_listen: None,
@@ -85,6 +86,7 @@ fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
             local_addresses: vec![local],
             one_packet: false,
             client_address: ClientAddress::None,
+            syn_cookies: SynCookies::Never,
             backends: backends.iter().map(backend).collect(),
         }],
     }
@@ -152,6 +154,7 @@ impl Configure for OneService {
             locals: service.local_addresses.iter().copied().collect(),
             one_packet: service.one_packet,
             client_address: service.client_address,
+            syn_cookies: service.syn_cookies,
             revision: self.generation,
         })]);
         Ok(Arc::new(snapshot.indexed()))

@@ -13,6 +13,8 @@ mod packets;
 #[allow(dead_code, reason = "shared with the allocation test, which asks for other parts")]
 mod world;
 
+mod cookie_streams;
+mod cookies;
 mod endpoints;
 mod ends;
 mod families;

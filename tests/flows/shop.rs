@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use shunt::dataplane::snapshot::{
     Backend, ClientAddress, Mode, NextHop, Ports, Protocol, Scheduler, Service, ServiceAddress,
-    Snapshot,
+    Snapshot, SynCookies,
 };
 use shunt::ids::{BackendId, PortId, ServiceId};
 
@@ -101,6 +101,7 @@ fn service(id: u32, stall: &Stall) -> Service {
         locals: FAMILIES.iter().map(|ip| ip.inner(2)).collect(),
         one_packet: false,
         client_address: ClientAddress::None,
+        syn_cookies: SynCookies::Never,
         revision: 1,
     }
 }

@@ -19,7 +19,7 @@ use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
 use shunt::dataplane::snapshot::{
     Backend, ClientAddress, Link, Locals, Mode, NextHop, PortView, Protocol, Scheduler, Service,
-    ServiceAddress, Snapshot, Steering,
+    ServiceAddress, Snapshot, Steering, SynCookies,
 };
 use shunt::dataplane::verdict::Reason;
 use shunt::dataplane::worker::{Links, Worker};
@@ -191,6 +191,7 @@ impl World {
             locals: locals.clone(),
             one_packet: false,
             client_address: ClientAddress::None,
+            syn_cookies: SynCookies::Never,
             revision: self.generation,
         };
         let backends = |service| {

@@ -17,7 +17,7 @@ use shunt::dataplane::io::memory::{Memory, VecLane, VecPacket, VecPort};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
 use shunt::dataplane::snapshot::{
-    self, ClientAddress, Link, NextHop, PortView, ServiceAddress, Snapshot, Steering,
+    self, ClientAddress, Link, NextHop, PortView, ServiceAddress, Snapshot, Steering, SynCookies,
 };
 use shunt::dataplane::verdict::Reason;
 use shunt::dataplane::worker::{Links, Worker};
@@ -157,6 +157,7 @@ impl Balancer {
             locals: config.locals.iter().copied().collect(),
             one_packet: false,
             client_address: ClientAddress::None,
+            syn_cookies: SynCookies::Never,
             revision: self.generation,
         }
     }

@@ -18,7 +18,7 @@ use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::ControlEnd;
 use shunt::dataplane::snapshot::{
     Backend, ClientAddress, Link, Mode, NextHop, PortView, Protocol, Scheduler, Service,
-    ServiceAddress, Snapshot, Steering,
+    ServiceAddress, Snapshot, Steering, SynCookies,
 };
 use shunt::dataplane::worker::{Links, Worker};
 use shunt::dpdk::eal::Eal;
@@ -158,6 +158,7 @@ fn snapshot(backends: u16) -> Snapshot {
         locals: (1..=LOCALS).map(|n| Ipv4Addr::new(172, 17, 0, n).into()).collect(),
         one_packet: false,
         client_address: ClientAddress::None,
+        syn_cookies: SynCookies::Never,
         revision: 1,
     };
     let mut snapshot = Snapshot::default();

@@ -190,6 +190,10 @@ fn daemon(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
         "[limits] connections_ipv6",
         differ(&old.connections_ipv6_max, &new.connections_ipv6_max, u32::to_string),
     );
+    push(
+        "[limits] cookie_connections",
+        differ(&old.cookie_connections_max, &new.cookie_connections_max, u32::to_string),
+    );
     push("[metrics] listen", differ(&old.metrics_listen, &new.metrics_listen, listen));
 }
 
@@ -346,6 +350,7 @@ fn service_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
     push("one_packet", differ(&old.one_packet, &new.one_packet, bool::to_string));
     let address = |address: &_| word(*address).to_owned();
     push("client_address", differ(&old.client_address, &new.client_address, address));
+    push("syn_cookies", differ(&old.syn_cookies, &new.syn_cookies, ToString::to_string));
     backend_changes(changes, old, new);
 }
 

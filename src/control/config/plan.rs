@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::dataplane::snapshot::{
-    ClientAddress, Mode, Ping, Protocol, Scheduler, ServiceAddress, Strays, Timeouts,
+    ClientAddress, Mode, Ping, Protocol, Scheduler, ServiceAddress, Strays, SynCookies, Timeouts,
 };
 use crate::ids::PortId;
 use crate::wire::vlan::Tags;
@@ -58,6 +58,8 @@ pub struct Daemon {
     pub connections_max: u32,
     /// IPv6 connections over all workers, those from IPv6 clients to IPv4 backends included.
     pub connections_ipv6_max: u32,
+    /// Connections made by SYN cookies over all workers, of each family.
+    pub cookie_connections_max: u32,
     /// Packet buffers over all ports.
     pub packet_buffers: u32,
     /// Path of the admin socket.
@@ -195,6 +197,9 @@ pub struct Service {
         serialize_with = "super::client_address::serialize"
     )]
     pub client_address: ClientAddress,
+    /// When SYNs are answered with cookies. TCP only, and no mode in which answers do not pass here.
+    #[serde(skip_serializing_if = "is_default")]
+    pub syn_cookies: SynCookies,
     /// In file order.
     pub backends: Vec<Backend>,
 }

@@ -25,7 +25,7 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[shunt]", &["workers", "control_core", "busy_poll", "admin_socket", "drain_deadline_s",
         "strays", "ping", "tunnels_ignore_df", "punt_per_second"]),
     ("[dpdk]", &["huge_pages", "memory_mb", "file_prefix", "eal_arguments", "packet_buffers"]),
-    ("[limits]", &["connections", "connections_ipv6"]),
+    ("[limits]", &["connections", "connections_ipv6", "cookie_connections"]),
     ("[metrics]", &["listen"]),
     ("[timeouts]", &["tcp_established_s", "tcp_syn_sent_s", "tcp_syn_recv_s", "tcp_fin_wait_s",
         "tcp_time_wait_s", "tcp_close_s", "tcp_close_wait_s", "tcp_last_ack_s", "tcp_listen_s",
@@ -38,7 +38,7 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
         "tx_descriptors", "route"]),
     ("[[port.route]]", &["to", "via"]),
     ("[[service]]", &["name", "protocol", "address", "more_addresses", "mode", "tunnel",
-        "scheduler", "local_addresses", "one_packet", "client_address", "backend"]),
+        "scheduler", "local_addresses", "one_packet", "client_address", "syn_cookies", "backend"]),
     ("[service.tunnel]", &["kind", "port", "checksum", "remote_checksum"]),
     ("[[service.backend]]", &["address", "weight", "mode", "tunnel"]),
     ("[service.backend.tunnel]", &["kind", "port", "checksum", "remote_checksum"]),
@@ -95,6 +95,7 @@ pub(super) struct Dpdk {
 pub(super) struct Limits {
     pub(super) connections: Maybe<i64>,
     pub(super) connections_ipv6: Maybe<i64>,
+    pub(super) cookie_connections: Maybe<i64>,
 }
 
 /// `[metrics]`: the Prometheus endpoint.
@@ -178,6 +179,8 @@ pub(super) struct Service {
     pub(super) local_addresses: Option<List<String>>,
     pub(super) one_packet: Maybe<bool>,
     pub(super) client_address: Maybe<String>,
+    /// A word, or a table of one number, which no type of ours says.
+    pub(super) syn_cookies: Maybe<toml::Value>,
     #[serde(default)]
     pub(super) backend: Vec<Backend>,
 }

@@ -9,6 +9,7 @@ use super::plan::Plan;
 use super::schema;
 
 mod clients;
+mod cookies;
 mod daemon;
 mod links;
 mod locals;

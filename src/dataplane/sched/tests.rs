@@ -1,7 +1,9 @@
 //! Sequences recorded from a kernel: backends A, B, C added in this order.
 
 use super::*;
-use crate::dataplane::snapshot::{Backend, ClientAddress, Mode, Protocol, ServiceAddress};
+use crate::dataplane::snapshot::{
+    Backend, ClientAddress, Mode, Protocol, ServiceAddress, SynCookies,
+};
 use crate::ids::ServiceId;
 use std::net::Ipv4Addr;
 
@@ -30,6 +32,7 @@ fn snapshot(scheduler: Scheduler, revision: u64, weights: &[(char, u32)]) -> Sna
         locals: [Ipv4Addr::new(10, 44, 0, 2).into()].into_iter().collect(),
         one_packet: false,
         client_address: ClientAddress::None,
+        syn_cookies: SynCookies::Never,
         revision,
     };
     let mut snapshot = Snapshot::default();

@@ -6,7 +6,7 @@ use super::{Change, Diff};
 use crate::control::config::client_address::word;
 use crate::control::config::mode::line;
 use crate::control::config::plan::{Backend, Service};
-use crate::dataplane::snapshot::{ClientAddress, Mode};
+use crate::dataplane::snapshot::{ClientAddress, Mode, SynCookies};
 
 /// `name tcp 198.51.100.10:80, wrr, local 10.44.0.2, 3 backends`; what is not there, a default, or
 /// only FULL-NAT, is left out.
@@ -19,6 +19,9 @@ fn summary(service: &Service) -> String {
     }
     if service.client_address != ClientAddress::None {
         extra = format!("{extra}, {}", word(service.client_address));
+    }
+    if service.syn_cookies != SynCookies::Never {
+        extra = format!("{extra}, SYN cookies {}", service.syn_cookies);
     }
     if !service.local_addresses.is_empty() {
         extra = format!("{extra}, local {}", join(service.local_addresses.iter()));

@@ -27,7 +27,7 @@ pub(super) const ROWS: &[Row] = &[
         says: &[
             "shunt.toml:23:1: unknown key `protocoll`; known keys here: name, protocol, \
              address, more_addresses, mode, tunnel, scheduler, local_addresses, one_packet, \
-             client_address, backend",
+             client_address, syn_cookies, backend",
             "   23 | protocoll = \"tcp\"",
             "      | ^^^^^^^^^",
             "      help: did you mean `protocol`?",

@@ -16,7 +16,7 @@ use super::super::schema;
 use super::modes::ServiceMode;
 use super::value::{choice, integer, name, socket};
 use super::vips::{self, PlacedVip, refuse_unreachable};
-use super::{clients, locals};
+use super::{clients, cookies, locals};
 use crate::dataplane::snapshot::{Mode, Ports, Protocol, Scheduler, ServiceAddress};
 use crate::ids::limits;
 
@@ -87,6 +87,7 @@ fn draft(problems: &mut Problems, written: &Spanned<schema::Service>) -> Draft {
         local_addresses: locals.iter().map(|(address, _)| *address).collect(),
         one_packet: clients::one_packet(problems, written, known),
         client_address: clients::client_address(problems, written, known, &modes),
+        syn_cookies: cookies::syn_cookies(problems, written, known, &modes),
         backends,
     };
     Draft { service, vips, locals, backends: places }

@@ -165,6 +165,11 @@ impl Offer {
     }
 }
 
+/// No timestamp of ours up to now is newer.
+pub(super) fn newest_stamp(now_ms: u32) -> u32 {
+    now_ms | 31
+}
+
 fn table<F: Family>() -> &'static [u16; 8] {
     if F::IS_V6 { &MSS_V6 } else { &MSS_V4 }
 }

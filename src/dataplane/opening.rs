@@ -26,7 +26,7 @@ use super::conn::key::Side;
 use super::conn::splice::{Chain, SACK, STAMPS, Splice};
 use super::conn::state::State;
 use super::conn::table::{Hit, Slot};
-use super::cookie::{Event, OUR_SCALE, Offer, SCALE_MAX};
+use super::cookie::{self, Event, OUR_SCALE, Offer, SCALE_MAX};
 use super::family::Family;
 use super::flows::{Fate, Flows, client_hop};
 use super::handshake::segment_of;
@@ -227,7 +227,8 @@ impl Flows {
             return self.count(Reason::Truncated);
         }
         let service = record.service_id();
-        let keeps_promises = table.splice_mut(slot).is_some_and(|it| agree(it, sequence, &offer));
+        let keeps_promises =
+            table.splice_mut(slot).is_some_and(|it| agree(it, sequence, &offer, now_ms));
         if !keeps_promises {
             self.count_cookie(service, Event::BackendPlain);
         }
@@ -333,10 +334,14 @@ impl Flows {
 
 /// Notes by how much the backend's numbers differ from ours. False if it does no timestamps where
 /// the client was told so.
-fn agree(splice: &mut Splice, sequence: u32, offer: &Offer) -> bool {
+///
+/// The client may have had several answers to its SYN, with newer timestamps than the one it echoed:
+/// none of the backend's may look older than any of them (RFC 7323 section 5), so they go on from now.
+fn agree(splice: &mut Splice, sequence: u32, offer: &Offer, now_ms: u32) -> bool {
     splice.mss = offer.mss.unwrap_or(MSS_UNSAID);
     splice.ahead = splice.ours.wrapping_sub(sequence);
     if let (true, Some((value, _))) = (splice.has(STAMPS), offer.stamps) {
+        splice.our_stamp = cookie::newest_stamp(now_ms);
         splice.stamp_ahead = splice.our_stamp.wrapping_sub(value);
     }
     if splice.scale <= SCALE_MAX {

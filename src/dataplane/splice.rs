@@ -23,13 +23,11 @@ use super::introduce::set_number;
 use crate::wire::checksum::Delta;
 use crate::wire::tcp::{self, options};
 
-/// Does to a client's segment what its backend expects. A SYN is of no handshake that we know.
+/// Does to a client's segment what its backend expects. Our own SYN acknowledges nothing yet; its
+/// window, as any SYN's, is not scaled.
 pub(super) fn from_client(segment: &mut [u8], splice: &Splice) -> Option<()> {
     let (header, _) = tcp::Header::ref_from_prefix(segment).ok()?;
-    if header.flags & tcp::SYN != 0 {
-        return Some(());
-    }
-    let is_ack = header.flags & tcp::ACK != 0;
+    let (is_syn, is_ack) = (header.flags & tcp::SYN != 0, header.flags & tcp::ACK != 0);
     let area = options::area_mut(segment);
     let mut delta = options::map_sack(area, |edge| edge.wrapping_sub(splice.ahead));
     if splice.has(STAMPS) && is_ack {
@@ -41,8 +39,10 @@ pub(super) fn from_client(segment: &mut [u8], splice: &Splice) -> Option<()> {
         let number = header.acknowledgment.get().wrapping_sub(splice.ahead);
         delta = delta.plus(set_number(&mut header.acknowledgment, number));
     }
-    let shift = i8::try_from(splice.client_shift).unwrap_or(0);
-    delta = delta.plus(set_window(header, shifted(header.window.get(), shift)));
+    if !is_syn {
+        let shift = i8::try_from(splice.client_shift).unwrap_or(0);
+        delta = delta.plus(set_window(header, shifted(header.window.get(), shift)));
+    }
     header.checksum.set(delta.apply(header.checksum.get()));
     Some(())
 }

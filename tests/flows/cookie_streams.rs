@@ -84,7 +84,8 @@ impl Play {
         match wire {
             0 | 2 => {
                 let segment = Segment::read(frame);
-                if self.closing && segment.has(SYN) {
+                // From now on a SYN may be of a new connection, so an old one is kept back.
+                if self.closing && wire == 0 && segment.has(SYN) {
                     return;
                 }
                 self.closing |= segment.has(FIN);
@@ -93,23 +94,24 @@ impl Play {
                 self.deliver();
             }
             1 => {
+                Self::tick(&mut self.server, frame, &self.client, self.world.now_ms);
                 let sent = self.server.receive(frame, &self.client.inbox, 0);
-                Self::tick(&mut self.server, frame, &self.client);
                 self.wires[2].extend(sent);
             }
             _ => {
+                Self::tick(&mut self.client, frame, &self.server, self.world.now_ms);
                 let sent = self.client.receive(frame, &self.server.inbox, inserted);
-                Self::tick(&mut self.client, frame, &self.server);
                 self.wires[0].extend(sent);
             }
         }
     }
 
     /// Timestamps are held against the other's true clock.
-    fn tick(end: &mut End, frame: &[u8], other: &End) {
+    fn tick(end: &mut End, frame: &[u8], other: &End, now_ms: u32) {
         let other = other.stamps.as_ref().map(|stamps| stamps.ticks);
         if let (Some(stamps), Some(ticks)) = (end.stamps.as_mut(), other) {
-            stamps.take(&Segment::read(frame), ticks);
+            let is_client = end.ours.port() == 40_000;
+            stamps.take(&Segment::read(frame), ticks, now_ms - 1_000 + 32, is_client);
         }
     }
 
@@ -120,7 +122,7 @@ impl Play {
             }
         }
         match what {
-            0 => self.wires[0].push(self.client.syn(&[])),
+            0 if !self.client.agreed => self.wires[0].push(self.client.syn(&[])),
             1 if self.client.agreed => {
                 let at = which.index(self.client.data.len() + 1);
                 self.wires[0].push(self.client.send(at));

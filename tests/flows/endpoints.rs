@@ -144,9 +144,11 @@ pub(crate) struct Stamps {
     /// When it started, and ticks since.
     pub(crate) start: u32,
     pub(crate) ticks: u32,
-    /// The other's clock: first, and newest.
+    /// The other's clock: first, newest, and that of the newest SYN since the first.
     first: Option<u32>,
     newest: u32,
+    heard: bool,
+    newest_syn: Option<i64>,
 }
 
 impl Stamps {
@@ -159,21 +161,36 @@ impl Stamps {
         [&[1, 1, 8, 10][..], &now.to_be_bytes(), &self.newest.to_be_bytes()].concat()
     }
 
-    /// Holds what was said against the truth, as a host does that protects itself against segments
-    /// of long ago (RFC 7323 section 5).
-    pub(crate) fn take(&mut self, segment: &Segment, other_ticks: u32) {
+    /// Holds what was said against the truth. `slack` is by how much the balancer's own clock, of
+    /// which SYNs are answered, has gone on. To a client nothing may look older than those answers
+    /// (RFC 7323 section 5).
+    pub(crate) fn take(
+        &mut self,
+        segment: &Segment,
+        other_ticks: u32,
+        slack: u32,
+        is_client: bool,
+    ) {
         let option = option(&segment.options, 8).expect("agreed upon");
         let number = |at: usize| u32::from_be_bytes(option[at..at + 4].try_into().unwrap());
         let (value, echo) = (number(2), number(6));
         let first = *self.first.get_or_insert(value);
-        let ahead = value.wrapping_sub(first).cast_signed();
-        assert!(ahead.unsigned_abs() <= other_ticks, "the other's clock jumped by {ahead}");
-        if value.wrapping_sub(self.newest).cast_signed() > 0 || ahead == 0 && self.newest == 0 {
-            self.newest = value;
+        let ahead = i64::from(value.wrapping_sub(first).cast_signed());
+        let (ticks, slack) = (i64::from(other_ticks), i64::from(slack));
+        assert!((-slack - ticks..=slack + ticks).contains(&ahead), "a clock jumped by {ahead}");
+        if segment.has(SYN) {
+            self.newest_syn = self.newest_syn.max(Some(ahead));
+        } else if is_client {
+            assert!(Some(ahead) >= self.newest_syn, "older than an answer to the SYN: {ahead}");
+        }
+        if ahead >= i64::from(self.newest.wrapping_sub(first).cast_signed()) || !self.heard {
+            (self.newest, self.heard) = (value, true);
         }
         if segment.has(ACK) {
-            let since = echo.wrapping_sub(self.start);
-            assert!(since <= self.ticks, "{echo} echoed, never said");
+            let since = i64::from(echo.wrapping_sub(self.start).cast_signed());
+            let earliest = if is_client { 0 } else { -slack };
+            let said = earliest..=i64::from(self.ticks);
+            assert!(said.contains(&since), "{echo} echoed, never said");
         }
     }
 }

@@ -45,9 +45,9 @@ pub struct Splice {
     pub start: u32,
     /// Our own: the cookie.
     pub ours: u32,
-    /// The client's timestamp, and ours that it echoed.
+    /// The client's timestamp.
     pub stamp: u32,
-    /// Ours.
+    /// Ours: the one the client echoed, then the one that the backend's SYN+ACK had for it.
     pub our_stamp: u32,
     /// What waits.
     pub chain: Chain,

@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use shunt::dataplane::snapshot::{
     Backend, ClientAddress, Mode, NextHop, Ping, Ports, Protocol, Scheduler, Service,
-    ServiceAddress, Snapshot, Strays,
+    ServiceAddress, Snapshot, Strays, SynCookies,
 };
 use shunt::ids::{BackendId, PortId, ServiceId};
 use shunt::wire::Mac;
@@ -369,6 +369,7 @@ fn service(offer: &Offer, id: u32, first: u32, revision: u64) -> Service {
         locals: FAMILIES.iter().map(|ip| ip.local()).collect(),
         one_packet: offer.one_packet && offer.protocol == Protocol::Udp,
         client_address: offer.introduction,
+        syn_cookies: SynCookies::Never,
         revision,
     }
 }

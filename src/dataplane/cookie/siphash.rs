@@ -65,7 +65,8 @@ mod tests {
         use std::hash::{Hasher, SipHasher};
         for (a, b) in [(0, 0), (1, u64::MAX), (0x0123_4567_89ab_cdef, 42)] {
             for length in 0..8_u64 {
-                let words: Vec<u64> = (0..length).map(|i| a ^ (b.rotate_left(7) + i)).collect();
+                let words: Vec<u64> =
+                    (0..length).map(|i| a ^ b.rotate_left(7).wrapping_add(i)).collect();
                 let mut other = SipHasher::new_with_keys(a, b);
                 words.iter().for_each(|word| other.write(&word.to_le_bytes()));
                 assert_eq!(siphash([a, b], &words), other.finish(), "{length}");

@@ -317,12 +317,12 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "SYN cookies where the backend answers by itself",
         edit: (
-            "address = \"198.51.100.10:80\"\nlocal_addresses = [\"10.44.0.2\"]",
-            "address = \"198.51.100.10:80\"\nmode = \"dr\"\nsyn_cookies = { above_per_second = 5 }",
+            "address = \"10.44.0.11:8080\"\nweight = 1",
+            "address = \"10.44.0.11:8080\"\nweight = 1\n[[service]]\nname = \"x\"\nprotocol = \"tcp\"\naddress = \"198.51.100.19:80\"\nmode = \"dr\"\nsyn_cookies = { above_per_second = 5 }\n[[service.backend]]\naddress = \"10.44.0.12:80\"",
         ),
         says: &[
-            "shunt.toml:26:15: `syn_cookies` cannot be had in mode `dr`: the backend's answers do not pass here, so nobody can turn its sequence numbers into those the client was told",
-            "   26 | syn_cookies = { above_per_second = 5 }",
+            "shunt.toml:35:15: `syn_cookies` cannot be had in mode `dr`: the backend's answers do not pass here, so nobody can turn its sequence numbers into those the client was told",
+            "   35 | syn_cookies = { above_per_second = 5 }",
             "      |               ^^^^^^^^^^^^^^^^^^^^^^^^",
         ],
     },

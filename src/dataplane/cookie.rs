@@ -47,7 +47,7 @@ pub const SCALE_NONE: u8 = 15;
 /// step. Backends' own windows are turned into these.
 pub const OUR_SCALE: u8 = 9;
 
-/// Segment sizes by number, ascending: what Ethernet, PPPoE, tunnels and jumbo frames make.
+/// Segment sizes by number, ascending: what Ethernet, DSL, tunnels and jumbo frames make.
 const MSS_V4: [u16; 8] = [536, 1024, 1220, 1300, 1400, 1440, 1460, 8960];
 const MSS_V6: [u16; 8] = [1220, 1280, 1340, 1380, 1400, 1420, 1440, 8940];
 
@@ -140,9 +140,11 @@ impl Offer {
                 }
                 [options::WINDOW_SCALE, 3, scale] => offer.scale = Some(scale.min(SCALE_MAX)),
                 [options::SACK_PERMITTED, 2] => offer.sack = true,
-                [options::TIMESTAMPS, 10, a, b, c, d, e, f, g, h] => {
-                    let (value, echo) = ([a, b, c, d], [e, f, g, h]);
-                    offer.stamps = Some((u32::from_be_bytes(value), u32::from_be_bytes(echo)));
+                [options::TIMESTAMPS, 10, ref numbers @ ..] => {
+                    if let ([value, echo], []) = numbers.as_chunks::<4>() {
+                        let number = |bytes: &[u8; 4]| u32::from_be_bytes(*bytes);
+                        offer.stamps = Some((number(value), number(echo)));
+                    }
                 }
                 _ => {}
             }

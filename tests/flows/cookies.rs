@@ -147,8 +147,9 @@ fn a_syn_is_answered_from_the_vip_and_leaves_nothing_behind() {
 
 #[test]
 fn what_the_cookie_can_carry_is_offered_and_nothing_else() {
+    type Row = (&'static str, Vec<u8>, Option<u8>, bool, bool);
     let stamp = [&[8, 10][..], &STAMP.to_be_bytes(), &[0; 4]].concat();
-    let rows: [(&str, Vec<u8>, Option<u8>, bool, bool); 6] = [
+    let rows: [Row; 6] = [
         ("nothing", vec![], None, false, false),
         ("all", full_options(STAMP), Some(OUR_SCALE), true, true),
         ("scale and SACK without timestamps", vec![4, 2, 3, 3, 7, 0, 0, 0], None, false, false),
@@ -362,7 +363,7 @@ fn data(told: &Segment, at: u32, bytes: &[u8]) -> Builder {
 fn what_the_client_says_meanwhile_is_held_and_goes_on_in_order() {
     let Asked { mut world, told, syn } = asked(simple(), V4, &[]);
     for at in 0..12 {
-        assert_eq!(world.exchange(0, 0, &data(&told, at, &[b'a']).build()), []);
+        assert_eq!(world.exchange(0, 0, &data(&told, at, b"a").build()), []);
     }
     assert_eq!(world.drops(), [(Reason::CookieHeld, 2)], "ten are held");
     let agree = from_backend(&syn).flags(SYN | ACK).numbers(THEIRS, START + 1).build();
@@ -560,7 +561,8 @@ fn secrets_may_change_under_way_once() {
 
 #[test]
 fn a_client_is_told_that_it_is_connected_only_where_that_can_be_kept() {
-    let rows: [(&str, fn(&mut Snapshot), Reason); 3] = [
+    type Row = (&'static str, fn(&mut Snapshot), Reason);
+    let rows: [Row; 3] = [
         (
             "no weight",
             |s| s.backends.iter_mut().flatten().for_each(|b| b.weight = 0),

@@ -42,7 +42,7 @@ mod tests {
         secrets.renew(start).unwrap();
         let [first, before] = secrets.now;
         assert!(first == before && first != Secret::default());
-        secrets.renew(start + RENEWED_EVERY - Duration::from_secs(1)).unwrap();
+        secrets.renew(start + Duration::from_secs(3599)).unwrap();
         assert!(secrets.now == [first, first]);
         secrets.renew(start + RENEWED_EVERY).unwrap();
         assert!(secrets.now[1] == first && secrets.now[0] != first);

@@ -68,7 +68,9 @@ mod tests {
                 let words: Vec<u64> =
                     (0..length).map(|i| a ^ b.rotate_left(7).wrapping_add(i)).collect();
                 let mut other = SipHasher::new_with_keys(a, b);
-                words.iter().for_each(|word| other.write(&word.to_le_bytes()));
+                for word in &words {
+                    other.write(&word.to_le_bytes());
+                }
                 assert_eq!(siphash([a, b], &words), other.finish(), "{length}");
             }
         }

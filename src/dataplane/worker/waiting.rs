@@ -121,7 +121,7 @@ impl<P: Packet> Waiting<P> {
             let too_long = |place: &&mut Place<P>| {
                 place.packet.is_some() && now_ms.wrapping_sub(place.since_ms) > HELD_MS
             };
-            if place.filter(too_long).is_some() {
+            if place.as_ref().is_some_and(too_long) {
                 freed += u64::from(self.vacate(at).is_some());
             }
         }

@@ -167,6 +167,9 @@ pub struct Service {
     /// How backends learn the client's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_address: Option<String>,
+    /// `never` or `always`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub syn_cookies: Option<String>,
     /// `[service.tunnel]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tunnel: Option<Tunnel>,
@@ -185,6 +188,7 @@ impl Service {
             scheduler: "rr".to_owned(),
             local_addresses: local.to_vec(),
             client_address: None,
+            syn_cookies: None,
             tunnel: None,
             backend: Vec::new(),
         }

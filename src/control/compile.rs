@@ -28,6 +28,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::control::config::plan::{self, Plan};
 use crate::control::lists::access;
@@ -42,13 +43,19 @@ use crate::ids::{BackendId, ServiceId, limits};
 
 mod ids;
 mod names;
+mod secrets;
 
 use ids::Ids;
 pub use names::{BackendName, Names, ServiceName};
+pub use secrets::RENEWED_EVERY;
+use secrets::Secrets;
 
 /// Why a plan cannot be compiled. Nothing has changed then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
+    /// The system gave no random numbers.
+    #[error("no secret for SYN cookies: {0}; getrandom(2) must be allowed")]
+    Secret(#[from] getrandom::Error),
     /// No id is left for a new service or backend.
     #[error(
         "no room for {wanted} new {what}: {used} of {limit} ids are in use, {retired} of them by \
@@ -150,6 +157,7 @@ pub struct Compiler {
     backends: Ids<BackendKey>,
     /// By [`ServiceId`].
     memory: Vec<Memory>,
+    secrets: Secrets,
 }
 
 impl Default for Compiler {
@@ -166,6 +174,7 @@ impl Compiler {
             services: Ids::new(limits::SERVICES),
             backends: Ids::new(limits::BACKENDS),
             memory: Vec::new(),
+            secrets: Secrets::default(),
         }
     }
 
@@ -190,6 +199,7 @@ impl Compiler {
         members: Option<Arc<dyn Membership>>,
     ) -> Result<Arc<Snapshot>, CompileError> {
         self.check_room(plan)?;
+        self.secrets.renew(Instant::now())?;
         self.generation += 1;
         let service_ids = self.assign_services(plan);
         self.assign_backends(plan, &service_ids);
@@ -209,6 +219,7 @@ impl Compiler {
         snapshot.tunnels_ignore_df = plan.tunnels_ignore_df;
         snapshot.members = members;
         snapshot.accepting = accepting;
+        snapshot.cookie_secrets = self.secrets.now;
         snapshot.punt_per_second = plan.punt_per_second;
         Ok(Arc::new(snapshot.indexed()))
     }
@@ -337,6 +348,7 @@ impl Compiler {
                 client_address: service.client_address,
                 persistence: service.persistence.map(|it| persistence(it, memory)),
                 access: access(plan, service),
+                syn_cookies: service.syn_cookies,
                 revision: memory.revision,
             });
         }

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use super::admin::Command;
 use super::admin::dump::Dumps;
 use super::admin::view::LastReload;
+use super::compile::RENEWED_EVERY;
 use super::config::plan::{ClientList, Plan};
 use super::lists::{self, MakeMembers};
 use super::neighbors::View;
@@ -42,6 +43,8 @@ use crate::stats::collect::Sources;
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
 /// The TAPs are looked at once in so many rounds: every second.
 const TAP_ROUNDS: u64 = 10;
+/// A snapshot with a fresh secret for SYN cookies once in so many rounds: every hour, and a little.
+const SECRET_ROUNDS: u64 = (RENEWED_EVERY.as_secs() + 1) * 10;
 /// How long the start, or a reload, waits for next hops that are new.
 const NEXT_HOP_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -278,6 +281,11 @@ impl<C: Configure> Control<C> {
             self.keep_taps().await;
         }
         self.rounds += 1;
+        if self.rounds.is_multiple_of(SECRET_ROUNDS)
+            && let Err(error) = self.publish()
+        {
+            tracing::error!(%error, "the secret of SYN cookies could not be renewed");
+        }
         if matches!(self.ending, Ending::Draining { .. }) {
             self.systemd.extend(Instant::now());
         }

@@ -24,9 +24,9 @@ use zerocopy::FromBytes;
 use super::conn::key::{FlowKey, Side, port_pair};
 use super::conn::record::{NewConnection, Record, Way};
 use super::conn::state::{State, flags, sctp};
-use super::conn::table::{Hit, Refusal};
+use super::conn::table::{Hit, Refusal, Slot};
 use super::family::Family;
-use super::flows::{Fate, Flows, source_mac};
+use super::flows::{Fate, Flows, source_mac, turned};
 use super::io::Packet;
 use super::parse::Parsed;
 use super::sched::Flow;
@@ -42,9 +42,9 @@ const REUSE_AFTER_MS: u32 = 1_000;
 const FTP_DATA: u16 = 20;
 
 /// What a new connection will be.
-struct Chosen<F: Family> {
-    backend: BackendId,
-    way: Way,
+pub(super) struct Chosen<F: Family> {
+    pub(super) backend: BackendId,
+    pub(super) way: Way,
     introduction: ClientAddress,
     /// The key of the backend's answers.
     answers: FlowKey<F>,
@@ -68,9 +68,15 @@ impl Flows {
             return self.refuse(packet, parsed, Reason::Denied);
         }
         if let Err(reason) = self.may_start(parsed) {
+            if let Some(fate) = self.accept_cookie(packet, parsed, service) {
+                return fate;
+            }
             // A stray of no connection is not a connection refused.
             self.count_refused(service, reason != Reason::NoConnection);
             return self.refuse(packet, parsed, reason);
+        }
+        if self.wants_cookie(service, parsed) {
+            return self.send_cookie(packet, parsed, service);
         }
         match self.choose(service, key, datagram(packet.data(), parsed)) {
             Ok(chosen) => self.make(packet, parsed, service, &chosen),
@@ -97,7 +103,7 @@ impl Flows {
     }
 
     /// Which backend, how, and what its answers will look like. A place at the backend is taken.
-    fn choose<F: Family>(
+    pub(super) fn choose<F: Family>(
         &mut self,
         id: ServiceId,
         client: FlowKey<F>,
@@ -208,6 +214,32 @@ impl Flows {
         service: ServiceId,
         chosen: &Chosen<F>,
     ) -> Fate {
+        let state = self.first_state(packet, parsed, service);
+        match self.enter(packet, parsed, service, chosen, state) {
+            Ok(slot) => {
+                let fate = self.forward_first(packet, parsed, slot);
+                if F::table(&self.tables).record(slot).sides().is_empty() {
+                    self.forget::<F>(slot);
+                }
+                fate
+            }
+            Err(reason) => {
+                self.count_refused(service, true);
+                self.refuse(packet, parsed, reason)
+            }
+        }
+    }
+
+    /// Puts the connection of a client's packet into the table. Without room there, the place at the
+    /// backend is given up.
+    pub(super) fn enter<F: Family, P: Packet>(
+        &mut self,
+        packet: &P,
+        parsed: &Parsed<F>,
+        service: ServiceId,
+        chosen: &Chosen<F>,
+        state: State,
+    ) -> Result<Slot, Reason> {
         let table = F::table(&self.tables);
         // A closed connection whose local port was chosen is over now.
         if let Some(over) = table.find(chosen.answers, table.hash(chosen.answers)) {
@@ -220,29 +252,23 @@ impl Flows {
             backend_id: chosen.backend,
             client_mac: source_mac(packet.data()),
             client_port: packet.port(),
-            state: self.first_state(packet, parsed, service),
+            state,
             way: chosen.way,
             introduction: chosen.introduction,
         };
-        match F::table_mut(&mut self.tables).insert(&new, self.now_ms) {
-            Ok(slot) => {
-                self.count_up(&new);
-                let fate = self.forward_first(packet, parsed, slot);
-                if F::table(&self.tables).record(slot).sides().is_empty() {
-                    self.forget::<F>(slot);
-                }
-                fate
-            }
-            Err(refusal) => {
-                self.give_up(chosen.backend);
-                self.count_refused(service, true);
-                let reason = match refusal {
-                    Refusal::Full => Reason::TableFull,
-                    Refusal::IndexFull => Reason::IndexFull,
-                };
-                self.refuse(packet, parsed, reason)
-            }
+        let slot = F::table_mut(&mut self.tables).insert(&new, self.now_ms).map_err(|e| match e {
+            Refusal::Full => Reason::TableFull,
+            Refusal::IndexFull => Reason::IndexFull,
+        });
+        if slot.is_err() {
+            self.give_up(chosen.backend);
         }
+        let slot = slot?;
+        self.count_up(&new);
+        if state.is_active() {
+            turned(&self.stats, &self.snapshot, &mut self.chooser, chosen.backend, true);
+        }
+        Ok(slot)
     }
 
     fn first_state<F: Family, P: Packet>(
@@ -260,7 +286,7 @@ impl Flows {
         }
     }
 
-    fn count_refused(&self, service: ServiceId, counts: bool) {
+    pub(super) fn count_refused(&self, service: ServiceId, counts: bool) {
         if let Some(counters) = self.stats.services.get(service.index()) {
             counters.refused.add(u64::from(counts));
         }

@@ -12,7 +12,7 @@
 
 use super::conn::key::Side;
 use super::conn::record::Record;
-use super::conn::table::Slot;
+use super::conn::table::{Hit, Slot};
 use super::family::Family;
 use super::flows::{Fate, Flows, client_hop, port_mtu, turned};
 use super::introduce;
@@ -95,6 +95,11 @@ impl Flows {
         if parsed.ttl <= 1 {
             return self.refuse(packet, parsed, Reason::TtlExpired);
         }
+        if self.tables.v6.record(hit.slot).is_spliced()
+            && let Some(fate) = self.backend_speaks::<Ipv6Addr, F, P>(packet, parsed, hit.slot)
+        {
+            return fate;
+        }
         self.cross_back(packet, parsed, hit.slot)
     }
 
@@ -122,6 +127,11 @@ impl Flows {
             let (backend, active) = (record.backend_id(), record.state().is_active());
             turned(&self.stats, &self.snapshot, &mut self.chooser, backend, active);
         }
+        let hit = Hit { slot, side: Side::Backend };
+        if self.renumber::<Ipv6Addr, F>(packet.data_mut(), parsed, hit).is_none() {
+            return self.count(Reason::Truncated);
+        }
+        let record = self.tables.v6.record_mut(slot);
         if introduce::from_backend(packet.data_mut(), parsed, record).is_none() {
             return self.count(Reason::Truncated);
         }

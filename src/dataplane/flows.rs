@@ -15,8 +15,10 @@ use super::conn::ports::Ownership;
 use super::conn::record::Record;
 use super::conn::table::{Hit, Slot, Tables};
 use super::family::Family;
+use super::handshake::Gate;
 use super::io::Packet;
 use super::lookup::Look;
+use super::opening::AnySlot;
 use super::parse::{Other, OtherKind, Parse, Parsed};
 use super::path_mtu::PathMtus;
 use super::persistence::{self, Templates};
@@ -24,7 +26,7 @@ use super::rewrite::{Translation, translate};
 use super::sched::Chooser;
 use super::snapshot::{Limit, NextHop, Snapshot};
 use super::verdict::Reason;
-use crate::ids::{BackendId, PortId, WorkerId};
+use crate::ids::{BackendId, PortId, WorkerId, limits};
 use crate::stats::counters::WorkerStats;
 use crate::wire::{Mac, ether};
 
@@ -46,6 +48,12 @@ pub enum Origin {
 pub enum Fate {
     /// Sent by this port.
     Send(PortId),
+    /// The same; it asks a backend whether it takes a connection, and may have to again.
+    Ask(PortId),
+    /// The same, and then what has waited for that: a backend has agreed.
+    Opened(PortId),
+    /// Kept until its backend has agreed.
+    Hold,
     /// Cut into pieces no longer than this many bytes, which are sent by this port.
     Cut(PortId, u16),
     /// Sent by this port, in pieces no longer than this many bytes, behind a segment with what its
@@ -96,6 +104,12 @@ pub struct Flows {
     pub(super) port_turns: Box<[u32]>,
     pub(super) stats: Arc<WorkerStats>,
     pub(super) replies: Allowance,
+    /// SYN cookies, by service.
+    pub(super) gates: Box<[Gate]>,
+    /// The last number given to what waits for a backend.
+    pub(super) serial: u32,
+    /// The connection that the last [`Fate::Hold`] or [`Fate::Opened`] was about.
+    pub(super) waiting: Option<AnySlot>,
     /// Identification of the next packet of ours that may be cut.
     pub(super) identification: u32,
     /// Which clients go where, for all workers; `None` without room for any.
@@ -129,6 +143,9 @@ impl Flows {
             port_turns,
             stats,
             replies: Allowance::default(),
+            gates: vec![Gate::default(); limits::SERVICES].into(),
+            serial: 0,
+            waiting: None,
             identification,
             templates: None,
             path_mtus: PathMtus::default(),

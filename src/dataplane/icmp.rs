@@ -33,6 +33,7 @@ use super::io::Packet;
 use super::parse::Other;
 use super::rewrite::translate::rewrite_link;
 use super::snapshot::{NextHop, Ping};
+use super::splice;
 use super::verdict::Reason;
 
 mod convert;
@@ -136,6 +137,10 @@ impl Flows {
         let Some(next_hop) = self.hop_to(&record, hit.side.opposite()) else {
             return self.count(Reason::NextHop);
         };
+        if let (Side::Client, Some(splice)) = (hit.side, F::table(&self.tables).splice(hit.slot)) {
+            let quoted = packet.data_mut().get_mut(quote.l4..).unwrap_or_default();
+            splice::take_back(quoted, splice);
+        }
         if record.is_crossed() {
             return self.cross_error(packet, message, quote, &record, next_hop);
         }

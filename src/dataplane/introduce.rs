@@ -358,7 +358,7 @@ fn lower_mss<F: Family>(segment: &mut [u8], record: &Record<F>) -> Delta {
 }
 
 /// Sets a sequence number; what that does to the checksum.
-fn set_number(place: &mut Be32, number: u32) -> Delta {
+pub(super) fn set_number(place: &mut Be32, number: u32) -> Delta {
     let before = u32::from_ne_bytes(place.to_bytes());
     place.set(number);
     Delta::of_u32(before, u32::from_ne_bytes(place.to_bytes()))

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::access::{Access, Membership};
+use super::cookie::Secret;
 use super::persistence::Persistence;
 pub use super::sched::{Scheduler, Scheduling};
 use crate::ids::{BackendId, PortId, ServiceId};
@@ -23,7 +24,7 @@ use addresses::AddressTable;
 use seats::Seats;
 pub use terms::{
     ClientAddress, Encapsulation, GueChecksum, Locals, Mode, Ping, Ports, Protocol, ServiceAddress,
-    Strays,
+    Strays, SynCookies,
 };
 
 /// Where a frame goes on the link.
@@ -84,6 +85,8 @@ pub struct Service {
     pub persistence: Option<Persistence>,
     /// Who may start connections.
     pub access: Access,
+    /// When SYNs are answered with cookies (TCP).
+    pub syn_cookies: SynCookies,
     /// Grows by one when the set, order or weights of `backends` change: schedulers restart on it.
     pub revision: u64,
 }
@@ -252,6 +255,8 @@ pub struct Snapshot {
     pub tunnels_ignore_df: bool,
     /// False while draining before exit: no new connections.
     pub accepting: bool,
+    /// What SYN cookies are keyed with, and what they were keyed with before.
+    pub cookie_secrets: [Secret; 2],
     /// Packets a second each worker may punt to the kernel.
     pub punt_per_second: u32,
     /// Which configured lists an address is in; `None` without any.

@@ -1,10 +1,11 @@
 //! Packets of known connections that need more than new addresses: an outer header, the other
-//! family's header, bytes that tell the backend who the client is, or cutting.
+//! family's header, bytes that tell the backend who the client is, other numbers, or cutting.
 //!
 //! ```text
-//! flows::established ──► special ─┬─ what goes in (introduce)       it grows by that much
+//! flows::established ──► special ─┬─ a handshake of ours? (opening)
+//!                                 ├─ what goes in (introduce)       it grows by that much
 //!                                 ├─ does it still fit? cut it, or tell its sender (MTU)
-//!                                 └─ rewrite, then wrap (tunnel) or cross over (NAT64)
+//!                                 └─ numbers (splice), rewrite, then wrap (tunnel) or cross over (NAT64)
 //! ```
 //!
 //! Apart from the hot path, which sees them at one comparison and pays no more for them.
@@ -22,6 +23,7 @@ use super::reply::IcmpError;
 use super::rewrite::translate;
 use super::rewrite::tunnel::{self, Tunnel};
 use super::snapshot::{Backend, ClientAddress, Encapsulation, NextHop};
+use super::splice;
 use super::verdict::Reason;
 use crate::ids::PortId;
 use crate::wire::{ether, fragment};
@@ -45,6 +47,26 @@ impl Flows {
         hit: Hit,
         next_hop: NextHop,
     ) -> Fate {
+        if F::table(&self.tables).record(hit.slot).is_spliced() {
+            let answered = match hit.side {
+                Side::Client => self.before_backend(packet, parsed, hit.slot),
+                Side::Backend => self.backend_speaks::<F, F, P>(packet, parsed, hit.slot),
+            };
+            if let Some(fate) = answered {
+                return fate;
+            }
+        }
+        self.transform(packet, parsed, hit, next_hop)
+    }
+
+    /// Does to a packet all that it needs, and sends it on.
+    pub(super) fn transform<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed<F>,
+        hit: Hit,
+        next_hop: NextHop,
+    ) -> Fate {
         let record = *F::table(&self.tables).record(hit.slot);
         let length = length_of(parsed, &record);
         let way = self.way_mtu(&record, hit.side, next_hop.port);
@@ -60,6 +82,9 @@ impl Flows {
             return self.too_big(packet, parsed, told);
         }
         let parsed = &mut { *parsed };
+        if self.renumber::<F, F>(packet.data_mut(), parsed, hit).is_none() {
+            return self.count(Reason::Truncated);
+        }
         if self.introduce(packet, parsed, hit, &insertion).is_none() {
             return self.count(Reason::NoRoom);
         }
@@ -113,6 +138,22 @@ impl Flows {
         Some(if fits { insertion } else { insertion.without_room(parsed.key.protocol) })
     }
 
+    /// Other numbers, where both handshakes were ours. The record's family may be another than the
+    /// packet's.
+    pub(super) fn renumber<F: Family, G: Family>(
+        &self,
+        frame: &mut [u8],
+        parsed: &Parsed<G>,
+        hit: Hit,
+    ) -> Option<()> {
+        let Some(splice) = F::table(&self.tables).splice(hit.slot) else { return Some(()) };
+        let segment = frame.get_mut(usize::from(parsed.l4)..usize::from(parsed.end))?;
+        match hit.side {
+            Side::Client => splice::from_client(segment, splice),
+            Side::Backend => splice::from_backend(segment, splice),
+        }
+    }
+
     /// Inserts it, or takes its traces out of a backend's packet.
     fn introduce<F: Family, P: Packet>(
         &mut self,
@@ -152,10 +193,24 @@ impl Flows {
                 // A sender need not make anything shorter: then the outer packet is cut.
                 inner.max(F::MTU_MIN)
             }
-            _ if !record.is_crossed() => mtu,
-            _ if side == Side::Client => mtu.saturating_add(cross::DIFFERENCE),
-            _ => mtu.saturating_sub(cross::DIFFERENCE),
+            _ if side == Side::Backend && record.is_crossed() => {
+                mtu.saturating_sub(cross::DIFFERENCE)
+            }
+            _ if side == Side::Backend => mtu,
+            _ if record.is_crossed() => {
+                mtu.saturating_add(cross::DIFFERENCE).min(self.backend_takes(record))
+            }
+            _ => mtu.min(self.backend_takes(record)),
         }
+    }
+
+    /// Longest packet of a client that its backend takes, which the client has not heard: we told
+    /// it a MSS before we knew the backend's.
+    fn backend_takes<F: Family>(&self, record: &Record<F>) -> u16 {
+        let splices = F::table(&self.tables).splices();
+        let splice = record.splice().and_then(|number| splices.get(number));
+        let headers = if F::IS_V6 { 60 } else { 40 };
+        splice.map_or(u16::MAX, |splice| splice.mss.saturating_add(headers).max(F::MTU_MIN))
     }
 
     /// May a packet too long for its way be cut? IPv6 never is, nor IPv4 with DF, unless it is

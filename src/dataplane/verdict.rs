@@ -88,6 +88,16 @@ reasons! {
     TableFull => "table_full",
     /// Both index buckets of the new connection are full.
     IndexFull => "index_full",
+    /// An ACK to a service with SYN cookies that carries none of ours.
+    CookieBad => "cookie_bad",
+    /// A SYN cookie of ours that is too old.
+    CookieOld => "cookie_old",
+    /// A segment that overtook the one that was to bring the client's SYN cookie.
+    CookieEarly => "cookie_early",
+    /// No room for the numbers of a connection made by a SYN cookie.
+    CookieFull => "cookie_full",
+    /// A client's segment that found no room to wait for its backend's handshake, or waited in vain.
+    CookieHeld => "cookie_held",
     /// No local address and port is free towards this backend.
     LocalPorts => "local_ports",
     /// NAT: the client uses this port towards another VIP of the same backend already.

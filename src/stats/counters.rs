@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::loads::Loads;
+use crate::dataplane::cookie::Event;
 use crate::dataplane::verdict::Reason;
 use crate::ids::limits;
 
@@ -95,6 +96,8 @@ pub struct ServiceCounters {
     pub connections: Gauge,
     /// New connections refused for any reason.
     pub refused: Counter,
+    /// What happened with SYN cookies, by [`Event`].
+    pub cookies: [Counter; Event::COUNT],
 }
 
 /// How a worker spent its time and what its parts did.

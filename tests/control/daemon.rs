@@ -31,6 +31,7 @@ use shunt::dataplane::orders::{Answer, ConnectionView, Order, WorkerEnd};
 use shunt::dataplane::sched::Flags;
 use shunt::dataplane::snapshot::{
     self, ClientAddress, Limit, Mode, Ping, Protocol, Scheduler, ServiceAddress, Snapshot,
+    SynCookies,
 };
 use shunt::ids::{BackendId, ServiceId, WorkerId};
 use shunt::stats::collect::{BackendEntry, Names, ServiceEntry};
@@ -70,6 +71,7 @@ fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
             connections_max: 1000,
             connections_ipv6_max: 1000,
             persistent_clients_max: 1024,
+            cookie_connections_max: 1024,
             packet_buffers: 1000,
             admin_socket: PathBuf::new(),
             metrics_listen: None,
@@ -100,6 +102,7 @@ fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
             persistence: None,
             allow: vec![],
             deny: vec![],
+            syn_cookies: SynCookies::Never,
             backends: backends.iter().map(backend).collect(),
         }],
     }
@@ -179,6 +182,7 @@ impl Configure for OneService {
             client_address: service.client_address,
             persistence: None,
             access: Access::default(),
+            syn_cookies: service.syn_cookies,
             revision: self.generation,
         })]);
         Ok(Arc::new(snapshot.indexed()))

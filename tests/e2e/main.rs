@@ -10,7 +10,7 @@
 //! - [`families`]: every mode in both families, of [`ways`].
 //! - [`icmp`]: errors and pings. [`path_mtu`]: packets too long. [`pieces`]: packets in pieces.
 //! - [`client_address`]: PROXY headers and TOA. [`lossy`]: PROXY headers where packets are lost.
-//! - [`sctp`]: whole associations.
+//! - [`cookies`]: SYN cookies. [`sctp`]: whole associations.
 //! - [`vlan`]: clients behind 802.1Q and two tags.
 //! - [`reload`]: changing what runs. [`lifecycle`]: start, stop, kill.
 //! - [`slow_path`]: what belongs to the box itself, and what belongs to nobody.
@@ -19,6 +19,7 @@
 
 mod balance;
 mod client_address;
+mod cookies;
 mod families;
 mod first_packet;
 mod harness;

@@ -14,6 +14,8 @@ mod packets;
 mod world;
 
 mod access;
+mod cookie_streams;
+mod cookies;
 mod endpoints;
 mod ends;
 mod families;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use shunt::dataplane::access::Access;
 use shunt::dataplane::snapshot::{
     Backend, ClientAddress, Limit, Mode, NextHop, Ports, Protocol, Scheduler, Service,
-    ServiceAddress, Snapshot,
+    ServiceAddress, Snapshot, SynCookies,
 };
 use shunt::ids::{BackendId, PortId, ServiceId};
 
@@ -104,6 +104,7 @@ fn service(id: u32, stall: &Stall) -> Service {
         client_address: ClientAddress::None,
         persistence: None,
         access: Access::default(),
+        syn_cookies: SynCookies::Never,
         revision: 1,
     }
 }

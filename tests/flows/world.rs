@@ -22,7 +22,7 @@ use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
 use shunt::dataplane::persistence::Templates;
 use shunt::dataplane::snapshot::{
     Backend, ClientAddress, Limit, Link, Locals, Mode, NextHop, PortView, Protocol, Scheduler,
-    Service, ServiceAddress, Snapshot, Steering,
+    Service, ServiceAddress, Snapshot, Steering, SynCookies,
 };
 use shunt::dataplane::verdict::Reason;
 use shunt::dataplane::worker::{Links, Worker};
@@ -200,6 +200,7 @@ impl World {
             client_address: ClientAddress::None,
             persistence: None,
             access: Access::default(),
+            syn_cookies: SynCookies::Never,
             revision: self.generation,
         };
         let backends = |service| {

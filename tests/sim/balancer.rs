@@ -19,6 +19,7 @@ use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
 use shunt::dataplane::snapshot::{
     self, ClientAddress, Limit, Link, NextHop, PortView, ServiceAddress, Snapshot, Steering,
+    SynCookies,
 };
 use shunt::dataplane::verdict::Reason;
 use shunt::dataplane::worker::{Links, Worker};
@@ -161,6 +162,7 @@ impl Balancer {
             client_address: ClientAddress::None,
             persistence: None,
             access: Access::default(),
+            syn_cookies: SynCookies::Never,
             revision: self.generation,
         }
     }

@@ -19,7 +19,7 @@ use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::ControlEnd;
 use shunt::dataplane::snapshot::{
     Backend, ClientAddress, Limit, Link, Mode, NextHop, PortView, Protocol, Scheduler, Service,
-    ServiceAddress, Snapshot, Steering,
+    ServiceAddress, Snapshot, Steering, SynCookies,
 };
 use shunt::dataplane::worker::{Links, Worker};
 use shunt::dpdk::eal::Eal;
@@ -162,6 +162,7 @@ fn snapshot(backends: u16) -> Snapshot {
         client_address: ClientAddress::None,
         persistence: None,
         access: Access::default(),
+        syn_cookies: SynCookies::Never,
         revision: 1,
     };
     let mut snapshot = Snapshot::default();

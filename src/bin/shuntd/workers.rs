@@ -14,7 +14,7 @@ use shunt::control::config::plan::{HugePages, Plan};
 use shunt::control::parts::WorkerPart;
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::ports::Ownership;
-use shunt::dataplane::conn::table::Tables;
+use shunt::dataplane::conn::table::{Sizes, Tables};
 use shunt::dataplane::flows::Flows;
 use shunt::dataplane::io::dpdk::Dpdk;
 use shunt::dataplane::mailbox::mailbox;
@@ -72,8 +72,8 @@ impl Crew {
 struct Kit {
     id: WorkerId,
     core: usize,
-    /// Connections: IPv4, IPv6.
-    capacities: (u32, u32),
+    /// Connections.
+    sizes: Sizes,
     huge_pages: memory::HugePages,
     templates: Arc<Templates>,
     busy_poll: bool,
@@ -87,11 +87,15 @@ struct Kit {
     stats: Arc<WorkerStats>,
 }
 
-/// Connections each worker has room for: IPv4's, and those whose client is IPv6.
-pub(crate) fn capacities(plan: &Plan) -> (u32, u32) {
+/// Connections each worker has room for.
+pub(crate) fn sizes(plan: &Plan) -> Sizes {
     let workers = u32::try_from(plan.daemon.worker_cores.len()).unwrap_or(u32::MAX).max(1);
     let share = |connections: u32| connections.div_ceil(workers);
-    (share(plan.daemon.connections_max), share(plan.daemon.connections_ipv6_max))
+    Sizes {
+        v4: share(plan.daemon.connections_max),
+        v6: share(plan.daemon.connections_ipv6_max),
+        splices: share(plan.daemon.cookie_connections_max),
+    }
 }
 
 /// Starts all workers; returns when each has its tables and polls, or with the first refusal.
@@ -121,7 +125,7 @@ pub(crate) fn start(
         let kit = Kit {
             id,
             core: *core,
-            capacities: capacities(plan),
+            sizes: sizes(plan),
             huge_pages: huge,
             templates: Arc::clone(&templates),
             busy_poll: plan.daemon.busy_poll,
@@ -188,7 +192,7 @@ fn work(kit: Kit, answer: &Answer<Result<(), String>>) {
 }
 
 fn make(kit: Kit) -> Result<Worker<Dpdk>, String> {
-    let tables = Tables::on(kit.capacities, kit.seed, kit.huge_pages).map_err(|e| e.to_string())?;
+    let tables = Tables::on(kit.sizes, kit.seed, kit.huge_pages).map_err(|e| e.to_string())?;
     let ownership = Ownership::new(kit.id, kit.workers, &kit.views);
     // Until the first snapshot is published everything is the kernel's.
     let mut nothing = Snapshot::default();

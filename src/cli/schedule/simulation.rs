@@ -6,7 +6,7 @@ use super::Change;
 use crate::dataplane::access::Access;
 use crate::dataplane::sched::{Chooser, Entry, Flags, Flow, Scheduler, Scheduling};
 use crate::dataplane::snapshot::{
-    Backend, ClientAddress, Limit, Locals, Mode, NextHop, Protocol, Service, Snapshot,
+    Backend, ClientAddress, Limit, Locals, Mode, NextHop, Protocol, Service, Snapshot, SynCookies,
 };
 use crate::ids::{BackendId, PortId, ServiceId, WorkerId};
 use crate::stats::loads::Loads;
@@ -141,6 +141,7 @@ impl Simulation {
             locals: Locals::default(),
             one_packet: false,
             client_address: ClientAddress::None,
+            syn_cookies: SynCookies::Never,
             persistence: None,
             access: Access::default(),
             revision: self.revision,

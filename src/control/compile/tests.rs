@@ -14,7 +14,8 @@ use std::net::Ipv4Addr;
 
 use crate::dataplane::sched::{Flags, Slots};
 use crate::dataplane::snapshot::{
-    ClientAddress, Encapsulation, GueChecksum, Limit, Mode, NextHop, Ping, Ports, Strays, Timeouts,
+    ClientAddress, Encapsulation, GueChecksum, Limit, Mode, NextHop, Ping, Ports, Strays,
+    SynCookies, Timeouts,
 };
 use crate::ids::PortId;
 use crate::wire::Mac;
@@ -35,6 +36,7 @@ fn plan(services: Vec<PlanService>) -> Plan {
             connections_max: 1024,
             connections_ipv6_max: 1024,
             persistent_clients_max: 1024,
+            cookie_connections_max: 1024,
             packet_buffers: 1024,
             admin_socket: "/run/shunt/admin.sock".into(),
             metrics_listen: None,
@@ -78,6 +80,7 @@ fn service(vip: u16, backends: &[(u16, u32)]) -> PlanService {
         persistence: None,
         allow: vec![],
         deny: vec![],
+        syn_cookies: SynCookies::Never,
         backends: backends.iter().map(backend).collect(),
     }
 }
@@ -347,7 +350,9 @@ fn running_out_of_service_ids_is_refused() {
     let vips = |range: std::ops::Range<u16>| range.map(|vip| service(vip, &[])).collect::<Vec<_>>();
     compile(&mut compiler, vips(0..16_384));
     let error = compiler.compile(&plan(vips(0..16_385)), &[], &|_| None, true, None).unwrap_err();
-    let CompileError::Full { what, wanted, used, limit, retired } = error;
+    let CompileError::Full { what, wanted, used, limit, retired } = error else {
+        panic!("{error}");
+    };
     assert_eq!((what, wanted, used, limit, retired), ("services", 1, 16_384, 16_384, 0));
 }
 

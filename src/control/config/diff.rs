@@ -234,6 +234,10 @@ fn daemon(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
         "[limits] persistent_clients",
         differ(&old.persistent_clients_max, &new.persistent_clients_max, u32::to_string),
     );
+    push(
+        "[limits] cookie_connections",
+        differ(&old.cookie_connections_max, &new.cookie_connections_max, u32::to_string),
+    );
     push("[metrics] listen", differ(&old.metrics_listen, &new.metrics_listen, listen));
 }
 
@@ -425,6 +429,7 @@ fn service_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
     push("allow", differ(&old.allow, &new.allow, |v| list(v)));
     push("deny", differ(&old.deny, &new.deny, |v| list(v)));
     push("client_address", differ(&old.client_address, &new.client_address, address));
+    push("syn_cookies", differ(&old.syn_cookies, &new.syn_cookies, ToString::to_string));
     backend_changes(changes, old, new);
 }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use crate::dataplane::sched::{Flags, ServerId};
 use crate::dataplane::snapshot::{
-    ClientAddress, Limit, Mode, Ping, Protocol, Scheduler, ServiceAddress, Strays, Timeouts,
+    ClientAddress, Limit, Mode, Ping, Protocol, Scheduler, ServiceAddress, Strays, SynCookies,
+    Timeouts,
 };
 use crate::ids::PortId;
 use crate::wire::vlan::Tags;
@@ -66,6 +67,8 @@ pub struct Daemon {
     pub connections_ipv6_max: u32,
     /// Clients of persistent services that are remembered.
     pub persistent_clients_max: u32,
+    /// Connections made by SYN cookies over all workers, of each family.
+    pub cookie_connections_max: u32,
     /// Packet buffers over all ports.
     pub packet_buffers: u32,
     /// Path of the admin socket.
@@ -225,6 +228,9 @@ pub struct Service {
     /// Names of the lists whose clients are not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deny: Vec<String>,
+    /// When SYNs are answered with cookies. TCP only, and no mode in which answers do not pass here.
+    #[serde(skip_serializing_if = "is_default")]
+    pub syn_cookies: SynCookies,
     /// In file order.
     pub backends: Vec<Backend>,
 }

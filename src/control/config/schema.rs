@@ -25,7 +25,7 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[shunt]", &["workers", "control_core", "busy_poll", "admin_socket", "drain_deadline_s",
         "strays", "ping", "tunnels_ignore_df", "punt_per_second", "deny"]),
     ("[dpdk]", &["huge_pages", "memory_mb", "file_prefix", "eal_arguments", "packet_buffers"]),
-    ("[limits]", &["connections", "connections_ipv6", "persistent_clients"]),
+    ("[limits]", &["connections", "connections_ipv6", "cookie_connections", "persistent_clients"]),
     ("[metrics]", &["listen"]),
     ("[timeouts]", &["tcp_established_s", "tcp_syn_sent_s", "tcp_syn_recv_s", "tcp_fin_wait_s",
         "tcp_time_wait_s", "tcp_close_s", "tcp_close_wait_s", "tcp_last_ack_s", "tcp_listen_s",
@@ -41,6 +41,7 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[[service]]", &["name", "protocol", "address", "more_addresses", "mode", "tunnel",
         "scheduler", "scheduler_flags", "mh_slots", "local_addresses", "one_packet", "client_address",
         "persistence_s", "persistence_prefix", "persistence_to_drained", "allow", "deny",
+        "syn_cookies",
         "backend"]),
     ("[service.tunnel]", &["kind", "port", "checksum", "remote_checksum"]),
     ("[[service.backend]]", &["address", "weight", "max_connections", "resume_below",
@@ -103,6 +104,7 @@ pub(super) struct Limits {
     pub(super) connections: Maybe<i64>,
     pub(super) connections_ipv6: Maybe<i64>,
     pub(super) persistent_clients: Maybe<i64>,
+    pub(super) cookie_connections: Maybe<i64>,
 }
 
 /// `[metrics]`: the Prometheus endpoint.
@@ -202,6 +204,8 @@ pub(super) struct Service {
     pub(super) persistence_to_drained: Maybe<bool>,
     pub(super) allow: Option<List<String>>,
     pub(super) deny: Option<List<String>>,
+    /// A word, or a table of one number, which no type of ours says.
+    pub(super) syn_cookies: Maybe<toml::Value>,
     #[serde(default)]
     pub(super) backend: Vec<Backend>,
 }

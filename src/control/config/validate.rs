@@ -11,6 +11,7 @@ use super::plan::Plan;
 use super::schema;
 
 mod clients;
+mod cookies;
 mod daemon;
 mod links;
 mod lists;

@@ -164,6 +164,32 @@ pub enum ClientAddress {
     ProxyV2,
 }
 
+/// When clients' SYNs are answered with cookies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SynCookies {
+    /// They are not: a SYN makes a connection.
+    #[default]
+    Never,
+    /// Every one.
+    Always,
+    /// Those above so many a second.
+    Above {
+        /// New connections a second, over all workers.
+        per_second: u32,
+    },
+}
+
+impl std::fmt::Display for SynCookies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Never => f.write_str("never"),
+            Self::Always => f.write_str("always"),
+            Self::Above { per_second } => write!(f, "above {per_second} a second"),
+        }
+    }
+}
+
 /// Local addresses by family.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Locals {

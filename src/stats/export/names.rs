@@ -53,6 +53,7 @@ pub const METRICS: &[Name] = &[
         &["service"],
         "New connections refused, for whatever reason.",
     ),
+    counter("shunt_syn_cookies_total", &["service", "event"], "What happened with SYN cookies."),
     counter("shunt_drops_total", &["reason"], "Packets refused, by reason."),
     counter("shunt_worker_busy_seconds_total", WORKER, "Time in polls that moved a packet."),
     counter(

@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use shunt::dataplane::access::Access;
 use shunt::dataplane::snapshot::{
     Backend, ClientAddress, Limit, Mode, NextHop, Ping, Ports, Protocol, Scheduler, Service,
-    ServiceAddress, Snapshot, Strays,
+    ServiceAddress, Snapshot, Strays, SynCookies,
 };
 use shunt::ids::{BackendId, PortId, ServiceId};
 use shunt::wire::Mac;
@@ -373,6 +373,7 @@ fn service(offer: &Offer, id: u32, first: u32, revision: u64) -> Service {
         client_address: offer.introduction,
         persistence: None,
         access: Access::default(),
+        syn_cookies: SynCookies::Never,
         revision,
     }
 }

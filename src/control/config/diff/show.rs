@@ -7,7 +7,7 @@ use crate::control::config::client_address::word;
 use crate::control::config::mode::line;
 use crate::control::config::plan::{Backend, Persistence, Service};
 use crate::control::words::count;
-use crate::dataplane::snapshot::{ClientAddress, Limit, Mode};
+use crate::dataplane::snapshot::{ClientAddress, Limit, Mode, SynCookies};
 
 /// `name tcp 198.51.100.10:80, wrr, local 10.44.0.2, 3 backends`; what is not there, a default, or
 /// only FULL-NAT, is left out.
@@ -32,6 +32,9 @@ fn summary(service: &Service) -> String {
         if !lists.is_empty() {
             extra = format!("{extra}, {word} {}", join(lists.iter()));
         }
+    }
+    if service.syn_cookies != SynCookies::Never {
+        extra = format!("{extra}, SYN cookies {}", service.syn_cookies);
     }
     if !service.local_addresses.is_empty() {
         extra = format!("{extra}, local {}", join(service.local_addresses.iter()));

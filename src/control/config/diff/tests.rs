@@ -173,11 +173,12 @@ const ROWS: &[Row] = &[
         edits: &[(
             "address = \"198.51.100.10:80\"",
             "address = \"198.51.100.10:80\"\nmore_addresses = [\"198.51.100.11:8000-8099\"]\n\
-             client_address = \"toa-253\"",
+             client_address = \"toa-253\"\nsyn_cookies = { above_per_second = 9 }",
         )],
         says: &[
             "~ service web: more_addresses [] -> [198.51.100.11:8000-8099]",
             "~ service web: client_address none -> toa-253",
+            "~ service web: syn_cookies never -> above 9 a second",
         ],
     },
     Row {
@@ -249,7 +250,7 @@ const ROWS: &[Row] = &[
             (
                 "workers = [1, 2]",
                 "workers = [2, 1]\ncontrol_core = 0\nbusy_poll = true\nadmin_socket = \"/x\"\n\
-                 [limits]\nconnections = 2048\nconnections_ipv6 = 4096\n\
+                 [limits]\nconnections = 2048\nconnections_ipv6 = 4096\ncookie_connections = 2048\n\
                  [metrics]\nlisten = \"\"",
             ),
             (
@@ -270,6 +271,7 @@ const ROWS: &[Row] = &[
             "! [dpdk] packet_buffers: 32768 -> 65536 (needs a restart)",
             "! [limits] connections: 1000000 -> 2048 (needs a restart)",
             "! [limits] connections_ipv6: 1000000 -> 4096 (needs a restart)",
+            "! [limits] cookie_connections: 65536 -> 2048 (needs a restart)",
             "! [metrics] listen: 127.0.0.1:9150 -> off (needs a restart)",
         ],
     },

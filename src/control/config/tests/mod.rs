@@ -10,7 +10,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::dataplane::sched::Flags;
 use crate::dataplane::snapshot::{
-    ClientAddress, Limit, Mode, Ping, Protocol, Scheduler, ServiceAddress, Strays, Timeouts,
+    ClientAddress, Limit, Mode, Ping, Protocol, Scheduler, ServiceAddress, Strays, SynCookies,
+    Timeouts,
 };
 use crate::ids::limits;
 use plan::{Backend, Daemon, Device, HugePages, Link, Port, Service};
@@ -98,6 +99,7 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
         local_addresses: vec!["10.44.0.2".parse().unwrap()],
         one_packet: false,
         client_address: ClientAddress::None,
+        syn_cookies: SynCookies::Never,
         persistence: None,
         allow: vec![],
         deny: vec![],
@@ -132,6 +134,7 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
             connections_max: 1_000_000,
             connections_ipv6_max: 1_000_000,
             persistent_clients_max: 65_536,
+            cookie_connections_max: 65_536,
             packet_buffers: 32_768,
             admin_socket: "/run/shunt/admin.sock".into(),
             metrics_listen: Some("127.0.0.1:9150".parse().unwrap()),
@@ -181,6 +184,7 @@ fn every_value_written_arrives_where_it_belongs() {
         [limits]
         connections = 4294967294
         connections_ipv6 = 1024
+        cookie_connections = 4096
         [metrics]
         listen = ""
         [[port]]
@@ -210,6 +214,7 @@ fn every_value_written_arrives_where_it_belongs() {
     assert_eq!((plan.strays, plan.punt_per_second), (Strays::Drop, 7));
     assert_eq!((plan.ping, plan.tunnels_ignore_df), (Ping::Live, true));
     assert_eq!(plan.daemon.connections_ipv6_max, 1024);
+    assert_eq!(plan.daemon.cookie_connections_max, 4096);
     assert_eq!(plan.drain_deadline, Duration::ZERO);
     let port = &plan.ports[0];
     assert_eq!((port.tap.as_str(), port.mtu), ("t", 9216));

@@ -41,6 +41,7 @@ pub(super) fn daemon(problems: &mut Problems, file: &schema::File, machine: &Mac
     let dpdk = &file.dpdk;
     let worker_cores = workers(problems, shunt, span, machine);
     let (connections_max, connections_ipv6_max) = connections(problems, file, worker_cores.len());
+    let cookies = file.limits.cookie_connections.as_ref();
     Daemon {
         control_core: control_core(problems, shunt, &worker_cores, machine),
         busy_poll: shunt.busy_poll.as_ref().is_some_and(|on| *on.get_ref()),
@@ -51,6 +52,13 @@ pub(super) fn daemon(problems: &mut Problems, file: &schema::File, machine: &Mac
             "persistent_clients",
             file.limits.persistent_clients.as_ref(),
             1024..=1 << 26,
+            65_536,
+        ),
+        cookie_connections_max: integer(
+            problems,
+            "cookie_connections",
+            cookies,
+            1024..=1 << 28,
             65_536,
         ),
         worker_cores,

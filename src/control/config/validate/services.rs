@@ -17,7 +17,7 @@ use super::lists::names;
 use super::modes::ServiceMode;
 use super::value::{choice, integer, name, socket};
 use super::vips::{self, PlacedVip, refuse_unreachable};
-use super::{clients, locals, scheduling};
+use super::{clients, cookies, locals, scheduling};
 use crate::dataplane::snapshot::{Mode, Ports, Protocol, ServiceAddress};
 use crate::ids::limits;
 
@@ -94,6 +94,7 @@ fn draft(problems: &mut Problems, written: &Spanned<schema::Service>, lists: &[&
         persistence: clients::persistence(problems, written, &vips),
         allow: names(problems, "allow", written.allow.as_ref(), lists),
         deny: names(problems, "deny", written.deny.as_ref(), lists),
+        syn_cookies: cookies::syn_cookies(problems, written, known, &modes),
         backends,
     };
     Draft { service, vips, locals, backends: places }

@@ -13,6 +13,7 @@ use super::*;
 use crate::dataplane::access::Access;
 use crate::dataplane::snapshot::{
     Backend, ClientAddress, Limit, Mode, NextHop, Protocol, Service, ServiceAddress, Snapshot,
+    SynCookies,
 };
 use crate::ids::{BackendId, PortId, ServiceId, WorkerId};
 use crate::stats::loads::Loads;
@@ -135,6 +136,7 @@ impl Bed {
             locals: [Ipv4Addr::new(10, 44, 0, 2).into()].into_iter().collect(),
             one_packet: false,
             client_address: ClientAddress::None,
+            syn_cookies: SynCookies::Never,
             persistence: None,
             access: Access::default(),
             revision: self.revision,

@@ -92,11 +92,17 @@ fn scrambled(n: u64) -> u64 {
         .wrapping_mul(0xbf58_476d_1ce4_e5b9)
 }
 
+/// Other lists for other lengths, so that it matters which network is found.
+#[expect(clippy::cast_possible_truncation, reason = "bits are what is wanted")]
+fn lists(n: u64, length: u8) -> ListSet {
+    ListSet((n as u16 & 0x3f) << 8 | u16::from(length) | 1 << 14)
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "bits are what is wanted")]
 fn v4(n: u64, length: u8) -> Network {
     let address = Ipv4Addr::from_bits(scrambled(n) as u32 & 0x3fff_ffff);
     let bits = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0) & address.to_bits();
-    Network { base: Ipv4Addr::from_bits(bits).into(), length, lists: ListSet(n as u16 & 0x7ff | 1) }
+    Network { base: Ipv4Addr::from_bits(bits).into(), length, lists: lists(n, length) }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "bits are what is wanted")]
@@ -104,7 +110,7 @@ fn v6(n: u64, length: u8) -> Network {
     let high = u128::from(0x2001_0db8_0000_0000 | scrambled(n) & 0x3_ffff_ffff) << 64;
     let bits = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
     let base = Ipv6Addr::from_bits((high | u128::from(scrambled(!n))) & bits);
-    Network { base: base.into(), length, lists: ListSet(n as u16 & 0x7ff | 1) }
+    Network { base: base.into(), length, lists: lists(n, length) }
 }
 
 /// The numbers both tables give to an address.
@@ -140,6 +146,13 @@ fn a_network_table_answers_as_a_search_of_all_networks_does() {
             lengths.flat_map(|length| (0..30).map(move |n| v4(n, length))).collect();
         let lengths = [0, 3, 24, 25, 32, 47, 48, 56, 64, 65, 127, 128].into_iter();
         networks.extend(lengths.flat_map(|length| (0..30).map(move |n| v6(n, length))));
+        // Neighbours, in and beside each other.
+        let beside = |(n, length): (u128, u8)| Network {
+            base: Ipv6Addr::from_bits(0x2001_0db8 << 96 | n << (128 - u32::from(length))).into(),
+            length,
+            lists: ListSet(u16::from(length) << 3 | n as u16),
+        };
+        networks.extend((0..4).flat_map(|n| [48, 64, 96, 128].map(|length| beside((n, length)))));
         networks.sort_by_key(|network| (network.base, network.length));
         networks.dedup_by_key(|network| (network.base, network.length));
         let (tables, listed) = (tables(&eal, &networks).expect("memory"), Listed(networks.clone()));

@@ -205,6 +205,9 @@ impl Flows {
         self.now_ms = now_ms;
         self.replies.refill(now_ms, REPLIES_PER_SECOND);
         let templates = self.templates.as_deref();
+        if let Some(templates) = templates {
+            templates.tidy(now_ms);
+        }
         let judge = Judge { now_ms, timeouts: self.timeouts, snapshot: &self.snapshot, templates };
         let (stats, snapshot, chooser) = (&*self.stats, &*self.snapshot, &mut self.chooser);
         let (v4, v6) = (&mut self.tables.v4, &mut self.tables.v6);

@@ -30,7 +30,7 @@ use super::conn::key::Side;
 use super::conn::record::Record;
 use super::family::{Family, fold};
 use super::mem::{HugePages, MemoryError, Region};
-use super::snapshot::Snapshot;
+use super::snapshot::{Backend, Snapshot};
 use crate::ids::{BackendId, ServiceId};
 
 /// Templates of a bucket.
@@ -54,8 +54,33 @@ pub struct Persistence {
     pub prefix: u8,
     /// Do clients go on to a backend that takes no other new connections (weight 0)?
     pub to_drained: bool,
-    /// Another number after each change of the three: old templates mean nothing then.
+    /// Another number after each change of the prefix: old templates mean nothing then.
     pub epoch: u32,
+}
+
+/// A backend as a template remembers it. An id alone may mean another backend by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Its id.
+    pub backend: BackendId,
+    /// Something of its address and port.
+    pub mark: u32,
+}
+
+impl Target {
+    /// The target that a backend is.
+    pub fn of(id: BackendId, backend: &Backend) -> Self {
+        let bits = match backend.address {
+            IpAddr::V4(v4) => u128::from(v4.to_bits()),
+            IpAddr::V6(v6) => v6.to_bits(),
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "both halves are taken")]
+        let (high, low) = ((bits >> 64) as u64, bits as u64);
+        let mixed = fold(high ^ 0x9e37_79b9_7f4a_7c15, low ^ u64::from(backend.port) << 48);
+        #[expect(clippy::cast_possible_truncation, reason = "a mark is half of the hash")]
+        let mark = (mixed ^ mixed >> 32) as u32;
+        Self { backend: id, mark }
+    }
 }
 
 /// Whose template.
@@ -88,7 +113,9 @@ struct Template {
     address: [AtomicU64; 2],
     service: AtomicU64,
     backend: AtomicU32,
+    mark: AtomicU32,
     ends_ms: AtomicU32,
+    reserved: AtomicU32,
 }
 
 #[derive(Debug, FromZeros)]
@@ -107,9 +134,9 @@ const _: () = assert!(size_of::<Bucket>() == 256, "a bucket is four cache lines"
 pub enum Kept {
     /// The client has a template for this backend: perhaps not the one that was asked for, if
     /// another worker was quicker.
-    Here(BackendId),
+    Here(Target),
     /// The same, and another client's template had to make way.
-    Evicted(BackendId),
+    Evicted(Target),
     /// Nothing was kept.
     Not,
 }
@@ -119,6 +146,8 @@ pub enum Kept {
 pub struct Templates {
     buckets: Region<Bucket>,
     seed: Seed,
+    /// The bucket that is tidied next.
+    turn: AtomicU32,
 }
 
 impl Templates {
@@ -129,7 +158,7 @@ impl Templates {
     /// [`MemoryError`], as of any table.
     pub fn new(count: usize, seed: Seed, huge: HugePages) -> Result<Self, MemoryError> {
         let buckets = count.div_ceil(WAYS).next_power_of_two();
-        Ok(Self { buckets: Region::on(buckets, huge)?, seed })
+        Ok(Self { buckets: Region::on(buckets, huge)?, seed, turn: AtomicU32::new(0) })
     }
 
     /// Templates there is room for.
@@ -144,42 +173,54 @@ impl Templates {
     }
 
     /// The backend of the client's template, if it has one that is not over.
-    pub fn find(&self, client: Client, now_ms: u32) -> Option<BackendId> {
+    pub fn find(&self, client: Client, now_ms: u32) -> Option<Target> {
         let bucket = self.claim(client)?;
-        bucket.find(client, now_ms).map(Template::backend)
+        bucket.find(client, now_ms).map(Template::target)
     }
 
-    /// A connection of the client goes to `backend`, for `timeout_ms` at least. A template for
+    /// A connection of the client goes to `target`, for `timeout_ms` at least. A template for
     /// another backend is kept if that is `usable`.
     pub fn keep(
         &self,
         client: Client,
-        backend: BackendId,
+        target: Target,
         (now_ms, timeout_ms): (u32, u32),
-        usable: impl Fn(BackendId) -> bool,
+        usable: impl Fn(Target) -> bool,
     ) -> Kept {
         let Some(bucket) = self.claim(client) else { return Kept::Not };
         if let Some(template) = bucket.find(client, now_ms) {
-            if !usable(template.backend()) {
-                template.backend.store(backend.0, Ordering::Relaxed);
+            if !usable(template.target()) {
+                template.aim(target);
             }
             template.put_off(now_ms, timeout_ms);
-            return Kept::Here(template.backend());
+            return Kept::Here(template.target());
         }
         let place = bucket.templates.iter().min_by_key(|template| template.left_ms(now_ms));
         let Some(place) = place else { return Kept::Not };
         let evicted = place.is_live(now_ms);
-        place.write(client, backend, now_ms.wrapping_add(timeout_ms));
-        if evicted { Kept::Evicted(backend) } else { Kept::Here(backend) }
+        place.write(client, target, now_ms.wrapping_add(timeout_ms));
+        if evicted { Kept::Evicted(target) } else { Kept::Here(target) }
     }
 
-    /// A connection of the client to `backend` lives: the template that sent it there does not end
+    /// A connection of the client to `target` lives: the template that sent it there does not end
     /// for now.
-    pub fn refresh(&self, client: Client, backend: BackendId, now_ms: u32) {
+    pub fn refresh(&self, client: Client, target: Target, now_ms: u32) {
         let Some(bucket) = self.claim(client) else { return };
         let template = bucket.find(client, now_ms);
-        if let Some(template) = template.filter(|template| template.backend() == backend) {
+        if let Some(template) = template.filter(|template| template.target() == target) {
             template.put_off(now_ms, REFRESH_MS);
+        }
+    }
+
+    /// Forgets templates whose time is over, of one bucket. Called by every worker about once a
+    /// millisecond, it comes round in minutes; the clock, which cannot tell past from future
+    /// after 24 days, never gets so far.
+    pub fn tidy(&self, now_ms: u32) {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) as usize;
+        let Some(bucket) = self.buckets.get(turn & (self.buckets.len() - 1)) else { return };
+        let Some(bucket) = Claimed::of(bucket) else { return };
+        for template in bucket.templates.iter().filter(|it| !it.is_live(now_ms)) {
+            template.service.store(0, Ordering::Relaxed);
         }
     }
 
@@ -189,13 +230,18 @@ impl Templates {
         let hash = fold(address, client.service ^ a.rotate_left(32));
         let mask = self.buckets.len() as u64 - 1;
         #[expect(clippy::cast_possible_truncation, reason = "below the number of buckets")]
-        let bucket = self.buckets.get((hash & mask) as usize)?;
+        Claimed::of(self.buckets.get((hash & mask) as usize)?)
+    }
+}
+
+impl<'a> Claimed<'a> {
+    fn of(bucket: &'a Bucket) -> Option<Self> {
         for _ in 0..PATIENCE {
             // Looking is cheaper than trying while another worker has the line.
             if bucket.claim.load(Ordering::Relaxed) == 0
                 && bucket.claim.swap(1, Ordering::Acquire) == 0
             {
-                return Some(Claimed(bucket));
+                return Some(Self(bucket));
             }
             std::hint::spin_loop();
         }
@@ -204,8 +250,14 @@ impl Templates {
 }
 
 impl Template {
-    fn backend(&self) -> BackendId {
-        BackendId(self.backend.load(Ordering::Relaxed))
+    fn target(&self) -> Target {
+        let backend = BackendId(self.backend.load(Ordering::Relaxed));
+        Target { backend, mark: self.mark.load(Ordering::Relaxed) }
+    }
+
+    fn aim(&self, target: Target) {
+        self.backend.store(target.backend.0, Ordering::Relaxed);
+        self.mark.store(target.mark, Ordering::Relaxed);
     }
 
     /// Milliseconds until its end; 0 if there is nothing, or it is over.
@@ -232,12 +284,12 @@ impl Template {
         client == Client { address: [high, low], service: self.service.load(Ordering::Relaxed) }
     }
 
-    fn write(&self, client: Client, backend: BackendId, ends_ms: u32) {
+    fn write(&self, client: Client, target: Target, ends_ms: u32) {
         for (place, part) in self.address.iter().zip(client.address) {
             place.store(part, Ordering::Relaxed);
         }
         self.service.store(client.service, Ordering::Relaxed);
-        self.backend.store(backend.0, Ordering::Relaxed);
+        self.aim(target);
         self.ends_ms.store(ends_ms, Ordering::Relaxed);
     }
 }
@@ -275,13 +327,18 @@ pub(super) fn refresh<F: Family>(
     now_ms: u32,
 ) {
     let client = record.key(Side::Client);
-    if (now_ms / ROUND_MS).wrapping_add(client.ports >> 16) % REFRESH_ROUNDS != 0 {
+    // By the client's own port: not all connections of a service in one round.
+    let turn = u32::from(client.source_port());
+    if (now_ms / ROUND_MS).wrapping_add(turn) % REFRESH_ROUNDS != 0 {
         return;
     }
     let id = record.service_id();
     if let Some(terms) = snapshot.service(id).and_then(|service| service.persistence) {
         let who = Client::of(client.source().into(), id, terms);
-        templates.refresh(who, record.backend_id(), now_ms);
+        let backend = record.backend_id();
+        if let Some(found) = snapshot.backend(backend) {
+            templates.refresh(who, Target::of(backend, found), now_ms);
+        }
     }
 }
 

@@ -11,9 +11,9 @@
 //! takes one and makes no connection gives it up.
 
 use super::flows::{Flows, give_back};
-use super::persistence::{Client, Kept, Persistence};
+use super::persistence::{Client, Kept, Persistence, Target};
 use super::sched::Flow;
-use super::snapshot::{Limit, Snapshot};
+use super::snapshot::{Backend, Limit, Snapshot};
 use crate::ids::{BackendId, ServiceId};
 
 impl Flows {
@@ -41,12 +41,13 @@ impl Flows {
     ) -> Option<BackendId> {
         let client = Client::of(flow.client, service, terms);
         let known = self.templates.as_ref()?.find(client, self.now_ms);
-        let known = known.filter(|backend| is_usable(&self.snapshot, *backend, terms));
+        let known = known.filter(|target| is_usable(&self.snapshot, *target, (service, terms)));
+        let known = known.map(|target| target.backend);
         let backend = match known.filter(|backend| self.take(*backend)) {
             Some(backend) => backend,
             None => self.chooser.place(&self.snapshot, &self.stats.loads, service, flow)?,
         };
-        let kept = self.keep(client, backend, terms);
+        let kept = self.keep(client, backend, (service, terms));
         // Another worker was quicker with this client: where it went, if there is room.
         if kept != backend && known != Some(kept) && self.take(kept) {
             self.give_up(backend);
@@ -64,15 +65,23 @@ impl Flows {
     }
 
     /// Keeps the backend for the client's next connection, and says which is kept.
-    fn keep(&mut self, client: Client, backend: BackendId, terms: Persistence) -> BackendId {
-        let usable = |backend| is_usable(&self.snapshot, backend, terms);
-        let times = (self.now_ms, terms.timeout_ms);
+    fn keep(
+        &mut self,
+        client: Client,
+        backend: BackendId,
+        terms: (ServiceId, Persistence),
+    ) -> BackendId {
+        // One that cannot be reached yet is not what a client shall be used to.
+        let reachable = |found: &&Backend| found.next_hop.is_some();
+        let Some(found) = self.snapshot.backend(backend).filter(reachable) else { return backend };
+        let usable = |target| is_usable(&self.snapshot, target, terms);
+        let (times, target) = ((self.now_ms, terms.1.timeout_ms), Target::of(backend, found));
         let templates = self.templates.as_ref();
-        match templates.map_or(Kept::Not, |all| all.keep(client, backend, times, usable)) {
-            Kept::Here(kept) => kept,
+        match templates.map_or(Kept::Not, |all| all.keep(client, target, times, usable)) {
+            Kept::Here(kept) => kept.backend,
             Kept::Evicted(kept) => {
                 self.stats.run.templates_evicted.add(1);
-                kept
+                kept.backend
             }
             Kept::Not => {
                 self.stats.run.templates_missed.add(1);
@@ -82,9 +91,19 @@ impl Flows {
     }
 }
 
-/// A backend that is gone, or gets no new clients, gets none of its old ones either, unless asked
-/// for (IPVS: `expire_quiescent_template=1`; its default is the other way round).
-fn is_usable(snapshot: &Snapshot, backend: BackendId, terms: Persistence) -> bool {
-    let found = snapshot.backend(backend);
-    found.is_some_and(|backend| backend.weight > 0 || terms.to_drained)
+/// A backend that is gone, cannot be reached, or gets no new clients, gets none of its old ones
+/// either, unless asked for (IPVS: `expire_quiescent_template=1`; its default is the other way
+/// round). Nor does another one that has its id by now.
+fn is_usable(
+    snapshot: &Snapshot,
+    target: Target,
+    (service, terms): (ServiceId, Persistence),
+) -> bool {
+    let found = snapshot.backend(target.backend);
+    found.is_some_and(|backend| {
+        backend.service == service
+            && Target::of(target.backend, backend) == target
+            && backend.next_hop.is_some()
+            && (backend.weight > 0 || terms.to_drained)
+    })
 }

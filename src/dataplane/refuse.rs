@@ -17,6 +17,13 @@ use super::reply::{IcmpError, sctp_abort, tcp_reset};
 use super::snapshot::{Protocol, Strays};
 use super::verdict::Reason;
 
+/// What the sender of a refused packet is told.
+enum Answer {
+    Reset,
+    Abort,
+    Error(IcmpError),
+}
+
 impl Flows {
     /// Refuses a packet, and answers it where the reason and the policy ask for that.
     #[cold]
@@ -27,25 +34,43 @@ impl Flows {
         reason: Reason,
     ) -> Fate {
         self.stats.count_drop(reason);
-        let is_tcp = parsed.key.protocol == Protocol::Tcp as u8;
-        let is_sctp = parsed.key.protocol == Protocol::Sctp as u8;
-        let answered = self.snapshot.strays == Strays::Reject
-            && self.may_answer()
-            && match reason {
-                Reason::NoService | Reason::BackendGone | Reason::NoConnection if is_tcp => {
-                    tcp_reset(packet, parsed)
-                }
-                Reason::CookieBad | Reason::CookieOld => tcp_reset(packet, parsed),
-                Reason::NoService | Reason::BackendGone | Reason::NoConnection if is_sctp => {
-                    sctp_abort(packet, parsed)
-                }
-                Reason::NoService | Reason::BackendGone | Reason::NoBackend => {
-                    self.report(packet, parsed, IcmpError::PortUnreachable)
-                }
-                Reason::TtlExpired => self.report(packet, parsed, IcmpError::TimeExceeded),
-                _ => false,
-            };
+        let answered = match self.answer_to(parsed.key.protocol, reason) {
+            // Only what would be answered counts against the limit: no flood of other refusals
+            // shall silence a path MTU.
+            Some(answer) if self.may_answer() => match answer {
+                Answer::Reset => tcp_reset(packet, parsed),
+                Answer::Abort => sctp_abort(packet, parsed),
+                Answer::Error(error) => self.report(packet, parsed, error),
+            },
+            _ => false,
+        };
         self.answered(packet, answered)
+    }
+
+    /// What the sender of a refused packet is told, if anything. Strays may be met with silence;
+    /// a TTL that ends here and a service without backends are none.
+    fn answer_to(&self, protocol: u8, reason: Reason) -> Option<Answer> {
+        let is_stray = matches!(
+            reason,
+            Reason::NoService
+                | Reason::BackendGone
+                | Reason::NoConnection
+                | Reason::CookieBad
+                | Reason::CookieOld
+        );
+        if is_stray && self.snapshot.strays == Strays::Drop {
+            return None;
+        }
+        match (reason, Protocol::from_number(protocol)) {
+            (Reason::NoBackend, _) => Some(Answer::Error(IcmpError::PortUnreachable)),
+            (Reason::TtlExpired, _) => Some(Answer::Error(IcmpError::TimeExceeded)),
+            (_, Some(Protocol::Tcp)) if is_stray => Some(Answer::Reset),
+            (_, Some(Protocol::Sctp)) if is_stray => Some(Answer::Abort),
+            // A backend's datagram of no connection is an answer that came late.
+            (Reason::NoConnection, Some(Protocol::Udp)) => None,
+            (_, Some(Protocol::Udp)) if is_stray => Some(Answer::Error(IcmpError::PortUnreachable)),
+            _ => None,
+        }
     }
 
     /// Turns a packet into the ICMP error its sender gets; false if it gets none.

@@ -18,7 +18,12 @@ fn client(last: u8) -> Client {
     Client::of(IpAddr::from([192, 0, 2, last]), ServiceId(0), TERMS)
 }
 
-fn usable(_: BackendId) -> bool {
+/// The backend of that id, all of one address.
+fn target(id: u32) -> Target {
+    Target { backend: BackendId(id), mark: 7 }
+}
+
+fn usable(_: Target) -> bool {
     true
 }
 
@@ -41,7 +46,7 @@ fn clients_of_one_network_are_one_and_services_and_epochs_are_apart() {
 #[test]
 fn a_template_lasts_from_the_last_connection_and_while_one_lives() {
     let templates = templates(6);
-    let (me, there) = (client(1), BackendId(5));
+    let (me, there) = (client(1), target(5));
     assert_eq!(templates.keep(me, there, (1_000, 360_000), usable), Kept::Here(there));
     assert_eq!(templates.find(me, 360_999), Some(there));
     assert_eq!(templates.find(me, 361_000), None, "over");
@@ -50,7 +55,7 @@ fn a_template_lasts_from_the_last_connection_and_while_one_lives() {
     assert_eq!(templates.find(me, 759_999), Some(there), "a refresh shortens nothing");
     templates.refresh(me, there, 759_999);
     assert_eq!(templates.find(me, 819_998), Some(there), "a connection lives");
-    templates.refresh(me, BackendId(6), 819_998);
+    templates.refresh(me, target(6), 819_998);
     assert_eq!(templates.find(me, 819_999), None, "another's connection is no reason");
     templates.refresh(me, there, 900_000);
     assert_eq!(templates.find(me, 900_000), None, "nor does one bring it back");
@@ -59,7 +64,7 @@ fn a_template_lasts_from_the_last_connection_and_while_one_lives() {
 #[test]
 fn the_first_backend_stays_unless_it_is_of_no_use() {
     let templates = templates(6);
-    let (me, first, second) = (client(1), BackendId(5), BackendId(6));
+    let (me, first, second) = (client(1), target(5), target(6));
     let at = (1_000, 360_000);
     templates.keep(me, first, at, usable);
     assert_eq!(templates.keep(me, second, at, usable), Kept::Here(first), "another was quicker");
@@ -73,13 +78,13 @@ fn where_there_is_no_room_the_one_that_ends_first_makes_way() {
     assert_eq!(templates.capacity(), 6);
     for n in 0..6 {
         let at = (u32::from(n) * 10, 1_000);
-        assert_eq!(templates.keep(client(n), BackendId(0), at, usable), Kept::Here(BackendId(0)));
+        assert_eq!(templates.keep(client(n), target(0), at, usable), Kept::Here(target(0)));
     }
-    templates.keep(client(0), BackendId(0), (70, 1_000), usable);
-    let kept = templates.keep(client(6), BackendId(3), (80, 1_000), usable);
-    assert_eq!(kept, Kept::Evicted(BackendId(3)));
+    templates.keep(client(0), target(0), (70, 1_000), usable);
+    let kept = templates.keep(client(6), target(3), (80, 1_000), usable);
+    assert_eq!(kept, Kept::Evicted(target(3)));
     assert_eq!(templates.find(client(1), 80), None);
-    assert_eq!(templates.find(client(0), 80), Some(BackendId(0)));
+    assert_eq!(templates.find(client(0), 80), Some(target(0)));
     assert_eq!((templates.live(80), templates.live(2_000)), (6, 0));
 }
 
@@ -87,20 +92,41 @@ fn where_there_is_no_room_the_one_that_ends_first_makes_way() {
 fn the_clock_may_pass_its_end() {
     let templates = templates(6);
     let before = u32::MAX - 10;
-    templates.keep(client(1), BackendId(5), (before, 1_000), usable);
-    assert_eq!(templates.find(client(1), 500), Some(BackendId(5)));
+    templates.keep(client(1), target(5), (before, 1_000), usable);
+    assert_eq!(templates.find(client(1), 500), Some(target(5)));
     assert_eq!(templates.find(client(1), 1_000), None);
+}
+
+#[test]
+fn what_is_over_stays_over_when_the_clock_comes_round() {
+    let templates = templates(6);
+    templates.keep(client(1), target(5), (0, 1_000), usable);
+    templates.tidy(2_000);
+    assert_eq!(templates.live(2_000), 0);
+    let later = 1_000_u32.wrapping_sub(u32::MAX / 4);
+    assert_eq!(templates.find(client(1), later), None);
+    assert_eq!(templates.live(later), 0);
+}
+
+#[test]
+fn another_backend_with_the_same_id_is_another_target() {
+    let templates = templates(6);
+    templates.keep(client(1), target(5), (0, 1_000), usable);
+    let other = Target { mark: 8, ..target(5) };
+    templates.refresh(client(1), other, 10);
+    assert_eq!(templates.find(client(1), 999), Some(target(5)));
+    assert_eq!(templates.find(client(1), 1_000), None, "not refreshed by the other");
 }
 
 #[test]
 fn one_who_claims_and_does_not_let_go_stops_nobody() {
     let templates = templates(6);
-    templates.keep(client(1), BackendId(5), (0, 1_000), usable);
+    templates.keep(client(1), target(5), (0, 1_000), usable);
     let claimed = templates.claim(client(1)).unwrap();
     assert_eq!(templates.find(client(1), 0), None);
-    assert_eq!(templates.keep(client(1), BackendId(6), (0, 1_000), usable), Kept::Not);
+    assert_eq!(templates.keep(client(1), target(6), (0, 1_000), usable), Kept::Not);
     drop(claimed);
-    assert_eq!(templates.find(client(1), 0), Some(BackendId(5)));
+    assert_eq!(templates.find(client(1), 0), Some(target(5)));
 }
 
 /// Four workers, at once, for clients that often meet: whoever asks for one client is told one
@@ -115,11 +141,12 @@ fn all_workers_are_told_the_same_backend() {
             scope.spawn(move || {
                 for round in 0..20_000_u32 {
                     let n = (round.wrapping_mul(2_654_435_761) >> 24) as u8;
-                    let mine = BackendId(1 + worker);
+                    let mine = target(1 + worker);
                     match templates.keep(client(n), mine, (0, 1_000), usable) {
                         Kept::Here(backend) | Kept::Evicted(backend) => {
-                            let before = told[usize::from(n)].swap(backend.0, Ordering::Relaxed);
-                            assert!(before == 0 || before == backend.0, "client {n}");
+                            let before =
+                                told[usize::from(n)].swap(backend.backend.0, Ordering::Relaxed);
+                            assert!(before == 0 || before == backend.backend.0, "client {n}");
                         }
                         Kept::Not => {
                             lost.fetch_add(1, Ordering::Relaxed);
@@ -156,16 +183,16 @@ proptest! {
             model.retain(|_, (_, ends)| *ends > now);
             match step {
                 0 => {
-                    let found = templates.find(client(n), now).map(|it| it.0);
+                    let found = templates.find(client(n), now).map(|it| it.backend.0);
                     prop_assert_eq!(found, model.get(&n).map(|(backend, _)| *backend));
                 }
                 1 => {
-                    templates.keep(client(n), BackendId(backend), (now, 90_000), usable);
+                    templates.keep(client(n), target(backend), (now, 90_000), usable);
                     let entry = model.entry(n).or_insert((backend, 0));
                     entry.1 = entry.1.max(now + 90_000);
                 }
                 _ => {
-                    templates.refresh(client(n), BackendId(backend), now);
+                    templates.refresh(client(n), target(backend), now);
                     if let Some(entry) = model.get_mut(&n).filter(|entry| entry.0 == backend) {
                         entry.1 = entry.1.max(now + REFRESH_MS);
                     }

@@ -16,6 +16,7 @@ use crate::dataplane::snapshot::{
 use crate::ids::limits;
 use plan::{Backend, Daemon, Device, HugePages, Link, Port, Service};
 
+mod cookies;
 mod daemon;
 mod families;
 mod lists;
@@ -65,6 +66,7 @@ fn every_refusal_says_what_is_wrong_and_where() {
         modes::ROWS,
         vlans::ROWS,
         families::ROWS,
+        cookies::ROWS,
         lists::ROWS,
     ];
     let mut wrong = String::new();

@@ -47,6 +47,8 @@ pub(super) fn client_address(
     known
 }
 
+/// Seconds a client is remembered at least: connections that live say so every 16.
+const PERSISTENCE_MIN_S: i64 = 20;
 /// Seconds a client is remembered at most: 24 days, half of what a worker's clock can tell apart.
 const PERSISTENCE_MAX_S: i64 = 24 * 24 * 3600;
 
@@ -61,8 +63,8 @@ pub(super) fn persistence(
     let prefix = integer(problems, "persistence_prefix", prefix, 0..=i64::from(bits), bits);
     let to_drained = written.persistence_to_drained.as_ref();
     if let Some(seconds) = &written.persistence_s {
-        let range = 1..=PERSISTENCE_MAX_S;
-        let timeout_s = integer(problems, "persistence_s", Some(seconds), range, 1);
+        let range = PERSISTENCE_MIN_S..=PERSISTENCE_MAX_S;
+        let timeout_s = integer(problems, "persistence_s", Some(seconds), range, 360);
         let to_drained = to_drained.is_some_and(|on| *on.get_ref());
         return Some(Persistence { timeout_s, prefix, to_drained });
     }

@@ -425,7 +425,7 @@ fn service_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
     push("local_addresses", differ(&old.local_addresses, &new.local_addresses, |v| list(v)));
     push("one_packet", differ(&old.one_packet, &new.one_packet, bool::to_string));
     let address = |address: &_| word(*address).to_owned();
-    push("persistence", differ(&old.persistence, &new.persistence, show::persistence));
+    push("persistence", differ(&old.persistence, &new.persistence, |it| show::persistence(*it)));
     push("allow", differ(&old.allow, &new.allow, |v| list(v)));
     push("deny", differ(&old.deny, &new.deny, |v| list(v)));
     push("client_address", differ(&old.client_address, &new.client_address, address));

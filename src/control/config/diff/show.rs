@@ -26,7 +26,7 @@ fn summary(service: &Service) -> String {
         extra = format!("{extra}, {}", word(service.client_address));
     }
     if service.persistence.is_some() {
-        extra = format!("{extra}, persistent {}", persistence(&service.persistence));
+        extra = format!("{extra}, persistent {}", persistence(service.persistence));
     }
     for (word, lists) in [("allow", &service.allow), ("deny", &service.deny)] {
         if !lists.is_empty() {
@@ -46,11 +46,11 @@ fn summary(service: &Service) -> String {
 }
 
 /// `360 s /24`, or `off`.
-pub(super) fn persistence(persistence: &Option<Persistence>) -> String {
+pub(super) fn persistence(persistence: Option<Persistence>) -> String {
     let Some(Persistence { timeout_s, prefix, to_drained }) = persistence else {
         return "off".to_owned();
     };
-    let drained = if *to_drained { ", drained too" } else { "" };
+    let drained = if to_drained { ", drained too" } else { "" };
     format!("{timeout_s} s /{prefix}{drained}")
 }
 

@@ -113,9 +113,10 @@ fn wrong_lines_of_a_list_file_are_told_with_their_numbers_and_counted() {
 
 #[test]
 fn more_networks_than_the_limit_are_refused() {
-    let many: String = (0..=limits::NETWORKS)
-        .map(|n| format!("2001:db8::{:x}:{:x}\n", n >> 16, n & 0xffff))
-        .collect();
+    let mut many = String::new();
+    for n in 0..=limits::NETWORKS {
+        writeln!(many, "2001:db8::{:x}:{:x}", n >> 16, n & 0xffff).unwrap();
+    }
     let text = with_file(&many).unwrap_err().to_string();
     assert!(text.contains("more than 1048576 networks over all lists"), "{text}");
 }

@@ -88,6 +88,12 @@ fn every_oddity_is_warned_of_and_used() {
     }
 }
 
+/// A backend of which the file says nothing but its address.
+fn plain(address: SocketAddr) -> Backend {
+    let (limit, mode) = (Limit::NONE, Mode::Fullnat);
+    Backend { address, weight: 1, limit, quic_server_id: None, mode }
+}
+
 #[test]
 fn a_good_file_becomes_this_plan_with_these_defaults() {
     let socket = |text: &str| text.parse::<SocketAddr>().unwrap();
@@ -105,13 +111,7 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
         persistence: None,
         allow: vec![],
         deny: vec![],
-        backends: vec![Backend {
-            address: socket(backend),
-            weight: 1,
-            limit: Limit::NONE,
-            quic_server_id: None,
-            mode: Mode::Fullnat,
-        }],
+        backends: vec![plain(socket(backend))],
     };
     let port = |name: &str, device: &str, address: &str| Port {
         name: name.into(),

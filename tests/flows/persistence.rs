@@ -8,6 +8,7 @@ use shunt::dataplane::conn::state::flags::{ACK, FIN, SYN};
 use shunt::dataplane::persistence::Persistence;
 use shunt::dataplane::snapshot::{Encapsulation, Mode, Snapshot};
 use shunt::dataplane::verdict::Reason;
+use shunt::stats::counters::Counter;
 
 use crate::life::{answer, from_client};
 use crate::packets::Endpoint;
@@ -131,7 +132,7 @@ proptest! {
         prop_assert_eq!(world.drops(), Vec::<(Reason, u64)>::new());
         for stats in &world.stats {
             let counts = [&stats.run.templates_evicted, &stats.run.templates_missed];
-            prop_assert_eq!(counts.map(|it| it.get()), [0; 2]);
+            prop_assert_eq!(counts.map(Counter::get), [0; 2]);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A reply to a local address names its owner by its local port, or by its Toeplitz hash
 //! (`conn::ports`). A reply in NAT mode goes to the client itself, so there the owner follows from
 //! the client's address and port alone, which both directions carry. A client's packet that came by
-//! a port which keeps flows together (all ports spreading alike) belongs to the worker that got it; else the
+//! a port which keeps flows together (all ports spreading alike; TCP, UDP) belongs to the worker that got it; else the
 //! owner follows from the client alone too, whatever the mode: a reload may change that.
 //!
 //! ICMP errors and pieces do not come as packets of their flow do, so for these a card's choice is
@@ -88,7 +88,7 @@ impl Flows {
         if origin == Origin::Handover {
             return self.ownership.me();
         }
-        let stays = self.ownership.is_by_card();
+        let stays = self.ownership.is_by_card(key.protocol);
         let service = self.snapshot.service_for(
             key.destination().into(),
             key.destination_port(),

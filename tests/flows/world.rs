@@ -287,6 +287,8 @@ impl World {
         let (from, to) = seen.ports;
         let hash = match (seen.source, seen.destination) {
             _ if (from, to) == (0, 0) => return None,
+            // What cards are not asked to spread comes by the first queue.
+            _ if is_sctp(frame) => return Some(0),
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 self.toeplitz.hash(FlowKey::new(0, (source, from), (destination, to)))
             }
@@ -452,4 +454,10 @@ pub(crate) fn host(is_v6: bool, n: u8) -> IpAddr {
     } else {
         Ipv4Addr::new(10, 44, 0, n).into()
     }
+}
+
+/// Is this frame, untagged and without extension headers, one of SCTP?
+fn is_sctp(frame: &[u8]) -> bool {
+    let at = if frame[12..14] == [0x86, 0xdd] { 14 + 6 } else { 14 + 9 };
+    frame[at] == 132
 }

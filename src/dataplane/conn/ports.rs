@@ -28,6 +28,7 @@ use super::key::FlowKey;
 use crate::dataplane::family::Family;
 use crate::dataplane::snapshot::{PortView, Steering};
 use crate::ids::WorkerId;
+use crate::wire::ipv4;
 
 /// Lowest local port used: those below are the system's (RFC 6335).
 pub const PORT_MIN: u16 = 1024;
@@ -166,16 +167,18 @@ impl Ownership {
         }
     }
 
-    /// Do cards bring every packet of a flow to one worker, the same way on all ports?
+    /// Do cards bring every packet of a flow of that protocol to one worker, the same way on all
+    /// ports? SCTP's they do not spread at all.
     #[inline]
-    pub fn is_by_card(&self) -> bool {
-        matches!(self.rule, Rule::Rss { .. })
+    pub fn is_by_card(&self, protocol: u8) -> bool {
+        matches!(self.rule, Rule::Rss { .. }) && protocol != ipv4::SCTP
     }
 
     /// The worker to whom cards bring packets with this key, if they are that regular.
     #[inline]
     pub fn card<F: Family>(&self, key: FlowKey<F>) -> Option<WorkerId> {
         match &self.rule {
+            Rule::Rss { .. } if !self.is_by_card(key.protocol) => None,
             Rule::Rss { toeplitz, table } => Some(queue_of(toeplitz.hash(key), table)),
             Rule::Single => Some(self.me),
             Rule::Slices => None,

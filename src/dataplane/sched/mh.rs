@@ -60,7 +60,7 @@ struct Claimant {
 /// Slot to position; empty if nobody claims any.
 fn table(entries: &[Entry], slots: Slots) -> Box<[u16]> {
     let size = slots.count();
-    let turns = turns(entries);
+    let turns = turns(entries, slots);
     let mut claimants: Vec<Claimant> = entries
         .iter()
         .zip(0u16..)
@@ -102,13 +102,13 @@ fn word(address: SocketAddr) -> u32 {
     fold(address.ip()).wrapping_add(address.port().into())
 }
 
-/// How many slots each claims in a round: its weight by the common divisor, halved until none is
-/// above 64.
-fn turns(entries: &[Entry]) -> impl Iterator<Item = u32> {
+/// How many slots each claims in a round: its weight by the common divisor, halved until the largest
+/// has no more bits than half those of the table's size, as the kernel's build for that size does.
+fn turns(entries: &[Entry], slots: Slots) -> impl Iterator<Item = u32> {
     let weights = || entries.iter().map(|entry| entry.last_weight);
     let divisor = weights().fold(0, gcd).max(1);
     let largest = weights().max().unwrap_or(0) / divisor;
-    let shift = (u32::BITS - largest.leading_zeros()).saturating_sub(6);
+    let shift = (u32::BITS - largest.leading_zeros()).saturating_sub((u32::BITS - slots.count().leading_zeros()) / 2);
     weights().map(move |weight| if weight == 0 { 0 } else { ((weight / divisor) >> shift).max(1) })
 }
 

@@ -20,10 +20,12 @@ pub struct Rss {
     pub table: Box<[u16]>,
 }
 
-/// What every steering by 4-tuple needs.
-const NEEDED: u64 = sys::RTE_ETH_RSS_NONFRAG_IPV4_TCP | sys::RTE_ETH_RSS_NONFRAG_IPV4_UDP;
-/// What is used besides where the device can.
-const WELCOME: u64 = sys::RTE_ETH_RSS_NONFRAG_IPV6_TCP | sys::RTE_ETH_RSS_NONFRAG_IPV6_UDP;
+/// What every steering by 4-tuple needs: TCP and UDP in both families. SCTP, which few devices hash,
+/// is not asked for; its packets are steered by software.
+const NEEDED: u64 = sys::RTE_ETH_RSS_NONFRAG_IPV4_TCP
+    | sys::RTE_ETH_RSS_NONFRAG_IPV4_UDP
+    | sys::RTE_ETH_RSS_NONFRAG_IPV6_TCP
+    | sys::RTE_ETH_RSS_NONFRAG_IPV6_UDP;
 /// Toeplitz over the longest tuple, IPv6's 36 bytes, reads 40 bytes of key.
 const KEY_BYTES: usize = 40;
 /// Longest key a device can announce (a byte counts it).
@@ -40,9 +42,9 @@ pub(super) struct Request {
 impl Request {
     /// `key` is repeated to the device's length; the extra bytes take part in no hash.
     pub(super) fn new(info: &Info, key: &[u8]) -> Option<Self> {
-        let types = info.raw.flow_type_rss_offloads & (NEEDED | WELCOME);
+        let types = info.raw.flow_type_rss_offloads & NEEDED;
         let table_size = info.raw.reta_size;
-        let able = types & NEEDED == NEEDED && table_size.is_power_of_two();
+        let able = types == NEEDED && table_size.is_power_of_two();
         let length = usize::from(info.raw.hash_key_size).max(KEY_BYTES);
         let key: Vec<u8> = key.iter().copied().cycle().take(length).collect();
         (able && !key.is_empty()).then_some(Self { types, key, table_size })

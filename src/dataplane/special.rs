@@ -23,7 +23,6 @@ use super::rewrite::translate;
 use super::rewrite::tunnel::{self, Tunnel};
 use super::snapshot::{Backend, ClientAddress, Encapsulation, NextHop};
 use super::verdict::Reason;
-use crate::wire::ether;
 
 impl Flows {
     /// A packet of a connection we know that needs more than new addresses: wrapped, between the
@@ -162,19 +161,20 @@ impl Flows {
         let Some((backend, hop)) = backend.and_then(|b: Backend| Some((b, b.next_hop?))) else {
             return self.count(Reason::NextHop);
         };
+        let mtu = port_mtu(&self.snapshot, hop.port);
+        let mtu = self.path_mtus.limit(record.backend_id(), mtu, self.now_ms);
+        let length = parsed.end - parsed.l3;
+        let too_long = length + tunnel::overhead(encapsulation, backend.address) > mtu;
         let tunnel = Tunnel {
             encapsulation,
             ends: (backend.our_address, backend.address),
             hash: F::table(&self.tables).hash(parsed.key).spread(),
             identification: self.next_short_identification(),
-            ignore_df: self.snapshot.tunnels_ignore_df,
+            // What is cut all the same needs a number, and its pieces no DF.
+            ignore_df: self.snapshot.tunnels_ignore_df || too_long,
         };
-        let mtu = port_mtu(&self.snapshot, hop.port);
-        let mtu = self.path_mtus.limit(record.backend_id(), mtu, self.now_ms);
         match tunnel::wrap(packet, parsed, &tunnel) {
-            Ok(()) if packet.data().len() > ether::LEN + usize::from(mtu) => {
-                Fate::Cut(hop.port, mtu)
-            }
+            Ok(()) if too_long => Fate::Cut(hop.port, mtu),
             Ok(()) => Fate::Send(hop.port),
             Err(reason) => self.count(reason),
         }

@@ -46,7 +46,7 @@ pub(crate) struct Backend {
 }
 
 /// One backend of one service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub(crate) service: usize,
     pub(crate) backend: usize,

@@ -22,6 +22,7 @@ use crate::packet::{ACK, Body, Packet};
 use crate::packets::{OUR_INNER_MAC, OUR_MAC};
 use crate::pieces::{self, Assembly, Piece};
 use crate::rng::Rng;
+use crate::routers;
 use crate::scenario::Scenario;
 use crate::seen::Seen;
 use crate::strays;
@@ -57,8 +58,8 @@ pub(crate) struct Run {
     backends: Vec<Backend>,
     /// What waits to be put together at the clients, and at the backends.
     pieces: [Assembly; 2],
-    /// Pieces on their way, by their bytes: the packets they are of.
-    cut: HashMap<Vec<u8>, Packet>,
+    /// What is on its way and cannot be read from its bytes alone, pieces and damage: what it is.
+    told: HashMap<Vec<u8>, Packet>,
     rng: Rng,
     now_ms: u64,
     numbered: u16,
@@ -97,7 +98,7 @@ impl Run {
             clients,
             backends: (0..HOSTS as u64).map(|n| Backend::new(root.fork(200 + n))).collect(),
             pieces: Default::default(),
-            cut: HashMap::new(),
+            told: HashMap::new(),
             rng: root.fork(11),
             now_ms: 0,
             numbered: 0,
@@ -130,7 +131,7 @@ impl Run {
             match event {
                 Event::Balancer { port, frame } => {
                     let packet = Packet::read(&frame).ok();
-                    let packet = packet.or_else(|| self.cut.get(&frame).cloned());
+                    let packet = packet.or_else(|| self.told.get(&frame).cloned());
                     bursts[port].push(Input { port, frame, packet });
                 }
                 Event::Client(frame) => self.client_gets(&frame)?,
@@ -173,6 +174,11 @@ impl Run {
 
     fn stray(&mut self) {
         let router = self.rng.pick(&self.scenario.routers);
+        if self.rng.chance(400) {
+            let (port, error) = routers::stray(&mut self.rng, &self.scenario.config, router);
+            let id = self.number();
+            return self.send_error(port, Packet { id, ..error });
+        }
         let (port, mut stray) = strays::draw(&mut self.rng, &self.scenario.config, router);
         stray.id = self.number();
         self.send(&stray, |frame| Event::Balancer { port, frame });
@@ -189,7 +195,37 @@ impl Run {
             return self.send_cut(packet, to);
         }
         self.trace.packet(self.now_ms, "sent", packet);
-        self.network.send(self.now_ms, &event);
+        self.travel(&event);
+    }
+
+    /// A frame goes its way, unless a router refuses it and says so.
+    fn travel(&mut self, event: &Event) {
+        let side = match event {
+            Event::Client(frame) => Some((0, frame)),
+            Event::Backend(frame) => Some((1, frame)),
+            _ => None,
+        };
+        if let Some((port, frame)) = side
+            && self.rng.chance(self.scenario.conditions.complained)
+            && let Some(error) = routers::complaint(&mut self.rng, frame, port)
+        {
+            let mac = self.rng.pick(&self.scenario.routers);
+            let backend = Mac(frame[..6].try_into().unwrap());
+            let link = [(mac, OUR_MAC), (backend, OUR_INNER_MAC)][port];
+            let id = self.number();
+            self.send_error(port, Packet { link, id, ..error });
+            if self.rng.chance(700) {
+                return;
+            }
+        }
+        self.network.send(self.now_ms, event);
+    }
+
+    fn send_error(&mut self, port: usize, error: Packet) {
+        self.trace.packet(self.now_ms, "complained", &error);
+        let frame = error.frame();
+        self.told.insert(frame.clone(), error);
+        self.network.send(self.now_ms, &Event::Balancer { port, frame });
     }
 
     fn is_cut(&mut self, packet: &Packet) -> bool {
@@ -208,7 +244,7 @@ impl Run {
             let piece = Piece::read(&frame).map(|piece| piece.slice());
             let packet = Packet { piece, ..whole.clone() };
             self.trace.packet(self.now_ms, "sent", &packet);
-            self.cut.insert(frame.clone(), packet);
+            self.told.insert(frame.clone(), packet);
             self.network.send(self.now_ms, &to(frame));
         }
     }
@@ -315,7 +351,7 @@ impl Run {
             let sum = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
             self.digest = sent.frame.iter().fold(self.digest, sum);
             let to = if sent.port == 0 { Event::Client } else { Event::Backend };
-            self.network.send(self.now_ms, &to(sent.frame.clone()));
+            self.travel(&to(sent.frame.clone()));
         }
     }
 

@@ -5,12 +5,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use shunt::dataplane::snapshot::{Encapsulation, GueChecksum, Mode, Protocol, Scheduler, Timeouts};
+use shunt::dataplane::snapshot::{Mode, Protocol, Scheduler, Timeouts};
 use shunt::wire::Mac;
 
 use crate::config::{Backend, Change, Config, Place, Service};
 use crate::rng::Rng;
-use crate::tunnel::GUE_PORT;
+use crate::tunnel;
 
 /// How packets find a worker's queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub(crate) struct Conditions {
     pub(crate) doubled: u64,
     /// Long packets that leave in pieces.
     pub(crate) cut: u64,
+    /// Packets of which a router or host complains.
+    pub(crate) complained: u64,
     pub(crate) delay_ms: u64,
     /// The most a packet may be later than `delay_ms`: what makes others overtake it.
     pub(crate) jitter_ms: u64,
@@ -90,10 +92,11 @@ impl Scenario {
         let changes = changes(&mut rng.fork(5), &config);
         let card = rng.pick(&[Card::Any, Card::Rss, Card::Half]);
         let mut conditions = conditions(&mut rng.fork(4));
-        // Where a card says who owns a connection, and a reload changes that, pieces are lost.
+        // Where a card says who owns a connection, and a reload changes that, pieces are lost, and
+        // errors.
         let to_nat = |(_, change): &(u64, Change)| matches!(change, Change::Mode(_, Mode::Nat));
         if card == Card::Rss && changes.iter().any(to_nat) {
-            conditions.cut = 0;
+            (conditions.cut, conditions.complained) = (0, 0);
         }
         let mut at = rng.fork(3);
         let strays = (0..at.below(12)).map(|_| at.below(BUSY_MS)).collect();
@@ -121,6 +124,8 @@ impl Scenario {
         let backends = self.config.services.iter().flat_map(|service| &service.backends);
         self.card == Card::Rss
             && self.conditions.cut == 0
+            && self.conditions.complained == 0
+            && self.strays.is_empty()
             && !backends.into_iter().any(|backend| backend.was_nat)
     }
 }
@@ -135,6 +140,7 @@ fn conditions(rng: &mut Rng) -> Conditions {
         lost,
         doubled,
         cut: rng.pick(&[0, 0, 50, 300]),
+        complained: rng.pick(&[0, 0, 10, 60]),
         delay_ms: rng.range(0, 30),
         jitter_ms: rng.pick(&[0, 0, 5, 40]),
         tick_ms: rng.pick(&[1, 5, 20]),
@@ -214,15 +220,7 @@ fn both([a, b, c, d]: [u8; 4]) -> [IpAddr; 2] {
 
 /// A way to get from a VIP to a backend.
 fn mode(rng: &mut Rng, keeps_port: bool, (vip, backend): (IpAddr, IpAddr)) -> Mode {
-    let checksum = rng.chance(500);
-    let tunnel = rng.pick(&[
-        Encapsulation::Ipip,
-        Encapsulation::Gre { checksum },
-        Encapsulation::Gue {
-            port: GUE_PORT,
-            checksum: if checksum { GueChecksum::Outer } else { GueChecksum::Zero },
-        },
-    ]);
+    let tunnel = tunnel::any(rng);
     let mut all = match (vip.is_ipv6(), backend.is_ipv6()) {
         (true, false) => vec![Mode::Fullnat],
         (false, true) => vec![],

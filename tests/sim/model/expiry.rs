@@ -98,7 +98,7 @@ impl Model {
     }
 }
 
-fn flow_of(row: &ConnectionView) -> Flow {
+pub(super) fn flow_of(row: &ConnectionView) -> Flow {
     let protocol: Protocol = row.protocol;
     let (from, to): (SocketAddr, SocketAddr) = (row.client, row.vip);
     Flow { protocol, from, to }

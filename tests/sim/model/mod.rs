@@ -8,11 +8,13 @@
 //! - [`rules`]: what a packet must become.
 //! - [`start`]: what starts a connection, and who refuses.
 //! - [`answers`]: RST and ICMP.
+//! - [`errors`]: who hears of ICMP errors.
 //! - [`expiry`]: what must be forgotten, and what must not.
 //! - [`pieces`]: datagrams in pieces.
 //! - [`states`]: TCP's states.
 
 mod answers;
+mod errors;
 mod expiry;
 mod pieces;
 mod rules;
@@ -24,6 +26,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use shunt::dataplane::orders::ConnectionView;
 use shunt::dataplane::snapshot::Mode;
 use shunt::dataplane::verdict::Reason;
+use shunt::ids::WorkerId;
 use shunt::wire::Mac;
 
 use crate::config::{Change, Config, Place};
@@ -55,6 +58,10 @@ impl Input {
     /// Must it be given to the balancer alone, for the model to learn what came of it? What starts
     /// a connection but is too long leaves nothing to learn from but the list.
     pub(crate) fn must_be_alone(&self) -> bool {
+        // What an error teaches must be known before the next packet.
+        if self.packet.as_ref().is_some_and(Packet::is_error) {
+            return true;
+        }
         let Some((packet, flow)) = self.packet.as_ref().and_then(|p| Some((p, p.flow()?))) else {
             return false;
         };
@@ -78,6 +85,8 @@ struct Connection {
     router: Mac,
     /// The source port its tunnel packets have.
     tunnel_port: Option<u16>,
+    /// Who has it, as far as it mattered.
+    worker: Option<WorkerId>,
 }
 
 /// What must add up in the end.
@@ -91,6 +100,10 @@ pub(crate) struct Tally {
     pub(crate) forwarded: u64,
     /// Later pieces forwarded.
     pub(crate) pieces: u64,
+    /// ICMP errors passed on.
+    pub(crate) errors: u64,
+    /// Path MTUs learned from them.
+    pub(crate) learned: u64,
     /// Packets refused.
     pub(crate) dropped: u64,
 }
@@ -113,6 +126,8 @@ pub(crate) struct Model {
     datagrams: HashMap<pieces::Name, pieces::Datagram>,
     /// Pieces that waited in vain, and whose drop has not been seen yet.
     pieces_lost: usize,
+    /// What the way to a backend carries and when a worker heard so.
+    learned: HashMap<(WorkerId, Place), (usize, u64)>,
     pub(crate) tally: Tally,
 }
 
@@ -130,6 +145,7 @@ impl Model {
             numbers: VecDeque::new(),
             datagrams: HashMap::new(),
             pieces_lost: 0,
+            learned: HashMap::new(),
             tally: Tally::default(),
         }
     }

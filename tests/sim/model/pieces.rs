@@ -62,19 +62,19 @@ impl Model {
             let before = self.datagrams.insert(name, known);
             self.first_piece(packet, flow, input, seen, list)?;
             let waiting = before.map_or(vec![], |datagram| datagram.waiting);
-            return waiting.iter().try_for_each(|input| self.later_piece(flow, input, seen));
+            return waiting.iter().try_for_each(|input| self.later_piece(flow, input, seen, list));
         }
         let unknown = || Datagram { since_ms: now_ms, known: false, waiting: vec![] };
         let datagram = self.datagrams.entry(name).or_insert_with(unknown);
         if datagram.known {
-            return self.later_piece(flow, input, seen);
+            return self.later_piece(flow, input, seen, list);
         }
         datagram.waiting.push(input.clone());
         Ok(())
     }
 
     /// Could it be a flow of ours? If not, its pieces are for the kernel.
-    fn is_flow(&self, flow: &Flow) -> bool {
+    pub(super) fn is_flow(&self, flow: &Flow) -> bool {
         self.is_vip(flow.to)
             || self.config.locals.contains(&flow.to.ip())
             || self.is_nat_backend(flow)
@@ -111,7 +111,13 @@ impl Model {
     }
 
     /// A piece without ports, of a flow that its first one named.
-    fn later_piece(&mut self, flow: Flow, input: &Input, seen: &mut Seen) -> Result<(), String> {
+    fn later_piece(
+        &mut self,
+        flow: Flow,
+        input: &Input,
+        seen: &mut Seen,
+        list: List<'_>,
+    ) -> Result<(), String> {
         let Some(packet) = &input.packet else { return Err("no piece".to_owned()) };
         if !self.is_flow(&flow) {
             return seen.punt(&input.frame);
@@ -137,8 +143,9 @@ impl Model {
         if packet.ttl <= 1 {
             return self.drop(Reason::TtlExpired, seen);
         }
+        self.find_worker(&client, list);
         let room = if seat == Seat::Input {
-            self.room_to_backend(&client, packet)
+            self.room(&client, packet.is_v6())
         } else {
             self.config.mtu[0].into()
         };

@@ -30,8 +30,8 @@ fn wrapping(mode: Mode) -> Option<Encapsulation> {
 }
 
 /// What every way carries: nobody need send anything shorter.
-fn shortest(packet: &Packet) -> usize {
-    if packet.is_v6() { 1280 } else { 68 }
+fn shortest(is_v6: bool) -> usize {
+    if is_v6 { 1280 } else { 68 }
 }
 
 /// Do backends' answers pass here?
@@ -47,6 +47,9 @@ impl Model {
         seen: &mut Seen,
         list: List<'_>,
     ) -> Result<(), String> {
+        if let Some(error) = input.packet.as_ref().filter(|packet| packet.is_error()) {
+            return self.icmp_error(error, input, seen, list);
+        }
         let whole = input.packet.as_ref().and_then(|packet| Some((packet, packet.flow()?)));
         let Some((packet, flow)) = whole else { return seen.punt(&input.frame) };
         if packet.piece.is_some() {
@@ -116,7 +119,8 @@ impl Model {
         if !backend.reachable {
             return self.drop(Reason::NextHop, seen);
         }
-        let room = self.room_to_backend(&client, packet);
+        self.find_worker(&client, list);
+        let room = self.room(&client, packet.is_v6());
         if !self.goes_on(packet, room, input, seen)? {
             return Ok(());
         }
@@ -126,14 +130,16 @@ impl Model {
     }
 
     /// The longest packet of a client that reaches its backend.
-    pub(super) fn room_to_backend(&self, client: &Flow, packet: &Packet) -> usize {
+    pub(super) fn room(&self, client: &Flow, is_v6: bool) -> usize {
         let connection = &self.connections[client];
         let backend = self.config.backend(connection.place).address.ip();
         let mtu = usize::from(self.config.mtu[1]);
         match wrapping(connection.mode) {
             // Nobody need make anything shorter than this: then the outer packet is cut.
-            Some(kind) => (mtu - overhead(kind, backend)).max(shortest(packet)),
-            None if packet.is_v6() != backend.is_ipv6() => mtu + 20,
+            Some(kind) => {
+                self.path_mtu(client).saturating_sub(overhead(kind, backend)).max(shortest(is_v6))
+            }
+            None if is_v6 != backend.is_ipv6() => mtu + 20,
             None => mtu,
         }
     }
@@ -259,7 +265,7 @@ impl Model {
     }
 
     /// A packet in its outer header. Link padding is not part of it.
-    fn wrapped(
+    pub(super) fn wrapped(
         &mut self,
         client: &Flow,
         inner: Packet,
@@ -274,18 +280,20 @@ impl Model {
         let free = found.unwrap_or(Outer { ends, id: 0, source_port: 0 });
         let mut outer = Outer { ends, ..free };
         // None where nobody may cut, and a fresh one where somebody may.
-        let whole = inner.df && !inner.is_v6();
+        let mtu = self.path_mtu(client);
+        let fits = inner.length() + overhead(encapsulation, backend) <= mtu;
+        let whole = inner.df && !inner.is_v6() && fits;
         if whole {
             outer.id = 0;
         }
-        let frame = tunnel::wrap(&inner.frame(), &outer, encapsulation);
-        let id = seen.take_cut(1, &frame, self.config.mtu[1].into())?;
+        let frame = tunnel::wrap(&inner.frame(), &outer, encapsulation, whole);
+        let id = seen.take_cut(1, &frame, mtu)?;
         match id {
             Some(id) if backend.is_ipv6() => self.check_number((6, id))?,
             _ if whole || backend.is_ipv6() => {}
             _ => self.check_number((4, outer.id.into()))?,
         }
-        self.check_port(client, outer, encapsulation)
+        self.check_port(client, outer, encapsulation, !inner.is_error())
     }
 
     /// A packet that may be cut, or is, has an identification that no other had of late.
@@ -306,10 +314,16 @@ impl Model {
         client: &Flow,
         outer: Outer,
         encapsulation: Encapsulation,
+        is_flow: bool,
     ) -> Result<(), String> {
         let Encapsulation::Gue { .. } = encapsulation else { return Ok(()) };
         let Some(connection) = self.connections.get_mut(client) else { return Ok(()) };
-        let kept = *connection.tunnel_port.get_or_insert(outer.source_port);
+        // An error is of no flow: only of the range.
+        let kept = if is_flow {
+            *connection.tunnel_port.get_or_insert(outer.source_port)
+        } else {
+            outer.source_port
+        };
         if kept != outer.source_port || !(32_768..=60_999).contains(&kept) {
             return Err(format!("GUE source port {} after {kept}", outer.source_port));
         }

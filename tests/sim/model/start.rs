@@ -121,6 +121,7 @@ impl Model {
             seen_ms: self.now_ms,
             router: packet.link.0,
             tunnel_port: None,
+            worker: None,
         };
         self.insert(client, connection);
         if self.of_family(client) > self.capacity * self.workers {

@@ -9,6 +9,7 @@ use shunt::wire::Mac;
 use crate::config::{Config, our_address};
 use crate::packet::{ACK, Body, LINK, Packet};
 use crate::packets::{OUR_INNER_MAC, OUR_MAC};
+use crate::pieces;
 use crate::quote;
 use crate::rng::Rng;
 use crate::tunnel::{self, Outer};
@@ -32,6 +33,37 @@ fn router(is_v6: bool, port: usize) -> SocketAddr {
         Ipv4Addr::new(203, 0, 113, number).into()
     };
     SocketAddr::new(address, 0)
+}
+
+/// What a router does with a frame whose next link carries `mtu` bytes.
+pub(crate) enum Forwarding {
+    /// It goes on, in so many frames.
+    On(Vec<Vec<u8>>),
+    /// It does not, and perhaps its sender hears of it.
+    TooBig(Option<Packet>),
+}
+
+/// RFC 791, RFC 1191 and RFC 8200: cut it, or say that it is too long.
+pub(crate) fn forward(rng: &mut Rng, frame: &[u8], port: usize, mtu: usize) -> Forwarding {
+    let packet = &frame[LINK..];
+    let is_v6 = packet[0] >> 4 == 6;
+    let mtu = if is_v6 { mtu.max(1_280) } else { mtu };
+    if quote::length(packet) <= mtu {
+        return Forwarding::On(vec![frame.to_vec()]);
+    }
+    if !quote::is_whole(packet) {
+        return Forwarding::On(pieces::cut(frame, mtu, 0));
+    }
+    let error = complaint(rng, frame, port).map(|error| {
+        // Some are older than RFC 1191.
+        let said = if is_v6 || rng.chance(950) { u32::try_from(mtu).unwrap() } else { 0 };
+        let kind = if is_v6 { (2, 0) } else { (3, 4) };
+        let body = Body::Icmp { kind: kind.0, code: kind.1, rest: said };
+        let most = quote::ROOM[usize::from(is_v6)];
+        let payload = packet[..quote::length(packet).min(packet.len()).min(most)].to_vec();
+        Packet { body, ttl: 60, damaged: false, payload, ..error }
+    });
+    Forwarding::TooBig(error)
 }
 
 /// An error about a frame that is on its way from `port`, or from a backend straight to a client.

@@ -22,8 +22,8 @@ use crate::packet::{ACK, Body, Packet};
 use crate::packets::{OUR_INNER_MAC, OUR_MAC};
 use crate::pieces::{self, Assembly, Piece};
 use crate::rng::Rng;
-use crate::routers;
-use crate::scenario::Scenario;
+use crate::routers::{self, Forwarding};
+use crate::scenario::{CLIENTS, HOSTS, Scenario};
 use crate::seen::Seen;
 use crate::strays;
 use crate::trace::Trace;
@@ -60,6 +60,8 @@ pub(crate) struct Run {
     pieces: [Assembly; 2],
     /// What is on its way and cannot be read from its bytes alone, pieces and damage: what it is.
     told: HashMap<Vec<u8>, Packet>,
+    /// What the ways carry.
+    paths: [usize; HOSTS + 1],
     rng: Rng,
     now_ms: u64,
     numbered: u16,
@@ -70,7 +72,6 @@ pub(crate) struct Run {
 
 /// Backends' link addresses end with their number, counted from this.
 const FIRST_HOST: u8 = 11;
-const HOSTS: usize = 4;
 
 impl Run {
     /// A run in which `lie`, if there is one, comes between the balancer and the model.
@@ -90,6 +91,9 @@ impl Run {
         for (n, (at_ms, _)) in scenario.changes.iter().enumerate() {
             network.at(*at_ms, Event::Change(n));
         }
+        for (n, (at_ms, ..)) in scenario.paths.iter().enumerate() {
+            network.at(*at_ms, Event::Path(n));
+        }
         scenario.strays.iter().for_each(|at_ms| network.at(*at_ms, Event::Stray));
         Self {
             balancer: Balancer::new(&scenario, scenario.clock_ms),
@@ -99,6 +103,7 @@ impl Run {
             backends: (0..HOSTS as u64).map(|n| Backend::new(root.fork(200 + n))).collect(),
             pieces: Default::default(),
             told: HashMap::new(),
+            paths: [1_500; HOSTS + 1],
             rng: root.fork(11),
             now_ms: 0,
             numbered: 0,
@@ -145,6 +150,11 @@ impl Run {
                     self.backend_sends(n, packets);
                 }
                 Event::Change(n) => self.change(n),
+                Event::Path(n) => {
+                    let (_, host, mtu) = self.scenario.paths[n];
+                    self.trace.note(now_ms, format!("the way to {host} carries {mtu}"));
+                    self.paths[host] = mtu;
+                }
                 Event::Stray => self.stray(),
             }
         }
@@ -209,16 +219,31 @@ impl Run {
             && self.rng.chance(self.scenario.conditions.complained)
             && let Some(error) = routers::complaint(&mut self.rng, frame, port)
         {
-            let mac = self.rng.pick(&self.scenario.routers);
-            let backend = Mac(frame[..6].try_into().unwrap());
-            let link = [(mac, OUR_MAC), (backend, OUR_INNER_MAC)][port];
-            let id = self.number();
-            self.send_error(port, Packet { link, id, ..error });
+            self.complain(port, frame, error);
             if self.rng.chance(700) {
                 return;
             }
         }
-        self.network.send(self.now_ms, event);
+        let Some((port, frame)) = side else { return self.network.send(self.now_ms, event) };
+        let host = if port == 0 { Some(CLIENTS) } else { host(frame) };
+        let mtu = host.map_or(usize::MAX, |host| self.paths[host]);
+        match routers::forward(&mut self.rng, frame, port, mtu) {
+            Forwarding::On(frames) => {
+                let to = if port == 0 { Event::Client } else { Event::Backend };
+                frames.into_iter().for_each(|frame| self.network.send(self.now_ms, &to(frame)));
+            }
+            Forwarding::TooBig(Some(error)) => self.complain(port, frame, error),
+            Forwarding::TooBig(None) => {}
+        }
+    }
+
+    /// An error about a frame that left by `port` comes back.
+    fn complain(&mut self, port: usize, frame: &[u8], error: Packet) {
+        let mac = self.rng.pick(&self.scenario.routers);
+        let backend = Mac(frame[..6].try_into().unwrap());
+        let link = [(mac, OUR_MAC), (backend, OUR_INNER_MAC)][port];
+        let id = self.number();
+        self.send_error(port, Packet { link, id, ..error });
     }
 
     fn send_error(&mut self, port: usize, error: Packet) {
@@ -367,6 +392,10 @@ impl Run {
             return Err(format!("connections, and the sum of gauges, at the end: {left:?}"));
         }
         self.sums()?;
+        let unheard: u64 = self.clients.iter().map(|client| client.unheard).sum();
+        if unheard > 0 && self.scenario.is_calm() {
+            return Err(format!("{unheard} clients were not heard, and nothing was in the way"));
+        }
         let backends: u64 = self.backends.iter().map(|backend| backend.completed).sum();
         let clients: u64 = self.clients.iter().map(|client| client.completed).sum();
         Ok(Outcome {
@@ -395,6 +424,11 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// The backend a frame is for, if it is for one.
+fn host(frame: &[u8]) -> Option<usize> {
+    (0..HOSTS).find(|n| backend_mac(*n).0 == frame[..6])
 }
 
 /// The link address of the backend with that number.

@@ -75,11 +75,17 @@ pub(crate) struct Scenario {
     /// Routers clients' packets come by.
     pub(crate) routers: Vec<Mac>,
     pub(crate) slots: Vec<Slot>,
+    /// When a way begins to carry this much: to which host, [`CLIENTS`] being all clients.
+    pub(crate) paths: Vec<(u64, usize, usize)>,
     /// When the configuration changes, and how.
     pub(crate) changes: Vec<(u64, Change)>,
     /// When somebody sends what belongs to nothing.
     pub(crate) strays: Vec<u64>,
 }
+
+/// Machines backends run on, and behind them in [`Scenario::paths`] the clients.
+pub(crate) const HOSTS: usize = 4;
+pub(crate) const CLIENTS: usize = HOSTS;
 
 /// Most of what happens, happens before this.
 const BUSY_MS: u64 = 60_000;
@@ -89,14 +95,20 @@ impl Scenario {
         let mut rng = Rng::new(seed);
         let config = config(&mut rng.fork(1));
         let slots = slots(&mut rng.fork(2), &config);
-        let changes = changes(&mut rng.fork(5), &config);
+        let mut changes = changes(&mut rng.fork(5), &config);
         let card = rng.pick(&[Card::Any, Card::Rss, Card::Half]);
         let mut conditions = conditions(&mut rng.fork(4));
         // Where a card says who owns a connection, and a reload changes that, pieces are lost, and
         // errors.
         let to_nat = |(_, change): &(u64, Change)| matches!(change, Change::Mode(_, Mode::Nat));
+        let mut paths = paths(&mut rng.fork(6));
         if card == Card::Rss && changes.iter().any(to_nat) {
             (conditions.cut, conditions.complained) = (0, 0);
+            paths.clear();
+        }
+        if rng.fork(7).chance(100) {
+            (conditions.lost, conditions.complained) = (0, 0);
+            changes.clear();
         }
         let mut at = rng.fork(3);
         let strays = (0..at.below(12)).map(|_| at.below(BUSY_MS)).collect();
@@ -109,6 +121,7 @@ impl Scenario {
             clock_ms: rng.pick(&[1_000, u32::MAX - 10_000, u32::MAX - 200_000]),
             conditions,
             routers: (0..rng.range(1, 2)).map(|n| Mac([2, 0, 0, 0, 0xc, byte(n)])).collect(),
+            paths,
             changes,
             slots,
             strays,
@@ -118,6 +131,21 @@ impl Scenario {
 }
 
 impl Scenario {
+    /// Nothing is in the way of a connection but narrow links: whoever sends is heard in the end.
+    pub(crate) fn is_calm(&self) -> bool {
+        let serves = |service: &Service| {
+            let mut backends = service.backends.iter();
+            backends.clone().any(|b| b.weight > Some(0))
+                && backends.all(|b| b.reachable && !b.was_nat)
+        };
+        let Conditions { lost, complained, .. } = self.conditions;
+        (lost, complained) == (0, 0)
+            && self.changes.is_empty()
+            && self.capacity > 64
+            && self.config.rejects
+            && self.config.services.iter().all(serves)
+    }
+
     /// Every packet comes straight to its owner: the card spreads both ways, and no owner follows
     /// from the client alone.
     pub(crate) fn needs_no_handover(&self) -> bool {
@@ -125,6 +153,7 @@ impl Scenario {
         self.card == Card::Rss
             && self.conditions.cut == 0
             && self.conditions.complained == 0
+            && self.paths.is_empty()
             && self.strays.is_empty()
             && !backends.into_iter().any(|backend| backend.was_nat)
     }
@@ -251,6 +280,19 @@ fn slots(rng: &mut Rng, config: &Config) -> Vec<Slot> {
     slots.sort_by_key(|slot| (slot.client, slot.service));
     slots.dedup_by_key(|slot| (slot.client, slot.service));
     slots
+}
+
+/// Half the runs have ways that are narrow from the start, or become so, and wide again.
+fn paths(rng: &mut Rng) -> Vec<(u64, usize, usize)> {
+    let count = rng.pick(&[0, 0, 2, 8]);
+    let one = |rng: &mut Rng| {
+        let within = rng.pick(&[1, BUSY_MS, 20 * BUSY_MS]);
+        let mtu = rng.pick(&[1_500, 1_500, 1_480, 1_400, 1_300, 1_280, 1_000, 600]);
+        (rng.below(within), rng.index(HOSTS + 1), mtu)
+    };
+    let mut paths: Vec<_> = (0..count).map(|_| one(rng)).collect();
+    paths.sort_unstable();
+    paths
 }
 
 fn changes(rng: &mut Rng, config: &Config) -> Vec<(u64, Change)> {

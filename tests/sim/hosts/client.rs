@@ -39,12 +39,14 @@ pub(crate) struct Client {
     pub(crate) due_ms: Option<u64>,
     /// Connections that both ends closed in order, and questions answered.
     pub(crate) completed: u64,
+    /// Connections in which nobody took what was sent.
+    pub(crate) unheard: u64,
 }
 
 impl Client {
     pub(crate) fn new(slot: Slot, service: (Protocol, SocketAddr), rng: Rng) -> Self {
         let (left, due_ms) = (slot.connections, Some(slot.start_ms));
-        Self { slot, service, rng, talking: Talking::Nothing, left, due_ms, completed: 0 }
+        Self { slot, service, rng, talking: Talking::Nothing, left, due_ms, completed: 0, unheard: 0 }
     }
 
     /// Is this packet for this port, from this service?
@@ -151,6 +153,7 @@ impl Client {
                 packets.extend(connection.go_on(now_ms));
                 self.due_ms = connection.due_ms(now_ms);
                 self.completed += u64::from(connection.end.end == Some(End::Complete));
+                self.unheard += u64::from(connection.end.end == Some(End::GaveUp));
                 connection.is_over(now_ms)
             }
         };

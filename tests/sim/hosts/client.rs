@@ -46,7 +46,16 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(slot: Slot, service: (Protocol, SocketAddr), rng: Rng) -> Self {
         let (left, due_ms) = (slot.connections, Some(slot.start_ms));
-        Self { slot, service, rng, talking: Talking::Nothing, left, due_ms, completed: 0, unheard: 0 }
+        Self {
+            slot,
+            service,
+            rng,
+            talking: Talking::Nothing,
+            left,
+            due_ms,
+            completed: 0,
+            unheard: 0,
+        }
     }
 
     /// Is this packet for this port, from this service?

@@ -5,7 +5,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use etherparse::{SlicedPacket, TransportSlice};
+use etherparse::{IpNumber, SlicedPacket, TransportSlice};
 use shunt::dataplane::snapshot::Protocol;
 use shunt::wire::Mac;
 
@@ -19,6 +19,21 @@ pub(crate) const SYN: u8 = 2;
 pub(crate) const RST: u8 = 4;
 pub(crate) const PSH: u8 = 8;
 pub(crate) const ACK: u8 = 16;
+
+/// SCTP's chunks, as on the wire.
+pub(crate) mod chunk {
+    pub(crate) const DATA: u8 = 0;
+    pub(crate) const INIT: u8 = 1;
+    pub(crate) const INIT_ACK: u8 = 2;
+    pub(crate) const SACK: u8 = 3;
+    pub(crate) const ABORT: u8 = 6;
+    pub(crate) const SHUTDOWN: u8 = 7;
+    pub(crate) const SHUTDOWN_ACK: u8 = 8;
+    pub(crate) const ERROR: u8 = 9;
+    pub(crate) const COOKIE_ECHO: u8 = 10;
+    pub(crate) const COOKIE_ACK: u8 = 11;
+    pub(crate) const SHUTDOWN_COMPLETE: u8 = 14;
+}
 
 /// Bytes of an Ethernet header.
 pub(crate) const LINK: usize = 14;
@@ -43,6 +58,10 @@ pub(crate) enum Body {
     },
     Udp {
         checksum: bool,
+    },
+    /// Its chunks are the payload.
+    Sctp {
+        tag: u32,
     },
     /// ICMP, or between IPv6 addresses `ICMPv6`.
     Icmp {
@@ -117,6 +136,7 @@ impl Packet {
                 .window(*window)
                 .tcp_options(options)
                 .build(),
+            Body::Sctp { tag } => base.sctp(from, to, *tag).build(),
             Body::Udp { checksum: true } => base.udp(from, to).build(),
             Body::Udp { checksum: false } => base.udp(from, to).without_checksum().build(),
             Body::Icmp { kind, code, rest } => {
@@ -135,7 +155,13 @@ impl Packet {
             return Err(format!("a checksum is wrong: {judged:?}"));
         }
         let sliced = SlicedPacket::from_ethernet(frame).map_err(|error| error.to_string())?;
-        let (body, payload) = body_of(sliced.transport.as_ref())?;
+        let (body, payload) = match sliced.ip_payload().filter(|ip| ip.ip_number == IpNumber::SCTP) {
+            Some(ip) => {
+                let tag = u32::from_be_bytes(ip.payload[4..8].try_into().unwrap());
+                (Body::Sctp { tag }, &ip.payload[12..])
+            }
+            None => body_of(sliced.transport.as_ref())?,
+        };
         let mac = |at: usize| Mac(frame[at..at + 6].try_into().unwrap());
         Ok(Self {
             link: (mac(6), mac(0)),
@@ -192,6 +218,7 @@ impl Packet {
         let protocol = match self.body {
             Body::Tcp { .. } => Protocol::Tcp,
             Body::Udp { .. } => Protocol::Udp,
+            Body::Sctp { .. } => Protocol::Sctp,
             Body::Icmp { .. } => return None,
         };
         Some(Flow { protocol, from: self.from, to: self.to })
@@ -207,6 +234,7 @@ impl Packet {
         let header = match &self.body {
             Body::Tcp { options, .. } => 20 + options.len(),
             Body::Udp { .. } | Body::Icmp { .. } => 8,
+            Body::Sctp { .. } => 12,
         };
         let ip = if self.is_v6() { 40 } else { 20 };
         match self.piece {

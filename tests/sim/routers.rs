@@ -133,7 +133,8 @@ pub(crate) fn stray(rng: &mut Rng, config: &Config, router: Mac) -> (usize, Pack
     };
     let body = match service.protocol {
         Protocol::Tcp => Body::Tcp { sequence: 7, ack: 8, flags: ACK, window: 9, options: vec![] },
-        _ => Body::Udp { checksum: true },
+        Protocol::Udp => Body::Udp { checksum: true },
+        Protocol::Sctp => Body::Sctp { tag: 5 },
     };
     let about = Packet { payload: rng.bytes(40), ..Packet::new(from, to, body) };
     let mut told = about.frame();

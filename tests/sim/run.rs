@@ -256,7 +256,9 @@ impl Run {
     fn is_cut(&mut self, packet: &Packet) -> bool {
         // The RST that answers a segment without ACK counts its bytes, which a piece does not show.
         let countable = !matches!(packet.body, Body::Tcp { flags, .. } if flags & ACK == 0);
-        let is_long = packet.length() > PIECE_MAX && countable;
+        // Nor do pieces of SCTP go on where a port changes.
+        let sctp = matches!(packet.body, Body::Sctp { .. });
+        let is_long = packet.length() > PIECE_MAX && countable && !sctp;
         is_long && self.rng.chance(self.scenario.conditions.cut)
     }
 

@@ -181,9 +181,10 @@ fn config(rng: &mut Rng) -> Config {
         Ipv4Addr::new(198, 51, 100, 7).into(),
         Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7).into(),
     ];
-    let kinds = [(Protocol::Tcp, 80), (Protocol::Udp, 80), (Protocol::Tcp, 81)];
-    let count = rng.range(1, 3);
-    let services = kinds.iter().take(usize::try_from(count).unwrap());
+    let kinds =
+        [(Protocol::Tcp, 80), (Protocol::Udp, 80), (Protocol::Tcp, 81), (Protocol::Sctp, 80)];
+    let (first, count) = (rng.index(kinds.len()), usize::try_from(rng.range(1, 4)).unwrap());
+    let services = kinds.iter().cycle().skip(first).take(count);
     let services = services
         .map(|(protocol, port)| {
             let vip = vips[usize::from(rng.chance(450))];
@@ -212,6 +213,9 @@ fn timeouts(rng: &mut Rng) -> Timeouts {
         tcp_close_s: rng.pick(&[1, 10]),
         tcp_close_wait_s: rng.pick(&[5, 20]),
         udp_s: rng.pick(&[2, 10]),
+        sctp_init1_s: rng.pick(&[1, 4]),
+        sctp_established_s: rng.pick(&[3, 20]),
+        sctp_closed_s: rng.pick(&[1, 10]),
         ..Timeouts::default()
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::talk::{Ending, Talk};
+use super::sctp;
 use super::tcp::{self, End, Tcp};
 use crate::packet::{Body, Flow, Packet, RST, SYN};
 use crate::rng::Rng;
@@ -45,6 +46,7 @@ impl Backend {
         match packet.body {
             Body::Tcp { .. } => self.segment(packet, now_ms),
             Body::Udp { .. } => Ok(answer(packet).into_iter().collect()),
+            Body::Sctp { .. } => Ok(sctp::serve(packet)),
             Body::Icmp { .. } => {
                 let told = packet.too_big().zip(packet.quoted());
                 Ok(told.map_or(vec![], |(mtu, quoted)| self.shrink(quoted, mtu, now_ms)))

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use shunt::dataplane::snapshot::Protocol;
 
 use super::talk::{Ending, Talk};
+use super::sctp::Association;
 use super::tcp::{self, End, Tcp};
 use crate::packet::{Body, Packet};
 use crate::rng::Rng;
@@ -27,6 +28,7 @@ enum Talking {
     Nothing,
     Tcp(Box<Connection>),
     Udp { name: u64, asked: u32 },
+    Sctp(Association),
 }
 
 pub(crate) struct Client {
@@ -79,6 +81,7 @@ impl Client {
             Talking::Nothing => self.begin(now_ms),
             Talking::Tcp(connection) => connection.end.on_time(now_ms),
             Talking::Udp { .. } => self.ask(),
+            Talking::Sctp(association) => association.send(),
         };
         self.go_on(packets, now_ms)
     }
@@ -91,6 +94,7 @@ impl Client {
             }
             (_, Body::Icmp { .. }) => vec![],
             (_, Body::Udp { .. }) => self.take_answer(packet)?,
+            (Talking::Sctp(association), Body::Sctp { .. }) => association.receive(packet)?,
             (Talking::Tcp(connection), _) => connection.end.receive(packet, now_ms),
             _ => tcp::refusal(packet).into_iter().collect(),
         };
@@ -126,6 +130,12 @@ impl Client {
             self.talking = Talking::Udp { name, asked: 0 };
             return self.ask();
         }
+        if self.service.0 == Protocol::Sctp {
+            let mut association = Association::new(self.slot.client, self.service.1, name);
+            let packets = association.send();
+            self.talking = Talking::Sctp(association);
+            return packets;
+        }
         let talk = Talk::of(name);
         let first = u32::try_from(self.rng.below(1 << 32)).unwrap();
         let (us, them) = (self.slot.client, self.service.1);
@@ -157,6 +167,11 @@ impl Client {
             Talking::Udp { asked, .. } => {
                 self.due_ms = Some(self.due_ms.unwrap_or(now_ms + ASK_AGAIN_MS));
                 *asked > QUESTIONS_MAX
+            }
+            Talking::Sctp(association) => {
+                self.due_ms = Some(self.due_ms.unwrap_or(now_ms + ASK_AGAIN_MS));
+                self.completed += u64::from(association.is_complete);
+                association.is_over()
             }
             Talking::Tcp(connection) => {
                 packets.extend(connection.go_on(now_ms));

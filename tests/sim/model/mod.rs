@@ -11,13 +11,14 @@
 //! - [`errors`]: who hears of ICMP errors.
 //! - [`expiry`]: what must be forgotten, and what must not.
 //! - [`pieces`]: datagrams in pieces.
-//! - [`states`]: TCP's states.
+//! - [`states`], [`sctp`]: TCP's states, SCTP's.
 
 mod answers;
 mod errors;
 mod expiry;
 mod pieces;
 mod rules;
+mod sctp;
 mod start;
 mod states;
 

@@ -8,7 +8,7 @@ use super::answers::Trouble;
 use super::states::Seat;
 use super::{Input, Model};
 use crate::config::our_address;
-use crate::packet::{Body, Flow, Packet, RST, SYN};
+use crate::packet::{chunk, Body, Flow, Packet, RST, SYN};
 use crate::packets::{OUR_INNER_MAC, OUR_MAC};
 use crate::seen::Seen;
 use crate::tunnel::{self, Outer, overhead};
@@ -21,7 +21,11 @@ pub(super) type List<'a> = &'a mut dyn FnMut() -> Vec<ConnectionView>;
 
 /// Can it start a connection?
 pub(super) fn starts(packet: &Packet, protocol: Protocol) -> bool {
-    protocol == Protocol::Udp || packet.flags() & (SYN | RST) == SYN
+    match protocol {
+        Protocol::Tcp => packet.flags() & (SYN | RST) == SYN,
+        Protocol::Udp => true,
+        Protocol::Sctp => packet.payload.first() == Some(&chunk::INIT),
+    }
 }
 
 /// What a mode puts around a packet.
@@ -260,7 +264,7 @@ impl Model {
         self.tally.forwarded += 1;
         if let Some(connection) = self.connections.get_mut(client) {
             connection.seen_ms = now_ms;
-            connection.state = connection.state.after(seat, packet.flags());
+            connection.state = connection.state.after(seat, packet);
         }
     }
 

@@ -4,6 +4,7 @@ use shunt::dataplane::snapshot::{Mode, Protocol};
 use shunt::dataplane::verdict::Reason;
 
 use super::rules::{List, starts};
+use super::sctp::Association;
 use super::states::State;
 use super::{Connection, Input, LONG, Model};
 use crate::balancer::place_of;
@@ -112,12 +113,15 @@ impl Model {
             }
             self.forget(&holder);
         }
-        let is_tcp = client.protocol == Protocol::Tcp;
         let connection = Connection {
             place,
             mode: self.config.backend(place).mode,
             answers,
-            state: if is_tcp { State::None } else { State::Udp },
+            state: match client.protocol {
+                Protocol::Tcp => State::None,
+                Protocol::Udp => State::Udp,
+                Protocol::Sctp => State::Sctp(Association::SctpNone),
+            },
             seen_ms: self.now_ms,
             router: packet.link.0,
             tunnel_port: None,

@@ -155,7 +155,8 @@ impl Packet {
             return Err(format!("a checksum is wrong: {judged:?}"));
         }
         let sliced = SlicedPacket::from_ethernet(frame).map_err(|error| error.to_string())?;
-        let (body, payload) = match sliced.ip_payload().filter(|ip| ip.ip_number == IpNumber::SCTP) {
+        let (body, payload) = match sliced.ip_payload().filter(|ip| ip.ip_number == IpNumber::SCTP)
+        {
             Some(ip) => {
                 let tag = u32::from_be_bytes(ip.payload[4..8].try_into().unwrap());
                 (Body::Sctp { tag }, &ip.payload[12..])

@@ -9,6 +9,7 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 
 use shunt::wire::Mac;
 
@@ -242,8 +243,18 @@ impl Run {
         let mac = self.rng.pick(&self.scenario.routers);
         let backend = Mac(frame[..6].try_into().unwrap());
         let link = [(mac, OUR_MAC), (backend, OUR_INNER_MAC)][port];
-        let id = self.number();
-        self.send_error(port, Packet { link, id, ..error });
+        let error = Packet { link, id: self.number(), ..error };
+        // In DR the backend tells the client itself, as it answers; mostly.
+        let quoted = error.quoted();
+        let direct = quoted.is_some_and(|quoted| self.is_vip(quoted.to.ip()) && port == 1);
+        if direct && !error.damaged && self.rng.chance(900) {
+            return self.network.send(self.now_ms, &Event::Client(error.frame()));
+        }
+        self.send_error(port, error);
+    }
+
+    fn is_vip(&self, address: IpAddr) -> bool {
+        self.scenario.config.services.iter().any(|service| service.vip.ip() == address)
     }
 
     fn send_error(&mut self, port: usize, error: Packet) {
@@ -299,8 +310,7 @@ impl Run {
             packet.id = self.number();
             packet.link = (mac, OUR_INNER_MAC);
             packet.ttl = if self.rng.chance(5) { 1 } else { 64 };
-            let direct =
-                self.scenario.config.services.iter().any(|s| s.vip.ip() == packet.from.ip());
+            let direct = self.is_vip(packet.from.ip());
             if direct {
                 self.send(&packet, Event::Client);
             } else {

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::talk::{Ending, Talk};
 use super::sctp;
+use super::talk::{Ending, Talk};
 use super::tcp::{self, End, Tcp};
 use crate::packet::{Body, Flow, Packet, RST, SYN};
 use crate::rng::Rng;

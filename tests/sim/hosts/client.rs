@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use shunt::dataplane::snapshot::Protocol;
 
-use super::talk::{Ending, Talk};
 use super::sctp::Association;
+use super::talk::{Ending, Talk};
 use super::tcp::{self, End, Tcp};
 use crate::packet::{Body, Packet};
 use crate::rng::Rng;

@@ -189,10 +189,8 @@ pub(crate) fn serve(packet: &Packet) -> Vec<Packet> {
             let Some(reply) = Talk::reply(value.get(DATA_FRONT..).unwrap_or_default()) else {
                 return vec![];
             };
-            let mut packets = vec![
-                answer(client, chunk(SACK, 0, &[0; 12])),
-                answer(client, data(&reply)),
-            ];
+            let mut packets =
+                vec![answer(client, chunk(SACK, 0, &[0; 12])), answer(client, data(&reply))];
             if client.is_multiple_of(5) {
                 packets.push(answer(client, chunk(SHUTDOWN, 0, &7_u32.to_be_bytes())));
             }

@@ -8,7 +8,7 @@ use super::answers::Trouble;
 use super::states::Seat;
 use super::{Input, Model};
 use crate::config::our_address;
-use crate::packet::{chunk, Body, Flow, Packet, RST, SYN};
+use crate::packet::{Body, Flow, Packet, RST, SYN, chunk};
 use crate::packets::{OUR_INNER_MAC, OUR_MAC};
 use crate::seen::Seen;
 use crate::tunnel::{self, Outer, overhead};

@@ -43,7 +43,9 @@ impl State {
     pub(crate) fn after(self, seat: Seat, packet: &Packet) -> Self {
         match self {
             Udp => return Udp,
-            Self::Sctp(state) => return Self::Sctp(state.after(seat, sctp::event(&packet.payload))),
+            Self::Sctp(state) => {
+                return Self::Sctp(state.after(seat, sctp::event(&packet.payload)));
+            }
             _ => {}
         }
         let Body::Tcp { flags, .. } = packet.body else { return self };

@@ -17,7 +17,7 @@ use shunt::dataplane::io::memory::{Memory, VecLane, VecPacket, VecPort};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
 use shunt::dataplane::snapshot::{
-    self, ClientAddress, Link, NextHop, PortView, ServiceAddress, Snapshot, Steering,
+    self, Link, NextHop, PortView, ServiceAddress, Snapshot, Steering,
 };
 use shunt::dataplane::verdict::Reason;
 use shunt::dataplane::worker::{Links, Worker};
@@ -156,7 +156,7 @@ impl Balancer {
             backends: ids.rev().collect(),
             locals: config.locals.iter().copied().collect(),
             one_packet: false,
-            client_address: ClientAddress::None,
+            client_address: service.introduces,
             revision: self.generation,
         }
     }

@@ -187,6 +187,12 @@ impl Packet {
         Self { ttl: ip[8], tos: ip[1], id: word(4), df, padding, ..none }
     }
 
+    /// Bytes in front of the payload. What the link had added behind it is not part of the packet.
+    pub(crate) fn put_in_front(&mut self, bytes: &[u8]) {
+        self.payload.splice(0..0, bytes.iter().copied());
+        self.padding = 0;
+    }
+
     pub(crate) fn is_v6(&self) -> bool {
         self.from.is_ipv6()
     }

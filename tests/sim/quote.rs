@@ -150,6 +150,21 @@ pub(crate) fn of_flow(quote: &[u8], about: &Flow) -> Vec<u8> {
     [front, transport_as(&quote[l4..], &was, about)].concat()
 }
 
+/// The quote of a TCP segment, its sequence number another one.
+pub(crate) fn renumbered(quote: &[u8], number: impl Fn(u32) -> u32) -> Vec<u8> {
+    let mut quote = quote.to_vec();
+    let Some((_, l4)) = transport(&quote) else { return quote };
+    let Some(place) = quote.get_mut(l4 + 4..l4 + 8) else { return quote };
+    let before: [u8; 4] = (&*place).try_into().unwrap();
+    let after = number(u32::from_be_bytes(before)).to_be_bytes();
+    place.copy_from_slice(&after);
+    if let Some(checksum) = word(&quote, l4 + 16) {
+        let parts = [&(!checksum).to_be_bytes()[..], &before.map(|byte| !byte), &after].concat();
+        quote[l4 + 16..l4 + 18].copy_from_slice(&(!sum(&parts)).to_be_bytes());
+    }
+    quote
+}
+
 /// The quote, its packet being one of flow `about`, of the other family: RFC 7915, 4.1 and 5.1. It
 /// is shortened to what an error of that family may quote.
 pub(crate) fn crossed(quote: &[u8], about: &Flow) -> Vec<u8> {

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use shunt::dataplane::snapshot::{Mode, Protocol, Scheduler, Timeouts};
+use shunt::dataplane::snapshot::{ClientAddress, Mode, Protocol, Scheduler, Timeouts};
 use shunt::wire::Mac;
 
 use crate::config::{Backend, Change, Config, Place, Service};
@@ -105,6 +105,10 @@ impl Scenario {
         if card == Card::Rss && changes.iter().any(to_nat) {
             (conditions.cut, conditions.complained) = (0, 0);
             paths.clear();
+        }
+        // What is inserted and pieces get on with each other by rules that are not here.
+        if config.services.iter().any(|service| service.introduces != ClientAddress::None) {
+            conditions.cut = 0;
         }
         if rng.fork(7).chance(100) {
             (conditions.lost, conditions.complained) = (0, 0);
@@ -225,13 +229,16 @@ fn service(rng: &mut Rng, protocol: Protocol, vip: SocketAddr) -> Service {
     let keeps_port = rng.chance(650);
     let port = if keeps_port { vip.port() } else { 8080 };
     let mixed = rng.chance(500);
-    let common = mode(rng, keeps_port, (vip.ip(), vip.ip()));
+    let introduces = introduction(rng, protocol);
+    let common = mode(rng, keeps_port, introduces, (vip.ip(), vip.ip()));
     let backends = (0..rng.range(1, 4)).map(|n| {
         // Between the families there is NAT64, from IPv6 to IPv4, and the tunnels.
-        let other = rng.chance(300) && (vip.is_ipv6() || keeps_port);
+        let may_tunnel = keeps_port && introduces == ClientAddress::None;
+        let other = rng.chance(300) && (vip.is_ipv6() || may_tunnel);
         let address = both([10, 44, 0, 11 + byte(n)])[usize::from(vip.is_ipv6() != other)];
         let own = mixed || other;
-        let mode = if own { mode(rng, keeps_port, (vip.ip(), address)) } else { common };
+        let ends = (vip.ip(), address);
+        let mode = if own { mode(rng, keeps_port, introduces, ends) } else { common };
         Backend {
             address: (address, port).into(),
             mac: Mac([2, 0, 0, 0, 0xb, 11 + byte(n)]),
@@ -242,7 +249,8 @@ fn service(rng: &mut Rng, protocol: Protocol, vip: SocketAddr) -> Service {
         }
     });
     let backends = backends.collect();
-    Service { protocol, vip, scheduler: rng.pick(&[Scheduler::Rr, Scheduler::Wrr]), backends }
+    let scheduler = rng.pick(&[Scheduler::Rr, Scheduler::Wrr]);
+    Service { protocol, vip, scheduler, introduces, backends }
 }
 
 /// An IPv4 address, and an IPv6 one like it.
@@ -251,9 +259,38 @@ fn both([a, b, c, d]: [u8; 4]) -> [IpAddr; 2] {
     [Ipv4Addr::new(a, b, c, d).into(), v6.into()]
 }
 
+/// How backends of a service learn who the client is.
+fn introduction(rng: &mut Rng, protocol: Protocol) -> ClientAddress {
+    let none = ClientAddress::None;
+    let kind_v6 = rng.pick(&[253, 254]);
+    match protocol {
+        Protocol::Tcp => rng.pick(&[
+            none,
+            none,
+            none,
+            ClientAddress::Toa { kind_v6 },
+            ClientAddress::ProxyV1,
+            ClientAddress::ProxyV2,
+        ]),
+        Protocol::Udp => rng.pick(&[none, none, ClientAddress::ProxyV2]),
+        Protocol::Sctp => none,
+    }
+}
+
 /// A way to get from a VIP to a backend.
-fn mode(rng: &mut Rng, keeps_port: bool, (vip, backend): (IpAddr, IpAddr)) -> Mode {
+fn mode(
+    rng: &mut Rng,
+    keeps_port: bool,
+    introduces: ClientAddress,
+    (vip, backend): (IpAddr, IpAddr),
+) -> Mode {
     let tunnel = tunnel::any(rng);
+    match introduces {
+        ClientAddress::None => {}
+        ClientAddress::Toa { .. } => return Mode::Fullnat,
+        _ if vip.is_ipv6() != backend.is_ipv6() => return Mode::Fullnat,
+        _ => return rng.pick(&[Mode::Fullnat, Mode::Nat]),
+    }
     let mut all = match (vip.is_ipv6(), backend.is_ipv6()) {
         (true, false) => vec![Mode::Fullnat],
         (false, true) => vec![],
@@ -322,7 +359,7 @@ fn change(rng: &mut Rng, config: &Config) -> Change {
         3..=5 => Change::Weight(place, None),
         6..=7 => {
             let ends = (of.vip.ip(), config.backend(place).address.ip());
-            Change::Mode(place, mode(rng, keeps_port, ends))
+            Change::Mode(place, mode(rng, keeps_port, of.introduces, ends))
         }
         8 => Change::Reachable(place, rng.chance(500)),
         9 => Change::Mtu(rng.index(2), rng.pick(&[1280, 1400, 1500])),

@@ -139,7 +139,8 @@ impl Client {
         let talk = Talk::of(name);
         let first = u32::try_from(self.rng.below(1 << 32)).unwrap();
         let (us, them) = (self.slot.client, self.service.1);
-        let (end, packets) = Tcp::connect(us, them, first, talk.mss, now_ms);
+        let how = (talk.mss, name.is_multiple_of(6));
+        let (end, packets) = Tcp::connect(us, them, first, how, now_ms);
         let connection = Connection { talk, end, ask_ms: None, close_ms: None };
         self.talking = Talking::Tcp(Box::new(connection));
         packets

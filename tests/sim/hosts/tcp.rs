@@ -48,6 +48,10 @@ pub(crate) struct Tcp {
     pub(crate) mss: usize,
     tries: u32,
     deadline_ms: Option<u64>,
+    /// What came out of order, to be said with the next acknowledgment (RFC 2018).
+    beyond: Option<(u32, u32)>,
+    /// A TOA option of its own making goes with every segment.
+    pub(crate) forges: bool,
 }
 
 impl Tcp {
@@ -71,6 +75,8 @@ impl Tcp {
             mss,
             tries: 0,
             deadline_ms: None,
+            beyond: None,
+            forges: false,
         }
     }
 
@@ -79,10 +85,10 @@ impl Tcp {
         us: SocketAddr,
         them: SocketAddr,
         first: u32,
-        mss: usize,
+        (mss, forges): (usize, bool),
         now_ms: u64,
     ) -> (Self, Vec<Packet>) {
-        let mut end = Self::new(us, them, first, mss);
+        let mut end = Self { forges, ..Self::new(us, them, first, mss) };
         let packets = end.transmit(now_ms);
         (end, packets)
     }
@@ -205,6 +211,7 @@ impl Tcp {
             (self.their_first, self.expected) = (sequence, 1);
         }
         self.on_ack(flags, acked);
+        self.check_sack(packet, acked);
         let answer = self.take(packet, sequence, flags);
         let mut packets = self.transmit(now_ms);
         if packets.is_empty() && answer {
@@ -250,7 +257,20 @@ impl Tcp {
                 self.expected += 1;
             }
         }
+        let is_beyond = length > 0 && at > self.expected && at < WINDOW * 2;
+        self.beyond = is_beyond.then_some((sequence, sequence.wrapping_add(length)));
         length > 0 || flags & (SYN | FIN) != 0
+    }
+
+    /// Nobody can have what was never sent.
+    fn check_sack(&self, packet: &Packet, acked: u32) {
+        let Body::Tcp { options, .. } = &packet.body else { return };
+        let current = acked > 0 && acked <= self.highest;
+        let [1, 1, 5, 10, edges @ ..] = &options[..] else { return };
+        for edge in edges.chunks_exact(4).take(2).filter(|_| current) {
+            let at = u32::from_be_bytes(edge.try_into().unwrap()).wrapping_sub(self.our_first);
+            assert!(at > 0 && at <= self.highest, "SACK of {at} of {}", self.highest);
+        }
     }
 
     fn settle(&mut self) {
@@ -261,7 +281,16 @@ impl Tcp {
 
     fn segment(&self, at: u32, flags: u8, payload: Vec<u8>) -> Packet {
         let ack = if self.expected > 0 { self.their_first.wrapping_add(self.expected) } else { 0 };
-        let options = if flags & SYN != 0 { vec![2, 4, 5, 0xb4] } else { vec![] };
+        let mut options = match self.beyond {
+            _ if flags & SYN != 0 => vec![2, 4, 5, 0xb4],
+            Some((from, to)) if flags == ACK && payload.is_empty() => {
+                [&[1, 1, 5, 10][..], &from.to_be_bytes(), &to.to_be_bytes()].concat()
+            }
+            _ => vec![],
+        };
+        if self.forges {
+            options.extend([254, 8, 0, 80, 9, 9, 9, 9]);
+        }
         let sequence = self.our_first.wrapping_add(at);
         let body = Body::Tcp { sequence, ack, flags, window: 65_000, options };
         Packet { payload, ..Packet::new(self.us, self.them, body) }

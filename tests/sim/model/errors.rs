@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 
-use shunt::dataplane::snapshot::Mode;
+use shunt::dataplane::snapshot::{Mode, Protocol};
 use shunt::dataplane::verdict::Reason;
 
 use super::rules::List;
@@ -129,17 +129,42 @@ impl Model {
         let (from, to) = ends;
         let told = if client.to.is_ipv6() == error.is_v6() {
             let payload = quote::of_flow(&error.payload, &client);
+            let payload = self.numbered_back(&client, payload);
+            let error = self.leaving_room(&client, error);
             Packet { link, from, to, payload, ttl: error.ttl - 1, ..error.clone() }
         } else {
             // IPv6's header is longer, and nobody carries less than 1280.
             let wider = |mtu: usize| (2, 0, u32::try_from((mtu + 20).max(1_280)).unwrap());
-            let words = too_big(error).map(wider).or_else(|| in_other_words(error));
+            let growth = u32::try_from(self.growth(&client)).unwrap();
+            let less = |(kind, code, mtu): Said| (kind, code, mtu - growth);
+            let words = too_big(error).map(wider).map(less).or_else(|| in_other_words(error));
             let Some(words) = words else { return Ok(()) };
             let payload = quote::crossed(&error.payload, &client);
+            let payload = self.numbered_back(&client, payload);
             Packet { link, payload, ttl: error.ttl - 1, ..Packet::new(from, to, body(words)) }
         };
         self.tally.errors += 1;
         seen.take(0, &told.frame())
+    }
+
+    /// The quote of a client's segment, with the number that the client gave it.
+    fn numbered_back(&self, client: &Flow, payload: Vec<u8>) -> Vec<u8> {
+        if client.protocol != Protocol::Tcp {
+            return payload;
+        }
+        quote::renumbered(&payload, |number| self.taken_back(client, number))
+    }
+
+    /// What a link carries, less what its packets grow by on the way to it.
+    fn leaving_room(&self, client: &Flow, error: &Packet) -> Packet {
+        let mut error = error.clone();
+        let (growth, said) = (self.growth(client), too_big(&error));
+        if let (Some(said), Body::Icmp { rest, .. }) = (said, &mut error.body)
+            && growth > 0
+        {
+            *rest = u32::try_from(said.saturating_sub(growth)).unwrap();
+        }
+        error
     }
 
     /// It is about a backend's packet, as the client got it.

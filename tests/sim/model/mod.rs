@@ -10,12 +10,14 @@
 //! - [`answers`]: RST and ICMP.
 //! - [`errors`]: who hears of ICMP errors.
 //! - [`expiry`]: what must be forgotten, and what must not.
+//! - [`introduce`]: who the client is, said to the backend.
 //! - [`pieces`]: datagrams in pieces.
 //! - [`states`], [`sctp`]: TCP's states, SCTP's.
 
 mod answers;
 mod errors;
 mod expiry;
+mod introduce;
 mod pieces;
 mod rules;
 mod sctp;
@@ -86,6 +88,7 @@ struct Connection {
     router: Mac,
     /// The source port its tunnel packets have.
     tunnel_port: Option<u16>,
+    stream: introduce::Stream,
     /// Who has it, as far as it mattered.
     worker: Option<WorkerId>,
 }

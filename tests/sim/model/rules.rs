@@ -124,13 +124,17 @@ impl Model {
             return self.drop(Reason::NextHop, seen);
         }
         self.find_worker(&client, list);
+        if packet.ttl <= 1 {
+            return self.refuse(Reason::TtlExpired, packet, input, seen);
+        }
         let room = self.room(&client, packet.is_v6());
+        let (introduced, room) = self.introduce(&client, packet, room);
         if !self.goes_on(packet, room, input, seen)? {
             return Ok(());
         }
         let seat = if is_translated(mode) { Seat::Input } else { Seat::InputOnly };
         self.passes(&client, seat, packet);
-        self.towards_backend(&client, packet, seen)
+        self.towards_backend(&client, &introduced, seen)
     }
 
     /// The longest packet of a client that reaches its backend.
@@ -203,7 +207,8 @@ impl Model {
             return Ok(());
         }
         self.passes(&client, Seat::Output, packet);
-        self.towards_client(&client, packet, seen)
+        let packet = self.answered_introduction(&client, packet);
+        self.towards_client(&client, &packet, seen)
     }
 
     /// What a backend's packet becomes.

@@ -3,6 +3,7 @@
 use shunt::dataplane::snapshot::{Mode, Protocol};
 use shunt::dataplane::verdict::Reason;
 
+use super::introduce::Stream;
 use super::rules::{List, starts};
 use super::sctp::Association;
 use super::states::State;
@@ -49,9 +50,13 @@ impl Model {
             return self.refuse(Reason::NoBackend, packet, input, seen);
         }
         let refusal = self.may_refuse(client, &eligible, packet.piece.is_some(), seen);
-        let sent = seen.forwarded(packet).next().map(|(sent, _)| sent.clone());
+        let as_sent = self.first_as_introduced(&client, service, packet);
+        // Where it is too long with an option, it goes without.
+        let as_sent = [&as_sent, packet].into_iter().find(|p| seen.forwarded(p).next().is_some());
+        let as_sent = as_sent.unwrap_or(packet).clone();
+        let sent = seen.forwarded(&as_sent).next().map(|(sent, _)| sent.clone());
         // Of copies that came together, the first may be refused and the second not.
-        let missing = seen.forwarded(packet).count() < self.copies;
+        let missing = seen.forwarded(&as_sent).count() < self.copies;
         match (sent, refusal) {
             (_, Some(reason)) if missing => return self.refuse(reason, packet, input, seen),
             (Some(sent), _) => self.made(client, &eligible, packet, &sent)?,
@@ -125,6 +130,7 @@ impl Model {
             seen_ms: self.now_ms,
             router: packet.link.0,
             tunnel_port: None,
+            stream: Stream::default(),
             worker: None,
         };
         self.insert(client, connection);

@@ -84,6 +84,9 @@ impl Backend {
 impl Served {
     fn go_on(&mut self, now_ms: u64) -> Result<Vec<Packet>, String> {
         let Served { end, talk } = self;
+        if let Some(wrong) = &end.wrong {
+            return Err(format!("the backend was told of a {wrong}"));
+        }
         if talk.is_none() {
             *talk = without_header(&end.received).and_then(Talk::of_request);
         }

@@ -193,6 +193,9 @@ impl Client {
 impl Connection {
     /// What was received is what was sent.
     fn check(&self) -> Result<(), String> {
+        if let Some(wrong) = &self.end.wrong {
+            return Err(format!("the client was told of a {wrong}"));
+        }
         let whole = self.end.end == Some(End::Complete);
         let right = self.talk.answer.starts_with(&self.end.received)
             && (!whole || self.end.received.len() == self.talk.answer.len());

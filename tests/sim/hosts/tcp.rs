@@ -13,6 +13,8 @@ use crate::packet::{ACK, Body, FIN, PSH, Packet, RST, SYN};
 const WINDOW: u32 = 4_000;
 const TIMEOUT_MS: u64 = 300;
 const TRIES_MAX: u32 = 7;
+/// What looks like TOA and is not.
+const FORGED: [u8; 8] = [254, 8, 0, 80, 9, 9, 9, 9];
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub(crate) struct Tcp {
     beyond: Option<(u32, u32)>,
     /// A TOA option of its own making goes with every segment.
     pub(crate) forges: bool,
+    /// What it was told and cannot be.
+    pub(crate) wrong: Option<String>,
 }
 
 impl Tcp {
@@ -77,6 +81,7 @@ impl Tcp {
             deadline_ms: None,
             beyond: None,
             forges: false,
+            wrong: None,
         }
     }
 
@@ -134,7 +139,8 @@ impl Tcp {
                 self.next = 1;
             } else {
                 let rest = &self.stream[(at as usize - 1).min(self.stream.len())..];
-                payload = rest[..rest.len().min(self.mss)].to_vec();
+                let mss = self.mss - if self.forges { FORGED.len() } else { 0 };
+                payload = rest[..rest.len().min(mss)].to_vec();
                 self.next += u32::try_from(payload.len()).unwrap();
                 flags |= if payload.is_empty() { 0 } else { PSH };
                 if self.closing && self.next == self.fin() {
@@ -263,13 +269,15 @@ impl Tcp {
     }
 
     /// Nobody can have what was never sent.
-    fn check_sack(&self, packet: &Packet, acked: u32) {
+    fn check_sack(&mut self, packet: &Packet, acked: u32) {
         let Body::Tcp { options, .. } = &packet.body else { return };
         let current = acked > 0 && acked <= self.highest;
         let [1, 1, 5, 10, edges @ ..] = &options[..] else { return };
         for edge in edges.chunks_exact(4).take(2).filter(|_| current) {
             let at = u32::from_be_bytes(edge.try_into().unwrap()).wrapping_sub(self.our_first);
-            assert!(at > 0 && at <= self.highest, "SACK of {at} of {}", self.highest);
+            if at == 0 || at > self.highest {
+                self.wrong = Some(format!("SACK of {at}, and {} was sent", self.highest));
+            }
         }
     }
 
@@ -289,7 +297,7 @@ impl Tcp {
             _ => vec![],
         };
         if self.forges {
-            options.extend([254, 8, 0, 80, 9, 9, 9, 9]);
+            options.extend(FORGED);
         }
         let sequence = self.our_first.wrapping_add(at);
         let body = Body::Tcp { sequence, ack, flags, window: 65_000, options };

@@ -15,6 +15,8 @@ use crate::packet::{ACK, Body, Flow, Packet, RST, SYN};
 const SIGNATURE: [u8; 12] = [0x0d, 0x0a, 0x0d, 0x0a, 0, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a];
 /// Most options of a TCP header.
 const OPTIONS_MAX: usize = 40;
+/// More than anybody has on the way before the other end has said a word.
+const FLIGHT_MAX: u32 = 1 << 20;
 /// Half of all numbers: further ahead is behind.
 const HALF: u32 = 1 << 31;
 
@@ -40,9 +42,7 @@ fn octets(address: IpAddr) -> Vec<u8> {
 fn text(address: IpAddr) -> String {
     match address {
         IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => {
-            address.segments().map(|segment| format!("{segment:x}")).join(":")
-        }
+        IpAddr::V6(address) => address.segments().map(|segment| format!("{segment:x}")).join(":"),
     }
 }
 
@@ -183,7 +183,8 @@ impl Model {
         if *flags & ACK != 0 {
             let ahead = ack.wrapping_sub(stream.first);
             *ack = as_client_counts(stream, inserted, *ack);
-            if ahead < HALF && (stream.agreed || *flags & SYN != 0) {
+            let plausible = ahead <= if stream.delivered { HALF - 1 } else { FLIGHT_MAX };
+            if plausible && (stream.agreed || *flags & SYN != 0) {
                 stream.agreed = true;
                 stream.delivered |= ahead >= inserted;
             }

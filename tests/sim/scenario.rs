@@ -312,7 +312,7 @@ fn slots(rng: &mut Rng, config: &Config) -> Vec<Slot> {
             service,
             start_ms: rng.below(BUSY_MS / 2),
             connections: rng.range(1, 4),
-            gap_ms: rng.pick(&[0, 50, 500, 3_000]),
+            gap_ms: rng.pick(&[0, 50, 500, 3_000, 650_000]),
         }
     };
     let mut slots: Vec<Slot> = (0..20).map(slot).collect();

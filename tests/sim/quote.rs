@@ -18,7 +18,7 @@ const FRAGMENT_LEN: usize = 8;
 pub(crate) const ROOM: [usize; 2] = [576 - 28, 1280 - 48];
 
 fn is_v6(quote: &[u8]) -> bool {
-    quote[0] >> 4 == 6
+    quote.first().is_some_and(|first| first >> 4 == 6)
 }
 
 fn word(quote: &[u8], at: usize) -> Option<u16> {
@@ -70,7 +70,7 @@ pub(crate) fn length(quote: &[u8]) -> usize {
 
 /// Nobody may cut it.
 pub(crate) fn is_whole(quote: &[u8]) -> bool {
-    is_v6(quote) || quote[6] & 0x40 != 0
+    is_v6(quote) || quote.get(6).is_some_and(|flags| flags & 0x40 != 0)
 }
 
 /// A first piece as if it were not one: without IPv6's header for it.

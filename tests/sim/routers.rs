@@ -74,7 +74,8 @@ pub(crate) fn complaint(rng: &mut Rng, frame: &[u8], port: usize) -> Option<Pack
     let whole = &packet[..quote::length(packet).min(packet.len())];
     let (from, to) = quote::ends(packet)?;
     let protocol = quote::protocol(packet)?;
-    if matches!(protocol, 1 | 58) {
+    let header = if is_v6 { 40 } else { 20 };
+    if matches!(protocol, 1 | 58) || whole.len() < header {
         return None;
     }
     let by = if rng.chance(500) { SocketAddr::new(to, 0) } else { router(is_v6, port) };

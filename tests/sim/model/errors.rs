@@ -141,7 +141,8 @@ impl Model {
             let Some(words) = words else { return Ok(()) };
             let payload = quote::crossed(&error.payload, &client);
             let payload = self.numbered_back(&client, payload);
-            Packet { link, payload, ttl: error.ttl - 1, ..Packet::new(from, to, body(words)) }
+            let (ttl, tos) = (error.ttl - 1, error.tos);
+            Packet { link, payload, ttl, tos, ..Packet::new(from, to, body(words)) }
         };
         self.tally.errors += 1;
         seen.take(0, &told.frame())
@@ -193,8 +194,8 @@ impl Model {
                 let words = too_big(error).map(narrower).or_else(|| in_other_words(error));
                 let Some(words) = words else { return Ok(()) };
                 let payload = quote::crossed(&error.payload, &answers);
-                let Packet { from, to, ttl, .. } = told;
-                told = Packet { link, ttl, payload, ..Packet::new(from, to, body(words)) };
+                let Packet { from, to, ttl, tos, .. } = told;
+                told = Packet { link, ttl, tos, payload, ..Packet::new(from, to, body(words)) };
             }
         }
         self.tally.errors += 1;

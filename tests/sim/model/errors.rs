@@ -113,6 +113,7 @@ impl Model {
             return self.drop(Reason::TtlExpired, seen);
         }
         if self.connections.contains_key(&flow) {
+            self.find_worker(&flow, list);
             return self.tell_backend(flow, error, seen);
         }
         match self.answers.get(&flow).copied() {

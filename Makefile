@@ -12,8 +12,8 @@ MAKEFLAGS += --no-print-directory
 # To build: DPDK with its headers, and what binds to it.
 BUILD_PACKAGES := libdpdk-dev libclang-dev pkg-config gcc libc6-dev make
 # To test: real servers, clients and instruments. `prometheus` brings promtool.
-TEST_PACKAGES := nginx-light curl wrk iproute2 ethtool nftables procps socat bind9-dnsutils iperf3 \
-  iputils-ping iputils-tracepath tcpdump prometheus
+TEST_PACKAGES := nginx-light haproxy curl wrk iproute2 ethtool nftables procps socat \
+  bind9-dnsutils iperf3 iputils-ping iputils-tracepath tcpdump prometheus
 PACKAGES := $(BUILD_PACKAGES) $(TEST_PACKAGES)
 
 # What needs root is run as root; building never is, unless all of make runs as root.
@@ -50,6 +50,8 @@ deps: ## Install what Debian has to provide and cargo-nextest (needs root; safe 
 	  $(AS_ROOT) apt-get update; \
 	  $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive \
 	    apt-get install --yes --no-install-recommends $$missing; \
+	  for unit in nginx haproxy prometheus; do case " $$missing" in *" $$unit"*) \
+	    $(AS_ROOT) systemctl disable --quiet $$unit 2>/dev/null || true;; esac; done; \
 	fi
 	@if ! command -v cargo >/dev/null; then \
 	  echo "deps: no Rust toolchain; install one (1.90 or later) from https://rustup.rs" >&2; exit 1; fi
@@ -59,9 +61,9 @@ deps: ## Install what Debian has to provide and cargo-nextest (needs root; safe 
 	fi
 	@echo "deps: everything is installed"
 
-# Debian starts a daemon when its package is installed. The lab starts its own nginx, and wants
-# promtool of prometheus: so the packages must not start theirs. A policy of the machine's own is
-# left alone.
+# Debian starts a daemon when its package is installed. The lab starts its own nginx and HAProxy, and wants
+# promtool of prometheus: so the packages must not start theirs, now or at the next boot. A policy of the
+# machine's own is left alone, and so is what was there before.
 define QUIET_DAEMONS
 policy=/usr/sbin/policy-rc.d; \
 if [ ! -e $$policy ]; then \

@@ -16,6 +16,8 @@ pub mod limits {
     pub const WORKERS: usize = 64;
     /// Services that may exist at once, those still draining included.
     pub const SERVICES: usize = 16_384;
+    /// Networks of clients over all lists.
+    pub const NETWORKS: usize = 1 << 20;
     /// Backends that may exist at once over all services, those still draining included.
     pub const BACKENDS: usize = 65_536;
 }

@@ -18,8 +18,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::Parser as _;
+use clap::error::ErrorKind;
 use packets::rules::{At, rules};
 use shunt::control::config::{Machine, parse_for};
+use shunt::dataplane::sched::Scheduler;
 use shunt::dataplane::verdict::Reason;
 use shunt::stats::export::METRICS;
 
@@ -33,6 +35,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/metrics.md",
     "docs/operations.md",
     "docs/performance.md",
+    "docs/schedulers.md",
     "dpdk-config/bind.md",
     "dpdk-config/hugepages.md",
 ];
@@ -114,8 +117,11 @@ fn command(line: &str) -> Option<Vec<String>> {
 fn refusal(words: &[String]) -> Option<String> {
     let program = match words[0].as_str() {
         "shunt" => {
-            let parsed = shunt::cli::Arguments::try_parse_from(words);
-            return parsed.err().map(|error| error.to_string());
+            // A command that is only named need not be complete.
+            let help = (words.len() == 2).then(|| "--help".to_owned());
+            let parsed = shunt::cli::Arguments::try_parse_from(words.iter().cloned().chain(help));
+            let wrong = parsed.err().filter(|error| error.kind() != ErrorKind::DisplayHelp);
+            return wrong.map(|error| error.to_string());
         }
         "shuntd" => env!("CARGO_BIN_EXE_shuntd"),
         _ => env!("CARGO_BIN_EXE_shunt-bench"),
@@ -313,6 +319,34 @@ fn operations_say_what_to_do_for_every_reason() {
     let listed = document.first_column("When packets are refused");
     let wanted: Vec<_> = Reason::ALL.iter().map(|reason| reason.label()).collect();
     assert_eq!(listed, wanted, "one row for each reason, in the order of the code");
+}
+
+#[test]
+fn schedulers_are_listed_as_the_code_has_them() {
+    let document = Document::read("docs/schedulers.md");
+    let rows: Vec<String> = Scheduler::ALL
+        .iter()
+        .map(|scheduler| {
+            let method = scheduler.method();
+            let flags = method.flags.iter().map(|(name, _)| format!("`{name}`"));
+            let flags = flags.collect::<Vec<_>>().join(", ");
+            let (name, when) = (method.name, method.when);
+            format!("| `{name}` | {when} | {flags} |").replace("|  |", "| |")
+        })
+        .collect();
+    let head = "| scheduler | when to use it | flags |\n|---|---|---|\n";
+    let (_, table) = document.prose.split_once(head).unwrap();
+    let table: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(table, rows, "one row for each scheduler, in the order and words of the code");
+    let known = Scheduler::ALL.iter().flat_map(|scheduler| scheduler.method().flags);
+    let known: BTreeSet<_> = known.map(|(name, _)| (*name).to_owned()).collect();
+    let (_, flags) = document.prose.split_once("\n## Flags\n").unwrap();
+    let flags = flags.split("\n## ").next().unwrap();
+    let rows = flags.lines().filter(|line| line.starts_with("| `"));
+    let cells = rows.filter_map(|row| row.split(" | ").next());
+    let listed = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let listed: BTreeSet<_> = listed.map(str::to_owned).collect();
+    assert_eq!(listed, known);
 }
 
 #[test]

@@ -3,12 +3,15 @@
 
 #![expect(clippy::expect_used, reason = "tests say by panicking what is wrong")]
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use shunt::dataplane::access::{ListSet, Listed, Membership, Network};
 use shunt::dataplane::io::{Burst, Packet, Rx, Tx};
 use shunt::dpdk::eal::{Eal, EalError, EalOptions};
+use shunt::dpdk::fib::{Fib4, Fib6, FibError};
 use shunt::dpdk::mbuf::Mbuf;
 use shunt::dpdk::memory::HugePages;
 use shunt::dpdk::pool::{Pool, ROOM};
@@ -78,6 +81,117 @@ fn packets_in_a_lane_may_outlive_everything_else() {
         assert_eq!(receiver.rx(&mut burst), 10);
         drop(receiver);
         assert!(burst.iter().all(|packet| packet.data() == [7; 60]));
+    });
+}
+
+/// A number that looks random and is the same in every run.
+fn scrambled(n: u64) -> u64 {
+    (n ^ 0x5eed)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .rotate_left(29)
+        .wrapping_mul(0xbf58_476d_1ce4_e5b9)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "bits are what is wanted")]
+fn v4(n: u64, length: u8) -> Network {
+    let address = Ipv4Addr::from_bits(scrambled(n) as u32 & 0x3fff_ffff);
+    let bits = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0) & address.to_bits();
+    Network { base: Ipv4Addr::from_bits(bits).into(), length, lists: ListSet(n as u16 & 0x7ff | 1) }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "bits are what is wanted")]
+fn v6(n: u64, length: u8) -> Network {
+    let high = u128::from(0x2001_0db8_0000_0000 | scrambled(n) & 0x3_ffff_ffff) << 64;
+    let bits = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+    let base = Ipv6Addr::from_bits((high | u128::from(scrambled(!n))) & bits);
+    Network { base: base.into(), length, lists: ListSet(n as u16 & 0x7ff | 1) }
+}
+
+/// The numbers both tables give to an address.
+fn number(tables: &(Fib4, Fib6), address: IpAddr) -> u16 {
+    match address {
+        IpAddr::V4(address) => tables.0.lookup(address),
+        IpAddr::V6(address) => tables.1.lookup(address),
+    }
+}
+
+fn tables(eal: &Eal, networks: &[Network]) -> Result<(Fib4, Fib6), FibError> {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for Network { base, length, lists } in networks {
+        match base {
+            IpAddr::V4(base) => v4.push((*base, *length, lists.0)),
+            IpAddr::V6(base) => v6.push((*base, *length, lists.0)),
+        }
+    }
+    Ok((Fib4::new(eal, &v4)?, Fib6::new(eal, &v6)?))
+}
+
+fn roomy() -> Eal {
+    let options = EalOptions { memory_mb: 900, ..options(HugePages::Never) };
+    Eal::start(&options).expect("EAL starts on ordinary pages")
+}
+
+#[test]
+fn a_network_table_answers_as_a_search_of_all_networks_does() {
+    succeeds("a_network_table_answers_as_a_search_of_all_networks_does", || {
+        let eal = roomy();
+        let lengths = [0, 1, 7, 8, 16, 23, 24, 25, 31, 32].into_iter();
+        let mut networks: Vec<Network> =
+            lengths.flat_map(|length| (0..30).map(move |n| v4(n, length))).collect();
+        let lengths = [0, 3, 24, 25, 32, 47, 48, 56, 64, 65, 127, 128].into_iter();
+        networks.extend(lengths.flat_map(|length| (0..30).map(move |n| v6(n, length))));
+        networks.sort_by_key(|network| (network.base, network.length));
+        networks.dedup_by_key(|network| (network.base, network.length));
+        let (tables, listed) = (tables(&eal, &networks).expect("memory"), Listed(networks.clone()));
+        let random = (0..3_000).flat_map(|n| [v4(n, 32).base, v6(n, 128).base]);
+        let edges = networks.iter().map(|network| network.base);
+        for address in edges.chain(random) {
+            assert_eq!(number(&tables, address), listed.lists_of(address).0, "{address}");
+        }
+    });
+}
+
+#[test]
+fn an_empty_network_table_knows_nobody() {
+    succeeds("an_empty_network_table_knows_nobody", || {
+        let tables = tables(&roomy(), &[]).expect("memory");
+        for address in ["192.0.2.1", "255.255.255.255", "::", "2001:db8::1"] {
+            assert_eq!(number(&tables, address.parse().expect("an address")), 0, "{address}");
+        }
+    });
+}
+
+/// As a large operator's: most are /24 or shorter, a third are single addresses in some thousand
+/// networks.
+#[test]
+fn a_million_networks_fit_and_are_found() {
+    let output = succeeds("a_million_networks_fit_and_are_found", || {
+        let eal = roomy();
+        let network = |n: u64| if n % 3 > 0 { v4(n, 24) } else { v4(n % 900_000, 32) };
+        let entry = |it: Network| match it.base {
+            IpAddr::V4(base) => Some((base, it.length, 1)),
+            IpAddr::V6(_) => None,
+        };
+        let entries: Vec<_> = (0..1_000_000).map(network).filter_map(entry).collect();
+        let started = Instant::now();
+        let table = Fib4::new(&eal, &entries).expect("memory");
+        println!("a million networks in {:?}", started.elapsed());
+        assert!(entries.iter().all(|(base, _, _)| table.lookup(*base) == 1));
+    });
+    assert!(output.contains("a million networks in"), "{output}");
+}
+
+#[test]
+fn networks_that_do_not_fit_are_refused_and_leave_nothing_behind() {
+    succeeds("networks_that_do_not_fit_are_refused_and_leave_nothing_behind", || {
+        let eal = roomy();
+        let many: Vec<_> =
+            (0..4_000_000_u32).map(|n| (Ipv4Addr::from_bits(n << 8), 32, 1)).collect();
+        let error = Fib4::new(&eal, &many).expect_err("4 GB");
+        assert!(error.to_string().contains("raise `memory_mb`"), "{error}");
+        for _ in 0..20 {
+            Fib4::new(&eal, &many[..10]).expect("the memory is free again");
+        }
     });
 }
 

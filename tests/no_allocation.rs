@@ -26,7 +26,7 @@ use shunt::dataplane::conn::state::flags::{ACK, SYN};
 use shunt::dataplane::frag::{Fragments, Key, Outcome};
 use shunt::dataplane::io::memory::VecPacket;
 use shunt::dataplane::rewrite::cut::cut;
-use shunt::dataplane::snapshot::ClientAddress;
+use shunt::dataplane::snapshot::{ClientAddress, SynCookies};
 use shunt::wire::fragment::{self, Span};
 use world::{Plan, World};
 
@@ -193,6 +193,33 @@ fn telling_who_the_client_is_costs_no_allocation() {
             assert_eq!(world.sent().len(), 199);
         }
     }
+}
+
+#[test]
+fn cookies_cost_no_allocation_but_a_buffer_to_make_others_from() {
+    let mut world = World::new(Plan { workers: 2, ..Plan::default() });
+    world.publish(|snapshot| {
+        let services = snapshot.services.iter_mut().flatten();
+        services.for_each(|service| service.syn_cookies = SynCookies::Always);
+    });
+    let syn = |n| packet().tcp(client(n), VIP).flags(SYN).numbers(6, 0).build();
+    (1..200).for_each(|n| world.arrive(usize::from(n % 2), 0, &syn(n)));
+    assert_eq!(allocations(&mut world), 0, "answers");
+    let told = world.sent();
+    assert_eq!(told.len(), 199);
+    // Each answer's number comes back; every other time with data, which waits.
+    for (n, answer) in told.iter().enumerate() {
+        let frame = &answer.frame;
+        let port = u16::from_be_bytes([frame[36], frame[37]]);
+        let number = u32::from_be_bytes(frame[38..42].try_into().unwrap()).wrapping_add(1);
+        let back = packet().tcp((CLIENT.0, port), VIP).numbers(7, number);
+        let back = if n % 2 == 0 { back } else { back.payload(b"data") };
+        world.arrive(answer.worker, 0, &back.build());
+    }
+    // A spare for each worker, and what is made of it for each connection whose first segment waits.
+    let made = allocations(&mut world);
+    assert!((99..=101).contains(&made), "{made}");
+    assert_eq!(world.sent().len(), 199, "a SYN for each");
 }
 
 #[test]

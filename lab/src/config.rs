@@ -34,7 +34,7 @@ pub struct Config {
 /// Workers and the admin socket.
 #[derive(Clone, Debug, Serialize)]
 pub struct Shunt {
-    /// CPU of each worker.
+    /// CPU of each worker; one may carry several.
     pub workers: Vec<usize>,
     /// Path of the admin socket.
     pub admin_socket: PathBuf,
@@ -136,6 +136,12 @@ impl Port {
         }
     }
 
+    /// Makes it a TAP of DPDK's: it is slow, has a queue for each worker, and hands over what comes in
+    /// pieces as it comes. It has to be joined to a link ([`crate::Network::join_taps`]).
+    pub fn make_tap(&mut self, number: usize, interface: &str) {
+        self.device = Some(format!("net_tap{number},iface={interface}"));
+    }
+
     /// Adds a route through it.
     pub fn add_route(&mut self, to: &str, via: impl Into<IpAddr>) {
         self.route.push(Route { to: to.to_owned(), via: via.into() });
@@ -161,6 +167,9 @@ pub struct Service {
     /// How backends learn the client's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_address: Option<String>,
+    /// `never` or `always`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub syn_cookies: Option<String>,
     /// `[service.tunnel]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tunnel: Option<Tunnel>,
@@ -179,6 +188,7 @@ impl Service {
             scheduler: "rr".to_owned(),
             local_addresses: local.to_vec(),
             client_address: None,
+            syn_cookies: None,
             tunnel: None,
             backend: Vec::new(),
         }
@@ -260,7 +270,8 @@ impl Tunnel {
 }
 
 impl Config {
-    /// A balancer for this network: two ports, so many workers on the first CPUs, no service yet.
+    /// A balancer for this network: two ports, so many workers, on the CPUs there are in turn, no
+    /// service yet.
     pub fn new(network: &Network, workers: usize) -> Self {
         let port = |number: usize, name: &str, interface: &str, own: (Ipv4Addr, Ipv6Addr)| Port {
             name: name.to_owned(),
@@ -275,9 +286,10 @@ impl Config {
             ],
             route: Vec::new(),
         };
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             shunt: Shunt {
-                workers: (0..workers).collect(),
+                workers: (0..workers).map(|worker| worker % cpus).collect(),
                 admin_socket: network.folder().join("admin.sock"),
                 // Connections in TIME_WAIT count as living: every stop waits this long.
                 drain_deadline_s: 1,

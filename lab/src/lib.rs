@@ -13,7 +13,8 @@
 //! - [`command`]: run a program to its end, with an error that says what it printed.
 //! - [`cleanup`]: what this process made and must remove, on success, failure and Ctrl-C.
 //! - [`host`]: one network namespace. [`network`]: the picture above.
-//! - [`program`]: a child process in a host; [`programs`]: nginx, curl, wrk, iperf3, dig, socat.
+//! - [`program`]: a child process in a host; [`programs`]: nginx, curl, wrk, iperf3, dig, socat;
+//!   [`haproxy`].
 //! - [`agent`]: small clients and servers of our own where no ready program counts what we need;
 //!   they run inside hosts as the `lab` binary.
 //! - [`config`]: `shunt.toml` as a value. [`balancer`]: `shuntd` under test. [`metrics`]: what it
@@ -27,6 +28,7 @@ pub mod balancer;
 pub mod cleanup;
 pub mod command;
 pub mod config;
+pub mod haproxy;
 pub mod host;
 pub mod metrics;
 pub mod network;

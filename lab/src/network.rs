@@ -144,6 +144,28 @@ impl Network {
     }
 }
 
+/// Ports that are TAPs of DPDK's.
+impl Network {
+    /// Joins two TAPs to the balancer's interfaces, client side first: what arrives on one leaves by
+    /// the other, and the balancer's kernel sees none of it.
+    pub fn join_taps(&self, taps: [&str; 2]) -> Result<()> {
+        let chain = |from: &str, to: &str| {
+            format!(
+                "chain {from} {{\n type filter hook ingress device \"{from}\" priority 0; \
+                 policy drop;\n fwd to \"{to}\"\n }}\n"
+            )
+        };
+        let pairs = [(CLIENT_SIDE, taps[0]), (SERVER_SIDE, taps[1])];
+        let chains = pairs.map(|(link, tap)| [chain(link, tap), chain(tap, link)].concat());
+        let rules = format!(
+            "table netdev lab_mute\ndelete table netdev lab_mute\ntable netdev lab_mute {{\n{}}}\n",
+            chains.concat()
+        );
+        command::run_with_input(self.balancer.command("nft").args(["-f", "-"]), &rules)?;
+        Ok(())
+    }
+}
+
 /// Further links, and longer packets.
 impl Network {
     /// Gives the clients' LAN this MTU: the balancer's port, and of the clients these.

@@ -115,7 +115,8 @@ pub fn sctp_echo(
     host: &Host,
     listen: SocketAddr,
 ) -> Result<Program> {
-    let what = format!("sctp-{}-{}", if listen.is_ipv4() { 4 } else { 6 }, host.name());
+    let family = if listen.is_ipv4() { 4 } else { 6 };
+    let what = format!("sctp-{family}-{}-{}", listen.port(), host.name());
     let mut command = host.command(&binaries.lab);
     command.arg("sctp-echo").arg(host.name()).arg(listen.to_string());
     let mut program = Program::start(network, &what, command)?;
@@ -246,7 +247,7 @@ pub fn iperf3(client: &Host, server: Ipv4Addr, seconds: u32, reverse: bool) -> R
 
 /// Whether something on the host listens at this port: asked of its kernel, so that no stray
 /// connection reaches the server.
-fn is_listening(host: &Host, protocol: &str, port: u16) -> Result<bool> {
+pub(crate) fn is_listening(host: &Host, protocol: &str, port: u16) -> Result<bool> {
     let protocol = if protocol == "tcp" { "-tlnH" } else { "-ulnH" };
     let filter = format!("sport = :{port}");
     Ok(!host.run("ss", &[protocol, &filter])?.trim().is_empty())
@@ -350,6 +351,18 @@ pub fn udp_load(
 ) -> Result<Report> {
     let mut command = client.command(&binaries.lab);
     command.arg("udp-load").arg(target.into().to_string()).args(arguments);
+    Report::parse(&command::run(&mut command)?)
+}
+
+/// What the lab's sender of pieces reports. `arguments` are those of `lab pieces`.
+pub fn pieces(
+    binaries: &Binaries,
+    client: &Host,
+    target: SocketAddr,
+    arguments: &[&str],
+) -> Result<Report> {
+    let mut command = client.command(&binaries.lab);
+    command.arg("pieces").arg(target.to_string()).args(arguments);
     Report::parse(&command::run(&mut command)?)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! One request, one answer, as a plain table in the manner of `ipvsadm` or, with `--json`, as the
 //! daemon's own JSON. Exit codes: 0 all well, 1 the daemon is not there or refused, 2 the command
-//! line is wrong.
+//! line is wrong. `shunt schedule` alone asks no daemon.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -14,6 +14,7 @@ use crate::control::admin::view;
 
 pub mod config;
 pub mod request;
+pub mod schedule;
 pub mod tables;
 
 pub use request::{RequestError, Socket};
@@ -45,6 +46,8 @@ enum Command {
     Connections(Filter),
     /// Read the configuration file again, as SIGHUP does, and show what changed
     Reload,
+    /// Show which backends a scheduler would choose; asks no daemon
+    Schedule(schedule::Schedule),
 }
 
 #[derive(Debug, clap::Args)]
@@ -63,9 +66,13 @@ struct Filter {
     limit: u64,
 }
 
-/// Does what the command line says and writes the answer to `out`. False if the daemon refused
+/// Does what the command line says and writes the answer to `out`, remarks to `err`. False if the daemon refused
 /// what was asked, and has said why in its answer.
-pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<bool, RequestError> {
+pub fn run(
+    arguments: &Arguments,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> Result<bool, RequestError> {
     let socket = Socket::new(&arguments.socket);
     let json = arguments.json;
     match &arguments.command {
@@ -86,6 +93,7 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<bool, RequestE
             print(out, json, &outcome, tables::reload)?;
             return Ok(outcome.result.success());
         }
+        Command::Schedule(asked) => schedule::run(asked, json, out, err)?,
     }
     Ok(true)
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+use super::schedule;
 use crate::control::admin::view::Failure;
 
 /// A daemon that has not answered by then is stuck.
@@ -49,9 +50,21 @@ pub enum RequestError {
     /// The request cannot be built.
     #[error("the request cannot be built: {0}")]
     Build(String),
+    /// What was to be scheduled is not clear.
+    #[error(transparent)]
+    Schedule(schedule::ScheduleError),
     /// The answer cannot be printed.
     #[error("cannot write the answer: {0}")]
     Output(io::Error),
+}
+
+impl From<schedule::ScheduleError> for RequestError {
+    fn from(error: schedule::ScheduleError) -> Self {
+        match error {
+            schedule::ScheduleError::Output(error) => Self::Output(error),
+            error => Self::Schedule(error),
+        }
+    }
 }
 
 /// The admin socket of a daemon.

@@ -28,9 +28,14 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::control::config::plan::{self, Plan};
+use crate::control::lists::access;
 use crate::control::neighbors::{Way, unspecified};
+use crate::dataplane::access::Membership;
+use crate::dataplane::persistence::Persistence;
+use crate::dataplane::sched::{Entry, Scheduling};
 use crate::dataplane::snapshot::{
     Backend, Mode, PortView, Protocol, Scheduler, Service, ServiceAddress, Snapshot,
 };
@@ -38,13 +43,19 @@ use crate::ids::{BackendId, ServiceId, limits};
 
 mod ids;
 mod names;
+mod secrets;
 
 use ids::Ids;
 pub use names::{BackendName, Names, ServiceName};
+pub use secrets::RENEWED_EVERY;
+use secrets::Secrets;
 
 /// Why a plan cannot be compiled. Nothing has changed then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
+    /// The system gave no random numbers.
+    #[error("no secret for SYN cookies: {0}; getrandom(2) must be allowed")]
+    Secret(#[from] getrandom::Error),
     /// No id is left for a new service or backend.
     #[error(
         "no room for {wanted} new {what}: {used} of {limit} ids are in use, {retired} of them by \
@@ -91,13 +102,51 @@ struct BackendKey {
 struct Memory {
     name: Box<str>,
     scheduler: Option<Scheduler>,
+    /// Worked out anew with each revision, and when flags change.
+    scheduling: Option<Scheduling>,
     /// Newest first, with weights.
     order: Vec<(BackendId, u32)>,
+    /// As [`Memory::order`]: what tables are made of.
+    entries: Vec<Entry>,
     revision: u64,
+    /// As clients are masked, and how often that has changed.
+    prefix: Option<u8>,
+    epoch: u32,
     /// Backends that are or were in NAT mode, by id; forgotten with the id.
     nat: HashSet<BackendId>,
     /// Has there ever been one? Forgotten with the service's own id.
     had_nat: bool,
+}
+
+impl Memory {
+    /// Works out what the scheduler needs, if anything it is made of has changed.
+    fn schedule(
+        &mut self,
+        service: &plan::Service,
+        find: impl Fn(SocketAddr) -> Option<BackendId>,
+    ) {
+        let backends = service.backends.iter().filter_map(|b| Some((find(b.address)?, b)));
+        let backends: HashMap<BackendId, &plan::Backend> = backends.collect();
+        let last = self.entries.iter().map(|entry| (entry.address, entry.last_weight));
+        let last: HashMap<SocketAddr, u32> = last.collect();
+        let entry = |&(id, weight): &(BackendId, u32)| {
+            let backend = backends.get(&id)?;
+            let before = last.get(&backend.address).copied().unwrap_or(0);
+            Some(Entry {
+                address: backend.address,
+                weight,
+                last_weight: if weight > 0 { weight } else { before },
+                server_id: backend.quic_server_id,
+            })
+        };
+        let entries: Vec<Entry> = self.order.iter().filter_map(entry).collect();
+        let (scheduler, flags) = (service.scheduler, service.scheduler_flags);
+        let is_same = |old: &Scheduling| old.scheduler == scheduler && old.flags == flags;
+        if entries != self.entries || !self.scheduling.as_ref().is_some_and(is_same) {
+            self.scheduling = Some(Scheduling::prepare(scheduler, flags, &entries));
+            self.entries = entries;
+        }
+    }
 }
 
 /// Compiles plans, one after the other; owns the ids of services and backends.
@@ -108,6 +157,7 @@ pub struct Compiler {
     backends: Ids<BackendKey>,
     /// By [`ServiceId`].
     memory: Vec<Memory>,
+    secrets: Secrets,
 }
 
 impl Default for Compiler {
@@ -124,6 +174,7 @@ impl Compiler {
             services: Ids::new(limits::SERVICES),
             backends: Ids::new(limits::BACKENDS),
             memory: Vec::new(),
+            secrets: Secrets::default(),
         }
     }
 
@@ -134,7 +185,7 @@ impl Compiler {
 
     /// Compiles `plan`. `resolve` gives the way to an address as far as it is known; it is asked
     /// once for each backend. Compiling the same plan again, because next hops changed,
-    /// changes no id and no revision.
+    /// changes no id and no revision. `members` knows the plan's lists.
     ///
     /// # Errors
     ///
@@ -145,8 +196,10 @@ impl Compiler {
         ports: &[PortView],
         resolve: &dyn Fn(IpAddr) -> Option<Way>,
         accepting: bool,
+        members: Option<Arc<dyn Membership>>,
     ) -> Result<Arc<Snapshot>, CompileError> {
         self.check_room(plan)?;
+        self.secrets.renew(Instant::now())?;
         self.generation += 1;
         let service_ids = self.assign_services(plan);
         self.assign_backends(plan, &service_ids);
@@ -164,7 +217,9 @@ impl Compiler {
         snapshot.strays = plan.strays;
         snapshot.ping = plan.ping;
         snapshot.tunnels_ignore_df = plan.tunnels_ignore_df;
+        snapshot.members = members;
         snapshot.accepting = accepting;
+        snapshot.cookie_secrets = self.secrets.now;
         snapshot.punt_per_second = plan.punt_per_second;
         Ok(Arc::new(snapshot.indexed()))
     }
@@ -226,7 +281,10 @@ impl Compiler {
         for id in self.services.retired_at(self.generation) {
             let memory = &mut self.memory[id as usize];
             memory.order.clear();
+            memory.prefix = None;
             memory.scheduler = None;
+            memory.entries.clear();
+            memory.scheduling = None;
         }
         ids.into_iter().map(ServiceId).collect()
     }
@@ -255,6 +313,14 @@ impl Compiler {
             memory.order = order;
             memory.scheduler = Some(service.scheduler);
         }
+        let prefix = service.persistence.map(|persistence| persistence.prefix);
+        if memory.prefix != prefix {
+            memory.prefix = prefix;
+            memory.epoch += 1;
+        }
+        memory.schedule(service, |address| {
+            self.backends.find(&BackendKey { service: id, address }).map(BackendId)
+        });
         for backend in service.backends.iter().filter(|backend| backend.mode == Mode::Nat) {
             let key = BackendKey { service: id, address: backend.address };
             memory.nat.extend(self.backends.find(&key).map(BackendId));
@@ -269,15 +335,20 @@ impl Compiler {
         let mut table = vec![None; self.services.len()];
         for (service, &id) in plan.services.iter().zip(ids) {
             let memory = &self.memory[id.index()];
+            let scheduling = memory.scheduling.clone();
+            let scheduling = scheduling.unwrap_or_else(|| service.scheduler.into());
             table[id.index()] = Some(Service {
                 name: memory.name.clone(),
                 protocol: service.protocol,
                 addresses: service.addresses().collect(),
-                scheduler: service.scheduler,
+                scheduling,
                 backends: memory.order.iter().map(|&(id, _)| id).collect(),
                 locals: service.local_addresses.iter().copied().collect(),
                 one_packet: service.one_packet,
                 client_address: service.client_address,
+                persistence: service.persistence.map(|it| persistence(it, memory)),
+                access: access(plan, service),
+                syn_cookies: service.syn_cookies,
                 revision: memory.revision,
             });
         }
@@ -292,7 +363,7 @@ impl Compiler {
     ) -> Box<[Option<Backend>]> {
         let mut table = vec![None; self.backends.len()];
         for (planned, &service) in plan.services.iter().zip(ids) {
-            for &plan::Backend { address, weight, mode } in &planned.backends {
+            for &plan::Backend { address, weight, limit, mode, .. } in &planned.backends {
                 let Some(id) = self.backends.find(&BackendKey { service, address }) else {
                     continue;
                 };
@@ -306,12 +377,20 @@ impl Compiler {
                     our_address: way
                         .map_or_else(|| unspecified(address.ip()), |way| way.our_address),
                     weight,
+                    limit,
                     next_hop: way.map(|way| way.next_hop),
                 });
             }
         }
         table.into()
     }
+}
+
+/// Templates of other masks, or of another service with this id, are of another epoch.
+fn persistence(planned: plan::Persistence, memory: &Memory) -> Persistence {
+    let plan::Persistence { timeout_s, prefix, to_drained } = planned;
+    let timeout_ms = timeout_s.saturating_mul(1000);
+    Persistence { timeout_ms, prefix, to_drained, epoch: memory.epoch }
 }
 
 /// The new order: what is new in front, the last listed first, then what was there before in the

@@ -10,6 +10,7 @@ use super::config::plan::Plan;
 use super::config::{self, Machine};
 use super::neighbors::Way;
 use super::parts::{Changes, Configure};
+use crate::dataplane::access::Membership;
 use crate::dataplane::snapshot::{PortView, Snapshot};
 use crate::ids::BackendId;
 use crate::stats::collect::{BackendEntry, Names, ServiceEntry};
@@ -53,8 +54,9 @@ impl Configure for Configured {
         plan: &Plan,
         resolve: &dyn Fn(IpAddr) -> Option<Way>,
         accepting: bool,
+        members: Option<Arc<dyn Membership>>,
     ) -> Result<Arc<Snapshot>, String> {
-        let compiled = self.compiler.compile(plan, &self.ports, resolve, accepting);
+        let compiled = self.compiler.compile(plan, &self.ports, resolve, accepting, members);
         compiled.map_err(|error| error.to_string())
     }
 
@@ -119,12 +121,12 @@ mod tests {
     fn what_was_compiled_has_names_until_it_is_released() {
         let mut configured = configured();
         let mut plan = load(&mut configured, FILE).unwrap();
-        let first = configured.compile(&plan, &|_| None, true).unwrap();
+        let first = configured.compile(&plan, &|_| None, true, None).unwrap();
         let names = configured.names();
         assert_eq!(names.services.len(), plan.services.len());
         assert!(names.services.iter().all(|service| !service.removed));
         plan.services.clear();
-        let second = configured.compile(&plan, &|_| None, true).unwrap();
+        let second = configured.compile(&plan, &|_| None, true, None).unwrap();
         assert!(configured.names().backends.iter().all(|backend| backend.removed));
         assert!(!configured.release(first.generation, &|_| false), "workers still use the old one");
         assert!(!configured.release(second.generation, &|_| true), "connections are left");

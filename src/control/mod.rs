@@ -10,6 +10,7 @@ pub mod admin;
 pub mod compile;
 pub mod config;
 pub mod configured;
+pub mod lists;
 pub mod neighbors;
 pub mod parts;
 pub mod ports;

@@ -16,7 +16,9 @@ use std::sync::Arc;
 
 use super::admin::Claims;
 use super::config::plan::Plan;
+use super::lists::MakeMembers;
 use super::neighbors::Way;
+use crate::dataplane::access::Membership;
 use crate::dataplane::orders::ControlEnd;
 use crate::dataplane::snapshot::Snapshot;
 use crate::ids::{BackendId, PortId};
@@ -84,13 +86,15 @@ pub trait Configure {
     /// What would change.
     fn diff(&self, old: &Plan, new: &Plan) -> Changes;
 
-    /// Builds the workers' view. `resolve` is `None` for addresses the kernel has not resolved.
+    /// Builds the workers' view. `resolve` is `None` for addresses the kernel has not resolved,
+    /// `members` knows the plan's lists of clients.
     /// An error says what there is too much of; nothing has changed then.
     fn compile(
         &mut self,
         plan: &Plan,
         resolve: &dyn Fn(IpAddr) -> Option<Way>,
         accepting: bool,
+        members: Option<Arc<dyn Membership>>,
     ) -> Result<Arc<Snapshot>, String>;
 
     /// Frees the ids of removed services and backends that no connection names any more. What
@@ -107,7 +111,7 @@ pub trait Configure {
 }
 
 /// Everything `control::run` needs.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "a closure is among them")]
 pub struct Parts<R, T, F, C> {
     /// In worker order.
     pub workers: Vec<WorkerPart>,
@@ -121,6 +125,8 @@ pub struct Parts<R, T, F, C> {
     pub plan_file: PathBuf,
     /// How configuration is read and compiled.
     pub configure: C,
+    /// Makes lists of clients ready for lookup.
+    pub make_members: MakeMembers,
     /// The sockets, taken before anything else was started.
     pub claims: Claims,
     /// Facts for `shunt status`.

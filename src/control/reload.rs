@@ -58,6 +58,14 @@ impl<C: Configure> Control<C> {
     }
 
     async fn apply(&mut self, plan: Plan, changes: Changes) -> Reload {
+        let members = if plan.lists == self.plan.lists {
+            self.members.clone()
+        } else {
+            match self.members_of(&plan.lists).await {
+                Ok(members) => members,
+                Err(message) => return refused(format!("{message}; nothing was changed"), changes),
+            }
+        };
         let new = backends(&plan);
         let old: HashSet<_> = backends(&self.plan).into_iter().collect();
         // Only those that are new: one that has long been dead shall not delay every reload.
@@ -67,7 +75,9 @@ impl<C: Configure> Control<C> {
         let add = self.new_addresses(&plan);
         self.add_addresses(add).await;
         let old = std::mem::replace(&mut self.plan, plan);
+        let members = std::mem::replace(&mut self.members, members);
         if let Err(message) = self.publish() {
+            self.members = members;
             self.take_back(old).await;
             return refused(format!("{message}; nothing was changed"), changes);
         }

@@ -20,7 +20,9 @@ use tokio::sync::mpsc;
 use super::admin::Command;
 use super::admin::dump::Dumps;
 use super::admin::view::LastReload;
-use super::config::plan::Plan;
+use super::compile::RENEWED_EVERY;
+use super::config::plan::{ClientList, Plan};
+use super::lists::{self, MakeMembers};
 use super::neighbors::View;
 use super::parts::{Configure, TapSpec};
 use super::publish::Publisher;
@@ -32,6 +34,7 @@ use super::start::{ControlError, SlowPath, stop_workers};
 use super::supervise::{Ending, Signals, Systemd, Wish};
 use super::watch::{Cycles, Turn, Watched};
 use super::words::count;
+use crate::dataplane::access::Membership;
 use crate::dataplane::snapshot::Snapshot;
 use crate::ids::ServiceId;
 use crate::stats::collect::Sources;
@@ -40,6 +43,8 @@ use crate::stats::collect::Sources;
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
 /// The TAPs are looked at once in so many rounds: every second.
 const TAP_ROUNDS: u64 = 10;
+/// A snapshot with a fresh secret for SYN cookies once in so many rounds: every hour, and a little.
+const SECRET_ROUNDS: u64 = (RENEWED_EVERY.as_secs() + 1) * 10;
 /// How long the start, or a reload, waits for next hops that are new.
 const NEXT_HOP_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -48,6 +53,9 @@ pub(super) struct Control<C> {
     pub(super) plan: Plan,
     pub(super) file: PathBuf,
     pub(super) configure: C,
+    pub(super) make_members: MakeMembers,
+    /// The plan's lists of clients, as workers look them up.
+    pub(super) members: Option<Arc<dyn Membership>>,
     pub(super) taps: Vec<TapSpec>,
     pub(super) cores: Vec<usize>,
     pub(super) sources: Arc<Sources>,
@@ -100,6 +108,7 @@ impl<C: Configure> Control<C> {
 
     /// First snapshot, addresses, next hops; then the daemon is ready.
     async fn begin(&mut self) -> Result<(), ControlError> {
+        self.members = self.members_of(&self.plan.lists).await.map_err(ControlError::Compile)?;
         self.publish().map_err(ControlError::Compile)?;
         let add = self.new_addresses(&self.plan.clone());
         self.add_addresses(add).await;
@@ -143,12 +152,28 @@ impl<C: Configure> Control<C> {
         }
     }
 
+    /// These lists, ready for lookup; `None` if there are none. A million networks take a second or
+    /// two: another thread makes them, while this one serves.
+    pub(super) async fn members_of(
+        &self,
+        lists: &[ClientList],
+    ) -> Result<Option<Arc<dyn Membership>>, String> {
+        let networks = lists::flatten(lists);
+        if networks.is_empty() {
+            return Ok(None);
+        }
+        let make = Arc::clone(&self.make_members);
+        let made = tokio::task::spawn_blocking(move || make(&networks)).await;
+        made.map_err(|error| error.to_string())?.map(Some)
+    }
+
     /// Compiles what is known now and gives it to the workers.
     pub(super) fn publish(&mut self) -> Result<(), String> {
         let view = Arc::clone(&self.view);
         let resolve = |address| view.ways.get(&address).copied();
         let accepting = self.ending.accepting();
-        let snapshot = self.configure.compile(&self.plan, &resolve, accepting)?;
+        let snapshot =
+            self.configure.compile(&self.plan, &resolve, accepting, self.members.clone())?;
         self.sources.slow.generation.set(snapshot.generation);
         self.sources.rename(self.configure.names());
         self.publisher.publish(&snapshot);
@@ -256,6 +281,11 @@ impl<C: Configure> Control<C> {
             self.keep_taps().await;
         }
         self.rounds += 1;
+        if self.rounds.is_multiple_of(SECRET_ROUNDS)
+            && let Err(error) = self.publish()
+        {
+            tracing::error!(%error, "the secret of SYN cookies could not be renewed");
+        }
         if matches!(self.ending, Ending::Draining { .. }) {
             self.systemd.extend(Instant::now());
         }

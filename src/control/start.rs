@@ -104,6 +104,8 @@ where
         plan: parts.plan,
         file: parts.plan_file,
         configure: parts.configure,
+        make_members: parts.make_members,
+        members: None,
         watched: vec![Watched::new(Instant::now()); cores.len()],
         cores,
         taps: parts.taps,

@@ -24,13 +24,12 @@ use zerocopy::FromBytes;
 use super::conn::key::{FlowKey, Side, port_pair};
 use super::conn::record::{NewConnection, Record, Way};
 use super::conn::state::{State, flags, sctp};
-use super::conn::table::{Hit, Refusal};
+use super::conn::table::{Hit, Refusal, Slot};
 use super::family::Family;
-use super::flows::{Fate, Flows, source_mac};
+use super::flows::{Fate, Flows, source_mac, turned};
 use super::io::Packet;
 use super::parse::Parsed;
-use super::pieces::is_piece;
-use super::sched;
+use super::sched::Flow;
 use super::snapshot::{ClientAddress, Mode, Protocol};
 use super::verdict::Reason;
 use crate::ids::{BackendId, ServiceId};
@@ -43,9 +42,9 @@ const REUSE_AFTER_MS: u32 = 1_000;
 const FTP_DATA: u16 = 20;
 
 /// What a new connection will be.
-struct Chosen<F: Family> {
-    backend: BackendId,
-    way: Way,
+pub(super) struct Chosen<F: Family> {
+    pub(super) backend: BackendId,
+    pub(super) way: Way,
     introduction: ClientAddress,
     /// The key of the backend's answers.
     answers: FlowKey<F>,
@@ -64,17 +63,22 @@ impl Flows {
         let Some(service) = found else {
             return self.refuse(packet, parsed, Reason::NoService);
         };
+        if !self.snapshot.admits(service, key.source().into()) {
+            self.count_refused(service, true);
+            return self.refuse(packet, parsed, Reason::Denied);
+        }
         if let Err(reason) = self.may_start(parsed) {
+            if let Some(fate) = self.accept_cookie(packet, parsed, service) {
+                return fate;
+            }
             // A stray of no connection is not a connection refused.
             self.count_refused(service, reason != Reason::NoConnection);
             return self.refuse(packet, parsed, reason);
         }
-        match self.choose(service, key) {
-            // Between the families pieces are refused: they leave nothing behind either.
-            Ok(chosen) if matches!(chosen.way, Way::Crossed) && is_piece(packet.data()) => {
-                self.count_refused(service, true);
-                self.count(Reason::Fragment)
-            }
+        if self.wants_cookie(service, parsed) {
+            return self.send_cookie(packet, parsed, service);
+        }
+        match self.choose(service, key, datagram(packet.data(), parsed)) {
             Ok(chosen) => self.make(packet, parsed, service, &chosen),
             Err(reason) => {
                 self.count_refused(service, true);
@@ -98,16 +102,37 @@ impl Flows {
         }
     }
 
-    /// Which backend, how, and what its answers will look like.
-    fn choose<F: Family>(
+    /// Which backend, how, and what its answers will look like. A place at the backend is taken.
+    pub(super) fn choose<F: Family>(
         &mut self,
         id: ServiceId,
         client: FlowKey<F>,
+        datagram: &[u8],
+    ) -> Result<Chosen<F>, Reason> {
+        let flow = Flow {
+            client: client.source().into(),
+            client_port: client.source_port(),
+            vip: client.destination().into(),
+            datagram,
+            now_ms: self.now_ms,
+        };
+        let placed = self.place(id, &flow);
+        let backend = placed.ok_or(Reason::NoBackend)?;
+        let chosen = self.way_to(id, client, backend);
+        if chosen.is_err() {
+            self.give_up(backend);
+        }
+        chosen
+    }
+
+    /// How packets reach the backend chosen, and what its answers will look like.
+    fn way_to<F: Family>(
+        &mut self,
+        id: ServiceId,
+        client: FlowKey<F>,
+        chosen: BackendId,
     ) -> Result<Chosen<F>, Reason> {
         let service = self.snapshot.service(id).ok_or(Reason::NoService)?;
-        let turn = self.turns.get_mut(id.index()).ok_or(Reason::NoService)?;
-        let me = self.ownership.me();
-        let chosen = sched::pick(&self.snapshot, service, turn, me).ok_or(Reason::NoBackend)?;
         let backend = self.snapshot.backend(chosen).ok_or(Reason::NoBackend)?;
         backend.next_hop.ok_or(Reason::NextHop)?;
         let introduction = match backend.mode {
@@ -144,9 +169,12 @@ impl Flows {
         between: bool,
     ) -> Result<FlowKey<F>, Reason> {
         let service = self.snapshot.service(id).ok_or(Reason::NoService)?;
-        let turn = self.port_turns.get_mut(id.index()).ok_or(Reason::NoService)?;
         let (tables, now_ms) = (&self.tables, self.now_ms);
         let table = F::table(tables);
+        // By backend: its kernel remembers a closed connection, whichever service it was of.
+        let turn = table.hash(FlowKey::new(protocol, backend, backend)).spread() as usize;
+        let turn = turn % self.port_turns.len().max(1);
+        let turn = self.port_turns.get_mut(turn).ok_or(Reason::LocalPorts)?;
         // A closed connection gives its port away, but only to one of its own table.
         let is_free = |key| {
             let taken = table.find(key, table.hash(key));
@@ -186,6 +214,32 @@ impl Flows {
         service: ServiceId,
         chosen: &Chosen<F>,
     ) -> Fate {
+        let state = self.first_state(packet, parsed, service);
+        match self.enter(packet, parsed, service, chosen, state) {
+            Ok(slot) => {
+                let fate = self.forward_first(packet, parsed, slot);
+                if F::table(&self.tables).record(slot).sides().is_empty() {
+                    self.forget::<F>(slot);
+                }
+                fate
+            }
+            Err(reason) => {
+                self.count_refused(service, true);
+                self.refuse(packet, parsed, reason)
+            }
+        }
+    }
+
+    /// Puts the connection of a client's packet into the table. Without room there, the place at the
+    /// backend is given up.
+    pub(super) fn enter<F: Family, P: Packet>(
+        &mut self,
+        packet: &P,
+        parsed: &Parsed<F>,
+        service: ServiceId,
+        chosen: &Chosen<F>,
+        state: State,
+    ) -> Result<Slot, Reason> {
         let table = F::table(&self.tables);
         // A closed connection whose local port was chosen is over now.
         if let Some(over) = table.find(chosen.answers, table.hash(chosen.answers)) {
@@ -198,28 +252,23 @@ impl Flows {
             backend_id: chosen.backend,
             client_mac: source_mac(packet.data()),
             client_port: packet.port(),
-            state: self.first_state(packet, parsed, service),
+            state,
             way: chosen.way,
             introduction: chosen.introduction,
         };
-        match F::table_mut(&mut self.tables).insert(&new, self.now_ms) {
-            Ok(slot) => {
-                self.count_up(&new);
-                let fate = self.forward_first(packet, parsed, slot);
-                if F::table(&self.tables).record(slot).sides().is_empty() {
-                    self.forget::<F>(slot);
-                }
-                fate
-            }
-            Err(refusal) => {
-                self.count_refused(service, true);
-                let reason = match refusal {
-                    Refusal::Full => Reason::TableFull,
-                    Refusal::IndexFull => Reason::IndexFull,
-                };
-                self.refuse(packet, parsed, reason)
-            }
+        let slot = F::table_mut(&mut self.tables).insert(&new, self.now_ms).map_err(|e| match e {
+            Refusal::Full => Reason::TableFull,
+            Refusal::IndexFull => Reason::IndexFull,
+        });
+        if slot.is_err() {
+            self.give_up(chosen.backend);
         }
+        let slot = slot?;
+        self.count_up(&new);
+        if state.is_active() {
+            turned(&self.stats, &self.snapshot, &mut self.chooser, chosen.backend, true);
+        }
+        Ok(slot)
     }
 
     fn first_state<F: Family, P: Packet>(
@@ -237,7 +286,7 @@ impl Flows {
         }
     }
 
-    fn count_refused(&self, service: ServiceId, counts: bool) {
+    pub(super) fn count_refused(&self, service: ServiceId, counts: bool) {
         if let Some(counters) = self.stats.services.get(service.index()) {
             counters.refused.add(u64::from(counts));
         }
@@ -276,6 +325,13 @@ fn is_spent<F: Family>(record: &Record<F>, now_ms: u32) -> bool {
 fn may_replace<F: Family>(record: &Record<F>, client: FlowKey<F>, now_ms: u32) -> bool {
     let is_its_own = record.state() == State::OnePacket && record.key(Side::Client) == client;
     is_its_own || is_spent(record, now_ms)
+}
+
+/// The payload of a UDP packet, nothing of others.
+fn datagram<'a, F: Family>(frame: &'a [u8], parsed: &Parsed<F>) -> &'a [u8] {
+    let is_udp = parsed.key.protocol == Protocol::Udp as u8;
+    let payload = usize::from(parsed.l4) + size_of::<udp::Header>()..parsed.end.into();
+    frame.get(payload).filter(|_| is_udp).unwrap_or_default()
 }
 
 /// Is all of the datagram here? A first piece has the header of the whole.

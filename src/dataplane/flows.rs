@@ -15,15 +15,18 @@ use super::conn::ports::Ownership;
 use super::conn::record::Record;
 use super::conn::table::{Hit, Slot, Tables};
 use super::family::Family;
+use super::handshake::Gate;
 use super::io::Packet;
 use super::lookup::Look;
+use super::opening::AnySlot;
 use super::parse::{Other, OtherKind, Parse, Parsed};
 use super::path_mtu::PathMtus;
+use super::persistence::{self, Templates};
 use super::rewrite::{Translation, translate};
-use super::sched::Turn;
-use super::snapshot::{NextHop, Snapshot};
+use super::sched::Chooser;
+use super::snapshot::{Limit, NextHop, Snapshot};
 use super::verdict::Reason;
-use crate::ids::{PortId, WorkerId, limits};
+use crate::ids::{BackendId, PortId, WorkerId, limits};
 use crate::stats::counters::WorkerStats;
 use crate::wire::{Mac, ether};
 
@@ -45,8 +48,17 @@ pub enum Origin {
 pub enum Fate {
     /// Sent by this port.
     Send(PortId),
+    /// The same; it asks a backend whether it takes a connection, and may have to again.
+    Ask(PortId),
+    /// The same, and then what has waited for that: a backend has agreed.
+    Opened(PortId),
+    /// Kept until its backend has agreed.
+    Hold,
     /// Cut into pieces no longer than this many bytes, which are sent by this port.
     Cut(PortId, u16),
+    /// Sent by this port, in pieces no longer than this many bytes, behind a segment with what its
+    /// backend is to know of the client.
+    SendBehind(PortId, u16),
     /// A piece of one of our packets: its keeper's.
     Piece,
     /// Handed to this worker.
@@ -76,20 +88,32 @@ impl PuntClass {
 /// Answers to strays a second, each worker: a spoofed flood is not reflected (RFC 1812, 4.3.2.8).
 const REPLIES_PER_SECOND: u32 = 10_000;
 
+/// Turns in which local ports come.
+const PORT_TURNS: usize = 16_384;
+
 /// One worker's connections and view of the world.
 #[derive(Debug)]
 pub struct Flows {
     pub(super) tables: Tables,
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) ownership: Ownership,
-    /// Scheduler memory by service.
-    pub(super) turns: Box<[Turn]>,
-    /// Where the choice of local ports stands, by service.
+    /// Who gets new connections.
+    pub(super) chooser: Chooser,
+    /// Where the choice of local ports stands, by a hash of the backend's address and port: services
+    /// that share a backend share its turn, and so do a few that do not.
     pub(super) port_turns: Box<[u32]>,
     pub(super) stats: Arc<WorkerStats>,
     pub(super) replies: Allowance,
+    /// SYN cookies, by service.
+    pub(super) gates: Box<[Gate]>,
+    /// The last number given to what waits for a backend.
+    pub(super) serial: u32,
+    /// The connection that the last [`Fate::Hold`] or [`Fate::Opened`] was about.
+    pub(super) waiting: Option<AnySlot>,
     /// Identification of the next packet of ours that may be cut.
     pub(super) identification: u32,
+    /// Which clients go where, for all workers; `None` without room for any.
+    pub(super) templates: Option<Arc<Templates>>,
     /// What the ways to tunnel backends carry.
     pub(super) path_mtus: PathMtus,
     timeouts: TimeoutsMs,
@@ -107,24 +131,35 @@ impl Flows {
         stats: Arc<WorkerStats>,
     ) -> Self {
         let timeouts = TimeoutsMs::from(&snapshot.timeouts);
-        let turns = vec![Turn::default(); limits::SERVICES].into();
-        let port_turns = vec![0; limits::SERVICES].into();
+        let port_turns = vec![0; PORT_TURNS].into();
         let identification = first_identification(&tables, &ownership);
+        let (me, workers) = (ownership.me(), ownership.workers());
+        let chooser = Chooser::new(me, workers, u64::from(identification) << 8 | u64::from(me.0));
         Self {
             tables,
             snapshot,
             ownership,
-            turns,
+            chooser,
             port_turns,
             stats,
             replies: Allowance::default(),
+            gates: vec![Gate::default(); limits::SERVICES].into(),
+            serial: 0,
+            waiting: None,
             identification,
+            templates: None,
             path_mtus: PathMtus::default(),
             timeouts,
             sweep_v4: Sweep::default(),
             sweep_v6: Sweep::default(),
             now_ms: 0,
         }
+    }
+
+    /// The same with a share in what all workers know of persistent clients.
+    #[must_use]
+    pub fn with_templates(self, templates: Arc<Templates>) -> Self {
+        Self { templates: Some(templates), ..self }
     }
 
     /// The worker these are of.
@@ -152,6 +187,7 @@ impl Flows {
         self.timeouts = TimeoutsMs::from(&snapshot.timeouts);
         self.stats.run.snapshots.add(1);
         self.stats.run.generation.set(snapshot.generation);
+        self.chooser.renew();
         std::mem::replace(&mut self.snapshot, snapshot)
     }
 
@@ -168,11 +204,14 @@ impl Flows {
         }
         self.now_ms = now_ms;
         self.replies.refill(now_ms, REPLIES_PER_SECOND);
-        let judge = Judge { now_ms, timeouts: self.timeouts, snapshot: &self.snapshot };
-        let stats = &*self.stats;
+        let templates = self.templates.as_deref();
+        let judge = Judge { now_ms, timeouts: self.timeouts, snapshot: &self.snapshot, templates };
+        let (stats, snapshot, chooser) = (&*self.stats, &*self.snapshot, &mut self.chooser);
         let (v4, v6) = (&mut self.tables.v4, &mut self.tables.v6);
-        self.sweep_v4.run(v4, now_ms, |record| judge.is_over(record), |r| count_out(stats, r));
-        self.sweep_v6.run(v6, now_ms, |record| judge.is_over(record), |r| count_out(stats, r));
+        let sweep = &mut self.sweep_v4;
+        sweep.run(v4, now_ms, |r| judge.visit(r), |r| count_out(stats, snapshot, chooser, r));
+        let sweep = &mut self.sweep_v6;
+        sweep.run(v6, now_ms, |r| judge.visit(r), |r| count_out(stats, snapshot, chooser, r));
     }
 
     /// Milliseconds until a record is forgotten if no packet comes.
@@ -238,7 +277,10 @@ impl Flows {
         if record.is_special() || parsed.end - parsed.l3 > mtu {
             return self.special(packet, parsed, hit, next_hop);
         }
-        record.note(hit.side, parsed.signal, self.now_ms);
+        if record.note(hit.side, parsed.signal, self.now_ms) {
+            let (backend, active) = (record.backend_id(), record.state().is_active());
+            turned(&self.stats, &self.snapshot, &mut self.chooser, backend, active);
+        }
         let translation = translation(record, hit.side, next_hop);
         if translate::rewrite(packet.data_mut(), parsed, &translation) {
             Fate::Send(next_hop.port)
@@ -329,7 +371,8 @@ impl Flows {
 
     /// Removes a connection and counts it out.
     pub(super) fn forget<F: Family>(&mut self, slot: Slot) {
-        count_down(&self.stats, F::table(&self.tables).record(slot));
+        let record = F::table(&self.tables).record(slot);
+        count_down(&self.stats, &self.snapshot, &mut self.chooser, record);
         F::table_mut(&mut self.tables).remove(slot);
     }
 
@@ -354,9 +397,20 @@ struct Judge<'a> {
     now_ms: u32,
     timeouts: TimeoutsMs,
     snapshot: &'a Snapshot,
+    templates: Option<&'a Templates>,
 }
 
 impl Judge<'_> {
+    /// Says whether a connection is over; the template of one that lives does not end.
+    #[inline(always)]
+    fn visit<F: Family>(&self, record: &Record<F>) -> bool {
+        let over = self.is_over(record);
+        if let Some(templates) = self.templates.filter(|_| !over) {
+            persistence::refresh(templates, self.snapshot, record, self.now_ms);
+        }
+        over
+    }
+
     #[inline(always)]
     fn is_over<F: Family>(&self, record: &Record<F>) -> bool {
         let idle_ms = self.now_ms.wrapping_sub(record.seen_ms);
@@ -368,13 +422,50 @@ impl Judge<'_> {
 }
 
 /// The connection of `record` has expired.
-fn count_out<F: Family>(stats: &WorkerStats, record: &Record<F>) {
+fn count_out<F: Family>(
+    stats: &WorkerStats,
+    snapshot: &Snapshot,
+    chooser: &mut Chooser,
+    record: &Record<F>,
+) {
     stats.run.expired.add(1);
-    count_down(stats, record);
+    count_down(stats, snapshot, chooser, record);
+}
+
+/// A connection of `backend` became active, or inactive.
+#[cold]
+pub(super) fn turned(
+    stats: &WorkerStats,
+    snapshot: &Snapshot,
+    chooser: &mut Chooser,
+    backend: BackendId,
+    active: bool,
+) {
+    stats.loads.turn(backend, active);
+    chooser.changed(snapshot, &stats.loads, backend);
+}
+
+/// The place of a connection that was, or was not, active is free again.
+pub(super) fn give_back(
+    stats: &WorkerStats,
+    snapshot: &Snapshot,
+    chooser: &mut Chooser,
+    backend: BackendId,
+    was_active: bool,
+) {
+    let limit = snapshot.backend(backend).map_or(Limit::NONE, |backend| backend.limit);
+    stats.loads.give_back(backend, was_active, limit);
+    chooser.changed(snapshot, &stats.loads, backend);
 }
 
 /// The connection of `record` is over.
-fn count_down<F: Family>(stats: &WorkerStats, record: &Record<F>) {
+fn count_down<F: Family>(
+    stats: &WorkerStats,
+    snapshot: &Snapshot,
+    chooser: &mut Chooser,
+    record: &Record<F>,
+) {
+    give_back(stats, snapshot, chooser, record.backend_id(), record.state().is_active());
     stats.connections.down();
     if let Some(service) = stats.services.get(record.service_id().index()) {
         service.connections.down();

@@ -5,13 +5,17 @@
 //! later piece   ──► later ─┬─ ports known ───────────────► the same way as the first
 //!                          ├─ first not seen yet ────────► held
 //!                          └─ first refused, or no room ─► refused
+//!
+//! first piece   whose checksum a CRC is ──► wait ──► held until the last has come
 //! ```
 //!
 //! Only the first piece has the ports. What it tells is remembered under the datagram's name (RFC
 //! 791, 3.2; RFC 8200, 4.5), and every other piece is translated and sent by itself, as long as it
-//! came: the sizes a sender chose are kept, nothing is copied, and no worker ever holds a whole
-//! datagram of somebody else's making. A transport checksum lies in the first piece, so the
-//! incremental update is right without the rest.
+//! came: the sizes a sender chose are kept, nothing is copied, and as a rule no worker ever holds a
+//! whole datagram of somebody else's making. A transport checksum lies in the first piece, so the
+//! incremental update is right without the rest. SCTP's is a CRC, which changes by how long the
+//! whole is as well: so its first piece waits until the last has come and said it
+//! ([`Fragments::wait`]), and the others with it.
 //!
 //! Pieces that come before the first are held until it comes. That is bounded: [`HELD_MAX`] packets
 //! a worker and [`HELD_PER_DATAGRAM_MAX`] of one datagram (64 KB over the least IPv6 MTU; a first
@@ -40,7 +44,7 @@ mod table;
 mod tests;
 
 use held::{Chain, Held};
-use table::{Place, State, Table};
+use table::{Place, State, Table, Wait};
 
 /// Datagrams in pieces a worker knows at a time.
 pub const CONTEXTS: usize = 4096;
@@ -100,13 +104,21 @@ impl Key {
     }
 }
 
-/// What becomes of a piece after the first.
+/// What was found out about a datagram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The ports as in [`FlowKey::ports`](crate::dataplane::conn::key::FlowKey::ports).
+    pub ports: u32,
+    /// Bytes behind its IP headers; 0 if nobody waited for that.
+    pub length: u16,
+}
+
+/// What becomes of a piece.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome<P> {
-    /// Goes the way of the first; the ports as in
-    /// [`FlowKey::ports`](crate::dataplane::conn::key::FlowKey::ports).
+    /// Goes the way of the first; the ports as in [`Told::ports`].
     Known(P, u32),
-    /// Waits for the first.
+    /// Waits, or has been released: [`Fragments::released`] is to be asked.
     Held,
     /// Does not go on.
     Refused(P, Refusal),
@@ -172,7 +184,54 @@ impl<P> Fragments<P> {
     /// be [`Outcome::Known`]. What an earlier datagram of that name said is forgotten.
     pub fn learn(&mut self, key: Key, ports: u32, now_ms: u32) {
         let waiting = self.conclude(key, State::Known(ports), now_ms);
-        self.held.note(&waiting, ports);
+        self.release(waiting, Told { ports, length: 0 });
+    }
+
+    /// A first piece came, with these ports, that cannot go on before the last has come: it waits
+    /// in front of the others. What an earlier datagram of that name said is forgotten.
+    pub fn wait(&mut self, key: Key, ports: u32, packet: P, now_ms: u32) -> Outcome<P> {
+        let mut place = self.fresh(&key, now_ms);
+        if let Some(known) = place
+            && self.table.waiting(place).is_none()
+        {
+            self.forget(known);
+            place = None;
+        }
+        if let Err(packet) = self.hold(key, place, packet, true, now_ms) {
+            return Outcome::Refused(packet, Refusal::Limit);
+        }
+        let place = self.table.find(&key);
+        if let Some(wait) = self.table.waiting(place) {
+            wait.ports = Some(ports);
+        }
+        self.end_wait(key, now_ms);
+        Outcome::Held
+    }
+
+    /// The last piece came, and said how long the datagram is.
+    pub fn last(&mut self, key: Key, length: u16, packet: P, now_ms: u32) -> Outcome<P> {
+        let outcome = self.later(key, packet, now_ms);
+        if matches!(outcome, Outcome::Held) {
+            let place = self.table.find(&key);
+            if let Some(wait) = self.table.waiting(place) {
+                wait.length = length;
+            }
+            self.end_wait(key, now_ms);
+        }
+        outcome
+    }
+
+    /// Releases what waits, if all that it waits for is there.
+    fn end_wait(&mut self, key: Key, now_ms: u32) {
+        let place = self.table.find(&key);
+        if let Some(told) = self.table.waiting(place).and_then(|wait| wait.told()) {
+            let waiting = self.conclude(key, State::Known(told.ports), now_ms);
+            self.release(waiting, told);
+        }
+    }
+
+    fn release(&mut self, waiting: Chain, told: Told) {
+        self.held.note(&waiting, told);
         self.held.append(&mut self.released, waiting);
     }
 
@@ -183,9 +242,9 @@ impl<P> Fragments<P> {
         self.held.clear(waiting)
     }
 
-    /// The next packet that waited for a first piece, with its ports: to be asked for after
-    /// [`Fragments::learn`], until there is none.
-    pub fn released(&mut self) -> Option<(P, u32)> {
+    /// The next packet that waited, with what it waited for: to be asked for after each piece,
+    /// until there is none.
+    pub fn released(&mut self) -> Option<(P, Told)> {
         self.held.pop(&mut self.released)
     }
 
@@ -195,15 +254,21 @@ impl<P> Fragments<P> {
         match place.and_then(|place| self.table.state(place)) {
             Some(State::Known(ports)) => Outcome::Known(packet, *ports),
             Some(State::Refused) => Outcome::Refused(packet, Refusal::First),
-            Some(State::Waiting(_)) | None => match self.hold(key, place, packet, now_ms) {
+            Some(State::Waiting(_)) | None => match self.hold(key, place, packet, false, now_ms) {
                 Ok(()) => Outcome::Held,
                 Err(packet) => Outcome::Refused(packet, Refusal::Limit),
             },
         }
     }
 
+    /// Is there nothing for [`Fragments::tick`] to do?
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.table.len() == 0 && self.dropped == Dropped::default()
+    }
+
     /// Forgets what is too old, a few datagrams at a time, and says how many held packets were
-    /// dropped since it was last called. To be called every poll.
+    /// dropped since it was last called. To be called every poll, unless it is idle.
     pub fn tick(&mut self, now_ms: u32) -> Dropped {
         for _ in 0..TICK_MAX {
             let Some(place) = self.table.overdue(now_ms) else { break };
@@ -230,24 +295,35 @@ impl<P> Fragments<P> {
             return Chain::EMPTY;
         };
         match self.table.replace(place, state, now_ms) {
-            Some(State::Waiting(chain)) => chain,
+            Some(State::Waiting(wait)) => wait.chain,
             Some(State::Known(_) | State::Refused) | None => Chain::EMPTY,
         }
     }
 
-    /// Holds a packet, of a new datagram or of the one at `place`; gives it back without room.
-    fn hold(&mut self, key: Key, place: Option<Place>, packet: P, now_ms: u32) -> Result<(), P> {
-        let waiting = self.table.waiting(place).map_or(0, |chain| chain.len());
+    /// Holds a packet, of a new datagram or of the one at `place`, behind or `in_front` of its
+    /// others; gives it back without room.
+    fn hold(
+        &mut self,
+        key: Key,
+        place: Option<Place>,
+        packet: P,
+        in_front: bool,
+        now_ms: u32,
+    ) -> Result<(), P> {
+        let waiting = self.table.waiting(place).map_or(0, |wait| wait.chain.len());
         if waiting >= HELD_PER_DATAGRAM_MAX || !self.make_room(place, now_ms) {
             return Err(packet);
         }
-        if let Some(chain) = self.table.waiting(place) {
-            return self.held.push(chain, packet);
+        if let Some(wait) = self.table.waiting(place) {
+            if in_front {
+                return self.held.push_front(&mut wait.chain, packet);
+            }
+            return self.held.push(&mut wait.chain, packet);
         }
         self.make_context(now_ms);
-        let mut chain = Chain::EMPTY;
-        self.held.push(&mut chain, packet)?;
-        self.table.insert(key, State::Waiting(chain), now_ms);
+        let mut wait = Wait::NONE;
+        self.held.push(&mut wait.chain, packet)?;
+        self.table.insert(key, State::Waiting(wait), now_ms);
         Ok(())
     }
 
@@ -273,7 +349,7 @@ impl<P> Fragments<P> {
     /// Forgets a datagram; returns how many packets were dropped with it.
     fn forget(&mut self, place: Place) -> usize {
         match self.table.remove(place) {
-            Some(State::Waiting(chain)) => self.held.clear(chain),
+            Some(State::Waiting(wait)) => self.held.clear(wait.chain),
             Some(State::Known(_) | State::Refused) | None => 0,
         }
     }

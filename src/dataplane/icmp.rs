@@ -33,6 +33,7 @@ use super::io::Packet;
 use super::parse::Other;
 use super::rewrite::translate::rewrite_link;
 use super::snapshot::{NextHop, Ping};
+use super::splice;
 use super::verdict::Reason;
 
 mod convert;
@@ -102,10 +103,10 @@ impl Flows {
     ) -> Fate {
         let key = quote.key.reversed();
         let ours = message.destination == key.destination();
-        let Some((_, owner)) = self.flow_owner(key).filter(|_| ours) else {
+        let Some(owners) = self.flow_owners(key).filter(|_| ours) else {
             return Fate::Punt(PuntClass::Other);
         };
-        if owner != self.ownership.me() {
+        if let Some(owner) = self.first_elsewhere(owners, origin) {
             return self.hand_over(owner, origin);
         }
         if let Err(reason) = message.verify(packet.data()) {
@@ -117,7 +118,10 @@ impl Flows {
         let table = F::table(&self.tables);
         match table.find(key, table.hash(key)) {
             Some(hit) => self.pass_on(packet, message, quote, hit),
-            None => self.icmp_between_families(packet, message, quote),
+            None => match self.next_elsewhere(owners) {
+                Some(owner) => Fate::HandOver(owner),
+                None => self.icmp_between_families(packet, message, quote),
+            },
         }
     }
 
@@ -133,13 +137,20 @@ impl Flows {
         let Some(next_hop) = self.hop_to(&record, hit.side.opposite()) else {
             return self.count(Reason::NextHop);
         };
+        if let (Side::Client, Some(splice)) = (hit.side, F::table(&self.tables).splice(hit.slot)) {
+            let quoted = packet.data_mut().get_mut(quote.l4..).unwrap_or_default();
+            splice::take_back(quoted, splice);
+        }
         if record.is_crossed() {
             return self.cross_error(packet, message, quote, &record, next_hop);
         }
         let about = record.key(hit.side.opposite());
         let to = F::pair(error_source(&record, hit.side, message, about), about.source());
         if hit.side == Side::Backend {
-            message.leave_room(packet.data_mut(), introduce::room(&record));
+            let room = introduce::room(&record);
+            if let Some(mtu) = message.leave_room(packet.data_mut(), room) {
+                self.path_mtus.learn(record.backend_id(), mtu, self.now_ms);
+            }
             introduce::take_back(
                 packet.data_mut().get_mut(quote.l4..).unwrap_or_default(),
                 &record,

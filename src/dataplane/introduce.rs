@@ -21,10 +21,15 @@
 //! The MSS the backend announces is lowered by what will be inserted, so that the client leaves
 //! room. Data in a SYN (RFC 7413) would be in front of the header: it is cut off, and comes again.
 //!
+//! **No room.** A segment as long as its way carries cannot take the header: then that goes ahead in
+//! a segment of its own ([`ahead`]). A datagram is cut if that is allowed, and if its sender could
+//! not make it shorter; else its sender is told.
+//!
 //! **Pieces** (IP fragments). A segment in pieces goes without the option, and its numbers, all in
-//! the first piece, shift as ever; one that would have to carry the header is refused, and comes
-//! again after the header has arrived with another. A datagram in pieces gets a header whose length
-//! is a multiple of 8, and the offsets of the later pieces grow by it ([`displaced`]).
+//! the first piece, shift as ever; where it would have to carry the header, that goes ahead. A
+//! datagram in pieces gets a header whose length is a multiple of 8, and the offsets of the later
+//! pieces grow by it ([`displaced`]). Refused is a SYN in pieces that has data, which would have to
+//! be cut off.
 //!
 //! **Errors** about the client's segments quote the shifted number: it is shifted back, and what
 //! still fits the way is said less the room for what is inserted ([`take_back`], [`room`]).
@@ -42,6 +47,8 @@ use crate::wire::checksum::Delta;
 use crate::wire::proxy::{self, Ends, Transport};
 use crate::wire::tcp::{self, options};
 use crate::wire::{Be32, fragment};
+
+mod ahead;
 
 /// TOA's kind for IPv4 clients, and the kinds a client may have forged.
 const TOA_V4: u8 = 254;
@@ -70,22 +77,28 @@ pub(super) enum Insertion {
     Option([u8; TOA_MAX], usize),
     /// A PROXY header, in front of the payload.
     Header(proxy::Header),
+    /// Nothing, since the PROXY header goes ahead in a segment of its own; numbers shift.
+    Ahead,
 }
 
 impl Insertion {
     /// Bytes the packet grows by.
     pub(super) fn length(&self) -> u16 {
         let length = match self {
-            Self::Nothing => 0,
+            Self::Nothing | Self::Ahead => 0,
             Self::Option(_, length) => *length,
             Self::Header(header) => header.as_bytes().len(),
         };
         u16::try_from(length).unwrap_or(u16::MAX)
     }
 
-    /// May the packet go without it, where there is no room?
-    pub(super) fn can_be_left_out(&self) -> bool {
-        !matches!(self, Self::Header(_))
+    /// What becomes of it where there is no room.
+    pub(super) fn without_room(self, protocol: u8) -> Self {
+        match self {
+            Self::Header(_) if protocol == Protocol::Tcp as u8 => Self::Ahead,
+            Self::Header(_) | Self::Ahead => self,
+            Self::Option(..) | Self::Nothing => Self::Nothing,
+        }
     }
 }
 
@@ -148,7 +161,7 @@ pub(super) fn insertion<F: Family>(
     let loses_data = record.inserted() > 0 && parsed.signal & tcp::SYN != 0;
     match insertion {
         _ if !in_pieces => Some(insertion),
-        Insertion::Header(_) => None,
+        Insertion::Header(_) => Some(Insertion::Ahead),
         _ if loses_data => None,
         _ => Some(Insertion::Nothing),
     }
@@ -218,10 +231,11 @@ pub(super) fn from_client<F: Family, P: Packet>(
         let Insertion::Header(header) = insertion else { return Some(()) };
         return insert::into_datagram(packet, parsed, header.as_bytes());
     }
-    prepare_segment(packet, parsed, record)?;
+    let is_ahead = matches!(insertion, Insertion::Ahead);
+    prepare_segment(packet, parsed, record, is_ahead)?;
     let l4 = usize::from(parsed.l4);
     match insertion {
-        Insertion::Nothing => Some(()),
+        Insertion::Nothing | Insertion::Ahead => Some(()),
         Insertion::Option(bytes, length) => {
             insert::into_options(packet, parsed, bytes.get(..*length)?)
         }
@@ -234,11 +248,13 @@ pub(super) fn from_client<F: Family, P: Packet>(
     }
 }
 
-/// Options nobody may forge, and the numbers of what comes behind the header.
+/// Options nobody may forge, and the numbers of what comes behind the header, which may be
+/// `ahead` of this very segment.
 fn prepare_segment<F: Family, P: Packet>(
     packet: &mut P,
     parsed: &mut Parsed<F>,
     record: &Record<F>,
+    is_ahead: bool,
 ) -> Option<()> {
     let inserted = record.inserted();
     if inserted > 0 && parsed.signal & tcp::SYN != 0 {
@@ -255,7 +271,7 @@ fn prepare_segment<F: Family, P: Packet>(
     let sequence = tcp.sequence.get();
     let behind = sequence.wrapping_sub(record.first_sequence());
     let is_before = behind == 0 || behind > AHEAD_MAX;
-    let is_delivered = record.progress() >= Progress::Delivered;
+    let is_delivered = is_ahead || record.progress() >= Progress::Delivered;
     let stays = tcp.flags & tcp::SYN != 0 || (is_before && !is_delivered);
     if inserted > 0 && !stays {
         delta = delta.plus(set_number(&mut tcp.sequence, sequence.wrapping_add(inserted.into())));
@@ -347,7 +363,7 @@ fn lower_mss<F: Family>(segment: &mut [u8], record: &Record<F>) -> Delta {
 }
 
 /// Sets a sequence number; what that does to the checksum.
-fn set_number(place: &mut Be32, number: u32) -> Delta {
+pub(super) fn set_number(place: &mut Be32, number: u32) -> Delta {
     let before = u32::from_ne_bytes(place.to_bytes());
     place.set(number);
     Delta::of_u32(before, u32::from_ne_bytes(place.to_bytes()))

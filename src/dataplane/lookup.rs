@@ -27,6 +27,13 @@ pub struct Look {
 }
 
 impl Look {
+    /// All stages, for a packet that comes alone.
+    pub fn alone<P: Packet>(packet: &P, tables: &Tables) -> Self {
+        let mut look = Self { parsed: Parse::NotIp, hash: FlowHash::default(), guess: None };
+        look.begin(packet, tables);
+        look
+    }
+
     /// First stage. The common packet is taken on its own branch: a result that either parser may
     /// have given would go through memory, which costs as much again as parsing.
     #[inline(always)]

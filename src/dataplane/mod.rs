@@ -11,31 +11,39 @@
 //! no panic. Time is an argument. Every packet meets exactly one [`flows::Fate`], and every
 //! refusal has a [`verdict::Reason`] that is counted. Nothing here names `control`.
 
+pub mod access;
 pub mod admit;
 pub mod allowance;
 pub mod conn;
+pub mod cookie;
 pub mod cross;
 pub mod describe;
 pub mod family;
 pub mod flows;
 pub mod frag;
+mod handshake;
 pub mod icmp;
 mod introduce;
 pub mod io;
 pub mod lookup;
 pub mod mailbox;
 pub mod mem;
+mod opening;
 pub mod orders;
 pub mod parse;
 mod path_mtu;
+pub mod persistence;
 mod pieces;
+mod place;
 pub mod refuse;
 pub mod reply;
 pub mod rewrite;
 pub mod run;
 pub mod sched;
+mod segment;
 pub mod snapshot;
 mod special;
+mod splice;
 pub mod steer;
 mod sync;
 pub mod tx;

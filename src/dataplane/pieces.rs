@@ -7,7 +7,7 @@
 //! whoever received it ──► keeper: a hash of the addresses; remembers ports by identification
 //!                           ([`super::frag`]), holds pieces that are before the first
 //!                    ──► owner of the flow, as for any packet: the piece goes on by itself, the
-//!                           ports travelling beside it ([`Packet::tag`])
+//!                           ports travelling beside it ([`AnyPiece::tag`])
 //! ```
 //!
 //! The first piece, which must hold the whole transport header (RFC 1858, RFC 7112), is treated
@@ -15,26 +15,32 @@
 //! its IP header changes. An IPv6 packet with a fragment header that is all of its datagram (an
 //! atomic fragment) has nothing to do with others of its name (RFC 6946): it needs no keeper.
 //!
+//! SCTP's checksum is a CRC, which new ports change by an amount that depends on the length of the
+//! whole packet. So its pieces wait at their keeper until the first and the last have come; the
+//! first one's checksum is then made right for all of them ([`sctp::foretell`]).
+//!
 //! Pieces of what is not balanced are the kernel's, as whole packets are: pings in pieces, and what
-//! NAT backends send to the box itself. Limits: between the families (NAT64) pieces are refused,
-//! and so are pieces of SCTP whose ports would change, since its checksum covers the whole packet;
-//! IPv6 pieces that begin with an extension header are refused as [`Reason::Extensions`].
+//! NAT backends send to the box itself. Limits: no SCTP association begins in pieces; IPv6 pieces
+//! that begin with an extension header are refused as [`Reason::Extensions`] (so RFC 7915, 5.1.1).
 
 use zerocopy::FromBytes;
 
+use super::admit::starts;
 use super::conn::key::{FlowKey, Side};
 use super::conn::table::Hit;
 use super::family::Family;
-use super::flows::{Fate, Flows, Origin, PuntClass, port_mtu, source_mac, translation};
+use super::flows::{Fate, Flows, Origin, PuntClass, source_mac, translation};
+use super::frag::{self, Told};
+use super::introduce;
 use super::io::Packet;
 use super::parse::{self, Parsed};
 use super::rewrite::translate::rewrite_link;
 use super::snapshot::Protocol;
+use super::special::length_of;
 use super::verdict::Reason;
-use super::{frag, introduce};
 use crate::ids::WorkerId;
 use crate::wire::fragment::Span;
-use crate::wire::{ether, fragment, ipv4, ipv6};
+use crate::wire::{ether, fragment, ipv4, ipv6, sctp};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A piece as it lies in an untagged frame.
@@ -46,6 +52,8 @@ pub(super) struct Piece<F: Family> {
     pub(super) parsed: Parsed<F>,
     /// Which part it is.
     pub(super) part: Part,
+    /// Bytes of the datagram, if it is the last.
+    end: Option<u16>,
 }
 
 /// Which part of its datagram a piece is, and what may become of it.
@@ -55,6 +63,8 @@ pub(super) enum Part {
     Whole,
     /// The one with the transport header.
     First,
+    /// That one, of a packet whose checksum depends on the length of it all.
+    FirstOfCrc,
     /// That one, but nothing that can go on.
     Unfit(Reason),
     /// One after it.
@@ -63,9 +73,12 @@ pub(super) enum Part {
     Foreign,
 }
 
+/// Makes a tag of a length, which may be 0.
+const TAG_LENGTH: u32 = 1 << 16;
+
 impl Part {
     fn has_ports(self) -> bool {
-        matches!(self, Self::Whole | Self::First)
+        matches!(self, Self::Whole | Self::First | Self::FirstOfCrc)
     }
 }
 
@@ -102,12 +115,36 @@ impl AnyPiece {
         }
     }
 
-    /// The ports, if it has the transport header.
-    pub(super) fn ports(&self) -> u32 {
-        match self {
+    /// What it says itself: the ports, if it has the transport header.
+    pub(super) fn told(&self) -> Told {
+        let ports = match self {
             Self::V4(piece) => piece.parsed.key.ports,
             Self::V6(piece) => piece.parsed.key.ports,
+        };
+        Told { ports, length: 0 }
+    }
+
+    /// Where its datagram ends, if it is the last.
+    pub(super) fn end(&self) -> Option<u16> {
+        match self {
+            Self::V4(piece) => piece.end,
+            Self::V6(piece) => piece.end,
         }
+    }
+
+    /// What was found out about its datagram as a tag beside it, for whoever has the piece itself:
+    /// of one with the ports the length, of another the ports. 0 says nothing.
+    pub(super) fn tag(&self, told: Told) -> u32 {
+        if self.part().has_ports() { TAG_LENGTH | u32::from(told.length) } else { told.ports }
+    }
+
+    /// The reverse of [`AnyPiece::tag`].
+    pub(super) fn untagged(&self, tag: u32) -> Told {
+        if !self.part().has_ports() {
+            return Told { ports: tag, length: 0 };
+        }
+        let length = u16::try_from(tag & !TAG_LENGTH).unwrap_or(0);
+        Told { length, ..self.told() }
     }
 
     fn destination_and_protocol(&self) -> (IpAddr, u8) {
@@ -165,6 +202,7 @@ fn with_transport<F: Family>(
         None => (Part::Foreign, (0, 0)),
         Some(_) if span.is_later() => (Part::Later, (0, 0)),
         Some(_) => match parse::first_piece(key.protocol, segment) {
+            Ok(said) if span.is_piece() && key.protocol == ipv4::SCTP => (Part::FirstOfCrc, said),
             Ok(said) if span.is_piece() => (Part::First, said),
             Ok(said) => (Part::Whole, said),
             Err(reason) => (Part::Unfit(reason), (0, 0)),
@@ -173,17 +211,9 @@ fn with_transport<F: Family>(
     let offset = |bytes: usize| u16::try_from(ether::LEN + bytes).map_err(|_| Reason::Truncated);
     let (l3, l4, end) = (offset(0)?, offset(header)?, offset(length)?);
     let parsed = Parsed { key: FlowKey { ports, ..key }, l3, l4, end, ttl, signal };
-    Ok(Piece { name, parsed, part })
-}
-
-/// Is the packet in an untagged frame a piece?
-pub(super) fn is_piece(frame: &[u8]) -> bool {
-    let packet = frame.get(ether::LEN..).unwrap_or_default();
-    if packet.first().is_some_and(|first| first >> 4 == 6) {
-        return ipv6::walk(packet).is_some_and(|walked| walked.protocol == ipv6::FRAGMENT);
-    }
-    let ip = ipv4::Header::ref_from_prefix(packet);
-    ip.is_ok_and(|(ip, _)| ip.flags_fragment.get() & ipv4::FRAGMENT_MASK != 0)
+    let is_last = span.is_later() && !span.more;
+    let end = span.offset.checked_add(end - l4).filter(|_| is_last);
+    Ok(Piece { name, parsed, part, end })
 }
 
 impl Flows {
@@ -203,10 +233,10 @@ impl Flows {
     /// Who owns the flow of a piece, now that its ports are known. `None` if nobody does.
     pub(super) fn piece_owner(&self, piece: &AnyPiece, ports: u32) -> Option<WorkerId> {
         match piece {
-            AnyPiece::V4(piece) => self.flow_owner(piece.parsed.key.with_ports(ports)),
-            AnyPiece::V6(piece) => self.flow_owner(piece.parsed.key.with_ports(ports)),
+            AnyPiece::V4(piece) => self.flow_owners(piece.parsed.key.with_ports(ports)),
+            AnyPiece::V6(piece) => self.flow_owners(piece.parsed.key.with_ports(ports)),
         }
-        .map(|(_, owner)| owner)
+        .map(|owners| owners.first)
     }
 
     /// What becomes of a piece of a protocol that is not balanced.
@@ -228,11 +258,11 @@ impl Flows {
         &mut self,
         packet: &mut P,
         piece: &AnyPiece,
-        ports: u32,
+        told: Told,
     ) -> Fate {
         match piece {
-            AnyPiece::V4(piece) => self.piece_of(packet, piece, ports),
-            AnyPiece::V6(piece) => self.piece_of(packet, piece, ports),
+            AnyPiece::V4(piece) => self.piece_of(packet, piece, told),
+            AnyPiece::V6(piece) => self.piece_of(packet, piece, told),
         }
     }
 
@@ -240,25 +270,55 @@ impl Flows {
         &mut self,
         packet: &mut P,
         piece: &Piece<F>,
-        ports: u32,
+        told: Told,
     ) -> Fate {
-        let parsed = Parsed { key: piece.parsed.key.with_ports(ports), ..piece.parsed };
-        let table = F::table(&self.tables);
-        let found = table.find(parsed.key, table.hash(parsed.key));
-        let stops = found.map_or_else(
-            || starts_whole(&parsed) || F::crossed(&self.tables, parsed.key).is_some(),
-            |hit| !table.record(hit.slot).takes_pieces(),
-        );
-        match found {
-            _ if stops && piece.part != Part::Whole => self.count(Reason::Fragment),
-            Some(hit) if piece.part.has_ports() => {
-                self.established(packet, &parsed, hit, Origin::Handover)
-            }
-            Some(hit) => self.later_piece(packet, &parsed, hit),
-            None if piece.part.has_ports() => self.unknown(packet, &parsed, Origin::Handover),
-            // The first one was refused, and counted by its reason.
-            None => self.count(Reason::Fragment),
+        let parsed = &Parsed { key: piece.parsed.key.with_ports(told.ports), ..piece.parsed };
+        let found = self.connection_of(parsed, piece.part);
+        let crossed = if found.is_some() { None } else { F::crossed(&self.tables, parsed.key) };
+        if let (None, None, Some(owners)) = (found, crossed, self.flow_owners(parsed.key))
+            && let Some(owner) = self.next_elsewhere(owners)
+        {
+            return Fate::HandOver(owner);
         }
+        if piece.part == Part::FirstOfCrc {
+            // No association begins in pieces.
+            let Some(ports) = self.new_ports::<F>(found, crossed) else {
+                return self.count(Reason::Fragment);
+            };
+            foretell(packet, parsed, ports, told.length);
+        }
+        match (found, crossed) {
+            (Some(hit), _) if piece.part.has_ports() => {
+                self.established(packet, parsed, hit, Origin::Handover)
+            }
+            (Some(hit), _) => self.later_piece(packet, parsed, hit),
+            _ if piece.part.has_ports() => self.unknown(packet, parsed, Origin::Handover),
+            (None, Some(hit)) => self.cross_back_later(packet, parsed, hit.slot),
+            // The first one was refused, and counted by its reason.
+            (None, None) => self.count(Reason::Fragment),
+        }
+    }
+
+    /// The connection of a piece in its own family's table. One whose backend is gone makes room
+    /// for a new one, which another worker may own.
+    fn connection_of<F: Family>(&mut self, parsed: &Parsed<F>, part: Part) -> Option<Hit> {
+        let table = F::table(&self.tables);
+        let hit = table.find(parsed.key, table.hash(parsed.key))?;
+        let backend = self.snapshot.backend(table.record(hit.slot).backend_id());
+        if backend.is_some() || hit.side == Side::Backend || !part.has_ports() || !starts(parsed) {
+            return Some(hit);
+        }
+        self.forget::<F>(hit.slot);
+        None
+    }
+
+    /// The ports that packets of a connection get, of the piece's own family or between both.
+    fn new_ports<F: Family>(&self, found: Option<Hit>, crossed: Option<Hit>) -> Option<u32> {
+        if let Some(hit) = found {
+            return Some(F::table(&self.tables).record(hit.slot).translated(hit.side).ports);
+        }
+        let hit = crossed?;
+        Some(self.tables.v6.record(hit.slot).translated(hit.side).ports)
     }
 
     /// A piece without transport header: it goes the way of its connection.
@@ -282,9 +342,11 @@ impl Flows {
         if parsed.ttl <= 1 {
             return self.count(Reason::TtlExpired);
         }
-        let port_mtu = port_mtu(&self.snapshot, next_hop.port);
-        let too_long = parsed.end - parsed.l3 > self.path_mtu(&record, hit.side, port_mtu);
-        if too_long && !self.may_cut(packet.data(), parsed, &record) {
+        let way = self.way_mtu(&record, hit.side, next_hop.port);
+        let length = length_of(parsed, &record);
+        let mtu = self.path_mtu(&record, hit.side, way);
+        let too_long = length > mtu;
+        if length > mtu.max(F::MTU_MIN) && !self.may_cut(packet.data(), parsed, &record) {
             return self.count(Reason::TooBig);
         }
         F::table_mut(&mut self.tables).record_mut(hit.slot).seen_ms = self.now_ms;
@@ -292,6 +354,9 @@ impl Flows {
         let frame = packet.data_mut();
         if displace(frame, parsed, introduce::displaced(&record, hit.side)).is_none() {
             return self.count(Reason::NoRoom);
+        }
+        if record.is_crossed() {
+            return self.cross_over_later(packet, parsed, &record, (next_hop, way));
         }
         let network = usize::from(parsed.l3)..usize::from(parsed.l4);
         let done = rewrite_link(frame, next_hop)
@@ -301,16 +366,17 @@ impl Flows {
         match record.wrapping() {
             _ if !done => self.count(Reason::Truncated),
             Some(encapsulation) => self.wrap(packet, parsed, encapsulation, &record),
-            None if too_long => Fate::Cut(next_hop.port, port_mtu),
+            None if too_long => Fate::Cut(next_hop.port, way),
             None => Fate::Send(next_hop.port),
         }
     }
 }
 
-/// Do connections of that protocol never begin in pieces? SCTP's INIT is small and travels alone (RFC
-/// 9260 section 5.1).
-fn starts_whole<F: Family>(parsed: &Parsed<F>) -> bool {
-    parsed.key.protocol == Protocol::Sctp as u8
+/// Prepares an SCTP packet's first piece, which is to get these ports, for being rewritten as if it
+/// were all of its `length` bytes.
+fn foretell<F: Family, P: Packet>(packet: &mut P, parsed: &Parsed<F>, ports: u32, length: u16) {
+    let piece = packet.data_mut().get_mut(parsed.l4.into()..parsed.end.into());
+    sctp::foretell(piece.unwrap_or_default(), ports, length.into());
 }
 
 /// Moves a piece so many bytes, a multiple of 8, towards the end of its datagram. `None` if that

@@ -2,7 +2,7 @@
 //!
 //! What a sender is told when the policy is `strays = "reject"` follows IPVS: a VIP without the
 //! service, or a TCP or SCTP packet of no connection, gets what the director's own stack would
-//! send (RST, SCTP ABORT, or port unreachable for UDP); a service without a usable backend answers
+//! send (RST, SCTP ABORT, or port unreachable for UDP), and so does an ACK without a right cookie; a service without a usable backend answers
 //! port unreachable to all of them; a TTL that ends here answers time exceeded, as from the VIP.
 //! Answers have a limit, so a flood from forged addresses is not reflected. Silence where an answer
 //! would mislead: a full table, a missing next hop or exhausted ports may be over when the client
@@ -35,6 +35,7 @@ impl Flows {
                 Reason::NoService | Reason::BackendGone | Reason::NoConnection if is_tcp => {
                     tcp_reset(packet, parsed)
                 }
+                Reason::CookieBad | Reason::CookieOld => tcp_reset(packet, parsed),
                 Reason::NoService | Reason::BackendGone | Reason::NoConnection if is_sctp => {
                     sctp_abort(packet, parsed)
                 }

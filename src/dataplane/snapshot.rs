@@ -5,18 +5,26 @@
 //! a backend that was removed while connections still name it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use super::access::{Access, Membership};
+use super::cookie::Secret;
+use super::persistence::Persistence;
+pub use super::sched::{Scheduler, Scheduling};
 use crate::ids::{BackendId, PortId, ServiceId};
+pub use crate::stats::loads::Limit;
 use crate::wire::Mac;
 use crate::wire::vlan::Tags;
 
 mod addresses;
+mod seats;
 mod terms;
 
 use addresses::AddressTable;
+use seats::Seats;
 pub use terms::{
-    ClientAddress, Encapsulation, GueChecksum, Locals, Mode, Ping, Ports, Protocol, Scheduler,
-    ServiceAddress, Strays,
+    ClientAddress, Encapsulation, GueChecksum, Locals, Mode, Ping, Ports, Protocol, ServiceAddress,
+    Strays, SynCookies,
 };
 
 /// Where a frame goes on the link.
@@ -48,6 +56,8 @@ pub struct Backend {
     pub our_address: IpAddr,
     /// Its share of new connections; 0 drains: no new connections, existing ones live.
     pub weight: u32,
+    /// When it has had enough.
+    pub limit: Limit,
     /// How to reach it; `None` while the kernel has not resolved it.
     pub next_hop: Option<NextHop>,
 }
@@ -62,7 +72,7 @@ pub struct Service {
     /// Where clients find it; never empty, one family.
     pub addresses: Box<[ServiceAddress]>,
     /// How a backend is chosen.
-    pub scheduler: Scheduler,
+    pub scheduling: Scheduling,
     /// Its backends, *newest first*: the order IPVS walks and every scheduler here relies on.
     pub backends: Box<[BackendId]>,
     /// Addresses FULL-NAT may use towards the backends, by family.
@@ -71,6 +81,12 @@ pub struct Service {
     pub one_packet: bool,
     /// How backends learn the client's address.
     pub client_address: ClientAddress,
+    /// Do a client's connections go to one backend?
+    pub persistence: Option<Persistence>,
+    /// Who may start connections.
+    pub access: Access,
+    /// When SYNs are answered with cookies (TCP).
+    pub syn_cookies: SynCookies,
     /// Grows by one when the set, order or weights of `backends` change: schedulers restart on it.
     pub revision: u64,
 }
@@ -239,10 +255,16 @@ pub struct Snapshot {
     pub tunnels_ignore_df: bool,
     /// False while draining before exit: no new connections.
     pub accepting: bool,
+    /// What SYN cookies are keyed with, and what they were keyed with before.
+    pub cookie_secrets: [Secret; 2],
     /// Packets a second each worker may punt to the kernel.
     pub punt_per_second: u32,
+    /// Which configured lists an address is in; `None` without any.
+    pub members: Option<Arc<dyn Membership>>,
     /// Built from the fields above by [`Snapshot::indexed`].
     addresses: AddressTable,
+    /// Likewise.
+    seats: Seats,
 }
 
 impl Snapshot {
@@ -250,6 +272,7 @@ impl Snapshot {
     #[must_use]
     pub fn indexed(mut self) -> Self {
         self.addresses = AddressTable::new(&self);
+        self.seats = Seats::new(&self);
         self
     }
 
@@ -306,6 +329,20 @@ impl Snapshot {
     #[inline]
     pub fn is_tunnel(&self, address: IpAddr) -> bool {
         self.addresses.is_tunnel(address)
+    }
+
+    /// May this client start a connection to the service?
+    #[inline]
+    pub fn admits(&self, service: ServiceId, client: IpAddr) -> bool {
+        let access = self.service(service).map_or_else(Access::default, |service| service.access);
+        let lists = || self.members.as_ref().map(|members| members.lists_of(client));
+        access.is_open() || access.admits(lists().unwrap_or_default())
+    }
+
+    /// Where backends sit in their services' lists.
+    #[inline]
+    pub(crate) fn seats(&self) -> &Seats {
+        &self.seats
     }
 
     /// The service of that id, if it exists.

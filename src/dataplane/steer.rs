@@ -5,6 +5,11 @@
 //! the client's address and port alone, which both directions carry. A client's packet that came by
 //! a port which keeps flows together (all ports spreading alike) belongs to the worker that got it; else the
 //! owner follows from the client alone too, whatever the mode: a reload may change that.
+//!
+//! ICMP errors and pieces do not come as packets of their flow do, so for these a card's choice is
+//! computed ([`Flows::flow_owners`]). Where a reload has put a backend into NAT mode, older
+//! connections stay with the worker to whom the card brings them, and new ones follow the client:
+//! such a worker is asked first, as it is when whole packets come by the card, and the other next.
 
 use std::net::IpAddr;
 
@@ -23,6 +28,15 @@ pub(super) enum Part {
     Request,
     /// It is to a local address, or from a backend in NAT mode to its client.
     Reply,
+}
+
+/// Who may own a flow that was found out about by what a packet says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owners {
+    /// Asked first: to whom whole packets come.
+    pub(super) first: WorkerId,
+    /// Asked when that one does not know it; it makes new connections. Mostly the same.
+    pub(super) next: WorkerId,
 }
 
 impl Flows {
@@ -89,18 +103,33 @@ impl Flows {
 
     /// As [`Flows::owner`], for what did not come as packets of the flow come, so that where it
     /// came in says nothing: ICMP errors, pieces.
-    pub(super) fn flow_owner<F: Family>(&self, key: FlowKey<F>) -> Option<(Part, WorkerId)> {
+    pub(super) fn flow_owners<F: Family>(&self, key: FlowKey<F>) -> Option<Owners> {
         let (vip, port) = (key.destination().into(), key.destination_port());
         if !self.snapshot.is_vip(vip) {
-            return self.owner(key, Origin::Port);
+            let (_, owner) = self.owner(key, Origin::Port)?;
+            return Some(Owners { first: owner, next: owner });
         }
         let service = self.snapshot.service_for(vip, port, key.protocol);
         let by_client = service.is_some_and(|service| self.snapshot.is_by_client(service));
-        let owner = match self.ownership.card(key) {
+        let by_card = self.ownership.card(key);
+        let next = match by_card {
             Some(worker) if !by_client => worker,
             _ => self.client_owner(key.protocol, (key.source(), key.source_port())),
         };
-        Some((Part::Request, owner))
+        Some(Owners { first: by_card.unwrap_or(next), next })
+    }
+
+    /// Whom to hand it to before the flow is looked for here. `None`: it is to be looked for here.
+    pub(super) fn first_elsewhere(&self, owners: Owners, origin: Origin) -> Option<WorkerId> {
+        let me = self.me();
+        let is_sent_on = origin == Origin::Handover && owners.next == me;
+        (owners.first != me && !is_sent_on).then_some(owners.first)
+    }
+
+    /// Whom to hand it to when the flow was not found here. `None`: nobody else knows it.
+    pub(super) fn next_elsewhere(&self, owners: Owners) -> Option<WorkerId> {
+        let me = self.me();
+        (owners.first == me && owners.next != me).then_some(owners.next)
     }
 
     /// The owner that follows from the client alone.

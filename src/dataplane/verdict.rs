@@ -56,9 +56,9 @@ reasons! {
     Fragment => "fragment",
     /// A first piece that does not hold the whole transport header.
     FragmentTiny => "fragment_tiny",
-    /// More pieces wait for their first one than are held.
+    /// More pieces wait for others than are held.
     FragmentLimit => "fragment_limit",
-    /// The first piece did not come in time.
+    /// The first piece did not come in time, or of SCTP the last.
     FragmentTimeout => "fragment_timeout",
     /// An ICMP error about one of our flows whose checksum is wrong.
     IcmpChecksum => "icmp_checksum",
@@ -72,11 +72,13 @@ reasons! {
     UdpLength => "udp_length",
     /// A VIP or local address was sent a protocol that is not balanced.
     Protocol => "protocol",
+    /// A list that the service names, or does not, refuses the client's address.
+    Denied => "denied",
     /// No service is configured for this VIP, protocol and port.
     NoService => "no_service",
     /// A packet, or an ICMP error about one, of no known connection that cannot start one.
     NoConnection => "no_connection",
-    /// The service has no backend with a weight above zero.
+    /// No backend the scheduler may choose has a weight above zero and room for one more.
     NoBackend => "no_backend",
     /// The connection's backend was removed from the configuration.
     BackendGone => "backend_gone",
@@ -86,6 +88,16 @@ reasons! {
     TableFull => "table_full",
     /// Both index buckets of the new connection are full.
     IndexFull => "index_full",
+    /// An ACK to a service with SYN cookies that carries none of ours.
+    CookieBad => "cookie_bad",
+    /// A SYN cookie of ours that is too old.
+    CookieOld => "cookie_old",
+    /// A segment that overtook the one that was to bring the client's SYN cookie.
+    CookieEarly => "cookie_early",
+    /// No room for the numbers of a connection made by a SYN cookie.
+    CookieFull => "cookie_full",
+    /// A client's segment that found no room to wait for its backend's handshake, or waited in vain.
+    CookieHeld => "cookie_held",
     /// No local address and port is free towards this backend.
     LocalPorts => "local_ports",
     /// NAT: the client uses this port towards another VIP of the same backend already.
@@ -94,7 +106,7 @@ reasons! {
     TooBig => "too_big",
     /// A packet to be sent in pieces could not be cut: no free buffers, or too many pieces.
     Uncut => "uncut",
-    /// The buffer has no room for what is to be put in front: an outer header, a VLAN tag.
+    /// The buffer has no room for what is to be put in front: an outer header, a VLAN tag; or none is free for a segment with the client's address.
     NoRoom => "no_room",
     /// The link-layer address of the next hop is not known.
     NextHop => "next_hop",

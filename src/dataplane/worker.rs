@@ -26,6 +26,9 @@ use crate::ids::{PortId, WorkerId};
 use crate::stats::counters::WorkerStats;
 
 mod pieces;
+mod waiting;
+
+use waiting::Waiting;
 
 /// Where a worker's packets come from and go to.
 pub struct Links<P: Platform> {
@@ -51,6 +54,7 @@ pub struct Worker<P: Platform> {
     punt: Staged<P::LaneTx>,
     inject: Option<P::LaneRx>,
     fragments: Fragments<P::Packet>,
+    waiting: Waiting<P::Packet>,
     mailbox: WorkerEnd,
     looks: Looks,
     /// By [`PuntClass`].
@@ -73,6 +77,7 @@ impl<P: Platform> Worker<P> {
             punt: Staged::new(links.punt),
             inject: links.inject,
             fragments: Fragments::new(),
+            waiting: Waiting::new(),
             mailbox,
             looks: Looks::default(),
             punts: Default::default(),
@@ -111,6 +116,7 @@ impl<P: Platform> Worker<P> {
         self.obey();
         self.flows.tick(now_ms);
         self.forget_pieces(now_ms);
+        self.remind(now_ms);
         let per_second = self.flows.snapshot.punt_per_second;
         self.punts.iter_mut().for_each(|class| class.refill(now_ms, per_second));
         let mut burst = Burst::new();
@@ -173,6 +179,10 @@ impl<P: Platform> Worker<P> {
         match fate {
             Fate::Send(port) => self.send(packet, port),
             Fate::Cut(port, mtu) => self.cut(packet, port, mtu),
+            Fate::SendBehind(port, mtu) => self.send_behind(packet, port, mtu),
+            Fate::Ask(port) => self.ask(packet, port),
+            Fate::Opened(port) => self.opened(packet, port),
+            Fate::Hold => self.hold(packet),
             Fate::Piece => self.piece(packet, origin),
             Fate::HandOver(owner) => self.hand_over(packet, owner),
             Fate::Punt(class) => self.give_to_kernel(packet, class),

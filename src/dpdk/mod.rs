@@ -9,6 +9,7 @@
 //! - [`pool`], [`mbuf`]: packet buffers, and one of them, owned.
 //! - [`port`]: probe → configure → start; what the device does and what software does instead.
 //! - [`burst`]: receiving and sending on a queue.
+//! - [`fib`]: networks of addresses, looked up in a few loads.
 //! - [`ring`]: lanes of packets between two threads.
 //!
 //! The lifetimes of C are kept by ownership: a queue keeps its port, a port its pool, all of them
@@ -21,6 +22,7 @@
 pub mod burst;
 pub mod clock;
 pub mod eal;
+pub mod fib;
 pub mod lcore;
 pub mod mbuf;
 pub mod memory;

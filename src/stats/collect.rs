@@ -10,8 +10,9 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::counters::WorkerStats;
+use super::counters::{Counter, WorkerStats};
 use super::slow::{SlowStats, StaticFacts};
+use crate::dataplane::cookie::Event;
 use crate::dataplane::snapshot::{Protocol, ServiceAddress};
 use crate::dataplane::verdict::Reason;
 use crate::ids::{BackendId, PortId, ServiceId};
@@ -61,7 +62,7 @@ pub struct Directory {
     services: HashMap<ServiceId, ServiceBase>,
     backends: HashMap<BackendId, BackendBase>,
     /// What free ids had counted, by service name.
-    carried_services: HashMap<String, u64>,
+    carried_services: HashMap<String, Carried>,
     /// What free ids had counted, by service name and backend.
     carried_backends: HashMap<(String, SocketAddr), u64>,
 }
@@ -69,7 +70,12 @@ pub struct Directory {
 impl Directory {
     /// New connections refused that ids no longer in use counted for this service name.
     pub fn carried_refused(&self, service: &str) -> u64 {
-        self.carried_services.get(service).copied().unwrap_or_default()
+        self.carried_services.get(service).map_or(0, |carried| carried.refused)
+    }
+
+    /// What happened with SYN cookies that ids no longer in use counted for this service name.
+    pub fn carried_cookies(&self, service: &str, event: Event) -> u64 {
+        self.carried_services.get(service).map_or(0, |carried| carried.cookies[event as usize])
     }
 
     /// Connections made that ids no longer in use counted for this backend of a service name.
@@ -93,6 +99,14 @@ struct ServiceBase {
     owner: (String, Protocol, ServiceAddress),
     new_connections: u64,
     refused: u64,
+    cookies: [u64; Event::COUNT],
+}
+
+/// What a service's ids had counted that are no longer in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Carried {
+    refused: u64,
+    cookies: [u64; Event::COUNT],
 }
 
 #[derive(Clone, Debug)]
@@ -107,10 +121,14 @@ struct BackendBase {
 pub struct Activity {
     /// Connections now.
     pub connections: u64,
+    /// Those that schedulers count as active (backends only).
+    pub active: u64,
     /// Connections made.
     pub new_connections: u64,
     /// New connections refused (services only).
     pub refused: u64,
+    /// What happened with SYN cookies, by [`Event`] (services only).
+    pub cookies: [u64; Event::COUNT],
 }
 
 /// Packets and bytes of a port.
@@ -172,8 +190,8 @@ impl Sources {
         match old.services.get(&entry.id) {
             Some(base) if base.owner == owner => base.clone(),
             _ => {
-                let Activity { new_connections, refused, .. } = self.raw_service(entry.id);
-                ServiceBase { owner, new_connections, refused }
+                let Activity { new_connections, refused, cookies, .. } = self.raw_service(entry.id);
+                ServiceBase { owner, new_connections, refused, cookies }
             }
         }
     }
@@ -197,17 +215,19 @@ impl Sources {
         old: &Directory,
         names: &Names,
         new: &HashMap<ServiceId, ServiceBase>,
-    ) -> HashMap<String, u64> {
+    ) -> HashMap<String, Carried> {
         let mut carried = old.carried_services.clone();
         for entry in &old.names.services {
             let Some(base) = old.services.get(&entry.id) else { continue };
             if new.get(&entry.id).is_none_or(|now| now.owner != base.owner) {
-                *carried.entry(entry.name.clone()).or_default() +=
-                    self.service(old, entry.id).refused;
+                let (sum, more) =
+                    (carried.entry(entry.name.clone()).or_default(), self.service(old, entry.id));
+                sum.refused += more.refused;
+                add(&mut sum.cookies, more.cookies, u64::wrapping_add);
             }
         }
         let alive: HashSet<_> = names.services.iter().map(|entry| &entry.name).collect();
-        carried.retain(|name, refused| *refused > 0 && alive.contains(name));
+        carried.retain(|name, sum| *sum != Carried::default() && alive.contains(name));
         carried
     }
 
@@ -238,6 +258,7 @@ impl Sources {
         if let Some(base) = directory.services.get(&id) {
             activity.new_connections = activity.new_connections.wrapping_sub(base.new_connections);
             activity.refused = activity.refused.wrapping_sub(base.refused);
+            add(&mut activity.cookies, base.cookies, u64::wrapping_sub);
         }
         activity
     }
@@ -267,12 +288,15 @@ impl Sources {
             sum.connections += u64::from(counters.connections.get());
             sum.new_connections = sum.new_connections.wrapping_add(counters.new_connections.get());
             sum.refused = sum.refused.wrapping_add(counters.refused.get());
+            add(&mut sum.cookies, counters.cookies.each_ref().map(Counter::get), u64::wrapping_add);
         }
         sum
     }
 
     fn raw_backend(&self, id: BackendId) -> Activity {
-        let mut sum = Activity::default();
+        // One count, shared by all workers.
+        let active = self.workers.first().map_or(0, |worker| worker.loads.of(id).active.into());
+        let mut sum = Activity { active, ..Activity::default() };
         for counters in self.workers.iter().filter_map(|worker| worker.backends.get(id.index())) {
             sum.connections += u64::from(counters.connections.get());
             sum.new_connections = sum.new_connections.wrapping_add(counters.new_connections.get());
@@ -311,6 +335,13 @@ impl Sources {
     #[expect(clippy::cast_precision_loss, reason = "a float is what the metric wants")]
     pub fn seconds(&self, cycles: u64) -> f64 {
         if self.facts.tsc_hz == 0 { 0.0 } else { cycles as f64 / self.facts.tsc_hz as f64 }
+    }
+}
+
+/// Adds, or takes away, event by event.
+fn add(to: &mut [u64; Event::COUNT], what: [u64; Event::COUNT], how: fn(u64, u64) -> u64) {
+    for (sum, more) in to.iter_mut().zip(what) {
+        *sum = how(*sum, more);
     }
 }
 

@@ -7,8 +7,11 @@
 //!
 //! Limits: [`limits`] fixes the number of ports, services and backends.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::loads::Loads;
+use crate::dataplane::cookie::Event;
 use crate::dataplane::verdict::Reason;
 use crate::ids::limits;
 
@@ -93,6 +96,8 @@ pub struct ServiceCounters {
     pub connections: Gauge,
     /// New connections refused for any reason.
     pub refused: Counter,
+    /// What happened with SYN cookies, by [`Event`].
+    pub cookies: [Counter; Event::COUNT],
 }
 
 /// How a worker spent its time and what its parts did.
@@ -118,6 +123,12 @@ pub struct LoopCounters {
     pub unanswered: Counter,
     /// Connections forgotten after their timeout.
     pub expired: Counter,
+    /// Persistence templates that made way for others.
+    pub templates_evicted: Counter,
+    /// Connections made without a persistence template: another worker had its place.
+    pub templates_missed: Counter,
+    /// Destinations that schedulers `lblc` and `lblcr` forgot for want of room.
+    pub forgotten_destinations: Counter,
     /// Snapshots taken into use.
     pub snapshots: Counter,
     /// Generation of the snapshot in use.
@@ -140,10 +151,20 @@ pub struct WorkerStats {
     pub services: Box<[ServiceCounters]>,
     /// By backend id.
     pub backends: Box<[BackendCounters]>,
+    /// Connections of each backend over all workers: shared with them.
+    pub loads: Arc<Loads>,
 }
 
 impl Default for WorkerStats {
+    /// Those of a worker that is alone.
     fn default() -> Self {
+        Self::sharing(Arc::default())
+    }
+}
+
+impl WorkerStats {
+    /// Those of one worker among several, which share `loads`.
+    pub fn sharing(loads: Arc<Loads>) -> Self {
         Self {
             ports: std::array::from_fn(|_| PortCounters::default()),
             drops: std::array::from_fn(|_| Counter::default()),
@@ -151,11 +172,10 @@ impl Default for WorkerStats {
             connections: Gauge::default(),
             services: std::iter::repeat_with(Default::default).take(limits::SERVICES).collect(),
             backends: std::iter::repeat_with(Default::default).take(limits::BACKENDS).collect(),
+            loads,
         }
     }
-}
 
-impl WorkerStats {
     /// Counts one refused packet.
     #[inline(always)]
     pub fn count_drop(&self, reason: Reason) {

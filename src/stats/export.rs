@@ -12,6 +12,8 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 
 use super::collect::{Activity, Sources};
 use super::slow::ReloadResult;
+use crate::dataplane::cookie::Event;
+use crate::dataplane::snapshot::Protocol;
 use crate::dataplane::verdict::Reason;
 use crate::ids::PortId;
 
@@ -133,8 +135,12 @@ fn port_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
 /// By name rather than by id: a backend that was removed and added again has two ids for a while,
 /// and must still be one series.
 fn service_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
+    if name == "syn_cookies_total" {
+        return Some(cookie_points(sources));
+    }
     let value: fn(Activity) -> u64 = match name {
         "connections" => |activity| activity.connections,
+        "active_connections" => |activity| activity.active,
         "new_connections_total" => |activity| activity.new_connections,
         "refused_connections_total" => |activity| activity.refused,
         _ => return None,
@@ -165,6 +171,22 @@ fn service_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
     Some(sums.into_iter().map(|(labels, sum)| (labels, float(sum))).collect())
 }
 
+/// Every event of every service of TCP, from the start.
+fn cookie_points(sources: &Sources) -> Vec<Point> {
+    let directory = sources.directory();
+    let mut sums = BTreeMap::<Vec<String>, u64>::new();
+    let services = directory.names.services.iter();
+    for service in services.filter(|service| service.protocol == Protocol::Tcp) {
+        let activity = sources.service(&directory, service.id);
+        for &event in Event::ALL {
+            let labels = vec![service.name.clone(), event.label().to_owned()];
+            let carried = || directory.carried_cookies(&service.name, event);
+            *sums.entry(labels).or_insert_with(carried) += activity.cookies[event as usize];
+        }
+    }
+    sums.into_iter().map(|(labels, sum)| (labels, float(sum))).collect()
+}
+
 fn worker_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
     let mut points = Vec::new();
     for (id, worker) in sources.workers.iter().enumerate() {
@@ -182,7 +204,10 @@ fn worker_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
             "injected_packets_total" => float(run.injected.get()),
             "replied_packets_total" => float(run.replied.get()),
             "unanswered_packets_total" => float(run.unanswered.get()),
+            "templates_evicted_total" => float(run.templates_evicted.get()),
+            "templates_missed_total" => float(run.templates_missed.get()),
             "expired_connections_total" => float(run.expired.get()),
+            "forgotten_destinations_total" => float(run.forgotten_destinations.get()),
             _ => return None,
         };
         points.push((vec![id.to_string()], value));

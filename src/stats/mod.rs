@@ -7,9 +7,11 @@
 //! ```
 //!
 //! [`counters`] are written by exactly one worker and read by anyone, [`slow`] by the control thread
-//! only. Nothing is summed until somebody asks.
+//! only. Nothing is summed until somebody asks. [`loads`] alone is written by all workers: they
+//! decide by it.
 
 pub mod collect;
 pub mod counters;
 pub mod export;
+pub mod loads;
 pub mod slow;

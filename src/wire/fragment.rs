@@ -95,8 +95,7 @@ impl ipv4::Header {
     pub fn set_span(&mut self, span: Span) {
         let before = u16::from_ne_bytes(self.flags_fragment.to_bytes());
         let flags = self.flags_fragment.get() & !ipv4::FRAGMENT_MASK;
-        let more = if span.more { ipv4::MORE_FRAGMENTS } else { 0 };
-        self.flags_fragment.set(flags | more | span.offset >> 3);
+        self.flags_fragment.set(flags | span.bits_v4());
         let delta = Delta::of_u16(before, u16::from_ne_bytes(self.flags_fragment.to_bytes()));
         self.checksum.set(delta.apply(self.checksum.get()));
     }
@@ -105,9 +104,16 @@ impl ipv4::Header {
 /// Does the IP packet of either family carry a piece, or an atomic fragment?
 pub fn is_in(packet: &[u8]) -> bool {
     if packet.first().is_some_and(|byte| byte >> 4 == 6) {
-        return ipv6::walk(packet).is_some_and(|walked| walked.protocol == NEXT_HEADER);
+        return of_v6(packet).is_some();
     }
     ipv4::Header::ref_from_prefix(packet).is_ok_and(|(header, _)| header.span().is_piece())
+}
+
+/// The fragment header of an IPv6 packet, if it has one.
+pub fn of_v6(packet: &[u8]) -> Option<Header> {
+    let walked = ipv6::walk(packet).filter(|walked| walked.protocol == NEXT_HEADER)?;
+    let (header, _) = Header::ref_from_prefix(packet.get(walked.offset..)?).ok()?;
+    Some(*header)
 }
 
 /// Where a packet's payload lies in its datagram.
@@ -122,6 +128,13 @@ pub struct Span {
 impl Span {
     /// All of its datagram.
     pub const WHOLE: Self = Self { offset: 0, more: false };
+
+    /// M and offset as an IPv4 header has them, the other flags clear.
+    #[inline]
+    pub fn bits_v4(self) -> u16 {
+        let more = if self.more { ipv4::MORE_FRAGMENTS } else { 0 };
+        more | self.offset >> 3
+    }
 
     /// Is it only a part of its datagram?
     #[inline]

@@ -11,10 +11,14 @@
 //! │ next chunk …                                                  │
 //! ```
 //!
-//! The checksum is a CRC, not a sum: it cannot be mended from the two words that changed, the
-//! whole packet is read again. But it covers no pseudo-header, so a rewritten *address* does not
-//! show in it, and nothing is to do unless a *port* changes. Its four bytes lie lowest first,
-//! the only number of the protocol that does (appendix A).
+//! The checksum is a CRC, not a sum: what a changed word does to it depends on how many bytes come
+//! behind, so the whole packet is read again. But it covers no pseudo-header, so a rewritten
+//! *address* does not show in it, and nothing is to do unless a *port* changes. Its four bytes lie
+//! lowest first, the only number of the protocol that does (appendix A).
+//!
+//! A CRC is linear: two packets that differ in their ports have CRCs that differ by that of the
+//! difference, all other bytes zero. So of a packet in pieces the first is enough, and the length
+//! of the whole ([`foretell`]).
 
 use zerocopy::little_endian::U32 as Le32;
 use zerocopy::{FromBytes, IntoBytes};
@@ -144,6 +148,26 @@ pub fn set_ports(packet: &mut [u8], ports: u32) {
     header.checksum = Le32::new(crc32c_of(header, chunks) ^ wrong_by);
 }
 
+/// By what the CRC of a packet of `length` bytes differs from that of another one, if their ports
+/// differ by `difference` and nothing else.
+fn difference_of_crc(difference: u32, length: usize) -> u32 {
+    let bytes = difference.to_ne_bytes();
+    let alone = crc32c::crc32c(&bytes) ^ crc32c::crc32c(&[0; 4]);
+    crc32c::crc32c_combine(alone, 0, length.saturating_sub(bytes.len()))
+}
+
+/// Prepares the first piece of a packet of `whole` bytes for [`set_ports`], which takes the piece
+/// for all there is: changes the checksum so that it will be right, or as wrong as it is, for the
+/// whole packet.
+pub fn foretell(piece: &mut [u8], ports: u32, whole: usize) {
+    let length = piece.len();
+    let Ok((header, _)) = Header::mut_from_prefix(piece) else { return };
+    let difference = header.ports.get() ^ ports;
+    let mistaken = difference_of_crc(difference, length);
+    let meant = difference_of_crc(difference, whole);
+    header.checksum = Le32::new(header.checksum.get() ^ mistaken ^ meant);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,6 +266,27 @@ mod tests {
             let ours = crc32c(&packet);
             packet[8..12].fill(0);
             prop_assert_eq!(ours, bit_by_bit(&packet));
+        }
+
+        #[test]
+        fn new_ports_of_a_first_piece_are_those_of_the_whole_packet(
+            mut packet in proptest::collection::vec(any::<u8>(), LEN..3000),
+            first: prop::sample::Index,
+            ports: [u8; 4],
+            wrong_by: u32,
+        ) {
+            set_checksum(&mut packet);
+            let right = u32::from_le_bytes(packet[8..12].try_into().unwrap());
+            packet[8..12].copy_from_slice(&(right ^ wrong_by).to_le_bytes());
+            let whole = packet.len();
+            let first = LEN + first.index(whole - LEN + 1);
+            let ports_number = u32::from_ne_bytes(ports);
+            foretell(&mut packet[..first], ports_number, whole);
+            set_ports(&mut packet[..first], ports_number);
+            prop_assert_eq!(&packet[..4], &ports);
+            let found = u32::from_le_bytes(packet[8..12].try_into().unwrap());
+            packet[8..12].fill(0);
+            prop_assert_eq!(found ^ bit_by_bit(&packet), wrong_by);
         }
 
         #[test]

@@ -18,16 +18,20 @@ use shunt::control::admin::view::{Connections, ReloadResult, Services, Status};
 use shunt::control::config::Machine;
 use shunt::control::config::plan::{Backend, Daemon, HugePages, Plan, Port, Service};
 use shunt::control::configured::Configured;
+use shunt::control::lists::MakeMembers;
 use shunt::control::neighbors::Way;
 use shunt::control::parts::{Changes, Configure, Lanes, Parts, WorkerPart};
 use shunt::control::{ControlError, run};
+use shunt::dataplane::access::{Access, Listed, Membership, Network};
 use shunt::dataplane::conn::state::State;
 use shunt::dataplane::io::Packet;
 use shunt::dataplane::io::memory::{VecLane, VecPacket};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Answer, ConnectionView, Order, WorkerEnd};
+use shunt::dataplane::sched::Flags;
 use shunt::dataplane::snapshot::{
-    self, ClientAddress, Mode, Ping, Protocol, Scheduler, ServiceAddress, Snapshot,
+    self, ClientAddress, Limit, Mode, Ping, Protocol, Scheduler, ServiceAddress, Snapshot,
+    SynCookies,
 };
 use shunt::ids::{BackendId, ServiceId, WorkerId};
 use shunt::stats::collect::{BackendEntry, Names, ServiceEntry};
@@ -52,8 +56,13 @@ struct OneService {
 }
 
 fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
-    let backend =
-        |address: &SocketAddr| Backend { address: *address, weight: 1, mode: Mode::Fullnat };
+    let backend = |address: &SocketAddr| Backend {
+        address: *address,
+        weight: 1,
+        limit: Limit::NONE,
+        quic_server_id: None,
+        mode: Mode::Fullnat,
+    };
     Plan {
         daemon: Daemon {
             worker_cores: (0..workers).collect(),
@@ -61,6 +70,8 @@ fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
             busy_poll: false,
             connections_max: 1000,
             connections_ipv6_max: 1000,
+            persistent_clients_max: 1024,
+            cookie_connections_max: 1024,
             packet_buffers: 1000,
             admin_socket: PathBuf::new(),
             metrics_listen: None,
@@ -76,18 +87,33 @@ fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
         tunnels_ignore_df: false,
         punt_per_second: 1000,
         drain_deadline: Duration::from_secs(30),
+        lists: vec![],
+        deny: vec![],
         services: vec![Service {
             name: "web".into(),
             protocol: Protocol::Tcp,
             address: VIP,
             more_addresses: vec![],
-            scheduler: Scheduler::Rr,
+            scheduler: Scheduler::RR,
+            scheduler_flags: Flags::default(),
             local_addresses: vec![local],
             one_packet: false,
             client_address: ClientAddress::None,
+            persistence: None,
+            allow: vec![],
+            deny: vec![],
+            syn_cookies: SynCookies::Never,
             backends: backends.iter().map(backend).collect(),
         }],
     }
+}
+
+/// Lists of clients by linear search, and more than three networks are too many.
+fn make_members() -> MakeMembers {
+    Arc::new(|networks: &[Network]| match networks.len() {
+        0..=3 => Ok(Arc::new(Listed(networks.to_vec()))),
+        more => Err(format!("no room for {more} networks")),
+    })
 }
 
 fn parse(text: &str) -> Option<Plan> {
@@ -115,6 +141,7 @@ impl Configure for OneService {
         plan: &Plan,
         resolve: &dyn Fn(IpAddr) -> Option<Way>,
         accepting: bool,
+        _members: Option<Arc<dyn Membership>>,
     ) -> Result<Arc<Snapshot>, String> {
         self.generation += 1;
         let service = &plan.services[0];
@@ -136,6 +163,7 @@ impl Configure for OneService {
                 answers_here: false,
                 our_address: Ipv4Addr::UNSPECIFIED.into(),
                 weight: 1,
+                limit: Limit::NONE,
                 next_hop: resolve(address.ip()).map(|way| way.next_hop),
             })
         };
@@ -147,11 +175,14 @@ impl Configure for OneService {
             name: "web".into(),
             protocol: service.protocol,
             addresses: service.addresses().collect(),
-            scheduler: service.scheduler,
+            scheduling: service.scheduler.into(),
             backends: ids.into(),
             locals: service.local_addresses.iter().copied().collect(),
             one_packet: service.one_packet,
             client_address: service.client_address,
+            persistence: None,
+            access: Access::default(),
+            syn_cookies: service.syn_cookies,
             revision: self.generation,
         })]);
         Ok(Arc::new(snapshot.indexed()))
@@ -309,6 +340,7 @@ impl Running {
                 plan_file,
                 configure,
                 claims,
+                make_members: make_members(),
                 facts: StaticFacts { tsc_hz: 1000, table_capacity: 1000, ..StaticFacts::default() },
             })
         });
@@ -332,7 +364,11 @@ impl Running {
         let words = ["shunt", "--socket", self.socket.to_str().unwrap()];
         let words = words.into_iter().chain(arguments.split(' '));
         let mut out = Vec::new();
-        let outcome = cli::run(&cli::Arguments::try_parse_from(words).unwrap(), &mut out);
+        let outcome = cli::run(
+            &cli::Arguments::try_parse_from(words).unwrap(),
+            &mut out,
+            &mut std::io::sink(),
+        );
         (outcome.map_err(|error| error.to_string()), String::from_utf8(out).unwrap())
     }
 

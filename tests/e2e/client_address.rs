@@ -1,5 +1,5 @@
-//! The client's address for the backend: PROXY headers read by nginx and by a reader of the lab's,
-//! TCP options seen by tcpdump.
+//! The client's address for the backend: PROXY headers read by nginx, by HAProxy and, in datagrams,
+//! by a reader of the lab's; TCP options seen by tcpdump.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use lab::config::{Config, Service};
 use lab::network::{self, LOCAL, LOCAL6, VIP, VIP6};
-use lab::{Host, Program, command, programs, wait};
+use lab::{Host, Program, command, haproxy, programs, wait};
 
 use crate::families::Original;
 use crate::harness::Rig;
@@ -16,15 +16,22 @@ use crate::ways::{ECHO, backend};
 /// Where nginx wants a PROXY header before all else.
 const PROXY_WEB: u16 = 8180;
 
-/// A service: port of its VIP, VIP, protocol, how it tells, mode, backend and its family.
-type Row = (u16, IpAddr, &'static str, &'static str, &'static str, (u8, bool));
+/// A service: port of its VIP, VIP, protocol, how it tells, mode, backend, its family and its port.
+pub(crate) type Row = (u16, IpAddr, &'static str, &'static str, &'static str, (u8, bool, u16));
 
-fn rows() -> Vec<Row> {
+/// Every mode that tells, in every family, to each that reads.
+pub(crate) fn rows() -> Vec<Row> {
     let (vip, vip6) = (IpAddr::from(VIP), IpAddr::from(VIP6));
     let mut rows = Vec::new();
     let mut port = 8000;
-    for (protocol, how) in [("tcp", "proxy-v1"), ("tcp", "proxy-v2"), ("udp", "proxy-v2")] {
-        for (vip, mode, at) in [
+    for (protocol, how, to) in [
+        ("tcp", "proxy-v1", PROXY_WEB),
+        ("tcp", "proxy-v2", PROXY_WEB),
+        ("tcp", "proxy-v1", haproxy::PORT),
+        ("tcp", "proxy-v2", haproxy::PORT),
+        ("udp", "proxy-v2", ECHO),
+    ] {
+        for (vip, mode, (number, ipv6)) in [
             (vip, "fullnat", (1, false)),
             (vip6, "fullnat", (1, true)),
             (vip6, "fullnat", (1, false)),
@@ -32,7 +39,7 @@ fn rows() -> Vec<Row> {
             (vip6, "nat", (2, true)),
         ] {
             port += 1;
-            rows.push((port, vip, protocol, how, mode, at));
+            rows.push((port, vip, protocol, how, mode, (number, ipv6, to)));
         }
     }
     rows
@@ -42,20 +49,20 @@ fn local(ipv6: bool) -> [IpAddr; 2] {
     if ipv6 { LOCAL6.map(IpAddr::from) } else { LOCAL.map(IpAddr::from) }
 }
 
-fn config(rig: &Rig, workers: usize) -> Config {
+/// A service for each of them.
+pub(crate) fn config(rig: &Rig, workers: usize) -> Config {
     let mut config = Config::new(&rig.network, workers);
-    for (port, vip, protocol, how, mode, (number, ipv6)) in rows() {
+    for (port, vip, protocol, how, mode, (number, ipv6, to)) in rows() {
         let name = format!("{protocol}{port}");
         let service = Service::new(&name, protocol, SocketAddr::new(vip, port), &local(ipv6));
         let service = if mode == "nat" { service.in_mode(mode, None) } else { service };
-        let to = if protocol == "tcp" { PROXY_WEB } else { ECHO };
         config.service.push(service.telling(how).to((backend(number, ipv6), to)));
     }
     config
 }
 
 /// The first client's address of this family.
-fn client_address(like: IpAddr) -> IpAddr {
+pub(crate) fn client_address(like: IpAddr) -> IpAddr {
     if like.is_ipv4() {
         network::client_address(1).into()
     } else {
@@ -63,15 +70,15 @@ fn client_address(like: IpAddr) -> IpAddr {
     }
 }
 
-/// nginx reads the client's address and port; then bytes both ways, on connections whose numbers
+/// nginx or HAProxy reads the client's address and port; then bytes both ways, on connections whose numbers
 /// are shifted by the header all their life.
-fn nginx_reads(rig: &Rig, original: &Original, row: &Row) -> Result<()> {
-    let (port, vip, .., (number, _)) = *row;
+fn server_reads(rig: &Rig, original: &Original, row: &Row) -> Result<()> {
+    let (port, vip, .., (number, _, _)) = *row;
     let (client, target) = (&rig.network.clients[0], SocketAddr::new(vip, port));
     let from = (port + 20_000).to_string();
     let url = format!("http://{target}/");
     let body = client.run("curl", &["-sS", "--fail", "-m", "5", "--local-port", &from, &url])?;
-    let words: Vec<_> = body.split(' ').collect();
+    let words: Vec<_> = body.split_whitespace().collect();
     ensure!(words[0] == format!("backend-{number}") && words[2] == from, "{body:?}, from {from}");
     ensure!(words[1].parse::<IpAddr>()? == client_address(vip), "{body:?}");
     let down = rig.network.folder().join(format!("down-{port}"));
@@ -83,7 +90,7 @@ fn nginx_reads(rig: &Rig, original: &Original, row: &Row) -> Result<()> {
 
 /// Each datagram brings its header.
 fn echo_reads(rig: &Rig, row: &Row) -> Result<()> {
-    let (port, vip, .., (number, _)) = *row;
+    let (port, vip, .., (number, _, _)) = *row;
     let target = SocketAddr::new(vip, port);
     let arguments = ["--sources", "20", "--rounds", "3"];
     let report = programs::udp_load(&rig.binaries, &rig.network.clients[0], target, &arguments)?;
@@ -95,6 +102,12 @@ fn echo_reads(rig: &Rig, row: &Row) -> Result<()> {
     ensure!(report.sources.keys().all(of_client), "{report:?}");
     ensure!(report.sources.len() == 20, "a port for each source: {report:?}");
     Ok(())
+}
+
+/// HAProxy beside every backend's nginx.
+pub(crate) fn readers(rig: &Rig) -> Vec<Program> {
+    let start = |host| haproxy::start(&rig.network, host).unwrap();
+    rig.network.backends.iter().map(start).collect()
 }
 
 fn proxy_headers(workers: usize) {
@@ -110,11 +123,12 @@ fn proxy_headers(workers: usize) {
         programs::udp_echo_at(&rig.network, &rig.binaries, host, ECHO, &addresses, &proxy).unwrap()
     };
     let _echoes: Vec<_> = (1..).zip(&rig.network.backends).map(echo).collect();
+    let _readers: Vec<_> = readers(&rig);
     let mut balancer = rig.start(config(&rig, workers));
     let mut failures = Vec::new();
     for row in &rows() {
         let read =
-            if row.2 == "tcp" { nginx_reads(&rig, &original, row) } else { echo_reads(&rig, row) };
+            if row.2 == "tcp" { server_reads(&rig, &original, row) } else { echo_reads(&rig, row) };
         failures.extend(read.err().map(|error| format!("{row:?}: {error:#}")));
     }
     let status = balancer.shunt(&["status"]).unwrap();
@@ -130,6 +144,11 @@ fn proxy_headers_of_both_versions_and_families_are_read_with_one_worker() {
 #[test]
 fn proxy_headers_of_both_versions_and_families_are_read_with_two_workers() {
     proxy_headers(2);
+}
+
+#[test]
+fn proxy_headers_of_both_versions_and_families_are_read_with_four_workers() {
+    proxy_headers(4);
 }
 
 /// TCP that arrives at port 80 of a backend: a line for each segment, then its bytes.

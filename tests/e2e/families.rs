@@ -16,7 +16,7 @@ use lab::{Host, programs};
 use crate::ways::{ECHO, Everyone, Way, on_every_way};
 
 const TRANSFER_BYTES: u64 = 3_000_000;
-/// Over all ways and both numbers of workers, 10,000 and some.
+/// On each way; [`crate::load`] has many more.
 const CONNECTIONS: u64 = 340;
 /// Under way at once, and so short of what fits a backlog.
 const THREADS: &str = "16";
@@ -154,4 +154,9 @@ fn every_mode_serves_both_families_with_one_worker() {
 #[test]
 fn every_mode_serves_both_families_with_two_workers() {
     every_way(2);
+}
+
+#[test]
+fn every_mode_serves_both_families_with_four_workers() {
+    every_way(4);
 }

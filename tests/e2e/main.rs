@@ -8,8 +8,9 @@
 //! - [`transfer`]: many bytes and datagrams, all whole. [`first_packet`]: nothing is lost to ARP.
 //! - [`modes`]: NAT, DR and tunnels beside FULL-NAT.
 //! - [`families`]: every mode in both families, of [`ways`].
-//! - [`icmp`]: errors and pings. [`path_mtu`]: packets too long.
-//! - [`client_address`]: PROXY headers and TOA. [`sctp`]: associations.
+//! - [`icmp`]: errors and pings. [`path_mtu`]: packets too long. [`pieces`]: packets in pieces.
+//! - [`client_address`]: PROXY headers and TOA. [`lossy`]: PROXY headers where packets are lost.
+//! - [`cookies`]: SYN cookies. [`sctp`]: whole associations.
 //! - [`vlan`]: clients behind 802.1Q and two tags.
 //! - [`reload`]: changing what runs. [`lifecycle`]: start, stop, kill.
 //! - [`slow_path`]: what belongs to the box itself, and what belongs to nobody.
@@ -18,15 +19,18 @@
 
 mod balance;
 mod client_address;
+mod cookies;
 mod families;
 mod first_packet;
 mod harness;
 mod icmp;
 mod lifecycle;
 mod load;
+mod lossy;
 mod modes;
 mod observe;
 mod path_mtu;
+mod pieces;
 mod refuse;
 mod reload;
 mod sctp;

@@ -3,16 +3,18 @@
 //! Played by the lab's own client and server, who check every checksum, tag and port: few kernels of
 //! test machines have SCTP.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use lab::config::{Config, Service};
-use lab::network::{self, LOCAL, LOCAL6, VIP, VIP6};
+use lab::config::{Config, Service, Tunnel};
+use lab::network::{self, LAN, LAN6, LOCAL, LOCAL6, VIP, VIP6};
 use lab::{Program, programs};
 
 use crate::harness::Rig;
 use crate::ways::backend;
 
-/// Where backends listen, and not where clients ask: the checksum has to be made anew.
+/// Where backends listen that are translated to, and not where clients ask: the checksum has to be
+/// made anew. In DR and tunnels it is the client's port, of the VIP.
 const LISTEN: u16 = 2905;
 /// Associations of each kind.
 const ASSOCIATIONS: u16 = 10;
@@ -20,43 +22,89 @@ const ASSOCIATIONS: u16 = 10;
 /// Port of the VIP, its family, mode, the backend and its family, whom that may see.
 type Row = (u16, IpAddr, &'static str, (u8, bool), Vec<IpAddr>);
 
-fn rows() -> [Row; 5] {
+fn rows() -> [Row; 11] {
     let (vip, vip6) = (IpAddr::from(VIP), IpAddr::from(VIP6));
     let locals = LOCAL.map(IpAddr::from).to_vec();
+    let client: Vec<IpAddr> = vec![network::client_address(1).into()];
+    let client6: Vec<IpAddr> = vec![network::client_address6(1).into()];
     [
         (1001, vip, "fullnat", (1, false), locals.clone()),
         (1002, vip6, "fullnat", (1, true), LOCAL6.map(IpAddr::from).to_vec()),
         (1003, vip6, "fullnat", (1, false), locals),
-        (1004, vip, "nat", (2, false), vec![network::client_address(1).into()]),
-        (1005, vip6, "nat", (2, true), vec![network::client_address6(1).into()]),
+        (1004, vip, "nat", (2, false), client.clone()),
+        (1005, vip6, "nat", (2, true), client6.clone()),
+        (1006, vip, "dr", (3, false), client.clone()),
+        (1007, vip6, "dr", (3, true), client6.clone()),
+        (1008, vip, "ipip", (3, false), client.clone()),
+        (1009, vip6, "ipip", (3, true), client6.clone()),
+        (1010, vip, "gre", (3, false), client),
+        (1011, vip6, "gre", (3, true), client6),
     ]
+}
+
+/// The service's mode, and its tunnel.
+fn mode(row: &str) -> (&str, Option<Tunnel>) {
+    match row {
+        "ipip" => ("tunnel", Some(Tunnel::ipip())),
+        "gre" => ("tunnel", Some(Tunnel::gre(false))),
+        mode => (mode, None),
+    }
+}
+
+/// Where the backend of a row listens.
+fn listens((port, vip, mode, (number, ipv6), _): &Row) -> SocketAddr {
+    match *mode {
+        "fullnat" | "nat" => SocketAddr::new(backend(*number, *ipv6), LISTEN),
+        _ => SocketAddr::new(*vip, *port),
+    }
 }
 
 fn config(rig: &Rig, workers: usize) -> Config {
     let mut config = Config::new(&rig.network, workers);
-    for (port, vip, mode, (number, ipv6), _) in rows() {
+    for row in rows() {
+        let to = SocketAddr::new(backend(row.3.0, row.3.1), listens(&row).port());
+        let (port, vip, kind, (_, ipv6), _) = row;
         let local = if ipv6 { LOCAL6.map(IpAddr::from) } else { LOCAL.map(IpAddr::from) };
         let service =
             Service::new(&format!("sctp{port}"), "sctp", SocketAddr::new(vip, port), &local);
-        let service = if mode == "nat" { service.in_mode(mode, None) } else { service };
-        config.service.push(service.to((backend(number, ipv6), LISTEN)));
+        let (mode, tunnel) = mode(kind);
+        let service = if mode == "fullnat" { service } else { service.in_mode(mode, tunnel) };
+        config.service.push(service.to(to));
     }
     config
 }
 
+/// One for each place where a backend listens.
 fn servers(rig: &Rig) -> Vec<Program> {
-    let server = |number: u8, ipv6| {
+    let places: BTreeSet<_> = rows().iter().map(|row| (row.3.0, listens(row))).collect();
+    let server = |(number, listen): (u8, SocketAddr)| {
         let host = &rig.network.backends[usize::from(number) - 1];
-        let listen = SocketAddr::new(backend(number, ipv6), LISTEN);
         programs::sctp_echo(&rig.network, &rig.binaries, host, listen).unwrap()
     };
-    [(1, false), (1, true), (2, false), (2, true)].map(|(number, ipv6)| server(number, ipv6)).into()
+    places.into_iter().map(server).collect()
+}
+
+/// The far ends of the tunnels among the rows.
+fn far_ends(rig: &Rig) -> Vec<Program> {
+    let rows: [(IpAddr, &[&str]); 4] = [
+        (LAN.into(), &["ipip", "--device", "ipip4"]),
+        (LAN6.into(), &["ipip", "--inner", "ipv6", "--device", "ipip6"]),
+        (LAN.into(), &["gre", "--device", "gre4"]),
+        (LAN6.into(), &["gre", "--inner", "ipv6", "--device", "gre6"]),
+    ];
+    let host = &rig.network.backends[2];
+    let start = |(from, arguments): (IpAddr, &[&str])| {
+        programs::decap(&rig.network, &rig.binaries, host, from, arguments).unwrap()
+    };
+    rows.into_iter().map(start).collect()
 }
 
 fn associations(workers: usize) {
-    let rig = Rig::new(1, 2);
-    rig.network.answer_through_the_balancer(&rig.network.backends[1]).unwrap();
-    let servers = servers(&rig);
+    let rig = Rig::new(1, 3);
+    let backends = &rig.network.backends;
+    rig.network.answer_through_the_balancer(&backends[1]).unwrap();
+    rig.network.answer_for_past_the_balancer(&backends[2], &[VIP.into(), VIP6.into()]).unwrap();
+    let servers: Vec<_> = far_ends(&rig).into_iter().chain(servers(&rig)).collect();
     let mut balancer = rig.start(config(&rig, workers));
     let (client, mut failures) = (&rig.network.clients[0], Vec::new());
     for (port, vip, mode, (number, _), seen) in rows() {
@@ -69,7 +117,7 @@ fn associations(workers: usize) {
                     let words: Vec<_> = answer.splitn(4, ' ').collect();
                     assert_eq!(words[0], format!("backend-{number}"), "{answer}");
                     assert!(seen.contains(&words[1].parse().unwrap()), "{mode}: {answer}");
-                    assert!(mode != "nat" || words[2] == from.to_string(), "{mode}: {answer}");
+                    assert!(mode == "fullnat" || words[2] == from.to_string(), "{mode}: {answer}");
                     assert_eq!(words[3], question);
                 }
             }
@@ -91,4 +139,9 @@ fn associations_of_both_families_begin_and_end_with_one_worker() {
 #[test]
 fn associations_of_both_families_begin_and_end_with_two_workers() {
     associations(2);
+}
+
+#[test]
+fn associations_of_both_families_begin_and_end_with_four_workers() {
+    associations(4);
 }

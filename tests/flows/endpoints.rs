@@ -19,6 +19,7 @@ pub(crate) struct Segment {
     pub(crate) sequence: u32,
     pub(crate) ack: u32,
     pub(crate) flags: u8,
+    pub(crate) window: u16,
     pub(crate) urgent: u16,
     pub(crate) options: Vec<u8>,
     pub(crate) payload: Vec<u8>,
@@ -37,6 +38,7 @@ impl Segment {
             sequence: tcp.sequence_number(),
             ack: tcp.acknowledgment_number(),
             flags: tcp.slice()[13],
+            window: tcp.window_size(),
             urgent: tcp.urgent_pointer(),
             options: tcp.options().to_vec(),
             payload: tcp.payload().to_vec(),
@@ -128,8 +130,69 @@ pub(crate) struct End {
     pub(crate) mss: usize,
     /// Options of each segment but SYNs, besides SACK.
     pub(crate) options: Vec<u8>,
+    /// Options of SYNs alone.
+    pub(crate) syn_options: Vec<u8>,
     /// The MSS the other end announced.
     pub(crate) their_mss: Option<u16>,
+    /// Timestamps, if it has any.
+    pub(crate) stamps: Option<Stamps>,
+}
+
+/// One end's clock, and what it knows of the other's.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stamps {
+    /// When it started, and ticks since.
+    pub(crate) start: u32,
+    pub(crate) ticks: u32,
+    /// The other's clock: first, newest, and that of the newest SYN since the first.
+    first: Option<u32>,
+    newest: u32,
+    heard: bool,
+    newest_syn: Option<i64>,
+}
+
+impl Stamps {
+    pub(crate) fn starting(start: u32) -> Self {
+        Self { start, ..Self::default() }
+    }
+
+    fn option(&self) -> Vec<u8> {
+        let now = self.start.wrapping_add(self.ticks);
+        [&[1, 1, 8, 10][..], &now.to_be_bytes(), &self.newest.to_be_bytes()].concat()
+    }
+
+    /// Holds what was said against the truth. `slack` is by how much the balancer's own clock, of
+    /// which SYNs are answered, has gone on. To a client nothing may look older than those answers
+    /// (RFC 7323 section 5).
+    pub(crate) fn take(
+        &mut self,
+        segment: &Segment,
+        other_ticks: u32,
+        slack: u32,
+        is_client: bool,
+    ) {
+        let option = option(&segment.options, 8).expect("agreed upon");
+        let number = |at: usize| u32::from_be_bytes(option[at..at + 4].try_into().unwrap());
+        let (value, echo) = (number(2), number(6));
+        let first = *self.first.get_or_insert(value);
+        let ahead = i64::from(value.wrapping_sub(first).cast_signed());
+        let (ticks, slack) = (i64::from(other_ticks), i64::from(slack));
+        assert!((-slack - ticks..=slack + ticks).contains(&ahead), "a clock jumped by {ahead}");
+        if segment.has(SYN) {
+            self.newest_syn = self.newest_syn.max(Some(ahead));
+        } else if is_client {
+            assert!(Some(ahead) >= self.newest_syn, "older than an answer to the SYN: {ahead}");
+        }
+        if ahead >= i64::from(self.newest.wrapping_sub(first).cast_signed()) || !self.heard {
+            (self.newest, self.heard) = (value, true);
+        }
+        if segment.has(ACK) {
+            let since = i64::from(echo.wrapping_sub(self.start).cast_signed());
+            let earliest = if is_client { 0 } else { -slack };
+            let said = earliest..=i64::from(self.ticks);
+            assert!(said.contains(&since), "{echo} echoed, never said");
+        }
+    }
 }
 
 impl End {
@@ -149,7 +212,9 @@ impl End {
             inbox: Inbox::default(),
             mss: 40,
             options: vec![],
+            syn_options: vec![],
             their_mss: None,
+            stamps: None,
         }
     }
 
@@ -169,12 +234,14 @@ impl End {
             packet().macs(backend_mac(11), OUR_INNER_MAC)
         };
         let frame = frame.tcp(self.ours, theirs).flags(flags).numbers(sequence, ack);
+        let stamps = self.stamps.as_ref().map(Stamps::option).unwrap_or_default();
+        let options = &[&stamps[..], options].concat();
         frame.tcp_options(options).payload(payload).build()
     }
 
     /// SYN, or SYN and ACK, with data if there is some to be sent early.
     pub(crate) fn syn(&self, early: &[u8]) -> Vec<u8> {
-        let options = [&[2, 4, 5, 180][..], &self.options].concat();
+        let options = [&[2, 4, 5, 180][..], &self.syn_options, &self.options].concat();
         self.segment(SYN, self.start, &options, early)
     }
 
@@ -206,7 +273,7 @@ impl End {
         let (Some(first), ranges) = (self.inbox.first, self.inbox.beyond()) else {
             return self.options.clone();
         };
-        let room = 40 - self.options.len();
+        let room = 40 - self.options.len() - if self.stamps.is_some() { 12 } else { 0 };
         let count = ranges.len().min(room.saturating_sub(4) / 8);
         if count == 0 {
             return self.options.clone();

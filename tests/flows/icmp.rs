@@ -334,3 +334,30 @@ fn neighbor_discovery_gets_through_a_flood() {
     assert!(kinds.contains(&135) && kinds.contains(&136));
     assert_eq!(world.drops(), [(Reason::PuntLimit, 68)]);
 }
+
+/// A reload that changes who makes new connections moves no older one: errors about them find it.
+#[test]
+fn errors_find_older_connections_when_a_reload_changes_who_makes_new_ones() {
+    for (before, card) in
+        [(Mode::Fullnat, Card::Rss), (Mode::Fullnat, Card::Any), (Mode::Dr, Card::Rss)]
+    {
+        let plan = Plan { workers: 4, card, ..plan(false, false, before) };
+        let mut world = World::new(plan);
+        let old: Vec<_> = (4001..=4040)
+            .map(|port| {
+                (port, world.one(usize::from(port % 4), 0, &ask(false, port, false).build()))
+            })
+            .collect();
+        world.plan.modes = vec![Mode::Nat; 3];
+        world.publish(|_| {});
+        for (port, first) in &old {
+            // From the client's side, about an answer.
+            let answer = packet().udp(vip(false), client(false, *port)).payload(b"and back");
+            let ends = (router(false, false), vip(false).ip());
+            let error = error(packet(), ends, (3, 1, 0), &answer.ip_packet());
+            let heard = world.one(usize::from(*port + 1) % 4, 0, &error.build());
+            assert_eq!((heard.port, &heard.frame[..6]), (1, &first.frame[..6]), "{before:?}");
+        }
+        assert_eq!((world.connections(), world.drops()), ([40; 4], vec![]));
+    }
+}

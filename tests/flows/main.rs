@@ -13,6 +13,9 @@ mod packets;
 #[allow(dead_code, reason = "shared with the allocation test, which asks for other parts")]
 mod world;
 
+mod access;
+mod cookie_streams;
+mod cookies;
 mod endpoints;
 mod ends;
 mod families;
@@ -21,13 +24,18 @@ mod introduce;
 mod life;
 mod modes;
 mod nat64;
+mod nat64_pieces;
 mod one_packet;
 mod ownership;
 mod parts;
+mod persistence;
 mod pieces;
 mod reasons;
+mod room;
 mod rules;
+mod schedulers;
 mod sctp;
+mod sctp_pieces;
 mod services;
 mod shop;
 mod streams;

@@ -197,21 +197,6 @@ fn a_crossed_connection_survives_a_change_of_mode() {
     assert_eq!(ends(&back.frame), (vip(true), client(true, 4000)));
 }
 
-/// A first piece is not the whole datagram: sent on as if it were, it would be a broken one.
-#[test]
-fn pieces_between_the_families_are_refused_and_leave_nothing_behind() {
-    let mut world = World::new(crossing());
-    let ask = ask(true, 4000, false).payload(&[7; 16]);
-    let first = ask.clone().extension(44, &[0, 0, 1, 0, 0, 0, 9]);
-    assert_eq!(world.exchange(0, 0, &first.build()), []);
-    assert_eq!((world.connections(), world.drops()), ([0; 4], vec![(Reason::Fragment, 1)]));
-
-    let opened = ends(&world.one(0, 0, &ask.build()).frame);
-    let answer = from_backend(13).udp(opened.1, opened.0).payload(&[7; 16]);
-    assert_eq!(world.exchange(0, 1, &answer.flags_fragment(0x2000).build()), []);
-    assert_eq!(world.drops(), [(Reason::Fragment, 2)]);
-}
-
 /// A connection, its backend's packets by the builder.
 fn opened(world: &mut World, tcp: bool) -> Opened {
     open(world, &ask(true, 4000, tcp))
@@ -350,8 +335,108 @@ fn options_and_extension_headers_of_a_quoted_packet_end_between_the_families() {
     let quote = quote.extension(44, &piece).ip_packet();
     let came = packet().between(client(true, 0), (vip(true).ip(), 0)).icmp(1, 4, 0);
     let heard = told(&world.one(0, 0, &came.payload(&quote).build()));
-    assert_eq!(heard.quote, opened.answer.clone().ttl(63).identification(0).ip_packet());
+    let piece = opened.answer.clone().ttl(63).identification(5).flags_fragment(0x2000);
+    assert_eq!(heard.quote, piece.ip_packet());
     assert_eq!((heard.from, heard.to), (local(false), host(false, 13)));
+    // And the other way round.
+    let quote = opened.asked.clone().flags_fragment(0x2000).identification(5).ip_packet();
+    let came = from_backend(13).between((host(false, 254), 0), (opened.asked.addresses().0, 0));
+    let heard = told(&world.one(0, 1, &came.icmp(3, 1, 0).payload(&quote).build()));
+    let piece = opened.ask.clone().ttl(63).extension(44, &[0, 0, 1, 0, 0, 0, 5]);
+    assert_eq!(heard.quote, piece.ip_packet());
+}
+
+/// What follows the quote (RFC 4884): how long that is, filled up, is said in the new words. Where
+/// the other family has no place for it, it is left out, and no length said.
+#[test]
+fn extensions_of_errors_are_passed_on_where_there_is_a_place_for_them() {
+    const MPLS: [u8; 12] = [0x20, 0, 0x11, 0x22, 0, 8, 1, 1, 0xaa, 0xbb, 0xc1, 0x40];
+    let mut world = World::new(crossing());
+    let opened = opened(&mut world, false);
+    let to = opened.asked.addresses().0;
+    let extended = |quote: &[u8], least: usize| {
+        let mut bytes = quote.to_vec();
+        bytes.resize(least, 0);
+        [bytes, MPLS.to_vec()].concat()
+    };
+    // Types with a place, and the length where each family has it: of 4 bytes, of 8.
+    let rows = [
+        ((3, 1), Some((1, 0))),
+        ((11, 0), Some((3, 0))),
+        ((3, 4), None),
+        ((12, 0), None),
+        ((3, 2), None),
+    ];
+    let long = opened.asked.clone().payload(&[7; 200]);
+    let long_ask = opened.ask.clone().payload(&[7; 200]).ttl(63).ip_packet();
+    for (said, place) in rows {
+        for (asked, inner, words_v4, words_v6) in [
+            (opened.asked.clone(), opened.ask.clone().ttl(63).ip_packet(), 32, 16),
+            (long.clone(), long_ask.clone(), 57, 31),
+        ] {
+            let quote = extended(&asked.ip_packet(), words_v4 * 4);
+            let rest =
+                u32::try_from(words_v4).unwrap() << 16 | if said == (3, 4) { 1400 } else { 0 };
+            let rest = rest | if said.0 == 12 { 8 << 24 } else { 0 };
+            let came = from_backend(13).between((host(false, 254), 0), (to, 0));
+            let came = came.icmp(said.0, said.1, rest).payload(&quote).build();
+            let heard = told(&world.one(0, 1, &came));
+            if let Some(kind) = place {
+                let expected = extended(&inner, words_v6 * 8);
+                assert_eq!(
+                    (heard.kind, heard.rest >> 24),
+                    (kind, u32::try_from(words_v6).unwrap())
+                );
+                assert_eq!(heard.quote, expected, "{said:?}");
+            } else {
+                assert_eq!(heard.quote, inner, "{said:?}");
+                assert_eq!(heard.rest >> 24, 0);
+            }
+        }
+    }
+    let rows = [((1, 0), Some((3, 1))), ((3, 0), Some((11, 0))), ((1, 4), Some((3, 3)))];
+    for (said, kind) in rows {
+        let quote = extended(&opened.answered.ip_packet(), 136);
+        let came = packet().between(client(true, 0), (vip(true).ip(), 0));
+        let came = came.icmp(said.0, said.1, 17 << 24).payload(&quote).build();
+        let heard = told(&world.one(0, 0, &came));
+        let inner = opened.answer.clone().ttl(63).identification(0).ip_packet();
+        assert_eq!((Some(heard.kind), heard.rest), (kind, 32 << 16));
+        assert_eq!(heard.quote, extended(&inner, 128), "{said:?}");
+    }
+    assert_eq!(world.drops(), []);
+}
+
+/// What claims to be longer than the message, or shorter than a quote may be, is no length.
+#[test]
+fn a_length_that_lies_is_none() {
+    let mut world = World::new(crossing());
+    let opened = opened(&mut world, false);
+    let to = opened.asked.addresses().0;
+    let quote = opened.asked.ip_packet();
+    for words in [1u32, 31, 255] {
+        let came = from_backend(13).between((host(false, 254), 0), (to, 0));
+        let heard = told(&world.one(0, 1, &came.icmp(3, 1, words << 16).payload(&quote).build()));
+        assert_eq!((heard.rest, heard.quote), (0, opened.ask.clone().ttl(63).ip_packet()));
+    }
+}
+
+/// A long quote makes way for them.
+#[test]
+fn extensions_behind_a_long_quote_keep_their_room() {
+    let mut world = World::new(crossing());
+    let there = world.one(0, 0, &ask(true, 4000, true).build());
+    let (from, to) = ends(&there.frame);
+    let answer = from_backend(13).tcp(to, from).flags(0x10).payload(&[8; 1400]);
+    let back = world.one(0, 1, &answer.build());
+    let extensions = [0x5a; 44];
+    let quote = [&back.frame[14..14 + 1080], &extensions[..]].concat();
+    let error = packet().between(client(true, 0), (vip(true).ip(), 0)).icmp(1, 0, 135 << 24);
+    let heard = told(&world.one(0, 0, &error.payload(&quote).build()));
+    let most = 576 - 28 - extensions.len();
+    assert_eq!((heard.length, heard.rest), (576, u32::try_from(most / 4).unwrap() << 16));
+    assert_eq!(heard.quote[most..], extensions);
+    assert_eq!(heard.quote[40..most], [8; 464]);
 }
 
 /// Longer than an error of the other family may be: cut; an MTU of 0: the next lower plateau.
@@ -388,4 +473,32 @@ fn errors_between_the_families_are_believed_no_more_than_others() {
     assert_eq!(world.exchange(0, 1, &error.clone().l4_wrong_by(1).build()), []);
     assert_eq!(world.drops(), [(Reason::TtlExpired, 1), (Reason::IcmpChecksum, 1)]);
     read(&world.one(0, 1, &error.build()).frame);
+}
+
+/// A backend's kernel remembers a closed connection for a minute, by its ends alone. A client that
+/// opens another from the same port frees the local port at once; no other service may take it then.
+#[test]
+fn services_that_share_a_backend_do_not_take_each_other_s_ports_again() {
+    let both = Plan {
+        vips: vec![vip(false).ip(), vip(true).ip()],
+        weights: vec![Some(1)],
+        modes: vec![Mode::Fullnat],
+        v6: vec![false],
+        ..crossing()
+    };
+    let mut world = World::new(both);
+    let mut used = BTreeSet::new();
+    let mut connect = |is_v6, port| {
+        let asked = world.one(0, 0, &ask(is_v6, port, true).build());
+        let (local, backend) = ends(&asked.frame);
+        assert!(used.insert(local), "{local} again");
+        let reset = from_backend(asked.frame[5]).tcp(backend, local).flags(0x14);
+        world.one(0, 1, &reset.build());
+    };
+    for _ in 0..3 {
+        (4000..4010).for_each(|port| connect(false, port));
+    }
+    for _ in 0..3 {
+        (4000..4010).for_each(|port| connect(true, port));
+    }
 }

@@ -7,16 +7,13 @@ use proptest::prelude::*;
 use shunt::dataplane::conn::state::flags::{ACK, SYN};
 use shunt::dataplane::frag::HELD_MAX;
 use shunt::dataplane::io::memory::VecPacket;
-use shunt::dataplane::snapshot::{Encapsulation, GueChecksum, Mode, Ping, Protocol, Snapshot};
+use shunt::dataplane::snapshot::{Encapsulation, GueChecksum, Mode, Ping, Snapshot};
 use shunt::dataplane::verdict::Reason;
-use shunt::wire::ipv4;
 
 use crate::packets::builder::sum;
 use crate::packets::oracle::judge_any;
 use crate::packets::{Builder, CLIENT, OUR_INNER_MAC, VIP, packet};
-use crate::parts::{
-    CLIENT6, LOCAL6, VIP6, all_v6, cut, exchange_all, join, joined, lengths, put, vip_v6,
-};
+use crate::parts::{CLIENT6, VIP6, all_v6, cut, exchange_all, join, joined, lengths, put};
 use crate::world::{Card, Plan, Sent, World, backend_mac};
 
 const IPIP: Mode = Mode::Tunnel(Encapsulation::Ipip);
@@ -352,28 +349,6 @@ fn an_atomic_fragment_is_a_whole_packet() {
     assert_eq!(world.drops(), []);
 }
 
-#[test]
-fn pieces_of_sctp_go_on_only_while_the_ports_stay() {
-    let init = [1, 0, 0, 20, 0, 0, 0, 1, 0, 0, 255, 255, 0, 10, 0, 10, 0, 0, 0, 1];
-    let init = packet().sctp(CLIENT, VIP, 0).payload(&init).build();
-    let data = [&[0, 3, 1, 144][..], &[7; 396]].concat();
-    let frame = packet().sctp(CLIENT, VIP, 5).flags_fragment(0).payload(&data).build();
-    assert_eq!(frame[23], ipv4::SCTP);
-    let sctp = |snapshot: &mut Snapshot| {
-        snapshot.services[1].as_mut().unwrap().protocol = Protocol::Sctp;
-    };
-    let pieces = cut(&frame, &[200], 7);
-    let mut direct = world(Mode::Dr, false, sctp);
-    direct.one(0, 0, &init);
-    let sent = exchange_all(&mut direct, 0, &pieces);
-    assert_eq!(joined(&sent)[34..], frame[34..]);
-    let mut world = world(Mode::Fullnat, false, sctp);
-    assert_eq!(exchange_all(&mut world, 0, &pieces), [], "none begins in pieces");
-    world.one(0, 0, &init);
-    assert_eq!(exchange_all(&mut world, 0, &pieces), []);
-    assert_eq!(world.drops(), [(Reason::Fragment, 4)]);
-}
-
 /// A later piece may not follow a connection whose backend is gone.
 #[test]
 fn pieces_of_a_connection_without_backend_are_refused() {
@@ -478,13 +453,72 @@ fn a_segment_in_pieces_moves_the_state_as_a_whole_one() {
     assert_eq!(world.connections(), [1; 4]);
 }
 
+/// With cards that keep flows together, older connections of a service stay with the worker their
+/// packets come to when a backend's mode becomes NAT; their pieces and errors about them too.
 #[test]
-fn between_the_families_pieces_are_refused_both_ways() {
-    let mut world = world(Mode::Fullnat, false, vip_v6);
-    let got = world.one(0, 0, &datagram(true, 1, 20).build());
-    assert_eq!(got.frame[14] >> 4, 4);
-    assert_eq!(exchange_all(&mut world, 0, &cut(&datagram(true, 1, 200).build(), &[104], 7)), []);
-    assert_eq!(exchange_all(&mut world, 1, &cut(&answer(&got.frame, 200), &[104], 7)), []);
-    assert_eq!(world.drops(), [(Reason::Fragment, 4)]);
-    assert_ne!(IpAddr::from(LOCAL6), judge_any(&got.frame).unwrap().source);
+fn pieces_follow_older_connections_when_a_reload_changes_who_makes_new_ones() {
+    for (before, rss) in
+        [Mode::Fullnat, Mode::Dr, IPIP].map(|mode| [(mode, true), (mode, false)]).as_flattened()
+    {
+        let card = if *rss { Card::Rss } else { Card::Any };
+        let mut world =
+            World::new(Plan { workers: 4, card, modes: vec![*before; 3], ..Plan::default() });
+        let of = |port, length| datagram(false, port, length).build();
+        // The backend, and as whom it is asked.
+        let there = |sent: &Sent| [&sent.frame[..6], &sent.frame[26..34]].concat();
+        let old: Vec<_> = (1..=40)
+            .map(|port| {
+                let sent = world.one(usize::from(port % 4), 0, &of(port, 10));
+                (port, there(&sent))
+            })
+            .collect();
+        world.plan.modes = vec![Mode::Nat; 3];
+        world.publish(|_| {});
+        for (port, way) in &old {
+            for (at, piece) in cut(&of(*port, 1000), &[600], (*port).into()).iter().enumerate() {
+                put(&world, (usize::from(*port) + at) % 4, 0, piece);
+                world.poll();
+                let sent = world.sent();
+                assert_eq!((sent.len(), world.drops()), (1, vec![]), "{before:?} {rss} {port}");
+                assert_eq!(there(&sent[0]), *way, "{before:?} {rss}");
+            }
+        }
+        assert_eq!(world.connections(), [40; 4]);
+        // New ones begin where the answers of NAT will look for them.
+        for port in 1001..=1020u16 {
+            for (at, piece) in cut(&of(port, 1000), &[600], port.into()).iter().enumerate() {
+                put(&world, (usize::from(port) + at) % 4, 0, piece);
+            }
+            world.poll();
+            let sent = world.sent();
+            assert_eq!(sent.len(), 2);
+            let back = world.one(0, 1, &answer(&joined(&sent), 20));
+            let seen = judge_any(&back.frame).unwrap();
+            assert_eq!((seen.source, seen.ports), (VIP.0.into(), (80, port)));
+            assert_eq!(world.one(1, 0, &of(port, 20)).frame[..6], sent[0].frame[..6]);
+        }
+        assert_eq!((world.connections(), world.drops()), ([60; 4], vec![]));
+    }
+}
+
+/// A connection whose backend is gone gives way to one that its service's mode of today makes.
+#[test]
+fn pieces_of_an_older_connection_without_backend_begin_a_new_one_where_it_belongs() {
+    let modes = vec![Mode::Fullnat, Mode::Nat];
+    let weights = vec![Some(1), None];
+    let plan = Plan { workers: 4, card: Card::Rss, modes, weights, ..Plan::default() };
+    let mut world = World::new(plan);
+    let of = |port, length| datagram(false, port, length).build();
+    for port in 1..=20 {
+        world.one(0, 0, &of(port, 10));
+    }
+    world.plan.weights = vec![None, Some(1)];
+    world.publish(|_| {});
+    for port in 1..=20 {
+        let sent = exchange_all(&mut world, 0, &cut(&of(port, 1000), &[600], 7));
+        assert_eq!(sent.len(), 2, "{:?}", world.drops());
+        let back = world.one(0, 1, &answer(&joined(&sent), 20));
+        assert_eq!(judge_any(&back.frame).unwrap().ports, (80, port));
+    }
+    assert_eq!((world.connections(), world.drops()), ([20; 4], vec![]));
 }

@@ -2,18 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
+use shunt::dataplane::access::{ListSet, Listed, Network};
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::conn::state::flags::{ACK, PSH, SYN};
 use shunt::dataplane::frag::HELD_MAX;
 use shunt::dataplane::io::memory::VecPacket;
 use shunt::dataplane::io::{ChecksumVerdict, RxInfo};
-use shunt::dataplane::snapshot::{Encapsulation, Mode, Ping, ServiceAddress, Snapshot, Strays};
+use shunt::dataplane::snapshot::{
+    Encapsulation, Mode, Ping, Protocol, ServiceAddress, Snapshot, Strays, SynCookies,
+};
 use shunt::dataplane::verdict::Reason;
 use shunt::ids::PortId;
 use shunt::wire::vlan::{Tags, Vid};
 
+use crate::endpoints::Segment;
 use crate::life::{answer, client, from_client, open};
 use crate::packets::{self, CLIENT, Endpoint, Expect, OUR_INNER_MAC, VIP, packet};
 use crate::world::{Plan, World, backend_mac};
@@ -71,6 +76,44 @@ fn elsewhere(port: u16) -> Endpoint {
     (VIP.0, port)
 }
 
+fn deny_all(snapshot: &mut Snapshot) {
+    let all = Network { base: Ipv4Addr::UNSPECIFIED.into(), length: 0, lists: ListSet::of(0) };
+    snapshot.members = Some(Arc::new(Listed(vec![all])));
+    for service in snapshot.services.iter_mut().flatten() {
+        service.access.deny = ListSet::of(0);
+    }
+}
+
+fn cookies(snapshot: &mut Snapshot) {
+    let services = snapshot.services.iter_mut().flatten();
+    let tcp = services.filter(|service| service.protocol == Protocol::Tcp);
+    tcp.for_each(|service| service.syn_cookies = SynCookies::Always);
+}
+
+fn syn_of(client: Endpoint) -> Vec<u8> {
+    packet().tcp(client, VIP).flags(SYN).numbers(0, 0).build()
+}
+
+/// A cookie comes back so late, in a segment so far behind the first; what else happens then. What
+/// goes to a backend is no answer.
+fn cookie_back(
+    late_ms: u32,
+    behind: u32,
+    then: fn(&mut World, u32),
+) -> (World, Vec<crate::world::Sent>) {
+    let mut world = World::new(Plan::default());
+    world.now_ms = 65_536 * 8;
+    world.publish(cookies);
+    let told = Segment::read(&world.one(0, 0, &syn_of(CLIENT)).frame);
+    world.now_ms += late_ms;
+    let number = told.sequence.wrapping_add(1);
+    let ack = packet().tcp(CLIENT, VIP).numbers(1 + behind, number).flags(ACK).build();
+    let mut sent = world.exchange(0, 0, &ack);
+    sent.retain(|sent| sent.port == 0);
+    then(&mut world, number);
+    (world, sent)
+}
+
 /// A connection whose backend then leaves; what the next packet of `side` gets.
 fn gone(
     frame: fn(&crate::world::Sent) -> Vec<u8>,
@@ -116,6 +159,7 @@ fn cases() -> Vec<Case> {
             let sent = world.exchange(0, 1, &stray);
             (world, sent)
         }),
+        case("a client on a denied list", Reason::Denied, Nothing, || with(deny_all, &syn())),
         case("no backend with weight", Reason::NoBackend, PortUnreachable, || {
             let plan = Plan { weights: vec![Some(0), Some(0)], ..Plan::default() };
             after(plan, &syn())
@@ -137,6 +181,36 @@ fn cases() -> Vec<Case> {
             (world, sent)
         }),
         case("keys aimed at one bucket", Reason::IndexFull, Nothing, index_full),
+        case("an ACK without a cookie", Reason::CookieBad, Reset, || {
+            with(cookies, &from_client(CLIENT, ACK))
+        }),
+        case("a cookie of minutes ago", Reason::CookieOld, Reset, || {
+            cookie_back(140_000, 0, |_, _| {})
+        }),
+        case("a segment before the one with the cookie", Reason::CookieEarly, Nothing, || {
+            cookie_back(0, 5, |_, _| {})
+        }),
+        case(
+            "more connections by cookies than there is room for",
+            Reason::CookieFull,
+            Nothing,
+            || {
+                let mut world = World::new(Plan { capacity: 1, ..Plan::default() });
+                world.publish(cookies);
+                let told = Segment::read(&world.one(0, 0, &syn_of(client(1))).frame);
+                let ack = packet().tcp(client(1), VIP).numbers(1, told.sequence.wrapping_add(1));
+                world.one(0, 0, &ack.build());
+                let sent = world.exchange(0, 0, &syn_of(CLIENT));
+                (world, sent)
+            },
+        ),
+        case("data before the backend has answered", Reason::CookieHeld, Nothing, || {
+            cookie_back(0, 0, |world, number| {
+                let again = packet().tcp(CLIENT, VIP).flags(SYN).numbers(0, number).build();
+                world.exchange(0, 0, &again);
+                world.sent();
+            })
+        }),
         case("local ports used up", Reason::LocalPorts, Nothing, local_ports),
         case("a backend the kernel cannot resolve", Reason::NextHop, Nothing, || {
             let unresolved = |s: &mut Snapshot| {
@@ -201,7 +275,11 @@ fn cases() -> Vec<Case> {
         case("SCTP that begins in pieces", Reason::Fragment, Nothing, || {
             let init = [1, 0, 0, 20, 0, 0, 0, 1, 0, 0, 255, 255, 0, 10, 0, 10, 0, 0, 0, 1];
             let frame = packet().sctp(CLIENT, VIP, 0).payload(&init).flags_fragment(0x2000);
-            after(Plan::default(), &frame.build())
+            let mut world = World::new(Plan::default());
+            assert_eq!(world.exchange(0, 0, &frame.build()), [], "it waits for the last");
+            let last = packet().sctp(CLIENT, VIP, 0).payload(&init).flags_fragment(4);
+            let sent = world.exchange(0, 0, &last.build());
+            (world, sent)
         }),
         case("a first piece without TCP's flags", Reason::FragmentTiny, Nothing, || {
             let frame = packet().tcp(CLIENT, VIP).flags(SYN).flags_fragment(0x2000).cut(8);

@@ -3,9 +3,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use shunt::dataplane::access::Access;
 use shunt::dataplane::snapshot::{
-    Backend, ClientAddress, Mode, NextHop, Ports, Protocol, Scheduler, Service, ServiceAddress,
-    Snapshot,
+    Backend, ClientAddress, Limit, Mode, NextHop, Ports, Protocol, Scheduler, Service,
+    ServiceAddress, Snapshot, SynCookies,
 };
 use shunt::ids::{BackendId, PortId, ServiceId};
 
@@ -96,11 +97,14 @@ fn service(id: u32, stall: &Stall) -> Service {
         name: format!("service {id}").into(),
         protocol: stall.protocol,
         addresses: stall.addresses.clone().into(),
-        scheduler: Scheduler::Rr,
+        scheduling: Scheduler::RR.into(),
         backends: [BackendId(id)].into(),
         locals: FAMILIES.iter().map(|ip| ip.inner(2)).collect(),
         one_packet: false,
         client_address: ClientAddress::None,
+        persistence: None,
+        access: Access::default(),
+        syn_cookies: SynCookies::Never,
         revision: 1,
     }
 }
@@ -115,6 +119,7 @@ fn backend(id: u32, host: u8, stall: &Stall) -> Backend {
         answers_here: stall.mode == Mode::Nat,
         our_address: ip.inner(1),
         weight: stall.weight,
+        limit: Limit::NONE,
         next_hop: Some(NextHop {
             port: PortId(1),
             source: OUR_INNER_MAC,

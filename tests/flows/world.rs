@@ -8,6 +8,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use shunt::dataplane::access::Access;
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::conn::ports::{Ownership, Toeplitz};
@@ -16,10 +17,12 @@ use shunt::dataplane::flows::Flows;
 use shunt::dataplane::io::Packet as _;
 use shunt::dataplane::io::memory::{Memory, VecLane, VecPacket, VecPort};
 use shunt::dataplane::mailbox::mailbox;
+use shunt::dataplane::mem::HugePages;
 use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
+use shunt::dataplane::persistence::Templates;
 use shunt::dataplane::snapshot::{
-    Backend, ClientAddress, Link, Locals, Mode, NextHop, PortView, Protocol, Scheduler, Service,
-    ServiceAddress, Snapshot, Steering,
+    Backend, ClientAddress, Limit, Link, Locals, Mode, NextHop, PortView, Protocol, Scheduler,
+    Service, ServiceAddress, Snapshot, Steering, SynCookies,
 };
 use shunt::dataplane::verdict::Reason;
 use shunt::dataplane::worker::{Links, Worker};
@@ -108,6 +111,7 @@ pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) now_ms: u32,
     pub(crate) stats: Vec<Arc<WorkerStats>>,
+    templates: Arc<Templates>,
     workers: Vec<Worker<Memory>>,
     ports: Vec<[VecPort; 2]>,
     punts: Vec<VecLane>,
@@ -123,6 +127,7 @@ impl World {
         let mut world = Self {
             now_ms: 1_000,
             stats: vec![],
+            templates: Arc::new(Templates::new(600, plan.seed, HugePages::Never).unwrap()),
             workers: vec![],
             ports: vec![],
             punts: vec![],
@@ -147,7 +152,8 @@ impl World {
 
     fn add_worker(&mut self, w: usize, lanes: &[Vec<VecLane>], snapshot: &Arc<Snapshot>) {
         let id = WorkerId(u8::try_from(w).unwrap());
-        let stats = Arc::new(WorkerStats::default());
+        let loads = self.stats.first().map(|stats| Arc::clone(&stats.loads));
+        let stats = Arc::new(WorkerStats::sharing(loads.unwrap_or_default()));
         let ports = [VecPort::new(self.plan.lane), VecPort::new(self.plan.lane)];
         let (punt, inject) = (VecLane::new(self.plan.lane), VecLane::new(self.plan.lane));
         let (control, end) = mailbox();
@@ -164,6 +170,7 @@ impl World {
             Ownership::new(id, self.plan.workers, &snapshot.ports),
             Arc::clone(&stats),
         );
+        let flows = flows.with_templates(Arc::clone(&self.templates));
         self.workers.push(Worker::new(flows, links, end));
         self.ports.push(ports);
         self.punts.push(punt);
@@ -182,7 +189,7 @@ impl World {
             name: format!("{protocol:?} {vip}").into(),
             protocol,
             addresses: [ServiceAddress::one(vip, packets::VIP.1)].into(),
-            scheduler: Scheduler::Wrr,
+            scheduling: Scheduler::WRR.into(),
             backends: (first..first + count)
                 .filter(|id| self.plan.weights[(id - first) as usize].is_some())
                 .rev()
@@ -191,6 +198,9 @@ impl World {
             locals: locals.clone(),
             one_packet: false,
             client_address: ClientAddress::None,
+            persistence: None,
+            access: Access::default(),
+            syn_cookies: SynCookies::Never,
             revision: self.generation,
         };
         let backends = |service| {
@@ -207,6 +217,7 @@ impl World {
                     answers_here: *mode == Mode::Nat || was_nat,
                     our_address: host(is_v6, 1),
                     weight: (*weight)?,
+                    limit: Limit::NONE,
                     next_hop: Some(NextHop {
                         port: self.plan.backend_port,
                         source: OUR_INNER_MAC,

@@ -178,7 +178,7 @@ fn what_cannot_be_cut_is_refused_with_the_reason() {
         ("frame without a packet", vec![0; ETHER], 100, CutError::Header),
         ("frame without an end", four().build()[..30].to_vec(), 100, CutError::Header),
         ("hop-by-hop options", six(0), 100, CutError::Header),
-        ("a piece already", six(44), 100, CutError::Header),
+        ("a fragment header without an end", six(44)[..ETHER + 46].to_vec(), 100, CutError::Header),
         ("IPv6 without an end", ipv6(&[])[..18].to_vec(), 100, CutError::Header),
         ("no room for payload", four().build(), 27, CutError::Mtu { mtu: 27 }),
         ("no room for a header", four().build(), 0, CutError::Mtu { mtu: 0 }),
@@ -263,9 +263,15 @@ proptest! {
         length in 0_usize..1900,
         identification in any::<u32>(),
         mtu in 80_usize..1600,
+        again in 80_usize..1600,
     ) {
         let frame = ipv6(&bytes(length));
         let sent = pieces(&frame, mtu, identification).unwrap();
+        // A piece has its own identification when it is cut again.
+        let twice: Vec<_> = match sent.len() {
+            1 => vec![],
+            _ => sent.iter().flat_map(|piece| pieces(piece, again, 0).unwrap()).collect(),
+        };
         let original = read_v6(&frame);
         if sent.len() == 1 {
             prop_assert_eq!(&sent[0], &frame);
@@ -275,7 +281,10 @@ proptest! {
                 prop_assert!(piece.len() - ETHER <= mtu);
                 prop_assert_eq!(&read_v6(piece).header, &header);
             }
+            prop_assert!(twice.iter().all(|piece| piece.len() - ETHER <= again));
+            prop_assert!(twice.iter().all(|piece| read_v6(piece).header == header));
             prop_assert_eq!(defragmented(&sent), Some(original.payload.clone()));
+            prop_assert_eq!(defragmented(&twice), Some(original.payload.clone()));
         }
         let (offset, more, payload) = joined(sent.iter().map(|piece| read_v6(piece)));
         prop_assert_eq!((offset, more, payload), (0, false, original.payload));

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use shunt::dataplane::access::Access;
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::conn::ports::{Ownership, Toeplitz};
@@ -17,7 +18,7 @@ use shunt::dataplane::io::memory::{Memory, VecLane, VecPacket, VecPort};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
 use shunt::dataplane::snapshot::{
-    self, Link, NextHop, PortView, ServiceAddress, Snapshot, Steering,
+    self, Limit, Link, NextHop, PortView, ServiceAddress, Snapshot, Steering, SynCookies,
 };
 use shunt::dataplane::verdict::Reason;
 use shunt::dataplane::worker::{Links, Worker};
@@ -88,7 +89,8 @@ impl Balancer {
         lanes: &[Vec<VecLane>],
         first: &Arc<Snapshot>,
     ) {
-        let stats = Arc::new(WorkerStats::default());
+        let loads = self.stats.first().map(|stats| Arc::clone(&stats.loads));
+        let stats = Arc::new(WorkerStats::sharing(loads.unwrap_or_default()));
         let ports = [VecPort::new(LANE), VecPort::new(LANE)];
         let punt = VecLane::new(LANE);
         let (control, end) = mailbox();
@@ -152,11 +154,14 @@ impl Balancer {
             name: format!("service {id}").into(),
             protocol: service.protocol,
             addresses: [ServiceAddress::one(service.vip.ip(), service.vip.port())].into(),
-            scheduler: service.scheduler,
+            scheduling: service.scheduler.into(),
             backends: ids.rev().collect(),
             locals: config.locals.iter().copied().collect(),
             one_packet: false,
             client_address: service.introduces,
+            persistence: None,
+            access: Access::default(),
+            syn_cookies: SynCookies::Never,
             revision: self.generation,
         }
     }
@@ -301,7 +306,13 @@ impl Balancer {
         let of_backends =
             |s: &WorkerStats| s.backends.iter().map(|c| c.connections.get()).sum::<u32>();
         let tables: u32 = self.workers.iter().map(|w| w.flows().tables().len()).sum();
+        let loads = self.stats.first().map(|stats| &stats.loads);
+        let load = |id| {
+            loads.map_or(0, |loads| loads.of(BackendId(id)).active + loads.of(BackendId(id)).total)
+        };
+        let loads: u32 = (0..1024).map(load).sum();
         u64::from(tables)
+            + u64::from(loads)
             + self.total(|s| (s.connections.get() + of_services(s) + of_backends(s)).into())
     }
 }
@@ -316,6 +327,7 @@ fn compiled(service: usize, backend: &Backend) -> Option<snapshot::Backend> {
         answers_here: backend.was_nat,
         our_address: our_address(backend.address.is_ipv6()),
         weight: backend.weight?,
+        limit: Limit::NONE,
         next_hop: backend.reachable.then_some(hop),
     })
 }

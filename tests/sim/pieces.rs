@@ -94,6 +94,17 @@ impl Piece {
         Slice { offset: self.offset, length, more: self.more, identification }
     }
 
+    /// The pieces of an IPv6 one, of at most `mtu` bytes: they count on from where it lies.
+    fn cut_again(&self, mtu: usize) -> Vec<Vec<u8>> {
+        let room = (mtu - 40 - FRAGMENT_LEN) / 8 * 8;
+        let last = self.payload.len().div_ceil(room) - 1;
+        let piece = |(n, bytes): (usize, &[u8])| {
+            let offset = u16::try_from(self.offset + n * room).unwrap();
+            v6(&self.front, bytes, offset, n < last || self.more, self.name.1)
+        };
+        self.payload.chunks(room).enumerate().map(piece).collect()
+    }
+
     /// What distinguishes the packet it is of from others of the same sender.
     pub(crate) fn identification(&self) -> u32 {
         self.name.1
@@ -107,6 +118,9 @@ pub(crate) fn cut(frame: &[u8], mtu: usize, identification: u32) -> Vec<Vec<u8>>
     let header = if is_v6 { 40 } else { 20 };
     if frame.len() - LINK <= mtu {
         return vec![frame.to_vec()];
+    }
+    if let Some(piece) = Piece::read(frame).filter(|_| is_v6) {
+        return piece.cut_again(mtu);
     }
     let room = (mtu - header - if is_v6 { FRAGMENT_LEN } else { 0 }) / 8 * 8;
     let (front, payload) = frame.split_at(LINK + header);

@@ -284,7 +284,8 @@ impl Run {
     fn send_cut(&mut self, packet: &Packet, to: impl Fn(Vec<u8>) -> Event) {
         let whole = Packet { df: packet.is_v6(), ..packet.clone() };
         let mtu = self.rng.pick(&[PIECE_MAX - 24, 1_000, 1_280, 1_400]);
-        let id = u32::from(packet.id) << 8 | 0x5a;
+        // Between the families only the low half goes on.
+        let id = 0x005a_0000 | u32::from(packet.id);
         for frame in pieces::cut(&whole.frame(), mtu, id) {
             let piece = Piece::read(&frame).map(|piece| piece.slice());
             let packet = Packet { piece, ..whole.clone() };

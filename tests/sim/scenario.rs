@@ -245,9 +245,13 @@ fn service(rng: &mut Rng, protocol: Protocol, vip: SocketAddr) -> Service {
         }
     });
     let backends = backends.collect();
-    let scheduler = rng.pick(&[Scheduler::Rr, Scheduler::Wrr]);
+    let scheduler = Scheduler::named(rng.pick(&SCHEDULERS)).unwrap();
     Service { protocol, vip, scheduler, introduces, backends }
 }
+
+/// Those that refuse nobody as long as any backend has a weight.
+const SCHEDULERS: [&str; 11] =
+    ["rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "twos", "p2c", "lblc", "lblcr"];
 
 /// An IPv4 address, and an IPv6 one like it.
 fn both([a, b, c, d]: [u8; 4]) -> [IpAddr; 2] {

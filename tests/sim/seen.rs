@@ -116,7 +116,9 @@ impl Seen {
             let named = inner.is_v6() != packet.is_v6() || inner.id == packet.id;
             let whole = inner.body == packet.body && inner.payload == packet.payload;
             // A piece may have been cut again: its first part stands for it.
-            let begins = |piece: Slice| (piece.offset, piece.identification);
+            let crosses = inner.is_v6() != packet.is_v6();
+            let begins =
+                |piece: Slice| (piece.offset, if crosses { 0 } else { piece.identification });
             let same_part = inner.piece.map(begins) == packet.piece.map(begins);
             named && same_part && (whole || packet.piece.is_some())
         };

@@ -3,15 +3,21 @@
 //! An answer counts only if it is status 200 with as many bytes of body as announced, so that a
 //! connection cut short anywhere is a failure. Handshakes are timed: one over a second means that
 //! a SYN was lost and sent again.
+//!
+//! The server closes first, and it alone has to wait (`TIME_WAIT`): a client's kernel that chooses
+//! ports by itself takes some of them again soon. `first_port` gives every connection a port of its own instead, in order:
+//! then there are as many connections to count as there were requests.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketType, bind, socket};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::report::Report;
@@ -32,6 +38,9 @@ pub struct Plan {
     pub threads: u64,
     /// Many requests on each connection, instead of one.
     pub keep_alive: bool,
+    /// Source port of the first connection; the others have those after it. The kernel chooses if
+    /// there is none.
+    pub first_port: Option<u16>,
     /// Stop after this even if requests are left.
     pub time_limit: Duration,
     /// Pause between requests of a thread.
@@ -44,9 +53,14 @@ pub fn run(plan: Plan) -> Result<Report> {
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
+    let ports = plan.first_port.map_or(u64::MAX, |first| 1 + u64::from(u16::MAX - first));
+    ensure!(plan.requests <= ports, "{} requests and {ports} source ports", plan.requests);
     let left = Arc::new(AtomicU64::new(plan.requests));
     let end = Instant::now() + plan.time_limit;
-    let go_on = move || !stop.load(Ordering::Relaxed) && Instant::now() < end && take_one(&left);
+    let go_on = move || {
+        let in_time = !stop.load(Ordering::Relaxed) && Instant::now() < end;
+        if in_time { take_one(&left) } else { None }
+    };
     let threads: Vec<_> = (0..plan.threads)
         .map(|_| {
             let go_on = go_on.clone();
@@ -60,17 +74,19 @@ pub fn run(plan: Plan) -> Result<Report> {
     Ok(total)
 }
 
-/// Takes one of the requests left; false if there is none.
-fn take_one(left: &AtomicU64) -> bool {
-    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+/// Takes one of the requests left: how many there were.
+fn take_one(left: &AtomicU64) -> Option<u64> {
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).ok()
 }
 
-fn one_thread(plan: Plan, go_on: impl Fn() -> bool) -> Report {
+fn one_thread(plan: Plan, go_on: impl Fn() -> Option<u64>) -> Report {
     let mut report = Report::default();
     let mut connection = None;
-    while go_on() {
+    while let Some(left) = go_on() {
+        let done = u16::try_from(plan.requests - left).unwrap_or_default();
+        let port = plan.first_port.map_or(0, |first| first + done);
         let start = Instant::now();
-        match one_request(plan, &mut connection, &mut report) {
+        match one_request(plan, port, &mut connection, &mut report) {
             Ok(body) => report.answered(&body, start.elapsed()),
             Err(error) => {
                 connection = None;
@@ -82,15 +98,16 @@ fn one_thread(plan: Plan, go_on: impl Fn() -> bool) -> Report {
     report
 }
 
-/// Asks once, on the connection there is or a new one.
+/// Asks once, on the connection there is or a new one from this port.
 fn one_request(
     plan: Plan,
+    port: u16,
     kept: &mut Option<BufReader<TcpStream>>,
     report: &mut Report,
 ) -> Result<String> {
     let mut connection = match kept.take() {
         Some(connection) => connection,
-        None => connect(plan.target, report)?,
+        None => connect(plan.target, port, report)?,
     };
     let word = if plan.keep_alive { "keep-alive" } else { "close" };
     let request = format!("GET / HTTP/1.1\r\nHost: vip\r\nConnection: {word}\r\n\r\n");
@@ -104,12 +121,23 @@ fn one_request(
     Ok(body)
 }
 
-fn connect(target: SocketAddr, report: &mut Report) -> Result<BufReader<TcpStream>> {
+/// From a port, or 0 for any.
+fn connect(target: SocketAddr, port: u16, report: &mut Report) -> Result<BufReader<TcpStream>> {
+    let (family, any) = match target {
+        SocketAddr::V4(_) => (AddressFamily::INET, IpAddr::from(Ipv4Addr::UNSPECIFIED)),
+        SocketAddr::V6(_) => (AddressFamily::INET6, IpAddr::from(Ipv6Addr::UNSPECIFIED)),
+    };
+    let socket = socket(family, SocketType::STREAM, None)?;
+    if port != 0 {
+        bind(&socket, &SocketAddr::new(any, port)).context("source port")?;
+    }
+    // Bounds the handshake too.
+    set_socket_timeout(&socket, Timeout::Send, Some(REQUEST_TIMEOUT))?;
     let start = Instant::now();
-    let stream = TcpStream::connect_timeout(&target, REQUEST_TIMEOUT).context("connect")?;
+    rustix::net::connect(&socket, &target).context("connect")?;
     report.connect_ms_max = report.connect_ms_max.max(start.elapsed().as_secs_f64() * 1e3);
+    let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
-    stream.set_write_timeout(Some(REQUEST_TIMEOUT))?;
     stream.set_nodelay(true)?;
     Ok(BufReader::new(stream))
 }
@@ -184,6 +212,7 @@ mod tests {
             requests,
             threads: 1,
             keep_alive: false,
+            first_port: None,
             time_limit: Duration::from_secs(20),
             pause: Duration::ZERO,
         }
@@ -203,6 +232,27 @@ mod tests {
         assert_eq!((report.ok, report.failed), (1, 5), "{report:?}");
         assert_eq!(report.backend("b1"), 1);
         assert_eq!(report.errors.len(), 5, "each failure has its own reason: {report:?}");
+    }
+
+    #[test]
+    fn connections_come_from_the_ports_asked_for_and_no_more_than_there_are() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = listener.local_addr().unwrap();
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nb1";
+        let server = thread::spawn(move || {
+            let serve = |_| {
+                let (mut stream, from) = listener.accept().unwrap();
+                let _read = stream.read(&mut [0; 512]).unwrap();
+                stream.write_all(answer.as_bytes()).unwrap();
+                from.port()
+            };
+            (0..3).map(serve).collect::<Vec<_>>()
+        });
+        let plan = Plan { first_port: Some(7001), ..plan(target, 3) };
+        let report = run(plan).unwrap();
+        assert_eq!((report.ok, report.failed), (3, 0), "{report:?}");
+        assert_eq!(server.join().unwrap(), [7001, 7002, 7003]);
+        assert!(run(Plan { first_port: Some(65_535), requests: 2, ..plan }).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
-use lab::agent::{decap, dns, forge, load, sctp, udp, vlan};
+use lab::agent::{decap, dns, forge, load, pieces, sctp, udp, vlan};
 use lab::{Network, cleanup, programs};
 
 /// Clients and servers for the lab's hosts, and the removal of what dead ones left behind.
@@ -35,6 +35,9 @@ enum Task {
         /// Many requests on each connection, instead of one.
         #[arg(long)]
         keep_alive: bool,
+        /// Source port of the first connection; the others have those after it.
+        #[arg(long)]
+        first_port: Option<u16>,
         /// Stop after so many seconds.
         #[arg(long, default_value_t = 60)]
         seconds_max: u64,
@@ -55,6 +58,23 @@ enum Task {
         /// Bytes of each question.
         #[arg(long, default_value_t = 64)]
         size: usize,
+    },
+    /// Ask a UDP echo with datagrams in pieces and print a report as JSON.
+    Pieces {
+        /// Address and port.
+        target: SocketAddr,
+        /// Order of the pieces.
+        #[arg(long, default_value = "forward")]
+        order: pieces::Order,
+        /// Datagrams.
+        #[arg(long, default_value_t = 1)]
+        count: u16,
+        /// Bytes of each datagram.
+        #[arg(long, default_value_t = 4000)]
+        size: usize,
+        /// Bytes of data in a piece.
+        #[arg(long, default_value_t = 1200)]
+        piece: usize,
     },
     /// Answer datagrams with this name, the source address and the question.
     Echo {
@@ -149,14 +169,25 @@ fn run(task: Task) -> Result<()> {
             println!("{} leftovers removed", removed.len());
             Ok(())
         }
-        Task::Load { target, requests, threads, keep_alive, seconds_max, pause_ms } => {
+        Task::Load { target, requests, threads, keep_alive, first_port, seconds_max, pause_ms } => {
             let time_limit = Duration::from_secs(seconds_max);
             let pause = Duration::from_millis(pause_ms);
-            load::run(load::Plan { target, requests, threads, keep_alive, time_limit, pause })?
-                .print()
+            load::run(load::Plan {
+                target,
+                requests,
+                threads,
+                keep_alive,
+                first_port,
+                time_limit,
+                pause,
+            })?
+            .print()
         }
         Task::UdpLoad { target, sources, rounds, size } => {
             udp::load(target, sources, rounds, size)?.print()
+        }
+        Task::Pieces { target, order, count, size, piece } => {
+            pieces::run(pieces::Plan { target, count, size, piece, order })?.print()
         }
         Task::Echo { name, listen, proxy } => udp::echo(&name, &listen, proxy),
         Task::SctpEcho { name, listen } => sctp::serve(&name, listen),

@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use shunt::dataplane::access::Access;
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::ports::Ownership;
 use shunt::dataplane::conn::table::Tables;
@@ -17,8 +18,8 @@ use shunt::dataplane::io::{Burst, Platform, Rx, Tx};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::ControlEnd;
 use shunt::dataplane::snapshot::{
-    Backend, ClientAddress, Link, Mode, NextHop, PortView, Protocol, Scheduler, Service,
-    ServiceAddress, Snapshot, Steering,
+    Backend, ClientAddress, Limit, Link, Mode, NextHop, PortView, Protocol, Scheduler, Service,
+    ServiceAddress, Snapshot, Steering, SynCookies,
 };
 use shunt::dataplane::worker::{Links, Worker};
 use shunt::dpdk::eal::Eal;
@@ -143,6 +144,7 @@ fn snapshot(backends: u16) -> Snapshot {
             address: Ipv4Addr::new(172, 16, 0, host).into(),
             port: 8080,
             weight: 1,
+            limit: Limit::NONE,
             mode: Mode::Fullnat,
             answers_here: false,
             our_address: Ipv4Addr::new(172, 16, 0, 254).into(),
@@ -153,11 +155,14 @@ fn snapshot(backends: u16) -> Snapshot {
         name: "bench".into(),
         protocol: Protocol::Tcp,
         addresses: [ServiceAddress::one(VIP.0.into(), VIP.1)].into(),
-        scheduler: Scheduler::Rr,
+        scheduling: Scheduler::RR.into(),
         backends: (0..u32::from(backends)).rev().map(BackendId).collect(),
         locals: (1..=LOCALS).map(|n| Ipv4Addr::new(172, 17, 0, n).into()).collect(),
         one_packet: false,
         client_address: ClientAddress::None,
+        persistence: None,
+        access: Access::default(),
+        syn_cookies: SynCookies::Never,
         revision: 1,
     };
     let mut snapshot = Snapshot::default();

@@ -1,5 +1,6 @@
 //! `shuntd`: the balancer itself.
 
+mod members;
 mod serve;
 mod workers;
 

@@ -13,14 +13,13 @@ use shunt::control::parts::{Lanes, Parts};
 use shunt::control::ports::{PortsError, Running};
 use shunt::control::supervise::Early;
 use shunt::control::{config, ports};
-use shunt::dataplane::conn::table::Tables;
 use shunt::dpdk::clock::Clock;
 use shunt::dpdk::eal::{self, Eal, EalOptions};
 use shunt::dpdk::lcore;
 use shunt::dpdk::memory;
 use shunt::stats::slow::StaticFacts;
 
-use crate::{FAILED, workers};
+use crate::{FAILED, members, workers};
 
 /// Balances until told to stop.
 pub(crate) fn serve(file: &Path) -> anyhow::Result<()> {
@@ -93,6 +92,7 @@ fn balance(early: Early, start: Start<'_>, running: Running) -> anyhow::Result<(
         },
         configure: Configured::new(running.views, Machine::here()),
         facts: facts(&plan, &eal),
+        make_members: members::maker(&eal),
         plan,
         plan_file: file.to_owned(),
         claims,
@@ -131,14 +131,14 @@ fn eal_options(plan: &Plan) -> EalOptions {
 
 fn facts(plan: &Plan, eal: &Eal) -> StaticFacts {
     let workers = plan.daemon.worker_cores.len();
-    let (v4, v6) = workers::capacities(plan);
+    let sizes = workers::sizes(plan);
     StaticFacts {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         revision: env!("SHUNT_GIT").to_owned(),
         dpdk_version: eal::version(),
         memory: eal.description().to_owned(),
         tsc_hz: Clock::shared().hz(),
-        table_capacity: (u64::from(v4) + u64::from(v6)) * workers as u64,
-        table_bytes: (Tables::bytes_for(v4, v6) * workers) as u64,
+        table_capacity: (u64::from(sizes.v4) + u64::from(sizes.v6)) * workers as u64,
+        table_bytes: (sizes.bytes() * workers) as u64,
     }
 }

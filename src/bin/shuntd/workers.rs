@@ -14,11 +14,12 @@ use shunt::control::config::plan::{HugePages, Plan};
 use shunt::control::parts::WorkerPart;
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::ports::Ownership;
-use shunt::dataplane::conn::table::Tables;
+use shunt::dataplane::conn::table::{Sizes, Tables};
 use shunt::dataplane::flows::Flows;
 use shunt::dataplane::io::dpdk::Dpdk;
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Order, WorkerEnd};
+use shunt::dataplane::persistence::Templates;
 use shunt::dataplane::run;
 use shunt::dataplane::snapshot::{PortView, Snapshot};
 use shunt::dataplane::worker::{Links, Worker};
@@ -29,6 +30,7 @@ use shunt::dpdk::ring::{Receiver, Sender, lane};
 use shunt::dpdk::{lcore, memory};
 use shunt::ids::WorkerId;
 use shunt::stats::counters::WorkerStats;
+use shunt::stats::loads::Loads;
 
 /// Packets that may wait on their way from one worker to another: some tens of bursts.
 const HANDOVER_DEPTH: u32 = 2048;
@@ -70,9 +72,10 @@ impl Crew {
 struct Kit {
     id: WorkerId,
     core: usize,
-    /// Connections: IPv4, IPv6.
-    capacities: (u32, u32),
+    /// Connections.
+    sizes: Sizes,
     huge_pages: memory::HugePages,
+    templates: Arc<Templates>,
     busy_poll: bool,
     punt_per_second: u32,
     seed: Seed,
@@ -84,11 +87,15 @@ struct Kit {
     stats: Arc<WorkerStats>,
 }
 
-/// Connections each worker has room for: IPv4's, and those whose client is IPv6.
-pub(crate) fn capacities(plan: &Plan) -> (u32, u32) {
+/// Connections each worker has room for.
+pub(crate) fn sizes(plan: &Plan) -> Sizes {
     let workers = u32::try_from(plan.daemon.worker_cores.len()).unwrap_or(u32::MAX).max(1);
     let share = |connections: u32| connections.div_ceil(workers);
-    (share(plan.daemon.connections_max), share(plan.daemon.connections_ipv6_max))
+    Sizes {
+        v4: share(plan.daemon.connections_max),
+        v6: share(plan.daemon.connections_ipv6_max),
+        splices: share(plan.daemon.cookie_connections_max),
+    }
 }
 
 /// Starts all workers; returns when each has its tables and polls, or with the first refusal.
@@ -102,20 +109,25 @@ pub(crate) fn start(
     let workers = u8::try_from(count).context("expected at most 255 workers")?;
     let views: Arc<[PortView]> = views.into();
     let seed = Seed::random()?;
+    let huge = huge_pages(plan.daemon.huge_pages);
+    let clients = plan.daemon.persistent_clients_max as usize;
+    let templates = Arc::new(Templates::new(clients, Seed::random()?, huge)?);
     let (inject, injected) = lane(eal, KERNEL_DEPTH)?;
     let (mut injected, mut mesh) = (Some(injected), Mesh::new(eal, count)?);
     let (answer, answers) = channel();
     let (mut parts, mut punts, mut threads) = (vec![], vec![], vec![]);
+    let loads = Arc::<Loads>::default();
     for ((id, core), ports) in (0..).map(WorkerId).zip(&plan.daemon.worker_cores).zip(queues) {
         let (punt, to_kernel) = lane(eal, KERNEL_DEPTH)?;
         let (mailbox, end) = mailbox();
-        let stats = Arc::new(WorkerStats::default());
+        let stats = Arc::new(WorkerStats::sharing(Arc::clone(&loads)));
         let (from_peers, to_peers) = mesh.ends_of(id);
         let kit = Kit {
             id,
             core: *core,
-            capacities: capacities(plan),
-            huge_pages: huge_pages(plan.daemon.huge_pages),
+            sizes: sizes(plan),
+            huge_pages: huge,
+            templates: Arc::clone(&templates),
             busy_poll: plan.daemon.busy_poll,
             punt_per_second: plan.punt_per_second,
             seed,
@@ -180,13 +192,14 @@ fn work(kit: Kit, answer: &Answer<Result<(), String>>) {
 }
 
 fn make(kit: Kit) -> Result<Worker<Dpdk>, String> {
-    let tables = Tables::on(kit.capacities, kit.seed, kit.huge_pages).map_err(|e| e.to_string())?;
+    let tables = Tables::on(kit.sizes, kit.seed, kit.huge_pages).map_err(|e| e.to_string())?;
     let ownership = Ownership::new(kit.id, kit.workers, &kit.views);
     // Until the first snapshot is published everything is the kernel's.
     let mut nothing = Snapshot::default();
     nothing.ports = kit.views.iter().cloned().collect();
     nothing.punt_per_second = kit.punt_per_second;
     let flows = Flows::new(tables, Arc::new(nothing.indexed()), ownership, kit.stats);
+    let flows = flows.with_templates(kit.templates);
     Ok(Worker::new(flows, kit.links, kit.end))
 }
 

@@ -83,7 +83,17 @@ dropped  reason      meaning
 fn backend(port: u16, mode: Option<Mode>, weight: Option<u32>, reachable: bool) -> Backend {
     let address = std::net::SocketAddr::from(([10, 0, 0, 2], port));
     let forward = mode.map(Spelled::from);
-    Backend { address, forward, weight, reachable, connections: 5, new_connections: 100 }
+    Backend {
+        address,
+        forward,
+        weight,
+        max_connections: 0,
+        resume_below: 0,
+        reachable,
+        connections: 5,
+        active_connections: 4,
+        new_connections: 100,
+    }
 }
 
 #[test]
@@ -102,6 +112,7 @@ fn services_list_their_backends_under_them_and_say_what_is_odd_about_one() {
             address: "192.0.2.1:80".into(),
             more_addresses: vec!["192.0.2.1:8000-8099".into(), "192.0.2.2:80".into()],
             scheduler: "wrr".into(),
+            scheduler_flags: vec![],
             removed: false,
             connections: 20,
             new_connections: 400,

@@ -100,6 +100,7 @@ impl<C: Configure> Control<C> {
     fn service_view(&self, directory: &Directory, entry: &ServiceEntry) -> view::Service {
         let activity = self.sources.service(directory, entry.id);
         let current = self.snapshot.service(entry.id);
+        let scheduling = current.map(|service| &service.scheduling);
         view::Service {
             name: entry.name.clone(),
             protocol: spelled(&entry.protocol),
@@ -107,7 +108,9 @@ impl<C: Configure> Control<C> {
             more_addresses: current.map_or_else(Vec::new, |service| {
                 service.addresses.iter().skip(1).map(ToString::to_string).collect()
             }),
-            scheduler: current.map_or_else(String::new, |service| spelled(&service.scheduler)),
+            scheduler: scheduling.map_or_else(String::new, |s| spelled(&s.scheduler)),
+            scheduler_flags: scheduling
+                .map_or_else(Vec::new, |s| s.flags.names(s.scheduler).map(str::to_owned).collect()),
             removed: entry.removed,
             connections: activity.connections,
             new_connections: activity.new_connections,
@@ -124,9 +127,12 @@ impl<C: Configure> Control<C> {
             view::Backend {
                 address: entry.address,
                 weight: current.map(|backend| backend.weight),
+                max_connections: current.map_or(0, |backend| backend.limit.most),
+                resume_below: current.map_or(0, |backend| backend.limit.least),
                 forward: current.map(|backend| backend.mode.into()),
                 reachable: self.view.ways.contains_key(&entry.address.ip()),
                 connections: activity.connections,
+                active_connections: activity.active,
                 new_connections: activity.new_connections,
             }
         };

@@ -134,6 +134,9 @@ pub struct Service {
     pub more_addresses: Vec<String>,
     /// How backends are chosen; empty for a removed service.
     pub scheduler: String,
+    /// The scheduler's flags, as in the file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scheduler_flags: Vec<String>,
     /// Gone from the configuration.
     pub removed: bool,
     /// Connections now.
@@ -153,6 +156,12 @@ pub struct Backend {
     pub address: SocketAddr,
     /// Its weight; 0 drains; `None` once removed.
     pub weight: Option<u32>,
+    /// Most connections; 0 is no limit.
+    #[serde(default)]
+    pub max_connections: u32,
+    /// A full backend takes new ones below this; 0 is three quarters.
+    #[serde(default)]
+    pub resume_below: u32,
     /// How packets of new connections reach it, as in the file: `mode` and `tunnel`. `None` once
     /// removed.
     #[serde(flatten)]
@@ -161,6 +170,9 @@ pub struct Backend {
     pub reachable: bool,
     /// Connections now.
     pub connections: u64,
+    /// Those that schedulers count as active.
+    #[serde(default)]
+    pub active_connections: u64,
     /// Connections made.
     pub new_connections: u64,
 }

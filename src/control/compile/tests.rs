@@ -12,8 +12,10 @@ use crate::control::config::plan::{
 };
 use std::net::Ipv4Addr;
 
+use crate::dataplane::sched::{Flags, Slots};
 use crate::dataplane::snapshot::{
-    ClientAddress, Encapsulation, GueChecksum, Mode, NextHop, Ping, Ports, Strays, Timeouts,
+    ClientAddress, Encapsulation, GueChecksum, Limit, Mode, NextHop, Ping, Ports, Strays,
+    SynCookies, Timeouts,
 };
 use crate::ids::PortId;
 use crate::wire::Mac;
@@ -33,6 +35,8 @@ fn plan(services: Vec<PlanService>) -> Plan {
             busy_poll: false,
             connections_max: 1024,
             connections_ipv6_max: 1024,
+            persistent_clients_max: 1024,
+            cookie_connections_max: 1024,
             packet_buffers: 1024,
             admin_socket: "/run/shunt/admin.sock".into(),
             metrics_listen: None,
@@ -48,6 +52,8 @@ fn plan(services: Vec<PlanService>) -> Plan {
         tunnels_ignore_df: true,
         punt_per_second: 5,
         drain_deadline: Duration::from_secs(1),
+        lists: vec![],
+        deny: vec![],
         services,
     }
 }
@@ -57,6 +63,8 @@ fn service(vip: u16, backends: &[(u16, u32)]) -> PlanService {
     let backend = |&(port, weight): &(u16, u32)| PlanBackend {
         address: SocketAddr::from(([10, 0, 0, 1], port)),
         weight,
+        limit: Limit::NONE,
+        quic_server_id: None,
         mode: Mode::Fullnat,
     };
     PlanService {
@@ -64,16 +72,21 @@ fn service(vip: u16, backends: &[(u16, u32)]) -> PlanService {
         protocol: Protocol::Tcp,
         address: ServiceAddress::one(VIP, vip),
         more_addresses: vec![],
-        scheduler: Scheduler::Wrr,
+        scheduler: Scheduler::WRR,
+        scheduler_flags: Flags::default(),
         local_addresses: vec![Ipv4Addr::new(10, 0, 0, 2).into()],
         one_packet: false,
         client_address: ClientAddress::None,
+        persistence: None,
+        allow: vec![],
+        deny: vec![],
+        syn_cookies: SynCookies::Never,
         backends: backends.iter().map(backend).collect(),
     }
 }
 
 fn compile(compiler: &mut Compiler, services: Vec<PlanService>) -> Arc<Snapshot> {
-    compiler.compile(&plan(services), &[], &|_| None, true).unwrap()
+    compiler.compile(&plan(services), &[], &|_| None, true, None).unwrap()
 }
 
 fn find(snapshot: &Snapshot, vip: u16) -> &Service {
@@ -115,6 +128,25 @@ fn the_first_listed_is_the_oldest_and_later_ones_come_in_front() {
 }
 
 #[test]
+fn a_drained_backend_keeps_its_place_in_a_hash_table_and_a_removed_one_does_not() {
+    let mut compiler = Compiler::new();
+    let mut table = |backends: &[(u16, u32)], slots: u32| {
+        let mut mh = service(80, backends);
+        mh.scheduler = Scheduler::named("mh").unwrap();
+        mh.scheduler_flags.slots = Slots::new(slots).unwrap();
+        find(&compile(&mut compiler, vec![mh]), 80).scheduling.clone()
+    };
+    let before = table(&[(1, 1), (2, 3), (3, 1)], 4_093);
+    assert_eq!(table(&[(1, 1), (2, 0), (3, 1)], 4_093), before, "drained");
+    assert_ne!(table(&[(1, 1), (2, 0), (3, 1)], 251), before, "another size");
+    assert_ne!(table(&[(1, 1), (2, 2), (3, 1)], 4_093), before, "another weight");
+    let removed = table(&[(1, 1), (3, 1)], 4_093);
+    let back = table(&[(1, 1), (3, 1), (2, 0)], 4_093);
+    assert_ne!(back, before, "what comes back has no weight to go by");
+    assert_ne!(table(&[(1, 1), (3, 1), (2, 3)], 4_093), removed);
+}
+
+#[test]
 fn the_revision_grows_when_set_order_weight_or_scheduler_change_and_only_then() {
     let mut compiler = Compiler::new();
     let c = &mut compiler;
@@ -131,7 +163,7 @@ fn the_revision_grows_when_set_order_weight_or_scheduler_change_and_only_then() 
     assert_eq!(at(vec![service(80, &[(1, 2), (2, 1)])]), 2, "a weight");
     assert_eq!(at(vec![service(80, &[(1, 2), (2, 1), (3, 1)])]), 3, "one more");
     assert_eq!(at(vec![service(80, &[(1, 2), (3, 1)])]), 4, "one less");
-    let rr = PlanService { scheduler: Scheduler::Rr, ..service(80, &[(1, 2), (3, 1)]) };
+    let rr = PlanService { scheduler: Scheduler::RR, ..service(80, &[(1, 2), (3, 1)]) };
     assert_eq!(at(vec![rr]), 5, "the scheduler");
 }
 
@@ -161,13 +193,13 @@ fn a_mode_reaches_the_snapshot_and_an_edit_of_it_changes_no_id_and_no_revision()
 fn next_hops_change_no_id_and_no_revision() {
     let mut compiler = Compiler::new();
     let plan = plan(vec![service(80, &[(1, 1), (2, 1)])]);
-    let first = compiler.compile(&plan, &[], &|_| None, true).unwrap();
+    let first = compiler.compile(&plan, &[], &|_| None, true, None).unwrap();
     let mac = |last| Mac([2, 0, 0, 0, 0, last]);
     let hop = NextHop { port: PortId(1), source: mac(1), destination: mac(2) };
     let our_address = IpAddr::from([10, 0, 0, 9]);
     let way = Way { next_hop: hop, our_address };
     let known = |address| (address == IpAddr::from([10, 0, 0, 1])).then_some(way);
-    let second = compiler.compile(&plan, &[], &known, false).unwrap();
+    let second = compiler.compile(&plan, &[], &known, false, None).unwrap();
     assert!(first.backends.iter().flatten().all(|backend| backend.next_hop.is_none()));
     assert!(second.backends.iter().flatten().all(|backend| backend.next_hop == Some(hop)));
     let ours = |snapshot: &Snapshot, address: IpAddr| {
@@ -297,7 +329,7 @@ fn running_out_of_ids_is_refused_and_changes_nothing() {
     assert_eq!(snapshot.backends.len(), limits::BACKENDS);
     let more = vec![service(80, &many(1, 65_535)), service(81, &[(1, 1), (2, 1)])];
     let refused = |c: &mut Compiler, services| {
-        c.compile(&plan(services), &[], &|_| None, true).unwrap_err().to_string()
+        c.compile(&plan(services), &[], &|_| None, true, None).unwrap_err().to_string()
     };
     assert_eq!(
         refused(c, more),
@@ -317,8 +349,10 @@ fn running_out_of_service_ids_is_refused() {
     let mut compiler = Compiler::new();
     let vips = |range: std::ops::Range<u16>| range.map(|vip| service(vip, &[])).collect::<Vec<_>>();
     compile(&mut compiler, vips(0..16_384));
-    let error = compiler.compile(&plan(vips(0..16_385)), &[], &|_| None, true).unwrap_err();
-    let CompileError::Full { what, wanted, used, limit, retired } = error;
+    let error = compiler.compile(&plan(vips(0..16_385)), &[], &|_| None, true, None).unwrap_err();
+    let CompileError::Full { what, wanted, used, limit, retired } = error else {
+        panic!("{error}");
+    };
     assert_eq!((what, wanted, used, limit, retired), ("services", 1, 16_384, 16_384, 0));
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! ! [shunt] workers: [1] -> [1, 2] (needs a restart)
 //! ~ [timeouts] udp_s: 300 -> 60
+//! ~ list bots: 12 networks added, 3 removed
 //! + service dns udp 198.51.100.10:53, rr, local 10.44.0.2, 2 backends
 //! ~ service web: backend 10.44.0.11:8080 weight 1 -> 0 (drain)
 //! - service old tcp 198.51.100.9:80, 1 backend
@@ -15,12 +16,14 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::client_address::word;
 use super::mode::line;
-use super::plan::{Backend, Device, Link, Plan, Port, Service};
+use super::plan::{Backend, ClientList, Device, Link, Plan, Port, Service};
+use crate::dataplane::sched::ServerId;
 use crate::dataplane::snapshot::{Protocol, ServiceAddress};
 
 mod show;
@@ -46,6 +49,29 @@ pub enum Change {
         from: String,
         /// Value in the new file.
         to: String,
+    },
+    /// A list of clients that is new.
+    ListAdded {
+        /// Its name.
+        list: String,
+        /// How many networks it has.
+        networks: usize,
+    },
+    /// A list of clients whose networks are others.
+    ListChanged {
+        /// Its name.
+        list: String,
+        /// How many networks are new.
+        added: usize,
+        /// How many are gone.
+        removed: usize,
+    },
+    /// A list of clients that leaves.
+    ListRemoved {
+        /// Its name.
+        list: String,
+        /// How many networks it has.
+        networks: usize,
     },
     /// A service that is new.
     ServiceAdded(Service),
@@ -87,6 +113,19 @@ pub enum Change {
         /// Mode in use, on one line: `tunnel gue:6080`.
         from: String,
         /// Mode in the new file.
+        to: String,
+    },
+    /// Another setting of a backend.
+    BackendSetting {
+        /// The service's name.
+        service: String,
+        /// The backend.
+        address: SocketAddr,
+        /// The key.
+        setting: &'static str,
+        /// Value in use.
+        from: String,
+        /// Value in the new file.
         to: String,
     },
     /// A backend that leaves a service that stays.
@@ -148,6 +187,7 @@ pub fn diff(old: &Plan, new: &Plan) -> Diff {
     daemon(&mut changes, old, new);
     ports(&mut changes, old, new);
     settings(&mut changes, old, new);
+    lists(&mut changes, &old.lists, &new.lists);
     services(&mut changes, old, new);
     Diff { changes }
 }
@@ -189,6 +229,14 @@ fn daemon(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
     push(
         "[limits] connections_ipv6",
         differ(&old.connections_ipv6_max, &new.connections_ipv6_max, u32::to_string),
+    );
+    push(
+        "[limits] persistent_clients",
+        differ(&old.persistent_clients_max, &new.persistent_clients_max, u32::to_string),
+    );
+    push(
+        "[limits] cookie_connections",
+        differ(&old.cookie_connections_max, &new.cookie_connections_max, u32::to_string),
     );
     push("[metrics] listen", differ(&old.metrics_listen, &new.metrics_listen, listen));
 }
@@ -291,6 +339,7 @@ fn settings(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
         "[shunt] punt_per_second",
         differ(&old.punt_per_second, &new.punt_per_second, u32::to_string),
     );
+    push("[shunt] deny", differ(&old.deny, &new.deny, |v| list(v)));
     macro_rules! timeouts {
         ($($key:ident)*) => {
             $(push(
@@ -308,6 +357,33 @@ fn settings(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
         sctp_shutdown_sent_s sctp_shutdown_received_s sctp_shutdown_ack_sent_s
         sctp_rejected_s sctp_closed_s
     }
+}
+
+/// A list is the same one if its name is.
+fn lists(changes: &mut Vec<Change>, old: &[ClientList], new: &[ClientList]) {
+    let find = |lists: &[ClientList], name: &str| {
+        lists.iter().find(|list| list.name == name).map(|list| Arc::clone(&list.networks))
+    };
+    for ClientList { name, networks } in new {
+        let list = name.clone();
+        match find(old, name) {
+            None => changes.push(Change::ListAdded { list, networks: networks.len() }),
+            Some(before) if before != *networks => {
+                let (added, removed) = (beyond(networks, &before), beyond(&before, networks));
+                changes.push(Change::ListChanged { list, added, removed });
+            }
+            Some(_) => {}
+        }
+    }
+    for ClientList { name, networks } in old.iter().filter(|it| find(new, &it.name).is_none()) {
+        let (list, networks) = (name.clone(), networks.len());
+        changes.push(Change::ListRemoved { list, networks });
+    }
+}
+
+/// How many of `some` are not in `others`; both in order.
+fn beyond<T: Ord>(some: &[T], others: &[T]) -> usize {
+    some.iter().filter(|one| others.binary_search(one).is_err()).count()
 }
 
 type ServiceKey = (Protocol, ServiceAddress);
@@ -342,10 +418,18 @@ fn service_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
     push("name", differ(&old.name, &new.name, String::clone));
     push("more_addresses", differ(&old.more_addresses, &new.more_addresses, |v| list(v)));
     push("scheduler", differ(&old.scheduler, &new.scheduler, ToString::to_string));
+    let (was, is) = (flags(old), flags(new));
+    push("scheduler_flags", differ(&was, &is, |names| list(names)));
+    let (was, is) = (old.scheduler_flags.slots, new.scheduler_flags.slots);
+    push("mh_slots", differ(&was, &is, ToString::to_string));
     push("local_addresses", differ(&old.local_addresses, &new.local_addresses, |v| list(v)));
     push("one_packet", differ(&old.one_packet, &new.one_packet, bool::to_string));
     let address = |address: &_| word(*address).to_owned();
+    push("persistence", differ(&old.persistence, &new.persistence, show::persistence));
+    push("allow", differ(&old.allow, &new.allow, |v| list(v)));
+    push("deny", differ(&old.deny, &new.deny, |v| list(v)));
     push("client_address", differ(&old.client_address, &new.client_address, address));
+    push("syn_cookies", differ(&old.syn_cookies, &new.syn_cookies, ToString::to_string));
     backend_changes(changes, old, new);
 }
 
@@ -371,7 +455,7 @@ fn backend_settings(
     old: Backend,
     new: Backend,
 ) {
-    let Backend { address, weight: to, mode } = new;
+    let Backend { address, weight: to, limit, quic_server_id, mode } = new;
     if old.mode != mode {
         let (from, to) = (line(old.mode), line(mode));
         changes.push(Change::BackendMode { service: service(), address, from, to });
@@ -380,6 +464,24 @@ fn backend_settings(
         let (service, from) = (service(), old.weight);
         changes.push(Change::BackendWeight { service, address, from, to });
     }
+    let mut push = |setting, difference: Option<(String, String)>| {
+        changes.extend(difference.map(|(from, to)| Change::BackendSetting {
+            service: service(),
+            address,
+            setting,
+            from,
+            to,
+        }));
+    };
+    push("max_connections", differ(&old.limit.most, &limit.most, u32::to_string));
+    push("resume_below", differ(&old.limit.least, &limit.least, u32::to_string));
+    let id = |id: &Option<ServerId>| id.map_or("none".to_owned(), |id| id.to_string());
+    push("quic_server_id", differ(&old.quic_server_id, &quic_server_id, id));
+}
+
+/// Names of a service's scheduler flags.
+fn flags(service: &Service) -> Vec<&'static str> {
+    service.scheduler_flags.names(service.scheduler).collect()
 }
 
 /// A list as it would be written, without the quotes.

@@ -66,7 +66,7 @@ pub fn parse_for(text: &str, origin: &Path, machine: &Machine) -> Result<Reading
     let file: schema::File =
         toml::from_str(text).map_err(|error| refuse(vec![explain::explain(&error)]))?;
     let mut problems = Problems::default();
-    let mut plan = validate::validate(&file, machine, &mut problems);
+    let mut plan = validate::validate(&file, origin, machine, &mut problems);
     for port in &mut plan.ports {
         let written = file.port.iter().map(toml::Spanned::get_ref);
         let device =
@@ -96,13 +96,18 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     file.take(SIZE_MAX + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| refuse(format!("cannot be read: {error}")))?;
+    text(bytes).map_err(refuse)
+}
+
+/// What was read, at most a byte more than [`SIZE_MAX`], as text; or what is wrong with it.
+fn text(bytes: Vec<u8>) -> Result<String, String> {
     if bytes.len() as u64 > SIZE_MAX {
-        return Err(refuse(format!("is larger than {} MiB", SIZE_MAX >> 20)));
+        return Err(format!("is larger than {} MiB", SIZE_MAX >> 20));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..at].split(|&byte| byte == b'\n').count();
-        refuse(format!("is not UTF-8 text (first bad byte in line {line})"))
+        format!("is not UTF-8 text (first bad byte in line {line})")
     })
 }
 

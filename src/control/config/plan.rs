@@ -5,10 +5,13 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::dataplane::sched::{Flags, ServerId};
 use crate::dataplane::snapshot::{
-    ClientAddress, Mode, Ping, Protocol, Scheduler, ServiceAddress, Strays, Timeouts,
+    ClientAddress, Limit, Mode, Ping, Protocol, Scheduler, ServiceAddress, Strays, SynCookies,
+    Timeouts,
 };
 use crate::ids::PortId;
 use crate::wire::vlan::Tags;
@@ -32,6 +35,10 @@ pub struct Plan {
     pub punt_per_second: u32,
     /// How long SIGTERM waits for connections to end. Reloadable.
     pub drain_deadline: Duration,
+    /// Lists of client networks, in file order. Reloadable.
+    pub lists: Vec<ClientList>,
+    /// Names of the lists whose clients no service takes. Reloadable.
+    pub deny: Vec<String>,
     /// Reloadable. In file order.
     pub services: Vec<Service>,
 }
@@ -58,6 +65,10 @@ pub struct Daemon {
     pub connections_max: u32,
     /// IPv6 connections over all workers, those from IPv6 clients to IPv4 backends included.
     pub connections_ipv6_max: u32,
+    /// Clients of persistent services that are remembered.
+    pub persistent_clients_max: u32,
+    /// Connections made by SYN cookies over all workers, of each family.
+    pub cookie_connections_max: u32,
     /// Packet buffers over all ports.
     pub packet_buffers: u32,
     /// Path of the admin socket.
@@ -170,6 +181,16 @@ impl fmt::Display for Line {
     }
 }
 
+/// Networks of clients under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientList {
+    /// Its name: unique.
+    pub name: String,
+    /// First address and prefix length, in order, each once: where they were written, and how
+    /// often, is no difference.
+    pub networks: Arc<[(IpAddr, u8)]>,
+}
+
 /// A service and its backends.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Service {
@@ -184,6 +205,9 @@ pub struct Service {
     pub more_addresses: Vec<ServiceAddress>,
     /// How backends are chosen.
     pub scheduler: Scheduler,
+    /// The scheduler's variations.
+    #[serde(skip_serializing_if = "is_default")]
+    pub scheduler_flags: Flags,
     /// Addresses FULL-NAT may use; at least one of the family of every backend reached so.
     pub local_addresses: Vec<IpAddr>,
     /// Is every datagram scheduled by itself? UDP only.
@@ -195,6 +219,18 @@ pub struct Service {
         serialize_with = "super::client_address::serialize"
     )]
     pub client_address: ClientAddress,
+    /// Do a client's connections go to one backend?
+    #[serde(skip_serializing_if = "is_default")]
+    pub persistence: Option<Persistence>,
+    /// Names of the lists whose clients only are welcome; empty for all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<String>,
+    /// Names of the lists whose clients are not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<String>,
+    /// When SYNs are answered with cookies. TCP only, and no mode in which answers do not pass here.
+    #[serde(skip_serializing_if = "is_default")]
+    pub syn_cookies: SynCookies,
     /// In file order.
     pub backends: Vec<Backend>,
 }
@@ -210,6 +246,17 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+/// What a service's persistence is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Persistence {
+    /// How long it lasts after the client's last connection was made, and it has none.
+    pub timeout_s: u32,
+    /// Clients that share this many first bits of their address are one.
+    pub prefix: u8,
+    /// Does it hold for backends with weight 0?
+    pub to_drained: bool,
+}
+
 /// A backend of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Backend {
@@ -217,6 +264,12 @@ pub struct Backend {
     pub address: SocketAddr,
     /// Share of new connections; 0 drains.
     pub weight: u32,
+    /// When it has had enough.
+    #[serde(skip_serializing_if = "is_default")]
+    pub limit: Limit,
+    /// What it writes into QUIC connection ids.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quic_server_id: Option<ServerId>,
     /// How packets reach it.
     #[serde(flatten, serialize_with = "super::mode::serialize")]
     pub mode: Mode,

@@ -23,9 +23,9 @@ pub(super) type List<T> = Spanned<Vec<Spanned<T>>>;
 #[rustfmt::skip]
 pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[shunt]", &["workers", "control_core", "busy_poll", "admin_socket", "drain_deadline_s",
-        "strays", "ping", "tunnels_ignore_df", "punt_per_second"]),
+        "strays", "ping", "tunnels_ignore_df", "punt_per_second", "deny"]),
     ("[dpdk]", &["huge_pages", "memory_mb", "file_prefix", "eal_arguments", "packet_buffers"]),
-    ("[limits]", &["connections", "connections_ipv6"]),
+    ("[limits]", &["connections", "connections_ipv6", "cookie_connections", "persistent_clients"]),
     ("[metrics]", &["listen"]),
     ("[timeouts]", &["tcp_established_s", "tcp_syn_sent_s", "tcp_syn_recv_s", "tcp_fin_wait_s",
         "tcp_time_wait_s", "tcp_close_s", "tcp_close_wait_s", "tcp_last_ack_s", "tcp_listen_s",
@@ -37,10 +37,15 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[[port]]", &["name", "device", "on", "vlan", "tap", "addresses", "mtu", "rx_descriptors",
         "tx_descriptors", "route"]),
     ("[[port.route]]", &["to", "via"]),
+    ("[[list]]", &["name", "networks", "file"]),
     ("[[service]]", &["name", "protocol", "address", "more_addresses", "mode", "tunnel",
-        "scheduler", "local_addresses", "one_packet", "client_address", "backend"]),
+        "scheduler", "scheduler_flags", "mh_slots", "local_addresses", "one_packet", "client_address",
+        "persistence_s", "persistence_prefix", "persistence_to_drained", "allow", "deny",
+        "syn_cookies",
+        "backend"]),
     ("[service.tunnel]", &["kind", "port", "checksum", "remote_checksum"]),
-    ("[[service.backend]]", &["address", "weight", "mode", "tunnel"]),
+    ("[[service.backend]]", &["address", "weight", "max_connections", "resume_below",
+        "quic_server_id", "mode", "tunnel"]),
     ("[service.backend.tunnel]", &["kind", "port", "checksum", "remote_checksum"]),
 ];
 
@@ -60,6 +65,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) port: Vec<Spanned<Port>>,
     #[serde(default)]
+    pub(super) list: Vec<Spanned<ClientList>>,
+    #[serde(default)]
     pub(super) service: Vec<Spanned<Service>>,
 }
 
@@ -76,6 +83,7 @@ pub(super) struct Shunt {
     pub(super) ping: Maybe<String>,
     pub(super) tunnels_ignore_df: Maybe<bool>,
     pub(super) punt_per_second: Maybe<i64>,
+    pub(super) deny: Option<List<String>>,
 }
 
 /// `[dpdk]`: memory and EAL.
@@ -95,6 +103,8 @@ pub(super) struct Dpdk {
 pub(super) struct Limits {
     pub(super) connections: Maybe<i64>,
     pub(super) connections_ipv6: Maybe<i64>,
+    pub(super) persistent_clients: Maybe<i64>,
+    pub(super) cookie_connections: Maybe<i64>,
 }
 
 /// `[metrics]`: the Prometheus endpoint.
@@ -164,6 +174,15 @@ pub(super) struct Route {
     pub(super) via: Spanned<String>,
 }
 
+/// `[[list]]`: networks of clients, for `allow` and `deny`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClientList {
+    pub(super) name: Spanned<String>,
+    pub(super) networks: Option<List<String>>,
+    pub(super) file: Maybe<String>,
+}
+
 /// `[[service]]`: what clients connect to.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -175,9 +194,18 @@ pub(super) struct Service {
     pub(super) mode: Maybe<String>,
     pub(super) tunnel: Maybe<Tunnel>,
     pub(super) scheduler: Maybe<String>,
+    pub(super) scheduler_flags: Option<List<String>>,
+    pub(super) mh_slots: Maybe<i64>,
     pub(super) local_addresses: Option<List<String>>,
     pub(super) one_packet: Maybe<bool>,
     pub(super) client_address: Maybe<String>,
+    pub(super) persistence_s: Maybe<i64>,
+    pub(super) persistence_prefix: Maybe<i64>,
+    pub(super) persistence_to_drained: Maybe<bool>,
+    pub(super) allow: Option<List<String>>,
+    pub(super) deny: Option<List<String>>,
+    /// A word, or a table of one number, which no type of ours says.
+    pub(super) syn_cookies: Maybe<toml::Value>,
     #[serde(default)]
     pub(super) backend: Vec<Backend>,
 }
@@ -188,6 +216,9 @@ pub(super) struct Service {
 pub(super) struct Backend {
     pub(super) address: Spanned<String>,
     pub(super) weight: Maybe<i64>,
+    pub(super) max_connections: Maybe<i64>,
+    pub(super) resume_below: Maybe<i64>,
+    pub(super) quic_server_id: Maybe<String>,
     pub(super) mode: Maybe<String>,
     pub(super) tunnel: Maybe<Tunnel>,
 }

@@ -3,30 +3,46 @@
 //! All problems are found in one go. Every check is in the file of its table; what concerns two
 //! tables is called from here, after both.
 
+use std::path::Path;
+
 use super::error::Problems;
 use super::machine::Machine;
 use super::plan::Plan;
 use super::schema;
 
 mod clients;
+mod cookies;
 mod daemon;
 mod links;
+mod lists;
 mod locals;
 mod modes;
 mod ports;
+mod scheduling;
 mod services;
 mod value;
 mod vips;
 
 /// The plan a file means. With an error in `problems` it must not be used.
-pub(super) fn validate(file: &schema::File, machine: &Machine, problems: &mut Problems) -> Plan {
+///
+/// `origin` is where the file is: what it names beside itself is looked for there.
+pub(super) fn validate(
+    file: &schema::File,
+    origin: &Path,
+    machine: &Machine,
+    problems: &mut Problems,
+) -> Plan {
     let daemon = daemon::daemon(problems, file, machine);
     let policy = daemon::policy(problems, file);
     let ports = ports::ports(problems, &file.port);
     if problems.errors.is_empty() {
         ports::buffers(problems, &ports, &daemon, file.dpdk.packet_buffers.as_ref());
     }
+    let lists = lists::lists(problems, &file.list, origin);
+    let known: Vec<&str> =
+        file.list.iter().map(|it| it.get_ref().name.get_ref().as_str()).collect();
     Plan {
+        deny: lists::names(problems, "deny", shunt_deny(file), &known),
         daemon,
         timeouts: daemon::timeouts(problems, &file.timeouts),
         strays: policy.strays,
@@ -34,7 +50,12 @@ pub(super) fn validate(file: &schema::File, machine: &Machine, problems: &mut Pr
         tunnels_ignore_df: policy.tunnels_ignore_df,
         punt_per_second: policy.punt_per_second,
         drain_deadline: policy.drain_deadline,
-        services: services::services(problems, &file.service, &ports),
+        services: services::services(problems, &file.service, &ports, &known),
+        lists,
         ports,
     }
+}
+
+fn shunt_deny(file: &schema::File) -> Option<&schema::List<String>> {
+    file.shunt.as_ref()?.get_ref().deny.as_ref()
 }

@@ -7,12 +7,13 @@
 //!
 //! [`key`] names a flow, [`record`] is the line that a packet needs, [`index`] finds it,
 //! [`table`] keeps the two consistent, [`state`] is what becomes of one, [`ports`] chooses local
-//! ports, [`expiry`] forgets.
+//! ports, [`splice`] is what some need besides, [`expiry`] forgets.
 
 pub mod expiry;
 pub mod index;
 pub mod key;
 pub mod ports;
 pub mod record;
+pub mod splice;
 pub mod state;
 pub mod table;

@@ -193,7 +193,7 @@ impl Ownership {
     /// Chooses a local address and port towards a backend: the next candidate whose replies come
     /// to this worker and for which `is_free` holds. Returns the key replies will carry.
     ///
-    /// `turn` is where the last choice stopped; it belongs to the service. Ports in use come in
+    /// `turn` is where the last choice stopped; it belongs to the backend. Ports in use come in
     /// long runs (they were given out in order), so after a few steps in order the search jumps.
     pub fn choose<F: Family>(
         &self,

@@ -24,7 +24,7 @@ use super::key::{FlowKey, Side};
 use super::state::{self, Direction, State};
 use crate::dataplane::family::Family;
 use crate::dataplane::rewrite::translation_deltas;
-use crate::dataplane::snapshot::{ClientAddress, Encapsulation, GueChecksum, Protocol};
+use crate::dataplane::snapshot::{ClientAddress, Encapsulation, GueChecksum};
 use crate::ids::{BackendId, PortId, ServiceId};
 use crate::wire::Mac;
 use crate::wire::checksum::Delta;
@@ -57,7 +57,7 @@ pub struct Record<F: Family = Ipv4Addr> {
     progress: u8,
     /// Sequence number behind the client's SYN, where these bytes are.
     first_sequence: u32,
-    /// Free list link while the record is free.
+    /// Free list link while the record is free, number of the splice while [`SPLICED`].
     pub(super) link: u32,
 }
 
@@ -119,6 +119,8 @@ pub enum Progress {
 
 /// [`Way::Crossed`]'s code; those between 0 and it are of backends that answer by themselves.
 const CROSSED: u8 = 16;
+/// Added to the way's code: the connection has a splice.
+const SPLICED: u8 = 0x80;
 
 impl Way {
     /// One byte: 0 translated, 1 direct, from 2 wrapped, [`CROSSED`].
@@ -201,21 +203,30 @@ impl<F: Family> Record<F> {
     /// Is its backend of the other family (NAT64)?
     #[inline(always)]
     pub fn is_crossed(&self) -> bool {
-        self.way == CROSSED
+        self.way & !SPLICED == CROSSED
     }
 
-    /// Does it need more than new addresses: an outer header, or the other family's?
+    /// Has the balancer shaken hands with its client itself (SYN cookies)?
+    #[inline(always)]
+    pub fn is_spliced(&self) -> bool {
+        self.way & SPLICED != 0
+    }
+
+    /// The number of its splice, if it has one.
+    #[inline]
+    pub fn splice(&self) -> Option<u32> {
+        self.is_spliced().then_some(self.link)
+    }
+
+    /// It has this splice now.
+    pub(super) fn set_splice(&mut self, number: u32) {
+        (self.way, self.link) = (self.way | SPLICED, number);
+    }
+
+    /// Does it need more than new addresses: an outer header, the other family's, other numbers?
     #[inline(always)]
     pub fn is_special(&self) -> bool {
         self.way > 1 || self.introduction != 0
-    }
-
-    /// Can its packets go on in pieces? Not between the families, where each header is another
-    /// one; nor where a checksum covers all pieces and changes (SCTP).
-    pub fn takes_pieces(&self) -> bool {
-        let renamed = self.ports[0] != self.ports[1].rotate_left(16);
-        let summed = self.protocol == Protocol::Sctp as u8 && renamed;
-        !self.is_crossed() && !summed
     }
 
     /// How its backend learns who the client is.
@@ -268,7 +279,7 @@ impl<F: Family> Record<F> {
     /// What its packets are wrapped in, if they are.
     #[inline(always)]
     pub fn wrapping(&self) -> Option<Encapsulation> {
-        match self.way {
+        match self.way & !SPLICED {
             0 | 1 | CROSSED => None,
             2 => Some(Encapsulation::Ipip),
             3 => Some(Encapsulation::Gre { checksum: false }),
@@ -365,11 +376,16 @@ impl<F: Family> Record<F> {
         self.client_mac = mac.0;
     }
 
-    /// A packet of `side` passes: when, and what it means for the state.
+    /// A packet of `side` passes: when, and what it means for the state. True if the connection
+    /// counts as active now and did not before, or the other way round.
     #[inline(always)]
-    pub fn note(&mut self, side: Side, signal: u8, now_ms: u32) {
+    #[must_use = "the backend's load follows"]
+    pub fn note(&mut self, side: Side, signal: u8, now_ms: u32) -> bool {
         self.seen_ms = now_ms;
-        self.set_state(state::advance(self.state(), self.direction(side), signal));
+        let before = self.state();
+        let state = state::advance(before, self.direction(side), signal);
+        self.set_state(state);
+        before.is_active() != state.is_active()
     }
 
     /// Its state.

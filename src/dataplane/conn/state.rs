@@ -149,6 +149,17 @@ impl State {
         Self::ALL.get(index as usize).copied().unwrap_or(State::None)
     }
 
+    /// Does a connection in this state count as active for schedulers? As in IPVS, UDP's never do.
+    #[inline(always)]
+    pub fn is_active(self) -> bool {
+        const ACTIVE: u32 = 1 << State::Established as u32
+            | 1 << State::SynSent as u32
+            | 1 << State::SynRecv as u32
+            | 1 << State::Synack as u32
+            | 1 << State::SctpEstablished as u32;
+        ACTIVE >> self as u32 & 1 != 0
+    }
+
     /// May a SYN or INIT that meets a connection in this state start another in its place?
     /// (IPVS `conn_reuse_mode=1`, its default.)
     pub fn is_reusable(self) -> bool {
@@ -360,6 +371,12 @@ mod tests {
             assert_eq!((state as u8, State::from_index(index)), (index, state));
         }
         assert_eq!(State::from_index(u8::try_from(State::COUNT).unwrap()), None);
+    }
+
+    #[test]
+    fn those_are_active_that_ipvs_counts() {
+        let active: Vec<State> = State::ALL.into_iter().filter(|s| s.is_active()).collect();
+        assert_eq!(active, [Established, SynSent, SynRecv, Synack, State::SctpEstablished]);
     }
 
     #[test]

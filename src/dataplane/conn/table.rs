@@ -13,6 +13,7 @@ use super::index::{FlowHash, Index, Seed};
 use super::key::FlowKey;
 use super::key::Side;
 use super::record::{NewConnection, Record};
+use super::splice::{Splice, Splices};
 use crate::dataplane::family::Family;
 use crate::dataplane::mem::{HugePages, MemoryError, Pages, Region, prefetch};
 
@@ -56,6 +57,29 @@ pub const CAPACITY_MAX: u32 = (1 << 31) - 1;
 /// End of the free list.
 const NIL: u32 = u32::MAX;
 
+/// Splices of tables whose maker does not say how many.
+const SPLICES_UNASKED: u32 = 1 << 16;
+
+/// How many connections there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// IPv4.
+    pub v4: u32,
+    /// From IPv6 clients.
+    pub v6: u32,
+    /// Of either, those made by SYN cookies.
+    pub splices: u32,
+}
+
+impl Sizes {
+    /// Bytes reserved for tables of these sizes, indices included.
+    pub fn bytes(self) -> usize {
+        Table::<Ipv4Addr>::bytes_for(self.v4)
+            + Table::<Ipv6Addr>::bytes_for(self.v6)
+            + 2 * self.splices as usize * size_of::<Splice>()
+    }
+}
+
 /// One worker's connections: IPv4's, and those whose client is IPv6.
 #[derive(Debug)]
 pub struct Tables {
@@ -68,21 +92,17 @@ pub struct Tables {
 impl Tables {
     /// Empty tables for that many connections each, under one seed.
     pub fn new(capacity: u32, seed: Seed) -> Result<Self, MemoryError> {
-        Self::on((capacity, capacity), seed, HugePages::Auto)
+        let sizes = Sizes { v4: capacity, v6: capacity, splices: capacity.min(SPLICES_UNASKED) };
+        Self::on(sizes, seed, HugePages::Auto)
     }
 
-    /// Empty tables for that many IPv4 and IPv6 connections, on the pages that `huge_pages` says.
-    pub fn on(
-        (v4, v6): (u32, u32),
-        seed: Seed,
-        huge_pages: HugePages,
-    ) -> Result<Self, MemoryError> {
-        Ok(Self { v4: Table::on(v4, seed, huge_pages)?, v6: Table::on(v6, seed, huge_pages)? })
-    }
-
-    /// Bytes reserved for tables of those capacities, indices included.
-    pub fn bytes_for(v4: u32, v6: u32) -> usize {
-        Table::<Ipv4Addr>::bytes_for(v4) + Table::<Ipv6Addr>::bytes_for(v6)
+    /// Empty tables of these sizes, on the pages that `huge_pages` says.
+    pub fn on(sizes: Sizes, seed: Seed, huge_pages: HugePages) -> Result<Self, MemoryError> {
+        let (mut v4, mut v6) =
+            (Table::on(sizes.v4, seed, huge_pages)?, Table::on(sizes.v6, seed, huge_pages)?);
+        v4.splices = Splices::on(sizes.splices, huge_pages)?;
+        v6.splices = Splices::on(sizes.splices, huge_pages)?;
+        Ok(Self { v4, v6 })
     }
 
     /// Connections they hold.
@@ -101,6 +121,7 @@ impl Tables {
 pub struct Table<F: Family = Ipv4Addr> {
     records: Region<Record<F>>,
     index: Index,
+    splices: Splices,
     seed: Seed,
     free: u32,
     /// Records ever used: those above were never touched.
@@ -109,8 +130,8 @@ pub struct Table<F: Family = Ipv4Addr> {
 }
 
 impl<F: Family> Table<F> {
-    /// An empty table for `capacity` connections (at most [`CAPACITY_MAX`]), all memory reserved and
-    /// touched.
+    /// An empty table for `capacity` connections (at most [`CAPACITY_MAX`]), none of them spliced, all
+    /// memory reserved and touched.
     pub fn new(capacity: u32, seed: Seed) -> Result<Self, MemoryError> {
         Self::on(capacity, seed, HugePages::Auto)
     }
@@ -121,7 +142,8 @@ impl<F: Family> Table<F> {
         let records = Region::on(capacity as usize, huge_pages)?;
         let buckets = Region::on(Index::buckets_for(capacity as usize), huge_pages)?;
         let index = Index::new(buckets);
-        Ok(Self { records, index, seed, free: NIL, used: 0, live: 0 })
+        let splices = Splices::on(0, huge_pages)?;
+        Ok(Self { records, index, splices, seed, free: NIL, used: 0, live: 0 })
     }
 
     /// Most connections it can hold.
@@ -227,6 +249,38 @@ impl<F: Family> Table<F> {
         &mut self.records[slot.0 as usize]
     }
 
+    /// What connections made by SYN cookies need besides.
+    #[inline(always)]
+    pub fn splices(&self) -> &Splices {
+        &self.splices
+    }
+
+    /// The same, to be changed.
+    #[inline(always)]
+    pub fn splices_mut(&mut self) -> &mut Splices {
+        &mut self.splices
+    }
+
+    /// A connection's splice, if it has one.
+    #[inline]
+    pub fn splice(&self, slot: Slot) -> Option<&Splice> {
+        self.splices.get(self.record(slot).splice()?)
+    }
+
+    /// The same, to be changed.
+    #[inline]
+    pub fn splice_mut(&mut self, slot: Slot) -> Option<&mut Splice> {
+        let number = self.record(slot).splice()?;
+        self.splices.get_mut(number)
+    }
+
+    /// Gives a connection that has none a splice; its number, if there is room.
+    pub fn put_splice(&mut self, slot: Slot, splice: Splice) -> Option<u32> {
+        let number = self.splices.put(splice, slot.0)?;
+        self.record_mut(slot).set_splice(number);
+        Some(number)
+    }
+
     /// Makes a connection. The caller has made sure that no key of its [`Record::sides`] is in the
     /// table.
     pub fn insert(&mut self, new: &NewConnection<F>, now_ms: u32) -> Result<Slot, Refusal> {
@@ -257,6 +311,9 @@ impl<F: Family> Table<F> {
     pub fn remove(&mut self, slot: Slot) {
         let record = self.records[slot.0 as usize];
         if record.is_live() {
+            if let Some(number) = record.splice() {
+                self.splices.give_back(number);
+            }
             self.withdraw(slot, &record, record.sides());
             self.live -= 1;
         }

@@ -8,6 +8,8 @@
 //! Every slot is in exactly one chain or in the free one. A chain is a value without `Clone`: who
 //! has it has its packets. Dropping one unread would lose its slots, so only [`super`] makes them.
 
+use super::Told;
+
 /// Says "no slot".
 const NONE: u16 = u16::MAX;
 
@@ -36,7 +38,7 @@ impl Chain {
 struct Slot<P> {
     packet: Option<P>,
     /// What was noted on it.
-    ports: u32,
+    told: Told,
     /// The next of its chain, or the next free one.
     next: u16,
 }
@@ -54,7 +56,7 @@ impl<P> Held<P> {
     pub(super) fn new(packets: usize) -> Self {
         let count = u16::try_from(packets.min(SLOTS_MAX)).unwrap_or(NONE);
         let next = |at: u16| if at + 1 < count { at + 1 } else { NONE };
-        let slot = |at| Slot { packet: None, ports: 0, next: next(at) };
+        let slot = |at| Slot { packet: None, told: Told::default(), next: next(at) };
         let free = if count == 0 { NONE } else { 0 };
         Self { slots: (0..count).map(slot).collect(), free, length: 0 }
     }
@@ -85,18 +87,26 @@ impl<P> Held<P> {
         Ok(())
     }
 
-    /// Takes a chain's first packet out, with the ports noted on it.
-    pub(super) fn pop(&mut self, chain: &mut Chain) -> Option<(P, u32)> {
+    /// Puts a packet at a chain's front; gives it back when full.
+    pub(super) fn push_front(&mut self, chain: &mut Chain, packet: P) -> Result<(), P> {
+        let rest = std::mem::replace(chain, Chain::EMPTY);
+        let done = self.push(chain, packet);
+        self.append(chain, rest);
+        done
+    }
+
+    /// Takes a chain's first packet out, with what was noted on it.
+    pub(super) fn pop(&mut self, chain: &mut Chain) -> Option<(P, Told)> {
         let (at, free) = (chain.first, self.free);
         let slot = self.slot(at)?;
         let next = std::mem::replace(&mut slot.next, free);
-        let (packet, ports) = (slot.packet.take(), slot.ports);
+        let (packet, told) = (slot.packet.take(), slot.told);
         self.free = at;
         self.length -= 1;
         chain.first = next;
         chain.length -= 1;
         chain.last = if next == NONE { NONE } else { chain.last };
-        packet.map(|packet| (packet, ports))
+        packet.map(|packet| (packet, told))
     }
 
     /// Puts the packets of `more` behind those of `chain`.
@@ -113,11 +123,11 @@ impl<P> Held<P> {
         chain.length += more.length;
     }
 
-    /// Notes ports on every packet of a chain.
-    pub(super) fn note(&mut self, chain: &Chain, ports: u32) {
+    /// Notes something on every packet of a chain.
+    pub(super) fn note(&mut self, chain: &Chain, told: Told) {
         let mut at = chain.first;
         while let Some(slot) = self.slot(at) {
-            slot.ports = ports;
+            slot.told = told;
             at = slot.next;
         }
     }

@@ -15,7 +15,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 
 use super::held::Chain;
-use super::{AGE_MS, Key};
+use super::{AGE_MS, Key, Told};
 
 /// Says "no context".
 const NONE: u16 = u16::MAX;
@@ -33,12 +33,34 @@ pub(super) struct Place(u16);
 /// What is known of a datagram.
 #[derive(Debug)]
 pub(super) enum State {
-    /// Its first piece has not come; these others have.
-    Waiting(Chain),
+    /// These pieces wait for others.
+    Waiting(Wait),
     /// Its ports, wire bytes.
     Known(u32),
     /// Its first piece was refused.
     Refused,
+}
+
+/// What waits, and for what.
+#[derive(Debug)]
+pub(super) struct Wait {
+    /// The pieces that have come.
+    pub(super) chain: Chain,
+    /// The ports, if the first piece is one of them.
+    pub(super) ports: Option<u32>,
+    /// Bytes of the datagram; 0 until its last piece has come.
+    pub(super) length: u16,
+}
+
+impl Wait {
+    /// Nothing has come.
+    pub(super) const NONE: Self = Self { chain: Chain::EMPTY, ports: None, length: 0 };
+
+    /// Nothing to wait for, if that was what it waited for.
+    pub(super) fn told(&self) -> Option<Told> {
+        let (ports, length) = (self.ports?, self.length);
+        (length > 0).then_some(Told { ports, length })
+    }
 }
 
 #[derive(Debug)]
@@ -130,10 +152,10 @@ impl Table {
         self.context(place.0).map(|context| &mut context.state)
     }
 
-    /// The packets that wait there, if it is known and waits.
-    pub(super) fn waiting(&mut self, place: Option<Place>) -> Option<&mut Chain> {
+    /// What waits there, if it is known and waits.
+    pub(super) fn waiting(&mut self, place: Option<Place>) -> Option<&mut Wait> {
         match self.state(place?)? {
-            State::Waiting(chain) => Some(chain),
+            State::Waiting(wait) => Some(wait),
             State::Known(_) | State::Refused => None,
         }
     }

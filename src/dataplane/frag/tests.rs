@@ -23,7 +23,47 @@ fn v6(identification: u32) -> Key {
 }
 
 fn released<P>(fragments: &mut Fragments<P>) -> Vec<(P, u32)> {
+    told(fragments).into_iter().map(|(packet, told)| (packet, told.ports)).collect()
+}
+
+fn told<P>(fragments: &mut Fragments<P>) -> Vec<(P, Told)> {
     std::iter::from_fn(|| fragments.released()).collect()
+}
+
+#[test]
+fn a_first_piece_that_needs_the_length_waits_for_the_last_and_leaves_in_front() {
+    let mut fragments = Fragments::new();
+    let both = Told { ports: 77, length: 2000 };
+    for (now_ms, last_first) in [(0, false), (10, true)] {
+        assert_eq!(fragments.later(v4(1), "second", now_ms), Outcome::Held);
+        if last_first {
+            assert_eq!(fragments.last(v4(1), 2000, "last", now_ms), Outcome::Held);
+            assert_eq!(told(&mut fragments), []);
+        }
+        assert_eq!(fragments.wait(v4(1), 77, "first", now_ms), Outcome::Held);
+        if !last_first {
+            assert_eq!(told(&mut fragments), []);
+            assert_eq!(fragments.last(v4(1), 2000, "last", now_ms), Outcome::Held);
+        }
+        let order = ["first", "second", "last"].map(|packet| (packet, both));
+        assert_eq!(told(&mut fragments), order);
+        assert_eq!(fragments.later(v4(1), "late", now_ms), Outcome::Known("late", 77));
+        // The next of that name waits for its own.
+        assert_eq!(fragments.wait(v4(1), 78, "first", now_ms), Outcome::Held);
+        assert_eq!(told(&mut fragments), []);
+        assert_eq!(fragments.refuse(v4(1), now_ms), 1);
+        fragments.tick(now_ms);
+        assert_eq!(fragments.wait(v4(1), 78, "first", now_ms), Outcome::Held, "refused before");
+        assert_eq!(fragments.last(v4(1), 9, "last", now_ms), Outcome::Held);
+        assert_eq!(told(&mut fragments).len(), 2);
+        let place = fragments.table.find(&v4(1)).unwrap();
+        assert_eq!(fragments.forget(place), 0);
+    }
+    assert!(fragments.is_idle());
+    let mut full = Fragments::with_limits(4, 1);
+    assert_eq!(full.later(v4(1), 'a', 0), Outcome::Held);
+    assert_eq!(full.wait(v4(1), 1, 'b', 0), Outcome::Refused('b', Refusal::Limit));
+    assert_eq!(full.last(v4(1), 1, 'c', 0), Outcome::Refused('c', Refusal::Limit));
 }
 
 #[test]
@@ -153,8 +193,10 @@ fn a_datagram_that_waits_longest_does_not_make_room_for_its_own() {
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Learn(u32),
+    Wait(u32),
     Refuse,
     Later,
+    Last(u16),
     Tick,
 }
 
@@ -162,7 +204,9 @@ fn event() -> impl Strategy<Value = (u32, Event, u32)> {
     let kind = prop_oneof![
         2 => any::<u32>().prop_map(Event::Learn),
         1 => Just(Event::Refuse),
+        2 => any::<u32>().prop_map(Event::Wait),
         6 => Just(Event::Later),
+        2 => (1_u16..).prop_map(Event::Last),
         1 => Just(Event::Tick),
     ];
     (0_u32..9, kind, prop_oneof![4 => 1_u32..50, 1 => 1_u32..40_000])
@@ -170,7 +214,8 @@ fn event() -> impl Strategy<Value = (u32, Event, u32)> {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Known {
-    Waiting(Vec<u32>),
+    /// The packets, in front the first piece, and what they wait for.
+    Waiting(Vec<u32>, Option<u32>, u16),
     Ports(u32),
     Refused,
 }
@@ -218,27 +263,65 @@ impl Model {
         match known.map(|(_, _, known)| known) {
             Some(Known::Ports(ports)) => return Outcome::Known(packet, *ports),
             Some(Known::Refused) => return Outcome::Refused(packet, Refusal::First),
-            Some(Known::Waiting(_)) | None => {}
+            Some(Known::Waiting(..)) | None => {}
         }
+        self.hold(key, packet, now_ms)
+    }
+
+    fn hold(&mut self, key: Key, packet: u32, now_ms: u64) -> Outcome<u32> {
         if self.held() == Self::HELD {
-            let waits = |(_, _, known): &(Key, u64, Known)| matches!(known, Known::Waiting(_));
+            let waits = |(_, _, known): &(Key, u64, Known)| matches!(known, Known::Waiting(..));
             match self.datagrams.iter().position(waits) {
                 Some(at) if self.datagrams[at].0 != key => self.evict(at),
                 _ => return Outcome::Refused(packet, Refusal::Limit),
             }
         }
         let place = self.datagrams.iter_mut().find(|(other, _, _)| *other == key);
-        if let Some((_, _, Known::Waiting(packets))) = place {
+        if let Some((_, _, Known::Waiting(packets, ..))) = place {
             packets.push(packet);
         } else {
-            self.conclude(key, Known::Waiting(vec![packet]), now_ms);
+            self.conclude(key, Known::Waiting(vec![packet], None, 0), now_ms);
         }
         Outcome::Held
+    }
+
+    fn wait(&mut self, key: Key, ports: u32, packet: u32, now_ms: u64) -> Outcome<u32> {
+        let waits = |known: &Known| matches!(known, Known::Waiting(..));
+        self.datagrams.retain(|(other, _, known)| *other != key || waits(known));
+        let outcome = self.hold(key, packet, now_ms);
+        let place = self.datagrams.iter_mut().find(|(other, _, _)| *other == key);
+        if let (Outcome::Held, Some((_, _, Known::Waiting(packets, known, _)))) = (&outcome, place)
+        {
+            packets.rotate_right(1);
+            *known = Some(ports);
+        }
+        outcome
+    }
+
+    fn last(&mut self, key: Key, length: u16, packet: u32, now_ms: u64) -> Outcome<u32> {
+        let outcome = self.later(key, packet, now_ms);
+        let place = self.datagrams.iter_mut().find(|(other, _, _)| *other == key);
+        if let (Outcome::Held, Some((_, _, Known::Waiting(_, _, known)))) = (&outcome, place) {
+            *known = length;
+        }
+        outcome
+    }
+
+    /// What waits no longer, now that both are known.
+    fn complete(&mut self, key: Key, now_ms: u64) -> Vec<(u32, Told)> {
+        let place = self.datagrams.iter().find(|(other, _, _)| *other == key);
+        match place.map(|(_, _, known)| known.clone()) {
+            Some(Known::Waiting(packets, Some(ports), length)) if length > 0 => {
+                self.conclude(key, Known::Ports(ports), now_ms);
+                packets.into_iter().map(|packet| (packet, Told { ports, length })).collect()
+            }
+            _ => vec![],
+        }
     }
 }
 
 fn waiting(known: &Known) -> &[u32] {
-    if let Known::Waiting(packets) = known { packets } else { &[] }
+    if let Known::Waiting(packets, ..) = known { packets } else { &[] }
 }
 
 proptest! {
@@ -273,6 +356,16 @@ proptest! {
                 Event::Later => {
                     let expected = model.later(key, packet, now);
                     prop_assert_eq!(fragments.later(key, packet, now_ms), expected);
+                }
+                Event::Wait(ports) => {
+                    let expected = model.wait(key, ports, packet, now);
+                    prop_assert_eq!(fragments.wait(key, ports, packet, now_ms), expected);
+                    prop_assert_eq!(told(&mut fragments), model.complete(key, now));
+                }
+                Event::Last(length) => {
+                    let expected = model.last(key, length, packet, now);
+                    prop_assert_eq!(fragments.last(key, length, packet, now_ms), expected);
+                    prop_assert_eq!(told(&mut fragments), model.complete(key, now));
                 }
                 Event::Tick => prop_assert_eq!(fragments.tick(now_ms), Dropped::default()),
             }

@@ -1,5 +1,7 @@
 //! An ICMP or `ICMPv6` message as it lies in a frame.
 
+use std::ops::Range;
+
 use super::convert;
 use crate::dataplane::conn::key::FlowKey;
 use crate::dataplane::family::{Family, Outline};
@@ -27,6 +29,22 @@ pub(in crate::dataplane) struct Message<F: Family> {
     pub(in crate::dataplane) l4: usize,
     pub(in crate::dataplane) quote: usize,
     pub(in crate::dataplane) end: usize,
+}
+
+/// Least bytes of a quoted packet that extensions follow (RFC 4884 section 3).
+pub(in crate::dataplane) const QUOTE_MIN: usize = 128;
+
+/// Bytes in which the header of a message with extensions counts (RFC 4884 sections 4.1 to 4.5).
+pub(in crate::dataplane) fn extension_unit<F: Family>() -> usize {
+    if F::IS_V6 { 8 } else { 4 }
+}
+
+/// Have errors of that type a place for extensions (RFC 4884 section 4)?
+pub(in crate::dataplane) fn takes_extensions<F: Family>(kind: u8) -> bool {
+    if F::IS_V6 {
+        return matches!(kind, icmpv6::UNREACHABLE | icmpv6::TIME_EXCEEDED);
+    }
+    matches!(kind, icmp::UNREACHABLE | icmp::TIME_EXCEEDED | icmp::PARAMETER_PROBLEM)
 }
 
 impl<F: Family> Message<F> {
@@ -71,13 +89,35 @@ impl<F: Family> Message<F> {
         if right { Ok(()) } else { Err(Reason::IcmpChecksum) }
     }
 
-    /// If it says what a narrow link carries, makes it say `room` bytes less.
-    pub(in crate::dataplane) fn leave_room(&self, frame: &mut [u8], room: u16) {
-        let Some(mtu) = convert::too_big(frame, self).filter(|_| room > 0) else { return };
+    /// Where extensions lie behind the quoted packet (RFC 4884): where the length that the header
+    /// says ends, which counts words of [`extension_unit`]. `None` without them.
+    pub(in crate::dataplane) fn extensions(&self) -> Option<Range<usize>> {
+        let words = self.rest >> if F::IS_V6 { 24 } else { 16 } & 0xff;
+        let quoted = usize::try_from(words).ok()? * extension_unit::<F>();
+        let at = self.quote + quoted;
+        let there = quoted >= QUOTE_MIN && at < self.end;
+        (there && takes_extensions::<F>(self.kind)).then_some(at..self.end)
+    }
+
+    /// Where the quoted packet ends, zeros that fill it up to the extensions not counted.
+    pub(in crate::dataplane) fn quoted_end(&self, frame: &[u8]) -> usize {
+        let Some(extensions) = self.extensions() else { return self.end };
+        let quoted = frame.get(self.quote..).and_then(F::outline);
+        let end = quoted.map(|quoted| self.quote + quoted.length);
+        end.map_or(extensions.start, |end| end.min(extensions.start))
+    }
+
+    /// If it says what a narrow link carries, makes it say `room` bytes less; but never less than
+    /// what every way carries, which nobody would believe (RFC 8201 section 4). Then returns what
+    /// the way carries, for its packets to be cut.
+    pub(in crate::dataplane) fn leave_room(&self, frame: &mut [u8], room: u16) -> Option<u16> {
+        let mtu = convert::too_big(frame, self).filter(|_| room > 0)?;
+        let told = mtu.saturating_sub(room);
         // Behind two unused bytes, or two that are zero in a number of four.
         if let Some(place) = frame.get_mut(self.l4 + 6..self.l4 + 8) {
-            place.copy_from_slice(&mtu.saturating_sub(room).to_be_bytes());
+            place.copy_from_slice(&told.max(F::MTU_MIN).to_be_bytes());
         }
+        (told < F::MTU_MIN).then_some(mtu.max(F::MTU_MIN))
     }
 
     /// Gives the packet new addresses, counts the hop, and computes the message's checksum, after

@@ -70,8 +70,8 @@ impl Flows {
         origin: Origin,
     ) -> Option<Fate> {
         let quote = Quote::<G>::read(packet.data(), at)?;
-        let (_, owner) = self.flow_owner(quote.key)?;
-        if owner != self.ownership.me() {
+        let owners = self.flow_owners(quote.key)?;
+        if let Some(owner) = self.first_elsewhere(owners, origin) {
             return Some(self.hand_over(owner, origin));
         }
         if let Err(reason) = message.verify(packet.data()) {
@@ -79,12 +79,18 @@ impl Flows {
         }
         let table = G::table(&self.tables);
         let hit = table.find(quote.key, table.hash(quote.key));
+        if let (None, Some(owner)) = (hit, self.next_elsewhere(owners)) {
+            return Some(Fate::HandOver(owner));
+        }
         let record = hit.map(|hit| *table.record(hit.slot));
         let Some(record) = record.filter(|record| record.wrapping().is_some()) else {
             return Some(self.count(Reason::NoConnection));
         };
         Some(match self.told(packet.data(), message, &quote, &record) {
-            Some(error) => self.tell_client(packet, message.end, &quote, &record, error),
+            Some(error) => {
+                let end = message.quoted_end(packet.data());
+                self.tell_client(packet, end, &quote, &record, error)
+            }
             None => Fate::Free,
         })
     }

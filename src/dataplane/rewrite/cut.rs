@@ -4,14 +4,15 @@
 //! link | IPv4 | payload ………………………………………      IPv4: same header, offset and M, length, checksum
 //! link | IPv4 | piece    link | IPv4 | piece …
 //!
-//! link | IPv6 | payload ……………………………………       IPv6: the fragment header comes in between
-//! link | IPv6 | fragment | piece   link | …      (RFC 8200, 4.5)
+//! link | IPv6 | payload ……………………………………       IPv6: the fragment header comes in between,
+//! link | IPv6 | fragment | piece   link | …      if there is none (RFC 8200, 4.5)
 //! ```
 //!
 //! The frame is finished: link addresses, TTL, translation, an outer header if there is one. It may
 //! be a piece itself; offsets then count on from its own, and M stays set in the last of its pieces
 //! if it was. Whether it may be cut (DF, in IPv6 who sent it) is the caller's to ask, and the bit
-//! stays as it is. IPv4 pieces keep the packet's identification, IPv6 ones get the caller's.
+//! stays as it is. Pieces keep the packet's identification; the caller's is for IPv6 packets that
+//! have none.
 //!
 //! IPv4 options without the copied flag (RFC 791, 3.1) are no-operations in all pieces but the
 //! first, as in Linux, so that all headers are equally long.
@@ -33,9 +34,11 @@ pub const PIECES_MAX: usize = 64;
 const IPV6_LEN: usize = 40;
 const IPV6_PAYLOAD_LENGTH: usize = 4;
 const IPV6_NEXT_HEADER: usize = 6;
-/// IPv6 headers that must stay in front of the fragment header, or are one: hop-by-hop options,
-/// routing, fragment, destination options. A tunnel's outer header has none of them.
-const IPV6_UNCUT: [u8; 4] = [0, 43, fragment::NEXT_HEADER, 60];
+/// Bytes of headers in front of an IPv6 piece.
+const IPV6_CUT: usize = IPV6_LEN + fragment::LEN;
+/// IPv6 headers that must stay in front of the fragment header: hop-by-hop options, routing,
+/// destination options. What is made here has none of them.
+const IPV6_UNCUT: [u8; 3] = [0, 43, 60];
 /// IPv4 options of one byte, and the flag of those that go into every piece.
 const OPTION_END: u8 = 0;
 const OPTION_NOP: u8 = 1;
@@ -45,7 +48,9 @@ const OPTION_COPIED: u8 = 0x80;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CutError {
     /// What is at that place is no IP packet that can be cut.
-    #[error("a whole IPv4 packet, or an IPv6 one without extension headers, was expected")]
+    #[error(
+        "an IPv4 packet, or an IPv6 one without extension headers but a fragment header, was expected"
+    )]
     Header,
     /// Not eight bytes of payload fit.
     #[error("an MTU of {mtu} does not hold a header and 8 bytes: raise it to 68 (IPv6: 1280)")]
@@ -140,9 +145,15 @@ impl Whole {
 
     fn read_v6(packet: &[u8], l3: usize, identification: u32) -> Option<Self> {
         let payload = packet.get(IPV6_PAYLOAD_LENGTH..)?.first_chunk::<2>()?;
-        let next_header = *packet.get(IPV6_NEXT_HEADER)?;
-        let family = Family::V6 { next_header, identification };
         let length = IPV6_LEN + usize::from(u16::from_be_bytes(*payload));
+        let next_header = *packet.get(IPV6_NEXT_HEADER)?;
+        if next_header == fragment::NEXT_HEADER {
+            let (piece, _) = fragment::Header::ref_from_prefix(packet.get(IPV6_LEN..)?).ok()?;
+            let (next_header, identification) = (piece.next_header, piece.identification.get());
+            let family = Family::V6 { next_header, identification };
+            return Some(Self { family, l3, header: IPV6_CUT, length, span: piece.span() });
+        }
+        let family = Family::V6 { next_header, identification };
         let whole = Self { family, l3, header: IPV6_LEN, length, span: Span::WHOLE };
         (!IPV6_UNCUT.contains(&next_header)).then_some(whole)
     }
@@ -151,7 +162,7 @@ impl Whole {
     fn headers(&self) -> usize {
         match self.family {
             Family::V4 => self.header,
-            Family::V6 { .. } => self.header + fragment::LEN,
+            Family::V6 { .. } => IPV6_CUT,
         }
     }
 
@@ -213,8 +224,7 @@ fn finish_v4(piece: &mut [u8], header_length: usize, span: Span) -> Option<()> {
     let length = u16::try_from(piece.len()).ok()?;
     let (header, _) = ipv4::Header::mut_from_prefix(piece).ok()?;
     let flags = header.flags_fragment.get() & !ipv4::FRAGMENT_MASK;
-    let more = if span.more { ipv4::MORE_FRAGMENTS } else { 0 };
-    header.flags_fragment.set(flags | more | span.offset >> 3);
+    header.flags_fragment.set(flags | span.bits_v4());
     header.total_length.set(length);
     header.checksum = Raw16::ZERO;
     let sum = checksum::checksum(piece.get(..header_length)?);

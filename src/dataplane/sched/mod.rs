@@ -1,84 +1,73 @@
 //! Who gets a new connection.
 //!
-//! A scheduler is one small file with one function and one line in [`pick`]. What it remembers
-//! between two connections of a service is a [`Turn`], kept by each worker for itself: one worker
-//! reproduces IPVS's recorded sequences exactly, several start at different backends.
+//! A scheduler is one small file with a [`Method`] and its name in the list below; the
+//! configuration, `shunt schedule` and a test of the documents take it from there.
 //!
-//! All of them walk [`Service::backends`], which is *newest first*, and take only backends whose
-//! weight is above zero. When the set, order or weights change (`Service::revision`), the turn is
-//! adjusted as IPVS adjusts its own.
+//! ```text
+//! control plane                       each worker                          all workers
+//!  Method::prepare ──► snapshot ──►  Chooser::place ─► Method::pick ◄──── Loads (connections of
+//!  (Maglev table, slots)               Turn, tree, cache   │                each backend)
+//!                                                          └─► take a place, or pick again
+//! ```
+//!
+//! All of them see a service's backends *newest first* and take only those that are *open*: their
+//! weight is above zero and they have not had enough ([`Limit`]). One worker reproduces IPVS's
+//! recorded sequences exactly. Several share the [`Loads`], keep a [`Turn`] each and start at
+//! different backends; what is hashed is the same on every worker and every box, as no hash
+//! has a seed.
+//!
+//! Nothing here allocates: tables are made by the control plane, everything else at start.
 
-mod rr;
-mod wrr;
+mod cache;
+mod choice;
+mod chooser;
+mod hash;
+mod least;
+mod method;
+mod quic;
+mod random;
+mod tree;
 
-use super::snapshot::{Scheduler, Service, Snapshot};
-use crate::ids::{BackendId, WorkerId};
+pub use chooser::Chooser;
+pub use method::{Entry, Flag, Flags, Flow, Method, Prepared, Scheduler, Scheduling, Slots};
+pub use quic::{ServerId, ServerIdError};
 
-/// What a worker's scheduler remembers of one service.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Turn {
-    /// The service's revision this is about; 0 is none yet.
-    revision: u64,
-    /// Backend chosen last, and the one before it in the list: where to go on if it is deleted.
-    last: Option<Place>,
-    before: Option<BackendId>,
-    /// wrr: the weight a backend needs in this pass.
-    threshold: u32,
-    /// wrr: greatest common divisor of the weights above zero, and where passes start over.
-    step: u32,
-    top: u32,
+/// Names the files of the schedulers once, and lists them in that order.
+macro_rules! schedulers {
+    ($($name:ident)+) => {
+        $(mod $name;)+
+
+        impl Scheduler {
+            /// All there are.
+            pub const ALL: &'static [Scheduler] = &[$(Scheduler::of(&$name::METHOD)),+];
+        }
+    };
 }
 
-/// A backend and where it stood in the list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
-    backend: BackendId,
-    position: usize,
+schedulers! {
+    rr
+    wrr
+    lc
+    wlc
+    sed
+    nq
+    p2c
+    twos
+    sh
+    mh
+    qh
+    dh
+    fo
+    ovf
+    lblc
+    lblcr
 }
 
-/// Chooses a backend for a new connection of `service`, or `None` if none is eligible.
-pub fn pick(
-    snapshot: &Snapshot,
-    service: &Service,
-    turn: &mut Turn,
-    worker: WorkerId,
-) -> Option<BackendId> {
-    let walk = Walk { snapshot, backends: &service.backends };
-    let changed = turn.revision != service.revision;
-    turn.revision = service.revision;
-    match service.scheduler {
-        Scheduler::Rr => rr::pick(&walk, turn, changed, worker),
-        Scheduler::Wrr => wrr::pick(&walk, turn, changed, worker),
-    }
-}
-
-/// A service's backends, by position in the list.
-struct Walk<'a> {
-    snapshot: &'a Snapshot,
-    backends: &'a [BackendId],
-}
-
-impl Walk<'_> {
-    fn weight(&self, position: usize) -> u32 {
-        let id = self.backends.get(position).copied();
-        id.and_then(|id| self.snapshot.backend(id)).map_or(0, |backend| backend.weight)
-    }
-
-    fn len(&self) -> usize {
-        self.backends.len()
-    }
-
-    fn position_of(&self, backend: BackendId) -> Option<usize> {
-        self.backends.iter().position(|id| *id == backend)
-    }
-
-    /// Notes that the backend at `position` was chosen.
-    fn choose(&self, turn: &mut Turn, position: usize) -> Option<BackendId> {
-        let backend = *self.backends.get(position)?;
-        turn.last = Some(Place { backend, position });
-        turn.before = position.checked_sub(1).and_then(|p| self.backends.get(p)).copied();
-        Some(backend)
-    }
+impl Scheduler {
+    /// In turn.
+    pub const RR: Self = Self::of(&rr::METHOD);
+    /// In turn by weight: the default of the configuration.
+    pub const WRR: Self = Self::of(&wrr::METHOD);
 }
 
 #[cfg(test)]

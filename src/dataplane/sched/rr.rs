@@ -1,24 +1,22 @@
-//! Round robin: the next eligible backend after the last chosen. A weight only matters as zero or
+//! Round robin: the next open backend after the last chosen. A weight only matters as zero or
 //! not. If the last chosen was deleted, the pointer has moved back to the one before it.
 
-use super::{Turn, Walk};
-use crate::ids::{BackendId, WorkerId};
+use super::choice::Choice;
+use super::method::Method;
 
-pub(super) fn pick(
-    walk: &Walk<'_>,
-    turn: &mut Turn,
-    changed: bool,
-    worker: WorkerId,
-) -> Option<BackendId> {
-    let first = match turn.last {
-        None => worker.index(),
-        Some(last) if !changed => last.position + 1,
+pub(super) const METHOD: Method =
+    Method::new("rr", "Short requests, backends that are alike.", pick);
+
+fn pick(choice: &mut Choice<'_>) -> Option<usize> {
+    let first = match choice.turn.last {
+        None => choice.start(),
+        Some(last) if !choice.has_changed => last.position + 1,
         Some(last) => {
-            let stands = |id| walk.position_of(id).map(|position| position + 1);
-            stands(last.backend).or_else(|| stands(turn.before?)).unwrap_or(0)
+            let stands = |id| choice.walk.seated(id).map(|position| position + 1);
+            stands(last.backend).or_else(|| stands(choice.turn.before?)).unwrap_or(0)
         }
     };
-    let count = walk.len();
-    let position = (0..count).map(|i| (first + i) % count).find(|p| walk.weight(*p) > 0)?;
-    walk.choose(turn, position)
+    let first = if first < choice.walk.len() { first } else { 0 };
+    let position = choice.walk.open_from(first)?;
+    choice.choose(position)
 }

@@ -8,59 +8,89 @@
 //! `step` plus one. A fresh service is treated as if its backends had been added one by one, oldest
 //! first: that is why its first pass has threshold 1.
 
-use super::{Turn, Walk};
-use crate::ids::{BackendId, WorkerId};
+use super::choice::{Choice, Turn};
+use super::method::Method;
 
-pub(super) fn pick(
-    walk: &Walk<'_>,
-    turn: &mut Turn,
-    changed: bool,
-    worker: WorkerId,
-) -> Option<BackendId> {
-    if changed {
-        restart(walk, turn, worker);
+pub(super) const METHOD: Method =
+    Method::new("wrr", "Short requests, backends that differ in strength: the default.", pick);
+
+fn pick(choice: &mut Choice<'_>) -> Option<usize> {
+    if choice.has_changed {
+        restart(choice);
     }
-    if turn.top == 0 {
+    if choice.turn.top == 0 {
         return None;
     }
-    let mut next = turn.last.map_or(0, |last| last.position + 1);
-    // Within `top / step` passes the threshold meets the largest weight; one more for the rest of
-    // the pass under way.
-    for _ in 0..=turn.top.div_ceil(turn.step) {
-        let found = (next..walk.len()).find(|p| walk.weight(*p) >= turn.threshold);
-        if let Some(position) = found {
-            return walk.choose(turn, position);
-        }
-        turn.threshold =
-            turn.threshold.checked_sub(turn.step).filter(|t| *t > 0).unwrap_or(turn.top);
-        next = 0;
+    let next = choice.turn.last.map_or(0, |last| last.position + 1);
+    let position = if let Some(position) = reaching(choice, next) {
+        position
+    } else {
+        next_pass(choice)?;
+        reaching(choice, 0)?
+    };
+    choice.choose(position)
+}
+
+/// Lowers the threshold to that of the next pass in which a backend is open.
+fn next_pass(choice: &mut Choice<'_>) -> Option<()> {
+    let largest = largest_open(choice)?;
+    let turn = &mut *choice.turn;
+    let lower = turn.threshold.saturating_sub(turn.step);
+    turn.threshold = if lower == 0 { turn.top } else { lower };
+    // Passes that would find nobody: `step` divides every weight, so this ends at 1 or above.
+    let passes = turn.threshold.saturating_sub(largest).div_ceil(turn.step);
+    turn.threshold = turn.threshold.saturating_sub(passes * turn.step).max(1);
+    Some(())
+}
+
+/// The largest weight of those that are open.
+fn largest_open(choice: &Choice<'_>) -> Option<u32> {
+    if !choice.walk.is_limited {
+        return Some(choice.turn.top + choice.turn.step - 1);
     }
-    None
+    let open = (0..choice.walk.len()).filter(|position| choice.walk.is_open(*position));
+    open.map(|position| choice.walk.weight(position)).max()
+}
+
+/// The first from `next` on whose weight reaches the threshold, and that has not had enough.
+fn reaching(choice: &Choice<'_>, mut next: usize) -> Option<usize> {
+    let threshold = choice.turn.threshold;
+    loop {
+        let rest = choice.walk.weights.get(next..)?;
+        let position = next + rest.iter().position(|weight| *weight >= threshold)?;
+        if !choice.walk.is_overloaded(position) {
+            return Some(position);
+        }
+        next = position + 1;
+    }
 }
 
 /// Recomputes what depends on the weights, and moves the pointer to the head of the list.
-fn restart(walk: &Walk<'_>, turn: &mut Turn, worker: WorkerId) {
-    let fresh = turn.last.is_none() && turn.threshold == 0;
-    turn.last = None;
-    let oldest = if fresh { (0..walk.len()).rev() } else { (0..0).rev() };
-    for newest in oldest {
-        adjust(walk, turn, newest);
+fn restart(choice: &mut Choice<'_>) {
+    let is_fresh = choice.turn.last.is_none() && choice.turn.threshold == 0;
+    choice.turn.last = None;
+    let weights = choice.walk.weights;
+    let (mut step, mut largest) = (0, 0);
+    // Oldest first, as they were added.
+    for (position, weight) in weights.iter().enumerate().rev() {
+        (step, largest) = (gcd(step, *weight), largest.max(*weight));
+        if is_fresh || position == 0 {
+            adjust(choice.turn, step, largest);
+        }
     }
-    if !fresh {
-        adjust(walk, turn, 0);
+    if weights.is_empty() {
+        adjust(choice.turn, 0, 0);
     }
     // Workers start at different backends; the first one starts where IPVS does.
-    if fresh && worker.0 > 0 && walk.len() > 1 {
-        let position = (worker.index() - 1) % walk.len();
-        walk.choose(turn, position);
+    if let Some(before) = choice.start().checked_sub(1) {
+        choice.choose(before);
     }
 }
 
-/// Step, top and threshold as they follow from the backends from position `newest` on.
-fn adjust(walk: &Walk<'_>, turn: &mut Turn, newest: usize) {
-    let weights = || (newest..walk.len()).map(|p| walk.weight(p)).filter(|w| *w > 0);
-    turn.step = weights().fold(0, gcd).max(1);
-    turn.top = weights().max().map_or(0, |largest| largest - (turn.step - 1));
+/// Step, top and threshold as they follow from the weights' divisor and the largest of them.
+fn adjust(turn: &mut Turn, divisor: u32, largest: u32) {
+    turn.step = divisor.max(1);
+    turn.top = if largest == 0 { 0 } else { largest - (turn.step - 1) };
     if turn.threshold == 0 || turn.threshold > turn.top {
         turn.threshold = turn.top;
     } else if turn.step > 1 {
@@ -68,6 +98,7 @@ fn adjust(walk: &Walk<'_>, turn: &mut Turn, newest: usize) {
     }
 }
 
+/// The greatest common divisor; 0 is divided by all.
 fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
 }

@@ -1,4 +1,4 @@
-//! The terms a service is described in: protocol, scheduler, mode, addresses, policies. Both planes
+//! The terms a service is described in: protocol, mode, addresses, policies. Both planes
 //! use these very types.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -29,25 +29,6 @@ impl std::fmt::Display for Protocol {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
             Self::Sctp => "sctp",
-        })
-    }
-}
-
-/// How a backend is chosen for a new connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scheduler {
-    /// Round robin.
-    Rr,
-    /// Weighted round robin.
-    Wrr,
-}
-
-impl std::fmt::Display for Scheduler {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Rr => "rr",
-            Self::Wrr => "wrr",
         })
     }
 }
@@ -181,6 +162,32 @@ pub enum ClientAddress {
     ProxyV1,
     /// PROXY protocol, binary: TCP and UDP.
     ProxyV2,
+}
+
+/// When clients' SYNs are answered with cookies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SynCookies {
+    /// They are not: a SYN makes a connection.
+    #[default]
+    Never,
+    /// Every one.
+    Always,
+    /// Those above so many a second.
+    Above {
+        /// New connections a second, over all workers.
+        per_second: u32,
+    },
+}
+
+impl std::fmt::Display for SynCookies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Never => f.write_str("never"),
+            Self::Always => f.write_str("always"),
+            Self::Above { per_second } => write!(f, "above {per_second} a second"),
+        }
+    }
 }
 
 /// Local addresses by family.

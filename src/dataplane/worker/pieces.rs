@@ -4,13 +4,13 @@
 //! hands. What is decided about each is in [`crate::dataplane::pieces`].
 
 use super::Worker;
-use crate::dataplane::flows::{Origin, PuntClass};
-use crate::dataplane::frag::{Outcome, Refusal};
+use crate::dataplane::flows::{Fate, Origin, PuntClass};
+use crate::dataplane::frag::{Outcome, Refusal, Told};
 use crate::dataplane::io::{Packet, Platform};
 use crate::dataplane::pieces::{AnyPiece, Part};
 use crate::dataplane::rewrite::cut;
 use crate::dataplane::verdict::Reason;
-use crate::ids::PortId;
+use crate::ids::{PortId, WorkerId};
 use crate::wire::ether;
 
 impl<P: Platform> Worker<P> {
@@ -21,18 +21,18 @@ impl<P: Platform> Worker<P> {
             Ok(piece) => piece,
             Err(reason) => return self.stats.count_drop(reason),
         };
-        // The keeper has found out its ports, and that its flow is ours.
+        // The keeper has found out what there is to know, and that its flow is ours.
         if origin == Origin::Handover && packet.tag() != 0 {
-            let ports = packet.tag();
-            return self.follow(packet, &piece, ports);
+            let told = piece.untagged(packet.tag());
+            return self.follow(packet, &piece, told);
         }
         match piece.part() {
             Part::Foreign => {
                 let fate = self.flows.foreign_piece(&piece);
                 self.dispatch(packet, fate, Origin::Handover);
             }
-            Part::Whole => self.pass_to_owner(packet, &piece, piece.ports()),
-            Part::First | Part::Unfit(_) | Part::Later => {
+            Part::Whole => self.pass_to_owner(packet, &piece, piece.told()),
+            Part::First | Part::FirstOfCrc | Part::Unfit(_) | Part::Later => {
                 self.pass_to_keeper(packet, &piece, origin);
             }
         }
@@ -51,6 +51,11 @@ impl<P: Platform> Worker<P> {
     fn keep(&mut self, packet: P::Packet, piece: &AnyPiece) {
         match piece.part() {
             Part::First | Part::Whole => self.keep_first(packet, piece),
+            Part::FirstOfCrc => {
+                let now_ms = self.flows.now_ms();
+                let outcome = self.fragments.wait(piece.name(), piece.told().ports, packet, now_ms);
+                self.kept(piece, outcome);
+            }
             Part::Unfit(reason) => {
                 self.stats.count_drop(reason);
                 let waited = self.fragments.refuse(piece.name(), self.flows.now_ms());
@@ -61,50 +66,102 @@ impl<P: Platform> Worker<P> {
     }
 
     fn keep_first(&mut self, packet: P::Packet, piece: &AnyPiece) {
-        let ports = piece.ports();
-        self.fragments.learn(piece.name(), ports, self.flows.now_ms());
-        self.pass_to_owner(packet, piece, ports);
-        while let Some((held, ports)) = self.fragments.released() {
-            match AnyPiece::read(held.data()) {
-                Ok(piece) => self.pass_to_owner(held, &piece, ports),
-                Err(reason) => self.stats.count_drop(reason),
-            }
-        }
+        let told = piece.told();
+        self.fragments.learn(piece.name(), told.ports, self.flows.now_ms());
+        self.pass_to_owner(packet, piece, told);
+        self.release();
     }
 
     fn keep_later(&mut self, packet: P::Packet, piece: &AnyPiece) {
-        match self.fragments.later(piece.name(), packet, self.flows.now_ms()) {
-            Outcome::Known(packet, ports) => self.pass_to_owner(packet, piece, ports),
-            Outcome::Held => {}
+        let (name, now_ms) = (piece.name(), self.flows.now_ms());
+        let outcome = match piece.end() {
+            Some(length) => self.fragments.last(name, length, packet, now_ms),
+            None => self.fragments.later(name, packet, now_ms),
+        };
+        self.kept(piece, outcome);
+    }
+
+    fn kept(&mut self, piece: &AnyPiece, outcome: Outcome<P::Packet>) {
+        match outcome {
+            Outcome::Known(packet, ports) => {
+                self.pass_to_owner(packet, piece, Told { ports, length: 0 });
+            }
+            Outcome::Held => self.release(),
             Outcome::Refused(_, Refusal::First) => self.stats.count_drop(Reason::Fragment),
             Outcome::Refused(_, Refusal::Limit) => self.stats.count_drop(Reason::FragmentLimit),
         }
     }
 
+    /// Sends on what waits no longer.
+    fn release(&mut self) {
+        while let Some((held, told)) = self.fragments.released() {
+            match AnyPiece::read(held.data()) {
+                Ok(piece) => self.pass_to_owner(held, &piece, told),
+                Err(reason) => self.stats.count_drop(reason),
+            }
+        }
+    }
+
     /// To the worker that owns the flow, which may be this one; to the kernel, if the flow is none
-    /// of ours. A tag of 0 says nothing, so ports that are both 0 are not handed over.
-    fn pass_to_owner(&mut self, mut packet: P::Packet, piece: &AnyPiece, ports: u32) {
-        match self.flows.piece_owner(piece, ports) {
+    /// of ours. A tag of 0 says nothing: later pieces whose ports are both 0 are not handed over.
+    fn pass_to_owner(&mut self, packet: P::Packet, piece: &AnyPiece, told: Told) {
+        match self.flows.piece_owner(piece, told.ports) {
             None => self.give_to_kernel(packet, PuntClass::Other),
-            Some(owner) if owner == self.flows.me() => self.follow(packet, piece, ports),
-            Some(_) if ports == 0 => self.stats.count_drop(Reason::Fragment),
-            Some(owner) => {
-                packet.set_tag(ports);
+            Some(owner) if owner == self.flows.me() => self.follow(packet, piece, told),
+            Some(owner) => self.hand_over_piece(packet, piece, told, owner),
+        }
+    }
+
+    fn hand_over_piece(
+        &mut self,
+        mut packet: P::Packet,
+        piece: &AnyPiece,
+        told: Told,
+        owner: WorkerId,
+    ) {
+        match piece.tag(told) {
+            0 => self.stats.count_drop(Reason::Fragment),
+            tag => {
+                packet.set_tag(tag);
                 self.hand_over(packet, owner);
             }
         }
     }
 
-    fn follow(&mut self, mut packet: P::Packet, piece: &AnyPiece, ports: u32) {
-        let fate = self.flows.piece(&mut packet, piece, ports);
-        self.dispatch(packet, fate, Origin::Handover);
+    fn follow(&mut self, mut packet: P::Packet, piece: &AnyPiece, told: Told) {
+        match self.flows.piece(&mut packet, piece, told) {
+            Fate::HandOver(owner) => self.hand_over_piece(packet, piece, told, owner),
+            fate => self.dispatch(packet, fate, Origin::Handover),
+        }
     }
 
     /// Counts pieces that waited in vain.
+    #[inline]
     pub(super) fn forget_pieces(&mut self, now_ms: u32) {
+        if !self.fragments.is_idle() {
+            self.forget_old_pieces(now_ms);
+        }
+    }
+
+    #[cold]
+    fn forget_old_pieces(&mut self, now_ms: u32) {
         let dropped = self.fragments.tick(now_ms);
         self.stats.drops[Reason::FragmentTimeout as usize].add(dropped.too_old as u64);
         self.stats.drops[Reason::FragmentLimit as usize].add(dropped.made_room as u64);
+    }
+
+    /// Sends a segment behind the one that tells its backend who the client is, or neither.
+    #[cold]
+    pub(super) fn send_behind(&mut self, packet: P::Packet, port: PortId, mtu: u16) {
+        match self.flows.segment_ahead(&packet) {
+            Some(ahead) => self.send(ahead, port),
+            None => return self.stats.count_drop(Reason::NoRoom),
+        }
+        if packet.data().len() > ether::LEN + usize::from(mtu) {
+            self.cut(packet, port, mtu);
+        } else {
+            self.send(packet, port);
+        }
     }
 
     /// Cuts a packet longer than `mtu`, and sends the pieces.

@@ -46,12 +46,14 @@ pub const METRICS: &[Name] = &[
     counter("shunt_port_packets_total", PORT, "Frames a port received or took for sending."),
     counter("shunt_port_bytes_total", PORT, "Bytes of those frames, without FCS."),
     gauge("shunt_connections", BACKEND, "Connections in the tables now."),
+    gauge("shunt_active_connections", BACKEND, "Those of them that schedulers count as active."),
     counter("shunt_new_connections_total", BACKEND, "Connections made."),
     counter(
         "shunt_refused_connections_total",
         &["service"],
         "New connections refused, for whatever reason.",
     ),
+    counter("shunt_syn_cookies_total", &["service", "event"], "What happened with SYN cookies."),
     counter("shunt_drops_total", &["reason"], "Packets refused, by reason."),
     counter("shunt_worker_busy_seconds_total", WORKER, "Time in polls that moved a packet."),
     counter(
@@ -85,6 +87,21 @@ pub const METRICS: &[Name] = &[
         "shunt_expired_connections_total",
         WORKER,
         "Connections forgotten after their timeout.",
+    ),
+    counter(
+        "shunt_templates_evicted_total",
+        WORKER,
+        "Persistence templates that made way for others: the limit is too low.",
+    ),
+    counter(
+        "shunt_templates_missed_total",
+        WORKER,
+        "Connections scheduled as if without persistence: another worker had the place.",
+    ),
+    counter(
+        "shunt_forgotten_destinations_total",
+        WORKER,
+        "Destinations that schedulers `lblc` and `lblcr` forgot for want of room.",
     ),
     counter("shunt_tap_packets_total", PORT, "Frames exchanged with the kernel through a TAP."),
     counter(

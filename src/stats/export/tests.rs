@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::*;
+use crate::dataplane::cookie::Event;
 use crate::dataplane::snapshot::{Protocol, ServiceAddress};
 use crate::ids::{BackendId, ServiceId};
 use crate::stats::collect::{BackendEntry, Names, ServiceEntry};
@@ -131,6 +132,8 @@ fn a_names_counters_never_fall_when_an_old_id_of_its_is_freed_or_reused() {
         for line in [
             format!("shunt_new_connections_total{label} {made}"),
             format!("shunt_refused_connections_total{{service=\"web\"}} {refused}"),
+            format!("shunt_syn_cookies_total{{service=\"web\",event=\"sent\"}} {refused}"),
+            "shunt_syn_cookies_total{service=\"web\",event=\"old\"} 0".to_owned(),
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }
@@ -139,12 +142,14 @@ fn a_names_counters_never_fall_when_an_old_id_of_its_is_freed_or_reused() {
     let worker = &sources.workers[0];
     worker.backends[0].new_connections.add(7);
     worker.services[0].refused.add(3);
+    worker.services[0].cookies[Event::Sent as usize].add(3);
     // The VIP was edited: the name has two services, then one.
     let both = vec![service(0, old, true), service(1, new, false)];
     let backends = vec![backend(0, 0, "10.0.0.2:80", true), backend(2, 1, "10.0.0.2:80", false)];
     sources.rename(Names { services: both, backends });
     worker.backends[2].new_connections.add(10);
     worker.services[1].refused.add(1);
+    worker.services[1].cookies[Event::Sent as usize].add(1);
     counts(17, 4);
     let current = service(1, new, false);
     let one = backend(2, 1, "10.0.0.2:80", false);

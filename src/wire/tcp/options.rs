@@ -157,6 +157,18 @@ pub fn map_sack(area: &mut [u8], number: impl Fn(u32) -> u32) -> Delta {
     })
 }
 
+/// Gives timestamps, ours and the echoed one, other values, and says what that does to the checksum.
+#[inline]
+pub fn map_timestamps(area: &mut [u8], values: impl Fn((u32, u32)) -> (u32, u32)) -> Delta {
+    change_each(area, TIMESTAMPS, |option| {
+        let Some((_, numbers)) = option.split_at_mut_checked(PREFIX) else { return };
+        if let ([value, echo], []) = numbers.as_chunks_mut::<4>() {
+            let mapped = values((u32::from_be_bytes(*value), u32::from_be_bytes(*echo)));
+            (*value, *echo) = (mapped.0.to_be_bytes(), mapped.1.to_be_bytes());
+        }
+    })
+}
+
 /// Overwrites every option of that kind with NOPs, and gives what that does to the checksum.
 #[inline]
 pub fn blank(area: &mut [u8], kind: u8) -> Delta {

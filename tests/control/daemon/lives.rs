@@ -221,6 +221,37 @@ fn a_removed_backends_id_is_free_when_its_last_connection_is_gone_and_is_given_o
 }
 
 #[test]
+fn lists_of_clients_are_reloaded_and_those_that_do_not_fit_change_nothing() {
+    let _turn = turn();
+    let configure = Configured::new(vec![], Machine::here());
+    let file = |networks: &str| {
+        let service =
+            real_file(&["10.0.0.2:80"]).replace("protocol", "deny = [\"bots\"]\nprotocol");
+        format!("{service}[[list]]\nname = \"bots\"\nnetworks = [{networks}]\n")
+    };
+    let daemon = Running::start_with(&file("\"192.0.2.0/24\""), configure);
+    daemon.ready();
+    let admits =
+        |d: &Running, client: &str| d.last(1).admits(ServiceId(0), client.parse().unwrap());
+    assert!(!admits(&daemon, "192.0.2.7") && admits(&daemon, "203.0.113.7"));
+    let before = daemon.last(1).generation;
+    std::fs::write(&daemon.file, file("\"203.0.113.7\", \"10.1.0.0/16\"")).unwrap();
+    let (outcome, text) = daemon.shunt("reload");
+    assert_eq!(outcome, Ok(true), "{text}");
+    assert!(text.contains("~ list bots: 2 networks added, 1 removed"), "{text}");
+    daemon.until("the workers", |d| d.last(1).generation > before);
+    assert!(admits(&daemon, "192.0.2.7") && !admits(&daemon, "203.0.113.7"));
+    let many = "\"10.0.0.0/32\", \"10.0.0.1/32\", \"10.0.0.2/32\", \"10.0.0.3/32\"";
+    std::fs::write(&daemon.file, file(many)).unwrap();
+    let (outcome, text) = daemon.shunt("reload");
+    assert_eq!(outcome, Ok(false), "{text}");
+    assert!(text.contains("no room for 4 networks; nothing was changed"), "{text}");
+    assert!(admits(&daemon, "10.0.0.1") && !admits(&daemon, "203.0.113.7"));
+    signal("TERM");
+    daemon.end().unwrap();
+}
+
+#[test]
 fn an_end_waits_for_connections_but_takes_no_new_ones() {
     let _turn = turn();
     let daemon = Running::start();
@@ -279,6 +310,7 @@ fn a_daemon_that_cannot_start_stops_its_workers_and_leaves_nothing() {
                 plan_file: directory.path().join("none"),
                 configure: OneService { generation: 0, backends: vec![], current: vec![] },
                 claims,
+                make_members: make_members(),
                 facts: StaticFacts::default(),
             })
         });

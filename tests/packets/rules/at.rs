@@ -7,6 +7,7 @@
 //! RSS             the next port from 1024 on by which the answer's hash leads to that worker
 //! ```
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::setup::Ip;
@@ -28,10 +29,11 @@ impl At {
         self.locals(&[backend])[0]
     }
 
-    /// The same of connections made one after the other.
+    /// The same of connections made one after the other: each backend has a turn of its own.
     pub(crate) fn locals(&self, backends: &[SocketAddr]) -> Vec<SocketAddr> {
-        let mut candidates = self.candidates();
+        let mut turns = BTreeMap::new();
         let mut next = |backend: &SocketAddr| {
+            let candidates = turns.entry(*backend).or_insert_with(|| self.candidates());
             let local = Ip::of(backend.ip()).local();
             let mine = |port: &u16| self.is_mine(*backend, (local, *port).into());
             SocketAddr::new(local, candidates.find(mine).unwrap())

@@ -7,8 +7,7 @@ use shunt::dataplane::verdict::Reason;
 
 use super::setup::{FAMILIES, Ip, Setup, V4, V6, through};
 use super::words::{
-    FULLNAT, NAT, TRANSLATING, backend_ack, bytes, data, datagram, segment, syn, syn_ack, too_big,
-    vip_says,
+    FULLNAT, NAT, TRANSLATING, backend_ack, bytes, data, datagram, segment, syn, syn_ack,
 };
 use super::{At, Rule, rule};
 use crate::packets::Builder;
@@ -249,16 +248,13 @@ impl Road<'_> {
         for how in [V1, V2] {
             let header = header(how, ip, true);
             let most = 1500 - header.len();
-            let (fits, big) = (length(most), length(most + 1));
+            let fits = length(most);
             let payload = [&header[..], &bytes(most - ip.header() - 20)].concat();
-            let name = "proxy: a segment without room for the header is too big";
-            let told = vip_says(too_big(ip, u32::try_from(most).unwrap()), &big);
+            let name = "proxy: a segment takes the header if it just fits";
             rows.push(
                 self.with_proxy(name, how)
                     .client(fits.clone())
-                    .backend_gets(self.there(fits.payload(&payload)))
-                    .client(big)
-                    .refused(Reason::TooBig, told),
+                    .backend_gets(self.there(fits.payload(&payload))),
             );
         }
         for (how, taken) in
@@ -326,10 +322,6 @@ impl Road<'_> {
             .fold(forward, |row, (came, left)| row.client(came.clone()).backend_gets(left.clone()));
         let hello = data(ip, b"hello").flags_fragment(0).payload(&bytes(500));
         let segments = cut(&hello.build(), &[200], 9);
-        let refused = self
-            .with_proxy("proxy: a segment in pieces cannot bring the header", V2)
-            .client(segments[0].clone())
-            .dropped(Reason::Fragment);
         let whole = cut(&self.there(hello).build(), &[200], 9);
         let bare = self
             .with_toa("toa: a segment in pieces goes without", TOA)
@@ -337,7 +329,7 @@ impl Road<'_> {
             .backend_gets(whole[0].clone())
             .client(segments[1].clone())
             .backend_gets(whole[1].clone());
-        let mut rows = vec![forward.made(1), refused, bare];
+        let mut rows = vec![forward.made(1), bare];
         if ip == V4 {
             // Pushed on by the header, it would lie behind the longest datagram's end.
             let mut last = came[2].clone();

@@ -16,7 +16,7 @@ use crate::packets::{Builder, packet};
 pub(super) fn rows(at: &At) -> Vec<Rule> {
     let of_family = |ip| [there(at, ip), back(at, ip), refused(ip), others(at, ip)].concat();
     let families = FAMILIES.into_iter().flat_map(of_family);
-    families.chain(again(at)).chain(sctp_rows()).chain([atomic(at), mixed()]).collect()
+    families.chain(again(at)).chain(sctp_rows()).chain([atomic(at), mixed(at)]).collect()
 }
 
 /// Pieces of 820, 820 and 40 bytes of IPv4, and of as much payload in IPv6.
@@ -235,28 +235,32 @@ fn again(at: &At) -> Vec<Rule> {
     [FULLNAT, NAT, DR].map(row).to_vec()
 }
 
-/// SCTP's checksum is over all of the packet: no piece can be changed alone.
+/// SCTP's checksum is over all of the packet: its pieces wait for the last, which says how long
+/// that is.
 fn sctp_rows() -> Vec<Rule> {
     let data = sctp(V4, 0).flags_fragment(0).payload(&[&[0, 3, 1, 144][..], &[7; 396]].concat());
     let pieces = cut(&data.build(), &[200], 7);
-    let left = cut(&data.onward().build(), &[200], 7);
+    let left = cut(&data.clone().onward().build(), &[200], 7);
+    let renamed = cut(&data.to(V4.backend()).onward().build(), &[200], 7);
     let init = super::words::init(V4);
     vec![
-        rule("pieces: of SCTP they go on where the ports stay", through(DR, V4))
+        rule("pieces: of SCTP they wait for the last", through(DR, V4))
             .client(init.clone())
             .backend_gets(init.clone().onward())
             .client(pieces[0].clone())
-            .backend_gets(left[0].clone())
+            .held()
             .client(pieces[1].clone())
+            .backend_gets(left[0].clone())
             .backend_gets(left[1].clone())
             .made(1),
-        rule("pieces: of SCTP they are refused where the ports change", through(NAT, V4))
+        rule("pieces: of SCTP the checksum follows the ports", through(NAT, V4))
             .client(init.clone())
             .backend_gets(init.to(V4.backend()).onward())
-            .client(pieces[0].clone())
-            .dropped(Reason::Fragment)
             .client(pieces[1].clone())
-            .dropped(Reason::Fragment)
+            .held()
+            .client(pieces[0].clone())
+            .backend_gets(renamed[0].clone())
+            .backend_gets(renamed[1].clone())
             .made(1),
     ]
 }
@@ -271,13 +275,16 @@ fn atomic(at: &At) -> Rule {
         .made(1)
 }
 
-/// Between the families there are no pieces.
-fn mixed() -> Rule {
-    let pieces = cut(&datagram_of(V6, 1000).build(), &[400], 7);
-    rule("nat64: pieces are refused", between(FULLNAT, V6, V4))
-        .client(pieces[0].clone())
-        .dropped(Reason::Fragment)
-        .client(pieces[1].clone())
-        .dropped(Reason::Fragment)
-        .refusals(1)
+/// Between the families each becomes one of the other (RFC 7915 section 5.1.1).
+fn mixed(at: &At) -> Rule {
+    let ask = datagram_of(V6, 1000);
+    let local = at.local(V4.backend());
+    let gone = ask.clone().between(local, V4.backend()).onward().flags_fragment(0);
+    let (came, left) = (cut(&ask.build(), &[400], 7), cut(&gone.build(), &[400], 7));
+    rule("nat64: a piece becomes one of the other family", between(FULLNAT, V6, V4))
+        .client(came[0].clone())
+        .backend_gets(left[0].clone())
+        .client(came[1].clone())
+        .backend_gets(left[1].clone())
+        .made(1)
 }

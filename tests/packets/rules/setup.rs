@@ -11,9 +11,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use shunt::dataplane::access::Access;
 use shunt::dataplane::snapshot::{
-    Backend, ClientAddress, Mode, NextHop, Ping, Ports, Protocol, Scheduler, Service,
-    ServiceAddress, Snapshot, Strays,
+    Backend, ClientAddress, Limit, Mode, NextHop, Ping, Ports, Protocol, Scheduler, Service,
+    ServiceAddress, Snapshot, Strays, SynCookies,
 };
 use shunt::ids::{BackendId, PortId, ServiceId};
 use shunt::wire::Mac;
@@ -352,6 +353,7 @@ impl Setup {
             answers_here: real.mode == Mode::Nat || self.had_nat,
             our_address: real.ip.ours(),
             weight: real.weight?,
+            limit: Limit::NONE,
             next_hop: self.resolved.then_some(hop),
         })
     }
@@ -364,11 +366,14 @@ fn service(offer: &Offer, id: u32, first: u32, revision: u64) -> Service {
         name: format!("service {id}").into(),
         protocol: offer.protocol,
         addresses: offer.at.iter().map(|&(vip, ports)| ServiceAddress { vip, ports }).collect(),
-        scheduler: Scheduler::Rr,
+        scheduling: Scheduler::RR.into(),
         backends: backends.into_iter().rev().collect(),
         locals: FAMILIES.iter().map(|ip| ip.local()).collect(),
         one_packet: offer.one_packet && offer.protocol == Protocol::Udp,
         client_address: offer.introduction,
+        persistence: None,
+        access: Access::default(),
+        syn_cookies: SynCookies::Never,
         revision,
     }
 }

@@ -249,7 +249,7 @@ impl Model {
                 if backend.weight.is_none() || !backend.reachable || !quote::is_whole(inner) {
                     return Ok(());
                 }
-                let room = self.room(&client, client.to.is_ipv6());
+                let room = self.room(&client, client.to.is_ipv6(), false);
                 let room = u32::try_from(room).unwrap();
                 Some(if client.to.is_ipv6() { (2, 0, room) } else { (3, 4, room) })
             }

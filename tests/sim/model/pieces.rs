@@ -80,12 +80,6 @@ impl Model {
             || self.is_nat_backend(flow)
     }
 
-    /// Between the families pieces do not go on.
-    fn crosses(&self, client: &Flow) -> bool {
-        let answers = self.connections.get(client).and_then(|connection| connection.answers);
-        answers.is_some_and(|answers| answers.to.is_ipv6() != client.to.is_ipv6())
-    }
-
     fn client_of(&self, flow: Flow) -> Option<Flow> {
         if self.connections.contains_key(&flow) {
             return Some(flow);
@@ -103,9 +97,6 @@ impl Model {
     ) -> Result<(), String> {
         if !self.is_flow(&flow) {
             return seen.punt(&input.frame);
-        }
-        if self.client_of(flow).is_some_and(|client| self.crosses(&client)) {
-            return self.drop(Reason::Fragment, seen);
         }
         self.whole(packet, flow, input, seen, list)
     }
@@ -126,9 +117,6 @@ impl Model {
             // The first one was refused, and counted by its reason.
             return self.drop(Reason::Fragment, seen);
         };
-        if self.crosses(&client) {
-            return self.drop(Reason::Fragment, seen);
-        }
         let seat = if client == flow { Seat::Input } else { Seat::Output };
         if let (Seat::Input, Some(connection)) = (seat, self.connections.get_mut(&client)) {
             connection.router = packet.link.0;
@@ -145,7 +133,7 @@ impl Model {
         }
         self.find_worker(&client, list);
         let room = if seat == Seat::Input {
-            self.room(&client, packet.is_v6())
+            self.room(&client, packet.is_v6(), true)
         } else {
             self.config.mtu[0].into()
         };

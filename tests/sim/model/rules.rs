@@ -10,6 +10,7 @@ use super::{Input, Model};
 use crate::config::our_address;
 use crate::packet::{Body, Flow, Packet, RST, SYN, chunk};
 use crate::packets::{OUR_INNER_MAC, OUR_MAC};
+use crate::pieces::Slice;
 use crate::seen::Seen;
 use crate::tunnel::{self, Outer, overhead};
 
@@ -127,7 +128,7 @@ impl Model {
         if packet.ttl <= 1 {
             return self.refuse(Reason::TtlExpired, packet, input, seen);
         }
-        let room = self.room(&client, packet.is_v6());
+        let room = self.room(&client, packet.is_v6(), packet.piece.is_some());
         let (introduced, room) = self.introduce(&client, packet, room);
         if !self.goes_on(packet, room, input, seen)? {
             return Ok(());
@@ -138,7 +139,7 @@ impl Model {
     }
 
     /// The longest packet of a client that reaches its backend.
-    pub(super) fn room(&self, client: &Flow, is_v6: bool) -> usize {
+    pub(super) fn room(&self, client: &Flow, is_v6: bool, in_pieces: bool) -> usize {
         let connection = &self.connections[client];
         let backend = self.config.backend(connection.place).address.ip();
         let mtu = usize::from(self.config.mtu[1]);
@@ -147,6 +148,8 @@ impl Model {
             Some(kind) => {
                 self.path_mtu(client).saturating_sub(overhead(kind, backend)).max(shortest(is_v6))
             }
+            // In pieces it may be cut again in IPv4.
+            None if is_v6 && !backend.is_ipv6() && in_pieces => usize::MAX,
             None if is_v6 != backend.is_ipv6() => mtu + 20,
             None => mtu,
         }
@@ -173,9 +176,15 @@ impl Model {
         }
     }
 
-    /// An IPv6 packet that left as an IPv4 one: a long one must not be cut, a short one may.
+    /// An IPv6 packet that left as an IPv4 one: a long one must not be cut, a short one may. Of a
+    /// piece, which may be cut again, the low half of the identification goes on.
     fn crossed(&mut self, there: Packet, packet: &Packet, seen: &mut Seen) -> Result<(), String> {
         let mut there = Packet { padding: 0, ..there };
+        if let Some(piece) = packet.piece {
+            there.df = false;
+            there.id = u16::try_from(piece.identification & 0xffff).unwrap();
+            return seen.take_cut(1, &there.frame(), self.config.mtu[1].into()).map(|_| ());
+        }
         there.df = there.length() > 1260;
         let left = seen.forwarded(packet).next();
         there.id = left.filter(|_| !there.df).map_or(0, |(left, _)| left.id);
@@ -206,6 +215,10 @@ impl Model {
         if !self.goes_on(packet, room, input, seen)? {
             return Ok(());
         }
+        // IPv6 wants a checksum, which only all pieces together could give.
+        if crosses && packet.piece.is_some() && packet.body == (Body::Udp { checksum: false }) {
+            return self.drop(Reason::Fragment, seen);
+        }
         self.passes(&client, Seat::Output, packet);
         let packet = self.answered_introduction(&client, packet);
         self.towards_client(&client, &packet, seen)
@@ -231,12 +244,16 @@ impl Model {
             // Whoever is behind us may not cut what the backend allowed to be cut.
             mtu = if packet.df { mtu } else { mtu.min(1280) };
             (back.id, back.padding) = (0, 0);
+            let identification = packet.id.into();
+            back.piece = packet.piece.map(|piece| Slice { identification, ..piece });
             if let Body::Udp { checksum } = &mut back.body {
                 *checksum = true;
             }
         }
         match seen.take_cut(0, &back.frame(), mtu)? {
-            Some(id) if crosses => self.check_number((6, id)),
+            Some(id) if crosses && id != u32::from(packet.id) => {
+                Err(format!("cut pieces are numbered {id}, not {}", packet.id))
+            }
             _ => Ok(()),
         }
     }

@@ -1,6 +1,6 @@
 //! What starts a connection: which backend may be chosen, and who refuses.
 
-use shunt::dataplane::snapshot::{Mode, Protocol};
+use shunt::dataplane::snapshot::{Mode, Protocol, Scheduler};
 use shunt::dataplane::verdict::Reason;
 
 use super::introduce::Stream;
@@ -49,7 +49,7 @@ impl Model {
         if eligible.is_empty() {
             return self.refuse(Reason::NoBackend, packet, input, seen);
         }
-        let refusal = self.may_refuse(client, &eligible, packet.piece.is_some(), seen);
+        let refusal = self.may_refuse(client, &eligible, seen);
         let as_sent = self.first_as_introduced(&client, service, packet);
         // Where it is too long with an option, it goes without.
         let as_sent = [&as_sent, packet].into_iter().find(|p| seen.forwarded(p).next().is_some());
@@ -70,8 +70,14 @@ impl Model {
     }
 
     fn eligible(&self, service: usize) -> Vec<Place> {
-        let backends = self.config.services[service].backends.iter().enumerate();
-        let weighted = backends.filter(|(_, backend)| backend.weight.is_some_and(|w| w > 0));
+        let found = &self.config.services[service];
+        // Who takes turns does not ask whether a backend can be reached; who compares loads does.
+        let takes_turns = [Scheduler::RR, Scheduler::WRR].contains(&found.scheduler);
+        let open = |backend: &Backend| {
+            backend.weight.is_some_and(|w| w > 0) && (takes_turns || backend.reachable)
+        };
+        let backends = found.backends.iter().enumerate();
+        let weighted = backends.filter(|(_, backend)| open(backend));
         weighted.map(|(backend, _)| Place { service, backend }).collect()
     }
 
@@ -174,13 +180,7 @@ impl Model {
     }
 
     /// Was something dropped, for a reason that this packet may have been refused for?
-    fn may_refuse(
-        &self,
-        client: Flow,
-        eligible: &[Place],
-        is_piece: bool,
-        seen: &Seen,
-    ) -> Option<Reason> {
+    fn may_refuse(&self, client: Flow, eligible: &[Place], seen: &Seen) -> Option<Reason> {
         let any = |test: &dyn Fn(&Backend) -> bool| {
             eligible.iter().any(|place| test(self.config.backend(*place)))
         };
@@ -189,17 +189,11 @@ impl Model {
             let holder = self.answers.get(&answers);
             backend.mode == Mode::Nat && holder.is_some_and(|holder| !self.is_spent(holder))
         };
-        let crosses = |backend: &Backend| {
-            let other = backend.address.is_ipv6() != client.to.is_ipv6();
-            backend.mode == Mode::Fullnat && other
-        };
         let possible = [
             (Reason::NextHop, any(&|backend| !backend.reachable)),
             (Reason::ClientPort, any(&clashes)),
             (Reason::TableFull, self.of_family(client) >= self.capacity),
             (Reason::IndexFull, self.capacity < FEW && self.of_family(client) >= 4),
-            // Last, because pieces that waited for this one are dropped so, whatever its reason.
-            (Reason::Fragment, is_piece && any(&crosses)),
         ];
         let allowed = possible.into_iter().filter(|(_, may)| *may).map(|(reason, _)| reason);
         allowed.into_iter().find(|reason| seen.may_drop(*reason))

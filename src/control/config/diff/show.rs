@@ -5,20 +5,36 @@ use std::fmt;
 use super::{Change, Diff};
 use crate::control::config::client_address::word;
 use crate::control::config::mode::line;
-use crate::control::config::plan::{Backend, Service};
-use crate::dataplane::snapshot::{ClientAddress, Mode};
+use crate::control::config::plan::{Backend, Persistence, Service};
+use crate::control::words::count;
+use crate::dataplane::snapshot::{ClientAddress, Limit, Mode, SynCookies};
 
 /// `name tcp 198.51.100.10:80, wrr, local 10.44.0.2, 3 backends`; what is not there, a default, or
 /// only FULL-NAT, is left out.
 fn summary(service: &Service) -> String {
     let Service { name, protocol, scheduler, backends, .. } = service;
     let addresses = join(service.addresses());
-    let mut extra = String::new();
+    let flags: Vec<&str> = service.scheduler_flags.names(*scheduler).collect();
+    let mut extra = match flags.as_slice() {
+        [] => String::new(),
+        flags => format!(" ({})", flags.join(",")),
+    };
     if service.one_packet {
         extra += ", one packet";
     }
     if service.client_address != ClientAddress::None {
         extra = format!("{extra}, {}", word(service.client_address));
+    }
+    if service.persistence.is_some() {
+        extra = format!("{extra}, persistent {}", persistence(&service.persistence));
+    }
+    for (word, lists) in [("allow", &service.allow), ("deny", &service.deny)] {
+        if !lists.is_empty() {
+            extra = format!("{extra}, {word} {}", join(lists.iter()));
+        }
+    }
+    if service.syn_cookies != SynCookies::Never {
+        extra = format!("{extra}, SYN cookies {}", service.syn_cookies);
     }
     if !service.local_addresses.is_empty() {
         extra = format!("{extra}, local {}", join(service.local_addresses.iter()));
@@ -27,6 +43,15 @@ fn summary(service: &Service) -> String {
     let plural = if count == 1 { "" } else { "s" };
     let modes = modes(backends);
     format!("{name} {protocol} {addresses}, {scheduler}{extra}, {count} backend{plural}{modes}")
+}
+
+/// `360 s /24`, or `off`.
+pub(super) fn persistence(persistence: &Option<Persistence>) -> String {
+    let Some(Persistence { timeout_s, prefix, to_drained }) = persistence else {
+        return "off".to_owned();
+    };
+    let drained = if *to_drained { ", drained too" } else { "" };
+    format!("{timeout_s} s /{prefix}{drained}")
 }
 
 fn join<T: fmt::Display>(values: impl Iterator<Item = T>) -> String {
@@ -49,12 +74,19 @@ fn modes(backends: &[Backend]) -> String {
 }
 
 /// `10.44.0.12:80 weight 1 mode dr`; FULL-NAT goes without saying.
-fn whole(Backend { address, weight, mode }: &Backend) -> String {
+fn whole(backend: &Backend) -> String {
+    let Backend { address, weight, limit, quic_server_id, mode } = backend;
     let mode = match mode {
         Mode::Fullnat => String::new(),
         mode => format!(" mode {}", line(*mode)),
     };
-    format!("{address} weight {weight}{mode}")
+    let limit = match limit {
+        Limit { most: 0, .. } => String::new(),
+        Limit { most, least: 0 } => format!(" max {most}"),
+        Limit { most, least } => format!(" max {most} resume below {least}"),
+    };
+    let id = quic_server_id.map_or_else(String::new, |id| format!(" quic {id}"));
+    format!("{address} weight {weight}{limit}{id}{mode}")
 }
 
 impl fmt::Display for Change {
@@ -64,6 +96,15 @@ impl fmt::Display for Change {
                 write!(f, "! {setting}: {from} -> {to} (needs a restart)")
             }
             Self::Setting { setting, from, to } => write!(f, "~ {setting}: {from} -> {to}"),
+            Self::ListAdded { list, networks } => {
+                write!(f, "+ list {list}: {}", count(*networks, "network"))
+            }
+            Self::ListChanged { list, added, removed } => {
+                write!(f, "~ list {list}: {} added, {removed} removed", count(*added, "network"))
+            }
+            Self::ListRemoved { list, networks } => {
+                write!(f, "- list {list}: {}", count(*networks, "network"))
+            }
             Self::ServiceAdded(service) => write!(f, "+ service {}", summary(service)),
             Self::ServiceRemoved(service) => write!(f, "- service {}", summary(service)),
             Self::ServiceSetting { service, setting, from, to } => {
@@ -77,6 +118,9 @@ impl fmt::Display for Change {
             }
             Self::BackendMode { service, address, from, to } => {
                 write!(f, "~ service {service}: backend {address} mode {from} -> {to}")
+            }
+            Self::BackendSetting { service, address, setting, from, to } => {
+                write!(f, "~ service {service}: backend {address} {setting} {from} -> {to}")
             }
             Self::BackendWeight { service, address, from, to } => {
                 let drain = if *to == 0 { " (drain)" } else { "" };

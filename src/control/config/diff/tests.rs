@@ -34,6 +34,17 @@ const ROWS: &[Row] = &[
         says: &[],
     },
     Row {
+        name: "a list more, and a service that asks it",
+        edits: &[
+            (
+                "[[service]]",
+                "[[list]]\nname = \"bots\"\nnetworks = [\"192.0.2.0/24\"]\n[[service]]",
+            ),
+            ("protocol = \"tcp\"", "protocol = \"tcp\"\ndeny = [\"bots\"]"),
+        ],
+        says: &["+ list bots: 1 network", "~ service web: deny [] -> [bots]"],
+    },
+    Row {
         name: "a weight",
         edits: &[("weight = 1", "weight = 7")],
         says: &["~ service web: backend 10.44.0.11:8080 weight 1 -> 7"],
@@ -42,6 +53,48 @@ const ROWS: &[Row] = &[
         name: "a drain",
         edits: &[("weight = 1", "weight = 0")],
         says: &["~ service web: backend 10.44.0.11:8080 weight 1 -> 0 (drain)"],
+    },
+    Row {
+        name: "a scheduler with flags, and limits of a backend",
+        edits: &[
+            (
+                "name = \"web\"",
+                "name = \"web\"\nscheduler = \"mh\"\nscheduler_flags = [\"mh-port\"]\nmh_slots = 65521",
+            ),
+            ("weight = 1", "max_connections = 100\nresume_below = 80"),
+        ],
+        says: &[
+            "~ service web: scheduler wrr -> mh",
+            "~ service web: scheduler_flags [] -> [mh-port]",
+            "~ service web: mh_slots 4093 -> 65521",
+            "~ service web: backend 10.44.0.11:8080 max_connections 0 -> 100",
+            "~ service web: backend 10.44.0.11:8080 resume_below 0 -> 80",
+        ],
+    },
+    Row {
+        name: "a backend of QUIC",
+        edits: &[
+            ("\"198.51.100.10:53\"", "\"198.51.100.10:53\"\nscheduler = \"qh\""),
+            ("\"10.44.0.21:53\"", "\"10.44.0.21:53\"\nquic_server_id = \"0A01\""),
+        ],
+        says: &[
+            "~ service dns: scheduler wrr -> qh",
+            "~ service dns: backend 10.44.0.21:53 quic_server_id none -> 0a01",
+        ],
+    },
+    Row {
+        name: "a service with all of it",
+        edits: &[
+            (
+                "198.51.100.10:80\"",
+                "198.51.100.10:81\"\nscheduler = \"sh\"\nscheduler_flags = [\"sh-port\", \"sh-fallback\"]",
+            ),
+            ("weight = 1", "max_connections = 100"),
+        ],
+        says: &[
+            "+ service web tcp 198.51.100.10:81, sh (sh-fallback,sh-port), local 10.44.0.2, 1 backend",
+            "- service web tcp 198.51.100.10:80, wrr, local 10.44.0.2, 1 backend",
+        ],
     },
     Row {
         name: "a backend more",
@@ -120,11 +173,12 @@ const ROWS: &[Row] = &[
         edits: &[(
             "address = \"198.51.100.10:80\"",
             "address = \"198.51.100.10:80\"\nmore_addresses = [\"198.51.100.11:8000-8099\"]\n\
-             client_address = \"toa-253\"",
+             client_address = \"toa-253\"\nsyn_cookies = { above_per_second = 9 }",
         )],
         says: &[
             "~ service web: more_addresses [] -> [198.51.100.11:8000-8099]",
             "~ service web: client_address none -> toa-253",
+            "~ service web: syn_cookies never -> above 9 a second",
         ],
     },
     Row {
@@ -196,7 +250,7 @@ const ROWS: &[Row] = &[
             (
                 "workers = [1, 2]",
                 "workers = [2, 1]\ncontrol_core = 0\nbusy_poll = true\nadmin_socket = \"/x\"\n\
-                 [limits]\nconnections = 2048\nconnections_ipv6 = 4096\n\
+                 [limits]\nconnections = 2048\nconnections_ipv6 = 4096\ncookie_connections = 2048\n\
                  [metrics]\nlisten = \"\"",
             ),
             (
@@ -217,6 +271,7 @@ const ROWS: &[Row] = &[
             "! [dpdk] packet_buffers: 32768 -> 65536 (needs a restart)",
             "! [limits] connections: 1000000 -> 2048 (needs a restart)",
             "! [limits] connections_ipv6: 1000000 -> 4096 (needs a restart)",
+            "! [limits] cookie_connections: 65536 -> 2048 (needs a restart)",
             "! [metrics] listen: 127.0.0.1:9150 -> off (needs a restart)",
         ],
     },
@@ -316,7 +371,9 @@ fn a_reload_makes_exactly_the_changes_that_need_no_restart() {
 fn the_order_of_services_and_backends_in_the_file_is_no_difference() {
     let mut new = plan(BASE);
     new.services.reverse();
-    let second = Backend { address: "10.44.0.12:80".parse().unwrap(), weight: 2, mode: Mode::Nat };
+    let first = plan(BASE).services[0].backends[0];
+    let address = "10.44.0.12:80".parse().unwrap();
+    let second = Backend { address, weight: 2, mode: Mode::Nat, ..first };
     let mut old = plan(BASE);
     old.services[0].backends.push(second);
     new.services[1].backends.insert(0, second);

@@ -45,18 +45,6 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
-        name: "a worker CPU listed twice",
-        edit: (
-            "workers = [1, 2]",
-            "workers = [1, 2, 1]",
-        ),
-        says: &[
-            "shunt.toml:2:18: CPU 1 is listed twice: a CPU carries one worker",
-            "    2 | workers = [1, 2, 1]",
-            "      |                  ^",
-        ],
-    },
-    Row {
         name: "a worker CPU that does not exist",
         edit: (
             "workers = [1, 2]",

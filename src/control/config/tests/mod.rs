@@ -8,14 +8,17 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::dataplane::sched::Flags;
 use crate::dataplane::snapshot::{
-    ClientAddress, Mode, Ping, Protocol, Scheduler, ServiceAddress, Strays, Timeouts,
+    ClientAddress, Limit, Mode, Ping, Protocol, Scheduler, ServiceAddress, Strays, SynCookies,
+    Timeouts,
 };
 use crate::ids::limits;
 use plan::{Backend, Daemon, Device, HugePages, Link, Port, Service};
 
 mod daemon;
 mod families;
+mod lists;
 mod modes;
 mod odd;
 mod ports;
@@ -62,6 +65,7 @@ fn every_refusal_says_what_is_wrong_and_where() {
         modes::ROWS,
         vlans::ROWS,
         families::ROWS,
+        lists::ROWS,
     ];
     let mut wrong = String::new();
     for row in tables.into_iter().flatten() {
@@ -90,11 +94,22 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
         protocol,
         address: ServiceAddress::one(socket(address).ip(), socket(address).port()),
         more_addresses: vec![],
-        scheduler: Scheduler::Wrr,
+        scheduler: Scheduler::WRR,
+        scheduler_flags: Flags::default(),
         local_addresses: vec!["10.44.0.2".parse().unwrap()],
         one_packet: false,
         client_address: ClientAddress::None,
-        backends: vec![Backend { address: socket(backend), weight: 1, mode: Mode::Fullnat }],
+        syn_cookies: SynCookies::Never,
+        persistence: None,
+        allow: vec![],
+        deny: vec![],
+        backends: vec![Backend {
+            address: socket(backend),
+            weight: 1,
+            limit: Limit::NONE,
+            quic_server_id: None,
+            mode: Mode::Fullnat,
+        }],
     };
     let port = |name: &str, device: &str, address: &str| Port {
         name: name.into(),
@@ -118,6 +133,8 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
             busy_poll: false,
             connections_max: 1_000_000,
             connections_ipv6_max: 1_000_000,
+            persistent_clients_max: 65_536,
+            cookie_connections_max: 65_536,
             packet_buffers: 32_768,
             admin_socket: "/run/shunt/admin.sock".into(),
             metrics_listen: Some("127.0.0.1:9150".parse().unwrap()),
@@ -133,6 +150,8 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
         tunnels_ignore_df: false,
         punt_per_second: 20_000,
         drain_deadline: Duration::from_secs(30),
+        lists: vec![],
+        deny: vec![],
         services: vec![
             service("web", Protocol::Tcp, "198.51.100.10:80", "10.44.0.11:8080"),
             service("dns", Protocol::Udp, "198.51.100.10:53", "10.44.0.21:53"),
@@ -165,6 +184,7 @@ fn every_value_written_arrives_where_it_belongs() {
         [limits]
         connections = 4294967294
         connections_ipv6 = 1024
+        cookie_connections = 4096
         [metrics]
         listen = ""
         [[port]]
@@ -194,6 +214,7 @@ fn every_value_written_arrives_where_it_belongs() {
     assert_eq!((plan.strays, plan.punt_per_second), (Strays::Drop, 7));
     assert_eq!((plan.ping, plan.tunnels_ignore_df), (Ping::Live, true));
     assert_eq!(plan.daemon.connections_ipv6_max, 1024);
+    assert_eq!(plan.daemon.cookie_connections_max, 4096);
     assert_eq!(plan.drain_deadline, Duration::ZERO);
     let port = &plan.ports[0];
     assert_eq!((port.tap.as_str(), port.mtu), ("t", 9216));

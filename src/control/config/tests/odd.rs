@@ -5,6 +5,18 @@ use super::Row;
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
     Row {
+        name: "two workers on one CPU",
+        edit: (
+            "workers = [1, 2]",
+            "workers = [1, 2, 1]",
+        ),
+        says: &[
+            "shunt.toml:2:18: warning: CPU 1 carries another worker too: for tests, both are slow",
+            "    2 | workers = [1, 2, 1]",
+            "      |                  ^",
+        ],
+    },
+    Row {
         name: "a control core that carries a worker",
         edit: (
             "workers = [1, 2]",

@@ -135,12 +135,94 @@ pub(super) const ROWS: &[Row] = &[
         name: "an unknown scheduler",
         edit: (
             "name = \"web\"",
-            "name = \"web\"\nscheduler = \"wlc\"",
+            "name = \"web\"\nscheduler = \"wlx\"",
         ),
         says: &[
-            "shunt.toml:23:13: unknown value `wlc` for scheduler; supported: rr, wrr",
-            "   23 | scheduler = \"wlc\"",
+            "shunt.toml:23:13: unknown value `wlx` for scheduler; supported: rr, wrr, lc, wlc, sed, \
+             nq, p2c, twos, sh, mh, qh, dh, fo, ovf, lblc, lblcr",
+            "   23 | scheduler = \"wlx\"",
             "      |             ^^^^^",
+            "      help: did you mean `wlc`?",
+        ],
+    },
+    Row {
+        name: "flags of another scheduler",
+        edit: (
+            "name = \"web\"",
+            "name = \"web\"\nscheduler = \"mh\"\nscheduler_flags = [\"mh-port\", \"sh-port\"]",
+        ),
+        says: &[
+            "shunt.toml:24:31: unknown value `sh-port` for scheduler_flags; supported: \
+             mh-fallback, mh-port",
+            "   24 | scheduler_flags = [\"mh-port\", \"sh-port\"]",
+            "      |                               ^^^^^^^^^",
+            "      help: did you mean `mh-port`?",
+        ],
+    },
+    Row {
+        name: "flags of a scheduler that has none",
+        edit: (
+            "name = \"web\"",
+            "name = \"web\"\nscheduler_flags = [\"sh-port\"]",
+        ),
+        says: &[
+            "shunt.toml:23:20: scheduler `wrr` has no flags",
+            "   23 | scheduler_flags = [\"sh-port\"]",
+            "      |                    ^^^^^^^^^",
+        ],
+    },
+    Row {
+        name: "a table of another size, for nobody",
+        edit: ("name = \"web\"", "name = \"web\"\nmh_slots = 4096"),
+        says: &[
+            "shunt.toml:23:12: mh_slots is of no use to scheduler `wrr`: it has no table",
+            "   23 | mh_slots = 4096",
+            "      |            ^^^^",
+            "shunt.toml:23:12: mh_slots 4096 is not one of 251, 509, 1021, 2039, 4093, 8191, 16381, \
+             32749, 65521, 131071",
+            "   23 | mh_slots = 4096",
+            "      |            ^^^^",
+        ],
+    },
+    Row {
+        name: "a lower limit above the upper",
+        edit: ("weight = 1", "max_connections = 10\nresume_below = 11"),
+        says: &[
+            "shunt.toml:30:16: resume_below 11 is above max_connections 10: it would never be full",
+            "   30 | resume_below = 11",
+            "      |                ^^",
+            "      help: at most max_connections, or 0",
+        ],
+    },
+    Row {
+        name: "qh for TCP, and a backend without a server id",
+        edit: (
+            "name = \"web\"",
+            "name = \"web\"\nscheduler = \"qh\"",
+        ),
+        says: &[
+            "shunt.toml:23:13: scheduler `qh` is for udp: it looks into QUIC packets",
+            "   23 | scheduler = \"qh\"",
+            "      |             ^^^^",
+            "shunt.toml:29:11: backend 10.44.0.11:8080 has no quic_server_id, which scheduler `qh` \
+             goes by",
+            "   29 | address = \"10.44.0.11:8080\"",
+            "      |           ^^^^^^^^^^^^^^^^^",
+        ],
+    },
+    Row {
+        name: "a server id nobody goes by, and one that is none",
+        edit: ("weight = 1", "quic_server_id = \"0x1\""),
+        says: &[
+            "shunt.toml:29:18: quic_server_id `0x1` is not one: expected 1 to 15 bytes in \
+             hexadecimal, two digits each",
+            "   29 | quic_server_id = \"0x1\"",
+            "      |                  ^^^^^",
+            "      help: for example \"0a01\"",
+            "shunt.toml:29:18: quic_server_id is of no use to scheduler `wrr`",
+            "   29 | quic_server_id = \"0x1\"",
+            "      |                  ^^^^^",
+            "      help: scheduler = \"qh\" goes by it",
         ],
     },
     Row {

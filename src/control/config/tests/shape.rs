@@ -11,8 +11,8 @@ pub(super) const ROWS: &[Row] = &[
             "wieght = 1",
         ),
         says: &[
-            "shunt.toml:29:1: unknown key `wieght`; known keys here: address, weight, \
-             mode, tunnel",
+            "shunt.toml:29:1: unknown key `wieght`; known keys here: address, weight, max_connections, resume_below, \
+             quic_server_id, mode, tunnel",
             "   29 | wieght = 1",
             "      | ^^^^^^",
             "      help: did you mean `weight`?",
@@ -26,11 +26,25 @@ pub(super) const ROWS: &[Row] = &[
         ),
         says: &[
             "shunt.toml:23:1: unknown key `protocoll`; known keys here: name, protocol, \
-             address, more_addresses, mode, tunnel, scheduler, local_addresses, one_packet, \
-             client_address, backend",
+             address, more_addresses, mode, tunnel, scheduler, scheduler_flags, \
+             mh_slots, local_addresses, one_packet, client_address, persistence_s, \
+             persistence_prefix, persistence_to_drained, allow, deny, syn_cookies, backend",
             "   23 | protocoll = \"tcp\"",
             "      | ^^^^^^^^^",
             "      help: did you mean `protocol`?",
+        ],
+    },
+    Row {
+        name: "an unknown key of a list",
+        edit: (
+            "[[service]]",
+            "[[list]]\nname = \"bots\"\nnetwork = []\n[[service]]",
+        ),
+        says: &[
+            "shunt.toml:23:1: unknown key `network`; known keys here: name, networks, file",
+            "   23 | network = []",
+            "      | ^^^^^^^",
+            "      help: did you mean `networks`?",
         ],
     },
     Row {
@@ -67,7 +81,7 @@ pub(super) const ROWS: &[Row] = &[
         says: &[
             "shunt.toml:2:1: unknown key `worker`; known keys here: workers, control_core, \
              busy_poll, admin_socket, drain_deadline_s, strays, ping, \
-             tunnels_ignore_df, punt_per_second",
+             tunnels_ignore_df, punt_per_second, deny",
             "    2 | worker = [1, 2]",
             "      | ^^^^^^",
             "      help: did you mean `workers`?",
@@ -95,7 +109,7 @@ pub(super) const ROWS: &[Row] = &[
         ),
         says: &[
             "shunt.toml:4:2: unknown key `dpkd`; known keys here: shunt, dpdk, limits, \
-             metrics, timeouts, port, service",
+             metrics, timeouts, port, list, service",
             "    4 | [dpkd]",
             "      |  ^^^^",
             "      help: did you mean `dpdk`?",
@@ -256,7 +270,7 @@ pub(super) const ROWS: &[Row] = &[
         says: &[
             "shunt.toml:3:1: unknown key `memory_mb`; known keys here: workers, \
              control_core, busy_poll, admin_socket, drain_deadline_s, strays, ping, \
-             tunnels_ignore_df, punt_per_second",
+             tunnels_ignore_df, punt_per_second, deny",
             "    3 | memory_mb = 512",
             "      | ^^^^^^^^^",
             "      help: `memory_mb` belongs to [dpdk]",
@@ -331,8 +345,8 @@ pub(super) const ROWS: &[Row] = &[
             "\t\"wäight\" = 1\r",
         ),
         says: &[
-            "shunt.toml:29:2: unknown key `wäight`; known keys here: address, weight, \
-             mode, tunnel",
+            "shunt.toml:29:2: unknown key `wäight`; known keys here: address, weight, max_connections, resume_below, \
+             quic_server_id, mode, tunnel",
             "   29 |  \"wäight\" = 1",
             "      |  ^^^^^^^^",
             "      help: did you mean `weight`?",
@@ -358,8 +372,8 @@ pub(super) const ROWS: &[Row] = &[
             "\"we\\u001b[31might\" = 1",
         ),
         says: &[
-            "shunt.toml:29:1: unknown key `we�[31might`; known keys here: address, weight, \
-             mode, tunnel",
+            "shunt.toml:29:1: unknown key `we�[31might`; known keys here: address, weight, max_connections, resume_below, \
+             quic_server_id, mode, tunnel",
             "   29 | \"we\\u001b[31might\" = 1",
             "      | ^^^^^^^^^^^^^^^^^^",
         ],

@@ -1,9 +1,15 @@
-//! `one_packet` and `client_address` of a service: what goes with its protocol and modes.
+//! `one_packet`, `client_address` and `persistence_…` of a service: what goes with its protocol,
+//! modes and family.
 
 use super::super::client_address::{WORDS, word};
+use toml::Spanned;
+
 use super::super::error::Problems;
+use super::super::plan::Persistence;
 use super::super::schema;
-use super::value::choice;
+use super::value::{choice, integer};
+use super::vips::PlacedVip;
+use crate::control::prefix::width;
 use crate::dataplane::snapshot::{ClientAddress, Mode, Protocol};
 
 /// Is every datagram scheduled by itself?
@@ -39,6 +45,36 @@ pub(super) fn client_address(
         problems.error(value.span(), format!("`{}` {refusal}", word(known)));
     }
     known
+}
+
+/// Seconds a client is remembered at most: 24 days, half of what a worker's clock can tell apart.
+const PERSISTENCE_MAX_S: i64 = 24 * 24 * 3600;
+
+/// Do a client's connections go to one backend? `persistence_s` says so; the others say how.
+pub(super) fn persistence(
+    problems: &mut Problems,
+    written: &schema::Service,
+    vips: &[PlacedVip],
+) -> Option<Persistence> {
+    let bits = vips.first().map_or(32, |(address, _)| width(address.vip));
+    let prefix = written.persistence_prefix.as_ref();
+    let prefix = integer(problems, "persistence_prefix", prefix, 0..=i64::from(bits), bits);
+    let to_drained = written.persistence_to_drained.as_ref();
+    if let Some(seconds) = &written.persistence_s {
+        let range = 1..=PERSISTENCE_MAX_S;
+        let timeout_s = integer(problems, "persistence_s", Some(seconds), range, 1);
+        let to_drained = to_drained.is_some_and(|on| *on.get_ref());
+        return Some(Persistence { timeout_s, prefix, to_drained });
+    }
+    let spans = [
+        written.persistence_prefix.as_ref().map(Spanned::span),
+        to_drained.filter(|on| *on.get_ref()).map(Spanned::span),
+    ];
+    for span in spans.into_iter().flatten() {
+        let message = "this does nothing without `persistence_s`";
+        problems.error_help(span, message, "for example `persistence_s = 360`");
+    }
+    None
 }
 
 fn refused_by_protocol(wanted: ClientAddress, protocol: Protocol) -> Option<&'static str> {

@@ -13,11 +13,12 @@ use toml::Spanned;
 use super::super::error::Problems;
 use super::super::plan::{Backend, Port, Service};
 use super::super::schema;
+use super::lists::names;
 use super::modes::ServiceMode;
 use super::value::{choice, integer, name, socket};
 use super::vips::{self, PlacedVip, refuse_unreachable};
-use super::{clients, locals};
-use crate::dataplane::snapshot::{Mode, Ports, Protocol, Scheduler, ServiceAddress};
+use super::{clients, cookies, locals, scheduling};
+use crate::dataplane::snapshot::{Mode, Ports, Protocol, ServiceAddress};
 use crate::ids::limits;
 
 const SERVICE_NAME_MAX: usize = 63;
@@ -40,9 +41,11 @@ pub(super) fn services(
     problems: &mut Problems,
     written: &[Spanned<schema::Service>],
     ports: &[Port],
+    lists: &[&str],
 ) -> Vec<Service> {
     too_many(problems, written);
-    let drafts: Vec<Draft> = written.iter().map(|written| draft(problems, written)).collect();
+    let drafts: Vec<Draft> =
+        written.iter().map(|written| draft(problems, written, lists)).collect();
     unique(problems, written, &drafts);
     one_part_each(problems, &drafts);
     shared_with_the_kernel(problems, &drafts, ports);
@@ -60,7 +63,7 @@ fn too_many(problems: &mut Problems, written: &[Spanned<schema::Service>]) {
     }
 }
 
-fn draft(problems: &mut Problems, written: &Spanned<schema::Service>) -> Draft {
+fn draft(problems: &mut Problems, written: &Spanned<schema::Service>, lists: &[&str]) -> Draft {
     let (span, written) = (written.span(), written.get_ref());
     let service_name = written.name.get_ref();
     name(problems, "service name", &written.name, SERVICE_NAME_MAX);
@@ -74,8 +77,8 @@ fn draft(problems: &mut Problems, written: &Spanned<schema::Service>) -> Draft {
         problems.warn(span, message);
     }
     let known = choice(problems, "protocol", Some(&written.protocol), &PROTOCOLS, None);
-    let schedulers = [("rr", Scheduler::Rr), ("wrr", Scheduler::Wrr)];
-    let scheduler = written.scheduler.as_ref();
+    let scheduler = scheduling::scheduler(problems, written, known);
+    scheduling::refuse_server_ids(problems, written, scheduler, &backends);
     let nowhere = ServiceAddress { vip: IpAddr::from([0; 4]), ports: Ports::ALL };
     let mut addresses = vips.iter().map(|(address, _)| *address);
     let service = Service {
@@ -83,10 +86,15 @@ fn draft(problems: &mut Problems, written: &Spanned<schema::Service>) -> Draft {
         protocol: known.unwrap_or(Protocol::Tcp),
         address: addresses.next().unwrap_or(nowhere),
         more_addresses: addresses.collect(),
-        scheduler: choice(problems, "scheduler", scheduler, &schedulers, Scheduler::Wrr),
+        scheduler,
+        scheduler_flags: scheduling::flags(problems, written, scheduler),
         local_addresses: locals.iter().map(|(address, _)| *address).collect(),
         one_packet: clients::one_packet(problems, written, known),
         client_address: clients::client_address(problems, written, known, &modes),
+        persistence: clients::persistence(problems, written, &vips),
+        allow: names(problems, "allow", written.allow.as_ref(), lists),
+        deny: names(problems, "deny", written.deny.as_ref(), lists),
+        syn_cookies: cookies::syn_cookies(problems, written, known, &modes),
         backends,
     };
     Draft { service, vips, locals, backends: places }
@@ -125,7 +133,10 @@ fn backends(
         if let Some(mode) = *mode {
             refuse_unreachable(problems, value, address, vips, mode);
         }
-        backends.push(Backend { address, weight, mode: mode.unwrap_or_default() });
+        let limit = scheduling::limit(problems, backend);
+        let quic_server_id = scheduling::server_id(problems, backend);
+        let mode = mode.unwrap_or_default();
+        backends.push(Backend { address, weight, limit, quic_server_id, mode });
         places.push((address.ip(), value.span()));
     }
     (backends, places)

@@ -1,0 +1,170 @@
+//! A service with backends and one worker's scheduler, and nothing else.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::Change;
+use crate::dataplane::access::Access;
+use crate::dataplane::sched::{Chooser, Entry, Flags, Flow, Scheduler, Scheduling};
+use crate::dataplane::snapshot::{
+    Backend, ClientAddress, Limit, Locals, Mode, NextHop, Protocol, Service, Snapshot, SynCookies,
+};
+use crate::ids::{BackendId, PortId, ServiceId, WorkerId};
+use crate::stats::loads::Loads;
+use crate::wire::Mac;
+
+const SERVICE: ServiceId = ServiceId(0);
+
+/// Where chance begins.
+const SEED: u64 = 1;
+
+/// A backend that is or was there: its id is its place among all that ever were.
+struct Known {
+    address: SocketAddr,
+    weight: u32,
+    last_weight: u32,
+}
+
+/// A service, its backends and who chooses among them.
+pub(super) struct Simulation {
+    scheduler: Scheduler,
+    flags: Flags,
+    known: Vec<Known>,
+    /// Those that are there, newest first.
+    order: Vec<BackendId>,
+    revision: u64,
+    is_current: bool,
+    snapshot: Snapshot,
+    loads: Loads,
+    chooser: Chooser,
+}
+
+impl Simulation {
+    pub(super) fn new(scheduler: Scheduler, flags: Flags) -> Self {
+        Self {
+            scheduler,
+            flags,
+            known: vec![],
+            order: vec![],
+            revision: 0,
+            is_current: false,
+            snapshot: Snapshot::default(),
+            loads: Loads::default(),
+            chooser: Chooser::new(WorkerId(0), 1, SEED),
+        }
+    }
+
+    fn find(&self, address: SocketAddr) -> Option<BackendId> {
+        let ids = (0u32..).map(BackendId).zip(&self.known);
+        ids.filter(|(_, known)| known.address == address).map(|(id, _)| id).next()
+    }
+
+    fn known(&self, id: BackendId) -> Option<&Known> {
+        self.known.get(id.index())
+    }
+
+    /// Is it there?
+    pub(super) fn has(&self, address: SocketAddr) -> bool {
+        self.find(address).is_some_and(|id| self.order.contains(&id))
+    }
+
+    /// Address and weight of those that are there, oldest first.
+    pub(super) fn backends(&self) -> impl Iterator<Item = (SocketAddr, u32)> {
+        let known = self.order.iter().rev().filter_map(|id| self.known(*id));
+        known.map(|known| (known.address, known.weight))
+    }
+
+    /// A backend gets this weight; one that is not there is added, as the newest.
+    pub(super) fn set(&mut self, address: SocketAddr, weight: u32) {
+        self.is_current = false;
+        let id = self.find(address).unwrap_or_else(|| {
+            self.known.push(Known { address, weight, last_weight: 0 });
+            BackendId(u32::try_from(self.known.len() - 1).unwrap_or(u32::MAX))
+        });
+        let is_there = self.order.contains(&id);
+        if let Some(known) = self.known.get_mut(id.index()) {
+            let before = if is_there { known.last_weight } else { 0 };
+            known.last_weight = if weight > 0 { weight } else { before };
+            known.weight = weight;
+        }
+        if !is_there {
+            self.order.insert(0, id);
+        }
+    }
+
+    pub(super) fn apply(&mut self, change: &Change) {
+        let Some(weight) = change.weight else {
+            let gone = self.find(change.address);
+            self.order.retain(|other| Some(*other) != gone);
+            self.is_current = false;
+            return;
+        };
+        self.set(change.address, weight);
+    }
+
+    /// A new TCP connection, which becomes active and stays.
+    pub(super) fn connect(&mut self, client: SocketAddr, vip: SocketAddr) -> Option<SocketAddr> {
+        if !self.is_current {
+            self.publish();
+        }
+        let flow = Flow {
+            client: client.ip(),
+            client_port: client.port(),
+            vip: vip.ip(),
+            datagram: &[],
+            now_ms: 0,
+        };
+        let id = self.chooser.place(&self.snapshot, &self.loads, SERVICE, &flow)?;
+        self.loads.turn(id, true);
+        self.chooser.changed(&self.snapshot, &self.loads, id);
+        self.known(id).map(|known| known.address)
+    }
+
+    /// What the scheduler sees from now on.
+    fn publish(&mut self) {
+        self.is_current = true;
+        self.revision += 1;
+        let entry = |id: &BackendId| {
+            self.known(*id).map(|known| Entry {
+                address: known.address,
+                weight: known.weight,
+                last_weight: known.last_weight,
+                server_id: None,
+            })
+        };
+        let entries: Vec<Entry> = self.order.iter().filter_map(entry).collect();
+        let service = Service {
+            name: "schedule".into(),
+            protocol: Protocol::Tcp,
+            addresses: Box::default(),
+            scheduling: Scheduling::prepare(self.scheduler, self.flags, &entries),
+            backends: self.order.as_slice().into(),
+            locals: Locals::default(),
+            one_packet: false,
+            client_address: ClientAddress::None,
+            syn_cookies: SynCookies::Never,
+            persistence: None,
+            access: Access::default(),
+            revision: self.revision,
+        };
+        let mut snapshot = Snapshot::default();
+        snapshot.services = [Some(service)].into();
+        snapshot.backends = self.known.iter().map(|known| Some(backend(known))).collect();
+        self.snapshot = snapshot.indexed();
+        self.chooser.renew();
+    }
+}
+
+fn backend(known: &Known) -> Backend {
+    let hop = NextHop { port: PortId(0), source: Mac::default(), destination: Mac::default() };
+    Backend {
+        service: SERVICE,
+        address: known.address.ip(),
+        port: known.address.port(),
+        mode: Mode::Fullnat,
+        answers_here: false,
+        our_address: Ipv4Addr::UNSPECIFIED.into(),
+        weight: known.weight,
+        limit: Limit::NONE,
+        next_hop: Some(hop),
+    }
+}

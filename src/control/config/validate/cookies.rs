@@ -1,0 +1,86 @@
+//! `syn_cookies` of a service: when SYNs are answered before a backend is asked.
+//!
+//! ```text
+//! "never"                      a SYN makes a connection
+//! "always"                     every SYN is answered with a cookie
+//! { above_per_second = 1000 }  those above so many a second are, over all workers
+//! ```
+
+use toml::{Spanned, Value};
+
+use super::super::error::Problems;
+use super::super::schema;
+use crate::dataplane::snapshot::{Mode, Protocol, SynCookies};
+
+/// Most new connections a second that are worth counting.
+const RATE_MAX: i64 = 100_000_000;
+const SHAPES: &str = "\"never\", \"always\" or { above_per_second = 1000 }";
+
+/// When SYNs are answered with cookies.
+pub(super) fn syn_cookies(
+    problems: &mut Problems,
+    written: &schema::Service,
+    protocol: Option<Protocol>,
+    modes: &[Option<Mode>],
+) -> SynCookies {
+    let Some(value) = written.syn_cookies.as_ref() else { return SynCookies::Never };
+    let Some(wanted) = read(problems, value) else { return SynCookies::Never };
+    if wanted == SynCookies::Never {
+        return wanted;
+    }
+    if let Some(protocol) = protocol.filter(|protocol| *protocol != Protocol::Tcp) {
+        let message = format!("`syn_cookies` is for tcp: there is no SYN in {protocol}");
+        problems.error(value.span(), message);
+    } else if let Some(mode) = modes.iter().flatten().find_map(|mode| answers_elsewhere(*mode)) {
+        let message = format!(
+            "`syn_cookies` cannot be had in mode `{mode}`: the backend's answers do not pass here, \
+             so nobody can turn its sequence numbers into those the client was told"
+        );
+        problems.error(value.span(), message);
+    }
+    wanted
+}
+
+fn read(problems: &mut Problems, value: &Spanned<Value>) -> Option<SynCookies> {
+    let refuse = |problems: &mut Problems, message: String| {
+        problems.error_help(value.span(), message, SHAPES);
+        None
+    };
+    match value.get_ref() {
+        Value::String(word) => match word.as_str() {
+            "never" => Some(SynCookies::Never),
+            "always" => Some(SynCookies::Always),
+            _ => refuse(problems, format!("unknown value `{word}` for syn_cookies")),
+        },
+        Value::Table(table) => {
+            let mut entries = table.iter();
+            match (entries.next(), entries.next()) {
+                (Some((key, Value::Integer(rate))), None) if key == "above_per_second" => {
+                    above(problems, value, *rate)
+                }
+                _ => refuse(problems, "this table is not one of syn_cookies".into()),
+            }
+        }
+        _ => refuse(problems, "syn_cookies is a word or a table".into()),
+    }
+}
+
+fn above(problems: &mut Problems, value: &Spanned<Value>, rate: i64) -> Option<SynCookies> {
+    match u32::try_from(rate) {
+        Ok(per_second) if (1..=RATE_MAX).contains(&rate) => Some(SynCookies::Above { per_second }),
+        _ => {
+            let message = format!("above_per_second {rate} is out of range (1 to {RATE_MAX})");
+            problems.error_help(value.span(), message, "\"always\" is for none at all");
+            None
+        }
+    }
+}
+
+/// The name of a mode whose backends answer clients by themselves.
+fn answers_elsewhere(mode: Mode) -> Option<&'static str> {
+    match mode {
+        Mode::Dr => Some("dr"),
+        Mode::Tunnel(_) => Some("tunnel"),
+        Mode::Fullnat | Mode::Nat => None,
+    }
+}

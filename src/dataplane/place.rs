@@ -1,0 +1,90 @@
+//! A place at a backend for a new connection: at the one the client is used to, or where the
+//! scheduler says.
+//!
+//! ```text
+//! persistent? ─► the client's template ─► usable, and room? ─┬─ yes ─► there
+//!      │ no                                                  └─ no ──┐
+//!      └─────────────────────────────────────────────────────────────┴─► scheduler ─► kept for next time
+//! ```
+//!
+//! A place that is taken counts for the backend's load and limit at once, for all workers: who
+//! takes one and makes no connection gives it up.
+
+use super::flows::{Flows, give_back};
+use super::persistence::{Client, Kept, Persistence};
+use super::sched::Flow;
+use super::snapshot::{Limit, Snapshot};
+use crate::ids::{BackendId, ServiceId};
+
+impl Flows {
+    /// Takes a place for a connection of `flow`; `None` if no backend has one.
+    pub(super) fn place(&mut self, service: ServiceId, flow: &Flow<'_>) -> Option<BackendId> {
+        let terms = self.snapshot.service(service)?.persistence;
+        let placed = match terms.filter(|_| self.templates.is_some()) {
+            Some(terms) => self.place_persistent(service, flow, terms),
+            None => self.chooser.place(&self.snapshot, &self.stats.loads, service, flow),
+        };
+        self.stats.run.forgotten_destinations.add(self.chooser.take_forgotten());
+        placed
+    }
+
+    /// The place taken at a backend is not needed.
+    pub(super) fn give_up(&mut self, backend: BackendId) {
+        give_back(&self.stats, &self.snapshot, &mut self.chooser, backend, false);
+    }
+
+    fn place_persistent(
+        &mut self,
+        service: ServiceId,
+        flow: &Flow<'_>,
+        terms: Persistence,
+    ) -> Option<BackendId> {
+        let client = Client::of(flow.client, service, terms);
+        let known = self.templates.as_ref()?.find(client, self.now_ms);
+        let known = known.filter(|backend| is_usable(&self.snapshot, *backend, terms));
+        let backend = match known.filter(|backend| self.take(*backend)) {
+            Some(backend) => backend,
+            None => self.chooser.place(&self.snapshot, &self.stats.loads, service, flow)?,
+        };
+        let kept = self.keep(client, backend, terms);
+        // Another worker was quicker with this client: where it went, if there is room.
+        if kept != backend && known != Some(kept) && self.take(kept) {
+            self.give_up(backend);
+            return Some(kept);
+        }
+        Some(backend)
+    }
+
+    /// Takes a place at this very backend; false if it has none.
+    fn take(&mut self, backend: BackendId) -> bool {
+        let limit = self.snapshot.backend(backend).map_or(Limit::NONE, |backend| backend.limit);
+        let taken = self.stats.loads.take(backend, limit);
+        self.chooser.changed(&self.snapshot, &self.stats.loads, backend);
+        taken
+    }
+
+    /// Keeps the backend for the client's next connection, and says which is kept.
+    fn keep(&mut self, client: Client, backend: BackendId, terms: Persistence) -> BackendId {
+        let usable = |backend| is_usable(&self.snapshot, backend, terms);
+        let times = (self.now_ms, terms.timeout_ms);
+        let templates = self.templates.as_ref();
+        match templates.map_or(Kept::Not, |all| all.keep(client, backend, times, usable)) {
+            Kept::Here(kept) => kept,
+            Kept::Evicted(kept) => {
+                self.stats.run.templates_evicted.add(1);
+                kept
+            }
+            Kept::Not => {
+                self.stats.run.templates_missed.add(1);
+                backend
+            }
+        }
+    }
+}
+
+/// A backend that is gone, or gets no new clients, gets none of its old ones either, unless asked
+/// for (IPVS: `expire_quiescent_template=1`; its default is the other way round).
+fn is_usable(snapshot: &Snapshot, backend: BackendId, terms: Persistence) -> bool {
+    let found = snapshot.backend(backend);
+    found.is_some_and(|backend| backend.weight > 0 || terms.to_drained)
+}

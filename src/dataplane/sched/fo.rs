@@ -1,0 +1,14 @@
+//! Failover: the highest weight takes everything, as long as it is open.
+
+use super::least;
+use super::method::Method;
+use super::tree::Rank;
+
+pub(super) const METHOD: Method = Method {
+    ranks: &[|_, weight| Rank::new(1, weight)],
+    ..Method::new(
+        "fo",
+        "One backend serves, the others stand by in the order of weights.",
+        least::pick,
+    )
+};

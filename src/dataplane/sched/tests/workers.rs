@@ -1,0 +1,153 @@
+//! Several workers: even together, one count, nothing lost.
+
+use super::*;
+use crate::stats::loads::Load;
+use proptest::prelude::*;
+
+fn bed(scheduler: &str, workers: u8, weights: &[u32]) -> Bed {
+    let mut bed = Bed::new(scheduler, &[], workers);
+    for (name, weight) in ('A'..).zip(weights) {
+        bed.seat(name, *weight);
+    }
+    bed.publish();
+    bed
+}
+
+fn shares(bed: &mut Bed, workers: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut shares = vec![0; bed.seats.len()];
+    for (worker, port) in workers.zip(0..) {
+        let name = bed.connect(worker, &from(client(), port)).unwrap();
+        shares[id(name).index()] += 1;
+    }
+    shares
+}
+
+#[test]
+fn workers_start_at_different_backends() {
+    for scheduler in ["rr", "wrr"] {
+        let mut bed = bed(scheduler, 3, &[1, 1, 1]);
+        let firsts: String =
+            (0..3).map(|worker| bed.connect(worker, &from(client(), 1)).unwrap()).collect();
+        assert_eq!(firsts, "CBA", "{scheduler}");
+        let mut wide = self::bed(scheduler, 4, &[1; 12]);
+        let firsts: String =
+            (0..4).map(|worker| wide.connect(worker, &from(client(), 1)).unwrap()).collect();
+        assert_eq!(firsts, "LIFC", "{scheduler}: spread over the list");
+    }
+}
+
+#[test]
+fn rr_and_wrr_are_even_within_one_connection_a_worker() {
+    for workers in [1u8, 2, 4] {
+        for (scheduler, weights) in [("rr", [1, 1, 1, 1, 1]), ("wrr", [5, 1, 3, 2, 4])] {
+            let round: u32 = weights.iter().sum();
+            for uneven in 1..=3 {
+                let mut bed = bed(scheduler, workers, &weights);
+                // Each worker gets whole rounds of its own, some more than others.
+                let rounds = |worker: u8| usize::from(worker % uneven + 1) * 4 * round as usize;
+                let turns =
+                    (0..workers).flat_map(|w| std::iter::repeat_n(usize::from(w), rounds(w)));
+                let shares = shares(&mut bed, turns);
+                let total: usize = shares.iter().sum();
+                for (share, weight) in shares.iter().zip(weights) {
+                    let ideal = total * weight as usize / round as usize;
+                    let off = share.abs_diff(ideal);
+                    assert!(off <= usize::from(workers), "{scheduler}, {workers}: {shares:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn least_connections_are_those_of_all_workers() {
+    for scheduler in ["lc", "wlc", "sed", "nq"] {
+        let mut bed = bed(scheduler, 4, &[1, 1, 1, 1, 1, 1]);
+        // One worker fills three backends by itself; the others see it.
+        let ones = shares(&mut bed, std::iter::repeat_n(0, 3));
+        assert_eq!(ones.iter().sum::<usize>(), 3);
+        let rest = shares(&mut bed, [1, 2, 3].into_iter());
+        let both: Vec<usize> = ones.iter().zip(&rest).map(|(a, b)| a + b).collect();
+        assert_eq!(both, [1; 6], "{scheduler}");
+        // What another worker frees is seen after a look round.
+        ('A'..='F').for_each(|name| assert!(bed.loads.of(id(name)).active == 1));
+        let more = shares(&mut bed, (0..600).map(|n| n % 4));
+        assert!(more.iter().all(|share| share.abs_diff(100) <= 4), "{scheduler}: {more:?}");
+    }
+}
+
+#[test]
+fn what_another_worker_frees_is_filled_again() {
+    let mut bed = bed("wlc", 2, &[1; 20]);
+    shares(&mut bed, std::iter::repeat_n(0, 400));
+    (0..20).for_each(|_| bed.end(0, 'K', true));
+    let more = shares(&mut bed, std::iter::repeat_n(1, 40));
+    assert!(more[id('K').index()] >= 18, "{more:?}");
+}
+
+proptest! {
+    /// Any worker may end what another began: counts end at zero and are what lives.
+    #[test]
+    fn counts_are_those_of_what_lives(
+        which in 0..Scheduler::ALL.len(),
+        workers in 1..5u8,
+        limit in 0..6u32,
+        steps in proptest::collection::vec((0..4usize, 0..5u8, 0..1000u16), 0..400),
+    ) {
+        let name = Scheduler::ALL[which].method().name;
+        let mut bed = bed(name, workers, &[3, 0, 1, 2]);
+        for seat in ['A', 'C'] {
+            bed.edit(seat, |seat| seat.limit = Limit { most: limit, least: limit / 2 });
+        }
+        bed.publish();
+        let mut living: Vec<(char, bool, usize)> = vec![];
+        for (worker, what, n) in steps {
+            let worker = worker % usize::from(workers);
+            let flow = from(Ipv4Addr::from_bits(n.into()).into(), 9);
+            let n = usize::from(n);
+            match what {
+                0 | 1 => living.extend(bed.place(worker, &flow).map(|name| (name, false, worker))),
+                2 if !living.is_empty() => {
+                    let n = n % living.len();
+                    living[n].1 = !living[n].1;
+                    bed.turn(living[n].2, living[n].0, living[n].1);
+                }
+                3 if !living.is_empty() => {
+                    let (name, active, worker) = living.swap_remove(n % living.len());
+                    bed.end(worker, name, active);
+                }
+                _ => bed.publish(),
+            }
+            for name in 'A'..='D' {
+                let its = || living.iter().filter(|(other, ..)| *other == name);
+                let count = |count: usize| u32::try_from(count).unwrap();
+                let active = count(its().filter(|(_, active, _)| *active).count());
+                let load = Load { active, total: count(its().count()) };
+                prop_assert_eq!(bed.loads.of(id(name)), load);
+                if limit > 0 && matches!(name, 'A' | 'C') {
+                    prop_assert!(load.total <= limit);
+                }
+                prop_assert!(name != 'B' || load.total == 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_limit_is_exact_with_several_workers() {
+    for scheduler in Scheduler::ALL {
+        let name = scheduler.method().name;
+        let mut bed = bed(name, 3, &[1, 1, 1]);
+        for seat in 'A'..='C' {
+            bed.edit(seat, |seat| seat.limit = Limit { most: 5, least: 5 });
+        }
+        bed.publish();
+        for n in 0..600u16 {
+            let flow = bed.flow(Ipv4Addr::from_bits(0x0a00_0000 + u32::from(n)).into(), n, VIP);
+            bed.connect(usize::from(n % 3), &flow);
+        }
+        for seat in 'A'..='C' {
+            assert!(bed.loads.of(id(seat)).total <= 5, "{name}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Weighted least connections: the least overhead for its weight.
+
+use super::least::{self, by_weight};
+use super::method::Method;
+
+pub(super) const METHOD: Method = Method {
+    ranks: &[by_weight],
+    ..Method::new(
+        "wlc",
+        "Connections differ in length, backends in strength: the safe choice where they last.",
+        least::pick,
+    )
+};

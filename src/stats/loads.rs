@@ -1,0 +1,243 @@
+//! How many connections each backend has, over all workers: what least-connection schedulers
+//! compare and limits are held against.
+//!
+//! ```text
+//!  one cache line a backend     63        32 31         0
+//!                              │  total     │  active   │  marked │
+//! ```
+//!
+//! *Active* are TCP connections in ESTABLISHED, `SYN_SENT`, `SYN_RECV` and SYNACK, and SCTP's in
+//! ESTABLISHED, as IPVS counts; all others, UDP's too, are inactive. Both counts are one word, so that
+//! a reader never sees one without the other, and a change is one locked addition: three or four in
+//! a connection's life, none for its other packets. A line for each backend, so that workers meet
+//! only where they use the same one.
+//!
+//! **Limits** are exact with any number of workers: a place is taken before the connection is made,
+//! by compare and swap where the backend has a limit. At `most` connections a backend is *overloaded*,
+//! and stays so until fewer than `least` are left (0: until fewer than three quarters of `most`), as
+//! IPVS's thresholds have it. The mark holds the limit it was made under: raising the limit lifts it.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use zerocopy::FromZeros;
+
+use crate::ids::{BackendId, limits};
+
+/// What a backend has now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Connections that are active.
+    pub active: u32,
+    /// All connections.
+    pub total: u32,
+}
+
+/// When a backend has had enough (IPVS: upper and lower threshold).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Limit {
+    /// Most connections; 0 is no limit.
+    pub most: u32,
+    /// Once full, new ones come when fewer than these are left; 0 is three quarters of `most`.
+    pub least: u32,
+}
+
+impl Limit {
+    /// No limit.
+    pub const NONE: Self = Self { most: 0, least: 0 };
+
+    /// Are so few left that a full backend takes new ones again?
+    fn is_relieved(self, total: u32) -> bool {
+        match self.least {
+            _ if self.most == 0 => true,
+            0 => u64::from(total) * 4 < u64::from(self.most) * 3,
+            least => total < least,
+        }
+    }
+}
+
+#[derive(Debug, Default, zerocopy::FromZeros, zerocopy::KnownLayout)]
+#[repr(C, align(64))]
+struct Line {
+    /// Total in the upper half, active in the lower.
+    counts: AtomicU64,
+    /// The limit under which it became overloaded; 0 is not.
+    marked: AtomicU32,
+}
+
+const ACTIVE: u64 = 1;
+const TOTAL: u64 = 1 << 32;
+
+impl Line {
+    fn load(&self) -> Load {
+        of(self.counts.load(Relaxed))
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "each half of the word is a count")]
+fn of(counts: u64) -> Load {
+    Load { active: counts as u32, total: (counts >> 32) as u32 }
+}
+
+/// The loads of all backends, by [`BackendId`].
+#[derive(Debug)]
+pub struct Loads(Box<[Line]>);
+
+impl Default for Loads {
+    /// No connections. The memory is the system's zero pages until it is used.
+    fn default() -> Self {
+        let lines = <[Line]>::new_box_zeroed_with_elems(limits::BACKENDS);
+        Self(lines.unwrap_or_else(|_| Box::default()))
+    }
+}
+
+impl Loads {
+    /// What a backend has now.
+    #[inline]
+    pub fn of(&self, backend: BackendId) -> Load {
+        self.0.get(backend.index()).map_or_else(Load::default, Line::load)
+    }
+
+    /// Has it had enough?
+    #[inline]
+    pub fn is_overloaded(&self, backend: BackendId, limit: Limit) -> bool {
+        let Some(line) = self.0.get(backend.index()).filter(|_| limit.most > 0) else {
+            return false;
+        };
+        line.marked.load(Relaxed) >= limit.most || line.load().total >= limit.most
+    }
+
+    /// Takes a place for a connection that is inactive so far. False if there is none: then
+    /// nothing has changed.
+    #[inline]
+    pub fn take(&self, backend: BackendId, limit: Limit) -> bool {
+        let Some(line) = self.0.get(backend.index()) else { return false };
+        if limit.most == 0 {
+            line.counts.fetch_add(TOTAL, Relaxed);
+            return true;
+        }
+        if line.marked.load(Relaxed) >= limit.most {
+            return false;
+        }
+        let one_more = |counts: u64| (of(counts).total < limit.most).then(|| counts + TOTAL);
+        let taken = line.counts.fetch_update(Relaxed, Relaxed, one_more);
+        if taken.is_ok_and(|before| of(before).total + 1 == limit.most) {
+            line.marked.store(limit.most, Relaxed);
+        }
+        taken.is_ok()
+    }
+
+    /// Gives the place of a connection back that was, or was not, active.
+    #[inline]
+    pub fn give_back(&self, backend: BackendId, was_active: bool, limit: Limit) {
+        let Some(line) = self.0.get(backend.index()) else { return };
+        let step = TOTAL + if was_active { ACTIVE } else { 0 };
+        let before = of(line.counts.fetch_sub(step, Relaxed));
+        debug_assert!(before.total > 0, "a place is given back once");
+        debug_assert!(before.active >= u32::from(was_active), "active is what was counted so");
+        if line.marked.load(Relaxed) > 0 && limit.is_relieved(before.total.wrapping_sub(1)) {
+            line.marked.store(0, Relaxed);
+        }
+    }
+
+    /// A connection becomes active, or inactive.
+    #[inline]
+    pub fn turn(&self, backend: BackendId, active: bool) {
+        let Some(line) = self.0.get(backend.index()) else { return };
+        if active {
+            line.counts.fetch_add(ACTIVE, Relaxed);
+        } else {
+            let before = of(line.counts.fetch_sub(ACTIVE, Relaxed));
+            debug_assert!(before.active > 0, "an active connection was counted as such");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    const B: BackendId = BackendId(7);
+
+    /// Takes places until there is none.
+    fn fill(loads: &Loads, limit: Limit) -> usize {
+        (0..1000).take_while(|_| loads.take(B, limit)).count()
+    }
+
+    #[test]
+    fn a_backend_takes_exactly_as_many_as_its_limit_says() {
+        let loads = Loads::default();
+        let limit = Limit { most: 3, least: 0 };
+        assert!(!loads.is_overloaded(B, limit));
+        assert_eq!(fill(&loads, limit), 3);
+        assert!(loads.is_overloaded(B, limit));
+        assert!(!loads.is_overloaded(B, Limit::NONE), "no limit");
+        assert_eq!(loads.of(B), Load { active: 0, total: 3 });
+    }
+
+    #[test]
+    fn a_full_backend_opens_below_its_lower_limit_or_three_quarters() {
+        // (most, least) and how many must leave before it takes new ones again.
+        for (most, least, leave) in
+            [(8, 0, 3), (8, 8, 1), (8, 1, 8), (4, 0, 2), (1, 0, 1), (3, 2, 2)]
+        {
+            let (loads, limit) = (Loads::default(), Limit { most, least });
+            assert_eq!(fill(&loads, limit), most as usize);
+            for left in 1..=leave {
+                assert!(!loads.take(B, limit), "{most}/{least}: open after {left} left");
+                loads.give_back(B, false, limit);
+            }
+            assert!(!loads.is_overloaded(B, limit), "{most}/{least}");
+            assert_eq!(fill(&loads, limit), leave, "{most}/{least}");
+        }
+    }
+
+    #[test]
+    fn a_raised_limit_lifts_the_mark_and_a_lowered_one_holds_at_once() {
+        let loads = Loads::default();
+        assert_eq!(fill(&loads, Limit { most: 4, least: 1 }), 4);
+        loads.give_back(B, false, Limit { most: 4, least: 1 });
+        assert!(loads.is_overloaded(B, Limit { most: 4, least: 1 }), "marked");
+        assert!(!loads.is_overloaded(B, Limit { most: 5, least: 1 }), "raised");
+        assert!(loads.is_overloaded(B, Limit { most: 2, least: 1 }), "lowered");
+        assert!(!loads.take(B, Limit { most: 2, least: 1 }));
+        assert!(loads.take(B, Limit::NONE));
+    }
+
+    #[test]
+    fn limits_are_exact_with_several_threads() {
+        let (loads, limit) = (Loads::default(), Limit { most: 500, least: 500 });
+        let taken: usize = thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| fill(&loads, limit))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!((taken, loads.of(B).total), (500, 500));
+    }
+
+    #[test]
+    fn counts_end_at_zero_whatever_several_threads_do() {
+        let loads = Loads::default();
+        thread::scope(|scope| {
+            for seed in 0..4u32 {
+                let loads = &loads;
+                scope.spawn(move || {
+                    for i in 0..10_000u32 {
+                        let backend = BackendId(i.wrapping_mul(seed + 3) % 5);
+                        let limit = Limit { most: i % 3 * 2, least: 0 };
+                        if loads.take(backend, limit) {
+                            loads.turn(backend, true);
+                            let stays_active = i % 2 == 0;
+                            if !stays_active {
+                                loads.turn(backend, false);
+                            }
+                            loads.give_back(backend, stays_active, limit);
+                        }
+                    }
+                });
+            }
+        });
+        for backend in (0..5).map(BackendId) {
+            assert_eq!(loads.of(backend), Load::default());
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Persistence: a client stays with its backend, in every mode, whichever worker is asked.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use proptest::prelude::*;
+use shunt::dataplane::conn::state::flags::{ACK, FIN, SYN};
+use shunt::dataplane::persistence::Persistence;
+use shunt::dataplane::snapshot::{Encapsulation, Mode, Snapshot};
+use shunt::dataplane::verdict::Reason;
+
+use crate::life::{answer, from_client};
+use crate::packets::Endpoint;
+use crate::shop::host;
+use crate::world::{Card, Plan, World};
+
+const TERMS: Persistence =
+    Persistence { timeout_ms: 360_000, prefix: 32, to_drained: false, epoch: 1 };
+
+fn terms(terms: Persistence) -> impl Fn(&mut Snapshot) {
+    move |snapshot| {
+        for service in snapshot.services.iter_mut().flatten() {
+            service.persistence = Some(terms);
+        }
+    }
+}
+
+fn world(plan: Plan) -> World {
+    let mut world = World::new(plan);
+    world.publish(terms(TERMS));
+    world
+}
+
+/// A port of one of a few clients, all in one /24.
+fn client(last: u8, port: u16) -> Endpoint {
+    (Ipv4Addr::new(192, 0, 2, last), port)
+}
+
+/// The backend a new connection of the client goes to.
+fn ask(world: &mut World, worker: usize, from: Endpoint) -> u8 {
+    host(&world.one(worker, 0, &from_client(from, SYN)))
+}
+
+#[test]
+fn a_client_stays_and_others_take_turns() {
+    let modes = [Mode::Fullnat, Mode::Nat, Mode::Dr, Mode::Tunnel(Encapsulation::Ipip)];
+    for mode in modes {
+        let mut world = world(Plan { modes: vec![mode; 3], ..Plan::default() });
+        let chosen = [1, 2, 3].map(|last| ask(&mut world, 0, client(last, 2000)));
+        assert_eq!(chosen, [13, 12, 11], "{mode:?}");
+        for port in 2001..2010 {
+            let again = [1, 2, 3].map(|last| ask(&mut world, 0, client(last, port)));
+            assert_eq!(again, chosen, "{mode:?}");
+        }
+    }
+}
+
+#[test]
+fn clients_of_one_network_are_one_where_the_prefix_says_so() {
+    let mut world = World::new(Plan::default());
+    world.publish(terms(Persistence { prefix: 24, ..TERMS }));
+    let chosen = [1, 77, 200].map(|last| ask(&mut world, 0, client(last, 2000)));
+    assert_eq!(chosen, [13; 3]);
+    let elsewhere = ask(&mut world, 0, (Ipv4Addr::new(192, 0, 3, 1), 2000));
+    assert_eq!(elsewhere, 12);
+}
+
+#[test]
+fn a_client_is_forgotten_after_its_last_connection() {
+    let mut world = world(Plan::default());
+    let first = world.one(0, 0, &from_client(client(1, 2000), SYN));
+    world.one(0, 1, &answer(&first, SYN | ACK));
+    world.one(0, 0, &from_client(client(1, 2000), ACK));
+    // The connection lives: established, 900 s.
+    world.wait(800);
+    assert_eq!(ask(&mut world, 0, client(1, 2001)), host(&first), "while it lives");
+    world.one(0, 0, &from_client(client(1, 2000), FIN | ACK));
+    world.wait(359);
+    assert_eq!(ask(&mut world, 0, client(1, 2002)), host(&first), "and 360 s after another");
+    world.wait(500);
+    assert_eq!(world.connections(), [0; 4]);
+    assert_eq!(ask(&mut world, 0, client(2, 2000)), 12);
+    assert_eq!(ask(&mut world, 0, client(1, 2003)), 11, "a client like any other again");
+}
+
+#[test]
+fn a_drained_backend_gets_nobody_unless_asked_for_and_a_removed_one_never() {
+    for (to_drained, removed, stays) in
+        [(false, false, false), (true, false, true), (true, true, false)]
+    {
+        let mut world = World::new(Plan::default());
+        let publish = |world: &mut World| world.publish(terms(Persistence { to_drained, ..TERMS }));
+        publish(&mut world);
+        assert_eq!(ask(&mut world, 0, client(1, 2000)), 13);
+        world.plan.weights[2] = if removed { None } else { Some(0) };
+        publish(&mut world);
+        let next = ask(&mut world, 0, client(1, 2001));
+        assert_eq!(next == 13, stays, "{to_drained} {removed}: {next}");
+        assert_eq!(ask(&mut world, 0, client(1, 2002)), next, "and stays where it went");
+    }
+}
+
+#[test]
+fn another_epoch_starts_afresh() {
+    let mut world = world(Plan::default());
+    assert_eq!(ask(&mut world, 0, client(1, 2000)), 13);
+    world.publish(terms(Persistence { epoch: 2, ..TERMS }));
+    assert_eq!(ask(&mut world, 0, client(1, 2001)), 13, "as after any reload, from the top");
+    assert_eq!(ask(&mut world, 0, client(2, 2000)), 12);
+    world.publish(terms(TERMS));
+    assert_eq!(ask(&mut world, 0, client(1, 2002)), 13, "the old template was still there");
+}
+
+proptest! {
+    /// Whatever worker a client's connections land on, they go where its first one went; and as
+    /// long as nobody is remembered but the few clients, nothing is evicted or missed.
+    #[test]
+    fn a_client_stays_whichever_worker_is_asked(
+        asks in prop::collection::vec((0..20u8, 0..4usize), 1..120),
+        rss in any::<bool>(),
+        workers in prop::sample::select(vec![1u8, 2, 4]),
+    ) {
+        let card = if rss { Card::Rss } else { Card::Any };
+        let mut world = world(Plan { workers, card, ..Plan::default() });
+        let mut known = BTreeMap::new();
+        for (port, (last, worker)) in (2000..).zip(asks) {
+            let worker = worker % usize::from(workers);
+            let backend = ask(&mut world, worker, client(last, port));
+            prop_assert_eq!(*known.entry(last).or_insert(backend), backend);
+        }
+        prop_assert_eq!(world.drops(), Vec::<(Reason, u64)>::new());
+        for stats in &world.stats {
+            let counts = [&stats.run.templates_evicted, &stats.run.templates_missed];
+            prop_assert_eq!(counts.map(|it| it.get()), [0; 2]);
+        }
+    }
+}

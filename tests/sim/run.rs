@@ -360,7 +360,7 @@ impl Run {
     fn burst(&mut self, inputs: Vec<Input>) -> Result<(), String> {
         let mut together = vec![];
         for input in inputs {
-            if input.must_be_alone() {
+            if self.model.must_be_alone(&input) {
                 self.feed(&std::mem::take(&mut together))?;
                 self.feed(&[input])?;
             } else {

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use shunt::dataplane::snapshot::{Mode, Protocol};
 use shunt::dataplane::verdict::Reason;
 
-use super::rules::List;
+use super::rules::{List, shortest};
 use super::{Input, Model};
 use crate::config::Place;
 use crate::packet::{Body, Flow, LINK, Packet};
@@ -117,13 +117,22 @@ impl Model {
             return self.tell_backend(flow, error, seen);
         }
         match self.answers.get(&flow).copied() {
-            Some(client) => self.tell_client(client, error, seen),
+            Some(client) => self.tell_client(client, error, seen, list),
             None => self.drop(Reason::NoConnection, seen),
         }
     }
 
     /// It is about a client's packet, as the backend got it.
-    fn tell_client(&mut self, client: Flow, error: &Packet, seen: &mut Seen) -> Result<(), String> {
+    fn tell_client(
+        &mut self,
+        client: Flow,
+        error: &Packet,
+        seen: &mut Seen,
+        list: List<'_>,
+    ) -> Result<(), String> {
+        if client.to.is_ipv6() == error.is_v6() {
+            self.learn_narrow(&client, error, list);
+        }
         let connection = &self.connections[&client];
         let ends = (portless(client.to), portless(client.from));
         let link = (OUR_MAC, connection.router);
@@ -137,7 +146,7 @@ impl Model {
             // IPv6's header is longer, and nobody carries less than 1280.
             let wider = |mtu: usize| (2, 0, u32::try_from((mtu + 20).max(1_280)).unwrap());
             let growth = u32::try_from(self.growth(&client)).unwrap();
-            let less = |(kind, code, mtu): Said| (kind, code, mtu - growth);
+            let less = |(kind, code, mtu): Said| (kind, code, (mtu - growth).max(1_280));
             let words = too_big(error).map(wider).map(less).or_else(|| in_other_words(error));
             let Some(words) = words else { return Ok(()) };
             let payload = quote::crossed(&error.payload, &client);
@@ -157,16 +166,28 @@ impl Model {
         quote::renumbered(&payload, |number| self.taken_back(client, number))
     }
 
-    /// What a link carries, less what its packets grow by on the way to it.
+    /// What a link carries, less what its packets grow by on the way to it: but nobody is told less
+    /// than every way carries.
     fn leaving_room(&self, client: &Flow, error: &Packet) -> Packet {
         let mut error = error.clone();
         let (growth, said) = (self.growth(client), too_big(&error));
         if let (Some(said), Body::Icmp { rest, .. }) = (said, &mut error.body)
             && growth > 0
         {
-            *rest = u32::try_from(said.saturating_sub(growth)).unwrap();
+            let least = shortest(client.to.is_ipv6());
+            *rest = u32::try_from(said.saturating_sub(growth).max(least)).unwrap();
         }
         error
+    }
+
+    /// A way that carries less than the client can be told is remembered.
+    fn learn_narrow(&mut self, client: &Flow, error: &Packet, list: List<'_>) {
+        let (growth, least) = (self.growth(client), shortest(client.to.is_ipv6()));
+        let narrow = too_big(error).filter(|said| growth > 0 && said.saturating_sub(growth) < least);
+        if let Some(said) = narrow {
+            let place = self.connections[client].place;
+            self.learn(client, place, (said.max(least), error.is_v6()), list);
+        }
     }
 
     /// It is about a backend's packet, as the client got it.

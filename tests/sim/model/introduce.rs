@@ -2,7 +2,8 @@
 //! what the configuration's documents promise.
 //!
 //! A PROXY header is the stream's first bytes, so all numbers behind it are that much higher for
-//! the backend; every segment from the stream's start carries it until the backend has it.
+//! the backend; every segment from the stream's start carries it until the backend has it. Where
+//! there is no room, it goes ahead in a segment of its own.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -19,6 +20,42 @@ const OPTIONS_MAX: usize = 40;
 const FLIGHT_MAX: u32 = 1 << 20;
 /// Half of all numbers: further ahead is behind.
 const HALF: u32 = 1 << 31;
+
+/// A client's packet, once it is said who the client is.
+#[derive(Clone, Debug)]
+pub(super) struct Introduced {
+    pub(super) packet: Packet,
+    /// How long it may have been as it came.
+    pub(super) room: usize,
+    /// Bytes it has grown by.
+    pub(super) grown: usize,
+    /// What goes ahead, in a segment of its own.
+    pub(super) ahead: Option<Vec<u8>>,
+}
+
+impl Introduced {
+    /// A packet that goes as it is.
+    pub(super) fn plain(packet: &Packet, room: usize) -> Self {
+        Self { packet: packet.clone(), room, grown: 0, ahead: None }
+    }
+
+    /// With these bytes in front of its payload.
+    fn behind(mut self, header: &[u8]) -> Self {
+        self.packet.put_in_front(header);
+        Self { room: self.room.saturating_sub(header.len()), grown: header.len(), ..self }
+    }
+}
+
+/// The segment with these bytes that goes ahead of another one.
+pub(super) fn ahead_of(segment: &Packet, header: &[u8]) -> Packet {
+    let mut body = segment.body.clone();
+    if let Body::Tcp { sequence, flags, .. } = &mut body {
+        *sequence = sequence.wrapping_sub(u32::try_from(header.len()).unwrap());
+        *flags = ACK;
+    }
+    let payload = header.to_vec();
+    Packet { link: segment.link, payload, ..Packet::new(segment.from, segment.to, body) }
+}
 
 /// What is known of a client's stream.
 #[derive(Clone, Copy, Debug, Default)]
@@ -104,6 +141,11 @@ impl Model {
         self.introduction(connection.place.service, connection.mode)
     }
 
+    /// Is the backend told who the client is?
+    pub(super) fn is_introduced(&self, client: &Flow) -> bool {
+        self.introduction_of(&self.connections[client]) != ClientAddress::None
+    }
+
     /// By how much a client's packets may grow: what a backend's MSS is lowered by.
     pub(super) fn growth(&self, client: &Flow) -> usize {
         match self.introduction_of(&self.connections[client]) {
@@ -132,7 +174,7 @@ impl Model {
         packet: &Packet,
     ) -> Packet {
         let introduces = self.config.services[service].introduces;
-        introduced(introduces, client, packet, &Stream::default(), usize::MAX).0
+        introduced(introduces, client, packet, &Stream::default(), usize::MAX).packet
     }
 
     /// A client's packet and what there is room for, once it is introduced.
@@ -141,10 +183,10 @@ impl Model {
         client: &Flow,
         packet: &Packet,
         room: usize,
-    ) -> (Packet, usize) {
+    ) -> Introduced {
         let introduces = self.introduction_of(&self.connections[client]);
         let Some(connection) = self.connections.get_mut(client) else {
-            return (packet.clone(), room);
+            return Introduced::plain(packet, room);
         };
         let stream = &mut connection.stream;
         if let Body::Tcp { sequence, flags, .. } = packet.body
@@ -199,43 +241,47 @@ impl Model {
     }
 }
 
-/// A client's packet with what says who it is, and what there is room for without that.
+/// A client's packet with what says who it is.
 fn introduced(
     introduces: ClientAddress,
     client: &Flow,
     packet: &Packet,
     stream: &Stream,
     room: usize,
-) -> (Packet, usize) {
-    let mut packet = packet.clone();
+) -> Introduced {
+    let mut introduced = Introduced::plain(packet, room);
     let version = match introduces {
-        ClientAddress::None => return (packet, room),
+        ClientAddress::None => return introduced,
         ClientAddress::Toa { kind_v6 } => {
-            with_option(&option(kind_v6, client.from), &mut packet, stream, room);
-            return (packet, room);
+            with_option(&option(kind_v6, client.from), &mut introduced.packet, stream, room);
+            introduced.grown = introduced.packet.length() - packet.length();
+            return introduced;
         }
         ClientAddress::ProxyV1 => 1,
         ClientAddress::ProxyV2 => 2,
     };
     let header = header(version, client);
-    let Body::Tcp { sequence, flags, .. } = &mut packet.body else {
-        packet.put_in_front(&header);
-        return (packet, room - header.len());
+    let length = u32::try_from(header.len()).unwrap();
+    let Body::Tcp { sequence, flags, .. } = &mut introduced.packet.body else {
+        return introduced.behind(&header);
     };
     // Data in a SYN would be in front of the header.
     if *flags & SYN != 0 {
-        (packet.payload, packet.padding) = (vec![], 0);
-        return (packet, room);
+        (introduced.packet.payload, introduced.packet.padding) = (vec![], 0);
+        return introduced;
     }
     let ahead = sequence.wrapping_sub(stream.first);
     if ahead == 0 && !stream.delivered && *flags & RST == 0 {
-        packet.put_in_front(&header);
-        return (packet, room - header.len());
+        if packet.length() + header.len() <= room {
+            return introduced.behind(&header);
+        }
+        *sequence = sequence.wrapping_add(length);
+        return Introduced { ahead: Some(header), ..introduced };
     }
     if stream.delivered || (ahead != 0 && ahead < HALF) {
-        *sequence = sequence.wrapping_add(u32::try_from(header.len()).unwrap());
+        *sequence = sequence.wrapping_add(length);
     }
-    (packet, room)
+    introduced
 }
 
 /// In the SYN and the first data, if there is room; and nobody else's.

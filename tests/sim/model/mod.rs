@@ -39,8 +39,11 @@ use crate::seen::Seen;
 use crate::trace::Words;
 use states::State;
 
-/// Longer packets may be too long for some way.
+/// Longer packets may be too long for some way of which nobody has said anything.
 const LONG: usize = 1_200;
+
+/// More than any packet grows by.
+const GROWTH_MAX: usize = 100;
 
 /// A frame given to the balancer.
 #[derive(Clone, Debug)]
@@ -56,21 +59,6 @@ impl Input {
     fn words(&self) -> String {
         let packet = self.packet.as_ref().map(|packet| Words(packet).to_string());
         format!("by port {}: {}", self.port, packet.unwrap_or_else(|| "something else".to_owned()))
-    }
-
-    /// Must it be given to the balancer alone, for the model to learn what came of it? What starts
-    /// a connection but is too long leaves nothing to learn from but the list.
-    pub(crate) fn must_be_alone(&self) -> bool {
-        // What an error teaches must be known before the next packet.
-        if self.packet.as_ref().is_some_and(Packet::is_error) {
-            return true;
-        }
-        let Some((packet, flow)) = self.packet.as_ref().and_then(|p| Some((p, p.flow()?))) else {
-            return false;
-        };
-        let may_be_lost = packet.length() > LONG && rules::starts(packet, flow.protocol);
-        // Between workers there is no order, and pieces pass by two of them.
-        may_be_lost || packet.piece.is_some()
     }
 }
 
@@ -152,6 +140,27 @@ impl Model {
             learned: HashMap::new(),
             tally: Tally::default(),
         }
+    }
+
+    /// Packets longer than this may be too long for some way.
+    fn long(&self) -> usize {
+        let learned = self.learned.values().map(|(mtu, _)| mtu.saturating_sub(GROWTH_MAX));
+        learned.min().unwrap_or(LONG).min(LONG)
+    }
+
+    /// Must it be given to the balancer alone, for the model to learn what came of it? What starts
+    /// a connection but is too long leaves nothing to learn from but the list.
+    pub(crate) fn must_be_alone(&self, input: &Input) -> bool {
+        // What an error teaches must be known before the next packet.
+        if input.packet.as_ref().is_some_and(Packet::is_error) {
+            return true;
+        }
+        let Some((packet, flow)) = input.packet.as_ref().and_then(|p| Some((p, p.flow()?))) else {
+            return false;
+        };
+        let may_be_lost = packet.length() > self.long() && rules::starts(packet, flow.protocol);
+        // Between workers there is no order, and pieces pass by two of them.
+        may_be_lost || packet.piece.is_some()
     }
 
     pub(crate) fn change(&mut self, change: &Change) {

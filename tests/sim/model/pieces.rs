@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use shunt::dataplane::verdict::Reason;
 
+use super::introduce::Introduced;
 use super::rules::List;
 use super::states::Seat;
 use super::{Input, Model};
@@ -146,7 +147,7 @@ impl Model {
             connection.seen_ms = now_ms;
         }
         if seat == Seat::Input {
-            self.towards_backend(&client, packet, seen)
+            self.towards_backend(&client, &Introduced::plain(packet, room), seen)
         } else {
             self.towards_client(&client, packet, seen)
         }

@@ -5,6 +5,7 @@ use shunt::dataplane::snapshot::{Encapsulation, Mode, Protocol};
 use shunt::dataplane::verdict::Reason;
 
 use super::answers::Trouble;
+use super::introduce::{Introduced, ahead_of};
 use super::states::Seat;
 use super::{Input, Model};
 use crate::config::our_address;
@@ -35,7 +36,7 @@ fn wrapping(mode: Mode) -> Option<Encapsulation> {
 }
 
 /// What every way carries: nobody need send anything shorter.
-fn shortest(is_v6: bool) -> usize {
+pub(super) fn shortest(is_v6: bool) -> usize {
     if is_v6 { 1280 } else { 68 }
 }
 
@@ -129,7 +130,9 @@ impl Model {
             return self.refuse(Reason::TtlExpired, packet, input, seen);
         }
         let room = self.room(&client, packet.is_v6(), packet.piece.is_some());
-        let (introduced, room) = self.introduce(&client, packet, room);
+        let introduced = self.introduce(&client, packet, room);
+        // Nobody need make anything shorter than this: then what has grown is cut.
+        let room = introduced.room.max(shortest(packet.is_v6()));
         if !self.goes_on(packet, room, input, seen)? {
             return Ok(());
         }
@@ -142,7 +145,7 @@ impl Model {
     pub(super) fn room(&self, client: &Flow, is_v6: bool, in_pieces: bool) -> usize {
         let connection = &self.connections[client];
         let backend = self.config.backend(connection.place).address.ip();
-        let mtu = usize::from(self.config.mtu[1]);
+        let way = self.way(client);
         match wrapping(connection.mode) {
             // Nobody need make anything shorter than this: then the outer packet is cut.
             Some(kind) => {
@@ -150,18 +153,25 @@ impl Model {
             }
             // In pieces it may be cut again in IPv4.
             None if is_v6 && !backend.is_ipv6() && in_pieces => usize::MAX,
-            None if is_v6 != backend.is_ipv6() => mtu + 20,
-            None => mtu,
+            None if is_v6 != backend.is_ipv6() => way + 20,
+            None => way,
         }
+    }
+
+    /// What the way to a client's backend carries. Where packets grow, and a way was said to carry
+    /// less than their sender can be told, that counts.
+    fn way(&self, client: &Flow) -> usize {
+        if self.is_introduced(client) { self.path_mtu(client) } else { self.config.mtu[1].into() }
     }
 
     /// What a client's packet becomes.
     pub(super) fn towards_backend(
         &mut self,
         client: &Flow,
-        packet: &Packet,
+        introduced: &Introduced,
         seen: &mut Seen,
     ) -> Result<(), String> {
+        let (packet, way) = (&introduced.packet, self.way(client));
         let connection = &self.connections[client];
         let (mode, backend) = (connection.mode, self.config.backend(connection.place));
         let mut there = Packet { ttl: packet.ttl - 1, ..packet.clone() };
@@ -169,26 +179,39 @@ impl Model {
         if let Some(answers) = connection.answers {
             (there.from, there.to) = (answers.to, answers.from);
         }
+        if let Some(header) = &introduced.ahead {
+            seen.take(1, &ahead_of(&there, header).frame())?;
+        }
         match wrapping(mode) {
-            None if there.is_v6() != packet.is_v6() => self.crossed(there, packet, seen),
-            None => seen.take_cut(1, &there.frame(), self.config.mtu[1].into()).map(|_| ()),
+            None if there.is_v6() != packet.is_v6() => self.crossed(there, introduced, way, seen),
+            None => match seen.take_cut(1, &there.frame(), way)? {
+                Some(id) if packet.piece.is_none() => self.check_number((6, id)),
+                _ => Ok(()),
+            },
             Some(encapsulation) => self.wrapped(client, there, encapsulation, seen),
         }
     }
 
-    /// An IPv6 packet that left as an IPv4 one: a long one must not be cut, a short one may. Of a
-    /// piece, which may be cut again, the low half of the identification goes on.
-    fn crossed(&mut self, there: Packet, packet: &Packet, seen: &mut Seen) -> Result<(), String> {
+    /// An IPv6 packet that left as an IPv4 one: one that was long must not be cut, a short one may. Of
+    /// a piece, which may be cut again, the low half of the identification goes on.
+    fn crossed(
+        &mut self,
+        there: Packet,
+        introduced: &Introduced,
+        way: usize,
+        seen: &mut Seen,
+    ) -> Result<(), String> {
+        let Introduced { packet, grown, .. } = introduced;
         let mut there = Packet { padding: 0, ..there };
         if let Some(piece) = packet.piece {
             there.df = false;
             there.id = u16::try_from(piece.identification & 0xffff).unwrap();
-            return seen.take_cut(1, &there.frame(), self.config.mtu[1].into()).map(|_| ());
+            return seen.take_cut(1, &there.frame(), way).map(|_| ());
         }
-        there.df = there.length() > 1260;
+        there.df = packet.length() - grown > 1280;
         let left = seen.forwarded(packet).next();
         there.id = left.filter(|_| !there.df).map_or(0, |(left, _)| left.id);
-        seen.take(1, &there.frame())?;
+        seen.take_cut(1, &there.frame(), way)?;
         if there.df { Ok(()) } else { self.check_number((4, there.id.into())) }
     }
 

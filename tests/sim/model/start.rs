@@ -7,7 +7,7 @@ use super::introduce::Stream;
 use super::rules::{List, starts};
 use super::sctp::Association;
 use super::states::State;
-use super::{Connection, Input, LONG, Model};
+use super::{Connection, Input, Model};
 use crate::balancer::place_of;
 use crate::config::{Backend, Place};
 use crate::packet::{Flow, Packet};
@@ -60,7 +60,7 @@ impl Model {
         match (sent, refusal) {
             (_, Some(reason)) if missing => return self.refuse(reason, packet, input, seen),
             (Some(sent), _) => self.made(client, &eligible, packet, &sent)?,
-            (None, _) if packet.length() > LONG && seen.may_drop(Reason::TooBig) => {
+            (None, _) if packet.length() > self.long() && seen.may_drop(Reason::TooBig) => {
                 // It was made, but its first packet does not fit: only the list knows the backend.
                 self.listed(client, &eligible, packet, list)?;
             }

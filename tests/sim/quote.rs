@@ -176,14 +176,22 @@ pub(crate) fn crossed(quote: &[u8], about: &Flow) -> Vec<u8> {
     let front = if is_v6(quote) {
         let (tos, ttl) = (quote[0] << 4 | quote[1] >> 4, quote[7]);
         let length = (behind + 20).to_be_bytes();
-        let front = [0x45, tos, length[0], length[1], 0, 0, 0x40, 0, ttl, protocol, 0, 0];
+        // Of a piece, the low half of the identification, and what says that more follow.
+        let piece = quote[6] == FRAGMENT;
+        let more = if piece { (quote[43] & 1) << 5 } else { 0x40 };
+        let id = if piece { [quote[46], quote[47]] } else { [0, 0] };
+        let front =
+            [0x45, tos, length[0], length[1], id[0], id[1], more, 0, ttl, protocol, 0, 0];
         let mut front = [&front[..], &ends].concat();
         seal(&mut front);
         front
     } else {
-        let (tos, ttl, length) = (quote[1], quote[8], behind.to_be_bytes());
-        let front = [0x60 | tos >> 4, tos << 4, 0, 0, length[0], length[1], protocol, ttl];
-        [&front[..], &ends].concat()
+        let (tos, ttl, more) = (quote[1], quote[8], quote[6] >> 5 & 1);
+        let piece = [protocol, 0, 0, more, 0, 0, quote[4], quote[5]];
+        let (next, piece) = if more == 1 { (FRAGMENT, &piece[..]) } else { (protocol, &[][..]) };
+        let length = (behind + u16::try_from(piece.len()).unwrap()).to_be_bytes();
+        let front = [0x60 | tos >> 4, tos << 4, 0, 0, length[0], length[1], next, ttl];
+        [&front[..], &ends, piece].concat()
     };
     let mut whole = [front, transport_as(&quote[l4..], &was, about)].concat();
     whole.truncate(ROOM[usize::from(!is_v6(quote))]);

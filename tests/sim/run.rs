@@ -11,11 +11,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use shunt::dataplane::snapshot::ClientAddress;
 use shunt::wire::Mac;
 
 use crate::balancer::Balancer;
-use crate::config::Service;
 use crate::hosts::backend::Backend;
 use crate::hosts::client::Client;
 use crate::lies::Lie;
@@ -271,12 +269,7 @@ impl Run {
         let countable = !matches!(packet.body, Body::Tcp { flags, .. } if flags & ACK == 0);
         // Nor do pieces of SCTP go on where a port changes.
         let sctp = matches!(packet.body, Body::Sctp { .. });
-        // What is inserted and pieces get on with each other by rules that are not here.
-        let protocol = packet.flow().map(|flow| flow.protocol);
-        let of_protocol = |service: &&Service| Some(service.protocol) == protocol;
-        let mut services = self.scenario.config.services.iter().filter(of_protocol);
-        let grows = services.any(|service| service.introduces != ClientAddress::None);
-        let is_long = packet.length() > PIECE_MAX && countable && !sctp && !grows;
+        let is_long = packet.length() > PIECE_MAX && countable && !sctp;
         is_long && self.rng.chance(self.scenario.conditions.cut)
     }
 

@@ -3,7 +3,8 @@
 //!
 //! A PROXY header is the stream's first bytes, so all numbers behind it are that much higher for
 //! the backend; every segment from the stream's start carries it until the backend has it. Where
-//! there is no room, it goes ahead in a segment of its own.
+//! there is no room, and where the segment is in pieces, it goes ahead in a segment of its own. A
+//! datagram in pieces gets a longer one, since pieces are counted in eights of bytes.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -42,6 +43,9 @@ impl Introduced {
     /// With these bytes in front of its payload.
     fn behind(mut self, header: &[u8]) -> Self {
         self.packet.put_in_front(header);
+        if let Some(piece) = &mut self.packet.piece {
+            piece.length += header.len();
+        }
         Self { room: self.room.saturating_sub(header.len()), grown: header.len(), ..self }
     }
 }
@@ -100,6 +104,13 @@ fn header(version: u8, client: &Flow) -> Vec<u8> {
     let length = u16::try_from(addresses.len() + 4).unwrap().to_be_bytes();
     let ports = [from.port().to_be_bytes(), to.port().to_be_bytes()].concat();
     [&SIGNATURE[..], &[0x21, family], &length, &addresses, &ports].concat()
+}
+
+/// A header of version 2 with a TLV that means nothing: four bytes.
+fn padded(mut header: Vec<u8>) -> Vec<u8> {
+    header[15] += 4;
+    header.extend([4, 0, 1, 0]);
+    header
 }
 
 /// The TOA option for a client.
@@ -198,6 +209,20 @@ impl Model {
         introduced(introduces, client, packet, stream, room)
     }
 
+    /// A client's piece after the first: it moves by what the first one has grown.
+    pub(super) fn introduce_later(&self, client: &Flow, packet: &Packet, room: usize) -> Introduced {
+        let mut introduced = Introduced::plain(packet, room);
+        let introduces = self.introduction_of(&self.connections[client]);
+        if client.protocol == Protocol::Udp && introduces == ClientAddress::ProxyV2 {
+            let header = padded(header(2, client));
+            introduced.packet.put_in_front(&header);
+            if let Some(piece) = &mut introduced.packet.piece {
+                piece.offset += header.len();
+            }
+        }
+        introduced
+    }
+
     /// What a backend's segment becomes for the client, and what is learned from it.
     pub(super) fn answered_introduction(&mut self, client: &Flow, packet: &Packet) -> Packet {
         let growth = self.growth(client);
@@ -263,6 +288,7 @@ fn introduced(
     let header = header(version, client);
     let length = u32::try_from(header.len()).unwrap();
     let Body::Tcp { sequence, flags, .. } = &mut introduced.packet.body else {
+        let header = if packet.piece.is_some() { padded(header) } else { header };
         return introduced.behind(&header);
     };
     // Data in a SYN would be in front of the header.
@@ -272,7 +298,7 @@ fn introduced(
     }
     let ahead = sequence.wrapping_sub(stream.first);
     if ahead == 0 && !stream.delivered && *flags & RST == 0 {
-        if packet.length() + header.len() <= room {
+        if packet.piece.is_none() && packet.length() + header.len() <= room {
             return introduced.behind(&header);
         }
         *sequence = sequence.wrapping_add(length);
@@ -286,7 +312,8 @@ fn introduced(
 
 /// In the SYN and the first data, if there is room; and nobody else's.
 fn with_option(option: &[u8], packet: &mut Packet, stream: &Stream, room: usize) {
-    let fits = packet.length() + option.len() <= room;
+    // Later pieces would have to move.
+    let fits = packet.piece.is_none() && packet.length() + option.len() <= room;
     let has_data = !packet.payload.is_empty();
     let Body::Tcp { sequence, flags, options: area, .. } = &mut packet.body else { return };
     for forged in options(area, &[253, 254]) {

@@ -6,7 +6,6 @@ use std::net::IpAddr;
 
 use shunt::dataplane::verdict::Reason;
 
-use super::introduce::Introduced;
 use super::rules::List;
 use super::states::Seat;
 use super::{Input, Model};
@@ -147,7 +146,8 @@ impl Model {
             connection.seen_ms = now_ms;
         }
         if seat == Seat::Input {
-            self.towards_backend(&client, &Introduced::plain(packet, room), seen)
+            let introduced = self.introduce_later(&client, packet, room);
+            self.towards_backend(&client, &introduced, seen)
         } else {
             self.towards_client(&client, packet, seen)
         }

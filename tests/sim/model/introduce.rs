@@ -168,7 +168,7 @@ impl Model {
     }
 
     /// Bytes in the stream that are not the client's.
-    fn inserted(&self, client: &Flow) -> u32 {
+    pub(super) fn inserted(&self, client: &Flow) -> u32 {
         let is_proxy = matches!(
             self.introduction_of(&self.connections[client]),
             ClientAddress::ProxyV1 | ClientAddress::ProxyV2

@@ -131,6 +131,10 @@ impl Model {
         }
         let room = self.room(&client, packet.is_v6(), packet.piece.is_some());
         let introduced = self.introduce(&client, packet, room);
+        // What would have to be cut off lies in other pieces.
+        if packet.piece.is_some() && packet.flags() & SYN != 0 && self.inserted(&client) > 0 {
+            return self.drop(Reason::Fragment, seen);
+        }
         // Nobody need make anything shorter than this: then what has grown is cut.
         let room = introduced.room.max(shortest(packet.is_v6()));
         if !self.goes_on(packet, room, input, seen)? {

@@ -10,7 +10,7 @@ use super::states::State;
 use super::{Connection, Input, Model};
 use crate::balancer::place_of;
 use crate::config::{Backend, Place};
-use crate::packet::{Flow, Packet};
+use crate::packet::{Flow, Packet, SYN};
 use crate::seen::Seen;
 
 /// A closed connection gives its local port away after this much silence.
@@ -60,13 +60,20 @@ impl Model {
         match (sent, refusal) {
             (_, Some(reason)) if missing => return self.refuse(reason, packet, input, seen),
             (Some(sent), _) => self.made(client, &eligible, packet, &sent)?,
-            (None, _) if packet.length() > self.long() && seen.may_drop(Reason::TooBig) => {
-                // It was made, but its first packet does not fit: only the list knows the backend.
+            (None, _) if self.may_be_stuck(packet, seen) => {
+                // It was made, but its first packet does not go on: only the list knows the backend.
                 self.listed(client, &eligible, packet, list)?;
             }
             _ => return Err(format!("one of {eligible:?} must get it")),
         }
         self.of_client(client, packet, input, seen, list)
+    }
+
+    /// Was something dropped that may be this packet, though it made a connection?
+    fn may_be_stuck(&self, packet: &Packet, seen: &Seen) -> bool {
+        let is_syn_in_pieces = packet.piece.is_some() && packet.flags() & SYN != 0;
+        (packet.length() > self.long() && seen.may_drop(Reason::TooBig))
+            || (is_syn_in_pieces && seen.may_drop(Reason::Fragment))
     }
 
     fn eligible(&self, service: usize) -> Vec<Place> {

@@ -180,8 +180,7 @@ pub(crate) fn crossed(quote: &[u8], about: &Flow) -> Vec<u8> {
         let piece = quote[6] == FRAGMENT;
         let more = if piece { (quote[43] & 1) << 5 } else { 0x40 };
         let id = if piece { [quote[46], quote[47]] } else { [0, 0] };
-        let front =
-            [0x45, tos, length[0], length[1], id[0], id[1], more, 0, ttl, protocol, 0, 0];
+        let front = [0x45, tos, length[0], length[1], id[0], id[1], more, 0, ttl, protocol, 0, 0];
         let mut front = [&front[..], &ends].concat();
         seal(&mut front);
         front

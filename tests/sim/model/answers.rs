@@ -50,7 +50,10 @@ impl Model {
         let has_own_word = packet.flow().is_some_and(|flow| flow.protocol != Protocol::Udp);
         let answer = match reason {
             Reason::NoService | Reason::NoConnection | Reason::BackendGone if has_own_word => {
-                let answer = tcp::refusal(packet).or_else(|| sctp::refusal(packet));
+                // A checksum over all pieces proves nothing of the first, and what is not proven is not
+                // answered.
+                let of_sctp = sctp::refusal(packet).filter(|_| packet.piece.is_none());
+                let answer = tcp::refusal(packet).or(of_sctp);
                 answer.map(|answer| turned(packet, answer))
             }
             Reason::NoService | Reason::NoBackend | Reason::BackendGone => {

@@ -183,7 +183,8 @@ impl Model {
     /// A way that carries less than the client can be told is remembered.
     fn learn_narrow(&mut self, client: &Flow, error: &Packet, list: List<'_>) {
         let (growth, least) = (self.growth(client), shortest(client.to.is_ipv6()));
-        let narrow = too_big(error).filter(|said| growth > 0 && said.saturating_sub(growth) < least);
+        let narrow =
+            too_big(error).filter(|said| growth > 0 && said.saturating_sub(growth) < least);
         if let Some(said) = narrow {
             let place = self.connections[client].place;
             self.learn(client, place, (said.max(least), error.is_v6()), list);

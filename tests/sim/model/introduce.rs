@@ -189,12 +189,7 @@ impl Model {
     }
 
     /// A client's packet and what there is room for, once it is introduced.
-    pub(super) fn introduce(
-        &mut self,
-        client: &Flow,
-        packet: &Packet,
-        room: usize,
-    ) -> Introduced {
+    pub(super) fn introduce(&mut self, client: &Flow, packet: &Packet, room: usize) -> Introduced {
         let introduces = self.introduction_of(&self.connections[client]);
         let Some(connection) = self.connections.get_mut(client) else {
             return Introduced::plain(packet, room);
@@ -210,7 +205,12 @@ impl Model {
     }
 
     /// A client's piece after the first: it moves by what the first one has grown.
-    pub(super) fn introduce_later(&self, client: &Flow, packet: &Packet, room: usize) -> Introduced {
+    pub(super) fn introduce_later(
+        &self,
+        client: &Flow,
+        packet: &Packet,
+        room: usize,
+    ) -> Introduced {
         let mut introduced = Introduced::plain(packet, room);
         let introduces = self.introduction_of(&self.connections[client]);
         if client.protocol == Protocol::Udp && introduces == ClientAddress::ProxyV2 {

@@ -43,7 +43,7 @@ use states::State;
 const LONG: usize = 1_200;
 
 /// More than any packet grows by.
-const GROWTH_MAX: usize = 100;
+const GROWTH_MAX: usize = 120;
 
 /// A frame given to the balancer.
 #[derive(Clone, Debug)]
@@ -94,6 +94,8 @@ pub(crate) struct Tally {
     pub(crate) pieces: u64,
     /// ICMP errors passed on.
     pub(crate) errors: u64,
+    /// Headers that went ahead, in segments of their own.
+    pub(crate) ahead: u64,
     /// Path MTUs learned from them.
     pub(crate) learned: u64,
     /// Packets refused.

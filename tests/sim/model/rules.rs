@@ -185,6 +185,7 @@ impl Model {
         }
         if let Some(header) = &introduced.ahead {
             seen.take(1, &ahead_of(&there, header).frame())?;
+            self.tally.ahead += 1;
         }
         match wrapping(mode) {
             None if there.is_v6() != packet.is_v6() => self.crossed(there, introduced, way, seen),

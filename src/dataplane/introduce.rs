@@ -62,6 +62,9 @@ const TOA_V4_LEN: usize = 8;
 /// From here on in its stream a client's numbers are [`Progress::Far`]: more than any header, and
 /// little of all there are.
 const FAR: u32 = 1 << 16;
+/// More than any client has on the way before it has heard a word from the backend (RFC 6928: ten
+/// segments).
+const FLIGHT_MAX: u32 = 1 << 20;
 /// Numbers up to this far ahead come later (RFC 9293 section 3.4), others before.
 const AHEAD_MAX: u32 = u32::MAX / 2;
 
@@ -318,10 +321,12 @@ fn as_the_client_counts<F: Family>(record: &Record<F>, number: u32) -> u32 {
 }
 
 /// What a backend's acknowledgment says. Of the first one only a SYN's counts: any other is about
-/// a connection that the backend has had before.
+/// a connection that the backend has had before. So is one, until the header has arrived, of more
+/// than the client can have sent.
 fn learn<F: Family>(record: &mut Record<F>, flags: u8, acknowledged: u32) {
     let ahead = acknowledged.wrapping_sub(record.first_sequence());
-    if ahead > AHEAD_MAX || (record.progress() == Progress::Open && flags & tcp::SYN == 0) {
+    let most = if record.progress() < Progress::Delivered { FLIGHT_MAX } else { AHEAD_MAX };
+    if ahead > most || (record.progress() == Progress::Open && flags & tcp::SYN == 0) {
         return;
     }
     record.set_progress(match ahead {

@@ -26,7 +26,7 @@ use super::snapshot::{Backend, ClientAddress, Encapsulation, NextHop};
 use super::splice;
 use super::verdict::Reason;
 use crate::ids::PortId;
-use crate::wire::{ether, fragment};
+use crate::wire::fragment;
 
 /// Bytes of a packet as it counts against [`Flows::path_mtu`]: between the families, of the headers
 /// in front of its transport's only the first goes on.
@@ -254,19 +254,20 @@ impl Flows {
         let Some((backend, hop)) = backend.and_then(|b: Backend| Some((b, b.next_hop?))) else {
             return self.count(Reason::NextHop);
         };
+        let mtu = port_mtu(&self.snapshot, hop.port);
+        let mtu = self.path_mtus.limit(record.backend_id(), mtu, self.now_ms);
+        let length = parsed.end - parsed.l3;
+        let too_long = length + tunnel::overhead(encapsulation, backend.address) > mtu;
         let tunnel = Tunnel {
             encapsulation,
             ends: (backend.our_address, backend.address),
             hash: F::table(&self.tables).hash(parsed.key).spread(),
             identification: self.next_short_identification(),
-            ignore_df: self.snapshot.tunnels_ignore_df,
+            // What is cut all the same needs a number, and its pieces no DF.
+            ignore_df: self.snapshot.tunnels_ignore_df || too_long,
         };
-        let mtu = port_mtu(&self.snapshot, hop.port);
-        let mtu = self.path_mtus.limit(record.backend_id(), mtu, self.now_ms);
         match tunnel::wrap(packet, parsed, &tunnel) {
-            Ok(()) if packet.data().len() > ether::LEN + usize::from(mtu) => {
-                Fate::Cut(hop.port, mtu)
-            }
+            Ok(()) if too_long => Fate::Cut(hop.port, mtu),
             Ok(()) => Fate::Send(hop.port),
             Err(reason) => self.count(reason),
         }

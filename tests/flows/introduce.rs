@@ -203,6 +203,19 @@ fn before_the_backend_has_answered_a_client_may_choose_another_number() {
     assert_eq!(Segment::read(&sent.frame).payload.len(), 28);
 }
 
+/// A late one of the connection that had these ports before says nothing about the header of the
+/// one that has them now.
+#[test]
+fn an_old_acknowledgment_does_not_take_the_header_away() {
+    for how in [V1, V2] {
+        let (mut world, syn) = opened(how, V4, 1000);
+        world.one(0, 1, &answer(&syn).flags(ACK).numbers(77, 1001 + (1 << 30)).build());
+        let sent = world.one(0, 0, &tcp(V4).numbers(1001, 501).payload(b"hello").build());
+        let sent = Segment::read(&sent.frame);
+        assert_eq!((sent.sequence, sent.payload.len()), (1001, inserted(how, V4) + 5), "{how:?}");
+    }
+}
+
 #[test]
 fn a_port_used_again_starts_over() {
     for how in [V1, V2, TOA] {

@@ -387,6 +387,23 @@ fn a_path_mtu_is_told_only_with_df_and_no_forgery_is_believed() {
     }
 }
 
+/// Nobody need send less than 68 bytes, DF or not: if that does not fit, the outer packet is cut,
+/// and a packet that is cut has a number of its own and no DF.
+#[test]
+fn the_pieces_of_the_least_packet_that_may_not_be_cut_have_a_number() {
+    for (inner, outer, kind, _) in tunnels().filter(|(inner, outer, ..)| !inner && !outer) {
+        let mut world = world(inner, outer, kind);
+        let least = of_length(false, 68);
+        let sent = world.one(0, 0, &least.build());
+        world.exchange(0, 1, &about(&sent, false, too_big(false, 72), 100).build());
+        let [a, b] = [0, 1].map(|_| world.exchange(0, 0, &least.build()));
+        let number = |sent: &Sent| sent.frame[18..20].to_vec();
+        assert!(a.len() > 1 && number(&a[0]) != number(&b[0]), "{kind:?}");
+        assert!(rejoined(&a, 72).ends_with(&to_backend(&least, 13).ip_packet()[48..]), "{kind:?}");
+        assert!(a.iter().all(|piece| number(piece) == number(&a[0])), "{kind:?}");
+    }
+}
+
 #[test]
 fn an_error_about_a_tunnel_packet_that_is_not_ours_is_not_believed() {
     for (inner, outer, kind, _) in tunnels() {

@@ -18,8 +18,7 @@ use shunt::dataplane::io::memory::{Memory, VecLane, VecPacket, VecPort};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
 use shunt::dataplane::snapshot::{
-    self, ClientAddress, Limit, Link, NextHop, PortView, ServiceAddress, Snapshot, Steering,
-    SynCookies,
+    self, Limit, Link, NextHop, PortView, ServiceAddress, Snapshot, Steering, SynCookies,
 };
 use shunt::dataplane::verdict::Reason;
 use shunt::dataplane::worker::{Links, Worker};
@@ -159,7 +158,7 @@ impl Balancer {
             backends: ids.rev().collect(),
             locals: config.locals.iter().copied().collect(),
             one_packet: false,
-            client_address: ClientAddress::None,
+            client_address: service.introduces,
             persistence: None,
             access: Access::default(),
             syn_cookies: SynCookies::Never,

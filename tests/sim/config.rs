@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use shunt::dataplane::snapshot::{Mode, Protocol, Scheduler, Timeouts};
+use shunt::dataplane::snapshot::{ClientAddress, Mode, Protocol, Scheduler, Timeouts};
 use shunt::wire::Mac;
 
 /// The whole of it.
@@ -28,6 +28,8 @@ pub(crate) struct Service {
     pub(crate) protocol: Protocol,
     pub(crate) vip: SocketAddr,
     pub(crate) scheduler: Scheduler,
+    /// How backends learn who the client is.
+    pub(crate) introduces: ClientAddress,
     /// Oldest first.
     pub(crate) backends: Vec<Backend>,
 }
@@ -46,7 +48,7 @@ pub(crate) struct Backend {
 }
 
 /// One backend of one service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub(crate) service: usize,
     pub(crate) backend: usize,

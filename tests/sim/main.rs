@@ -13,10 +13,10 @@
 //! ```
 //!
 //! - [`scenario`], [`config`]: what a seed stands for. [`rng`]: where chance comes from.
-//! - [`hosts`], [`strays`], [`network`]: who talks, and over what.
+//! - [`hosts`], [`routers`], [`strays`], [`network`]: who talks, and over what.
 //! - [`balancer`], [`seen`]: the real thing, and what it was seen to do.
-//! - [`model`]: the rules. [`packet`], [`pieces`], [`tunnel`]: bytes, read and written
-//!   independently.
+//! - [`model`]: the rules. [`packet`], [`pieces`], [`quote`], [`tunnel`]: bytes, read and
+//!   written independently.
 //! - [`run`], [`trace`]: one seed from start to end. [`lies`]: proof that the model objects.
 
 #![allow(
@@ -36,7 +36,9 @@ mod packet;
 #[path = "../packets/mod.rs"]
 mod packets;
 mod pieces;
+mod quote;
 mod rng;
+mod routers;
 mod run;
 mod scenario;
 mod seen;
@@ -121,6 +123,9 @@ fn much_happens() {
         ("forwarded", sum(|o| o.tally.forwarded), 10_000),
         ("answers", sum(|o| o.tally.answered), 100),
         ("later pieces", sum(|o| o.tally.pieces), 100),
+        ("errors passed on", sum(|o| o.tally.errors), 100),
+        ("headers ahead", sum(|o| o.tally.ahead), 10),
+        ("path MTUs learned", sum(|o| o.tally.learned), 5),
         ("drops", sum(|o| o.tally.dropped), 100),
         ("handed over", sum(|o| o.handed_over), 1_000),
         ("completed at clients", sum(|o| o.completed.0), 500),

@@ -22,6 +22,8 @@ pub(crate) enum Event {
     WakeBackend(usize),
     /// The configuration changes.
     Change(usize),
+    /// A way carries more or less from now on.
+    Path(usize),
     /// Somebody sends what belongs to nothing.
     Stray,
 }

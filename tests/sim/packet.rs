@@ -3,14 +3,15 @@
 //! Written with the packet table's builder (checksums by the slow sum), read with `etherparse`:
 //! nothing here shares code with what is tested. A variant of [`Body`] is a transport.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
-use etherparse::{SlicedPacket, TransportSlice};
+use etherparse::{IpNumber, SlicedPacket, TransportSlice};
 use shunt::dataplane::snapshot::Protocol;
 use shunt::wire::Mac;
 
 use crate::packets::{oracle, packet};
 use crate::pieces::{self, Piece, Slice};
+use crate::quote;
 
 /// TCP's flags, as on the wire.
 pub(crate) const FIN: u8 = 1;
@@ -18,6 +19,21 @@ pub(crate) const SYN: u8 = 2;
 pub(crate) const RST: u8 = 4;
 pub(crate) const PSH: u8 = 8;
 pub(crate) const ACK: u8 = 16;
+
+/// SCTP's chunks, as on the wire.
+pub(crate) mod chunk {
+    pub(crate) const DATA: u8 = 0;
+    pub(crate) const INIT: u8 = 1;
+    pub(crate) const INIT_ACK: u8 = 2;
+    pub(crate) const SACK: u8 = 3;
+    pub(crate) const ABORT: u8 = 6;
+    pub(crate) const SHUTDOWN: u8 = 7;
+    pub(crate) const SHUTDOWN_ACK: u8 = 8;
+    pub(crate) const ERROR: u8 = 9;
+    pub(crate) const COOKIE_ECHO: u8 = 10;
+    pub(crate) const COOKIE_ACK: u8 = 11;
+    pub(crate) const SHUTDOWN_COMPLETE: u8 = 14;
+}
 
 /// Bytes of an Ethernet header.
 pub(crate) const LINK: usize = 14;
@@ -42,6 +58,10 @@ pub(crate) enum Body {
     },
     Udp {
         checksum: bool,
+    },
+    /// Its chunks are the payload.
+    Sctp {
+        tag: u32,
     },
     /// ICMP, or between IPv6 addresses `ICMPv6`.
     Icmp {
@@ -70,6 +90,8 @@ pub(crate) struct Packet {
     pub(crate) padding: usize,
     /// Only this part of it.
     pub(crate) piece: Option<Slice>,
+    /// The checksum of an ICMP message is wrong.
+    pub(crate) damaged: bool,
 }
 
 impl Packet {
@@ -77,8 +99,8 @@ impl Packet {
     pub(crate) fn new(from: SocketAddr, to: SocketAddr, body: Body) -> Self {
         let link = (Mac::default(), Mac::default());
         let (ttl, tos, id, df, payload, padding) = (64, 0, 0, true, vec![], 0);
-        let piece = None;
-        Self { link, from, to, ttl, tos, id, df, body, payload, padding, piece }
+        let (piece, damaged) = (None, false);
+        Self { link, from, to, ttl, tos, id, df, body, payload, padding, piece, damaged }
     }
 
     /// As bytes.
@@ -91,17 +113,12 @@ impl Packet {
     pub(crate) fn read_piece(frame: &[u8]) -> Option<Self> {
         let piece = Piece::read(frame)?;
         let ip = &piece.front[LINK..];
-        let is_v6 = ip[0] >> 4 == 6;
-        let protocol = Protocol::from_number(ip[if is_v6 { 6 } else { 9 }])?;
         let slice = piece.slice();
         let ports = if slice.offset == 0 { piece.payload.get(..4)? } else { &[0; 4] };
         // Read as the quote of an error is.
-        let quote = Self { payload: [ip, ports].concat(), ..Self::outline(&frame[LINK..]) };
+        let Flow { from, to, .. } = quote::flow(&[ip, ports].concat())?;
         let link = (Mac(frame[6..12].try_into().ok()?), Mac(frame[..6].try_into().ok()?));
-        let quoted = quote.quoted_as(is_v6)?;
-        let (from, to) = (quoted.from, quoted.to);
-        debug_assert_eq!(protocol, quoted.protocol);
-        Some(Self { link, from, to, piece: Some(slice), payload: vec![], ..quote })
+        Some(Self { link, from, to, piece: Some(slice), ..Self::outline(&frame[LINK..]) })
     }
 
     fn whole_frame(&self) -> Vec<u8> {
@@ -119,9 +136,12 @@ impl Packet {
                 .window(*window)
                 .tcp_options(options)
                 .build(),
+            Body::Sctp { tag } => base.sctp(from, to, *tag).build(),
             Body::Udp { checksum: true } => base.udp(from, to).build(),
             Body::Udp { checksum: false } => base.udp(from, to).without_checksum().build(),
-            Body::Icmp { kind, code, rest } => base.icmp(*kind, *code, *rest).build(),
+            Body::Icmp { kind, code, rest } => {
+                base.icmp(*kind, *code, *rest).l4_wrong_by(self.damaged.into()).build()
+            }
         }
     }
 
@@ -135,7 +155,14 @@ impl Packet {
             return Err(format!("a checksum is wrong: {judged:?}"));
         }
         let sliced = SlicedPacket::from_ethernet(frame).map_err(|error| error.to_string())?;
-        let (body, payload) = body_of(sliced.transport.as_ref())?;
+        let (body, payload) = match sliced.ip_payload().filter(|ip| ip.ip_number == IpNumber::SCTP)
+        {
+            Some(ip) => {
+                let tag = u32::from_be_bytes(ip.payload[4..8].try_into().unwrap());
+                (Body::Sctp { tag }, &ip.payload[12..])
+            }
+            None => body_of(sliced.transport.as_ref())?,
+        };
         let mac = |at: usize| Mac(frame[at..at + 6].try_into().unwrap());
         Ok(Self {
             link: (mac(6), mac(0)),
@@ -160,6 +187,12 @@ impl Packet {
         Self { ttl: ip[8], tos: ip[1], id: word(4), df, padding, ..none }
     }
 
+    /// Bytes in front of the payload. What the link had added behind it is not part of the packet.
+    pub(crate) fn put_in_front(&mut self, bytes: &[u8]) {
+        self.payload.splice(0..0, bytes.iter().copied());
+        self.padding = 0;
+    }
+
     pub(crate) fn is_v6(&self) -> bool {
         self.from.is_ipv6()
     }
@@ -175,24 +208,16 @@ impl Packet {
 
     /// The flow of the packet that an error quotes.
     pub(crate) fn quoted(&self) -> Option<Flow> {
-        self.quoted_as(self.is_v6())
+        quote::flow(&self.payload)
     }
 
-    fn quoted_as(&self, is_v6: bool) -> Option<Flow> {
-        let quote = &self.payload;
-        let (header, protocol) = if is_v6 { (40, 6) } else { (20, 9) };
-        let protocol = Protocol::from_number(*quote.get(protocol)?)?;
-        let port = |at: usize| Some(u16::from_be_bytes(quote.get(at..at + 2)?.try_into().ok()?));
-        let address = |end: usize| -> Option<IpAddr> {
-            if is_v6 {
-                let bytes: [u8; 16] = quote.get(8 + 16 * end..24 + 16 * end)?.try_into().ok()?;
-                return Some(Ipv6Addr::from(bytes).into());
-            }
-            let bytes: [u8; 4] = quote.get(12 + 4 * end..16 + 4 * end)?.try_into().ok()?;
-            Some(Ipv4Addr::from(bytes).into())
-        };
-        let end = |n: usize| Some(SocketAddr::new(address(n)?, port(header + 2 * n)?));
-        Some(Flow { protocol, from: end(0)?, to: end(1)? })
+    /// Is it an error?
+    pub(crate) fn is_error(&self) -> bool {
+        match self.body {
+            Body::Icmp { kind, .. } if self.is_v6() => kind < 128,
+            Body::Icmp { kind, .. } => [3, 4, 11, 12].contains(&kind),
+            _ => false,
+        }
     }
 
     /// Its flow, if it is of a balanced protocol.
@@ -200,6 +225,7 @@ impl Packet {
         let protocol = match self.body {
             Body::Tcp { .. } => Protocol::Tcp,
             Body::Udp { .. } => Protocol::Udp,
+            Body::Sctp { .. } => Protocol::Sctp,
             Body::Icmp { .. } => return None,
         };
         Some(Flow { protocol, from: self.from, to: self.to })
@@ -215,6 +241,7 @@ impl Packet {
         let header = match &self.body {
             Body::Tcp { options, .. } => 20 + options.len(),
             Body::Udp { .. } | Body::Icmp { .. } => 8,
+            Body::Sctp { .. } => 12,
         };
         let ip = if self.is_v6() { 40 } else { 20 };
         match self.piece {

@@ -9,6 +9,7 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 
 use shunt::wire::Mac;
 
@@ -22,7 +23,8 @@ use crate::packet::{ACK, Body, Packet};
 use crate::packets::{OUR_INNER_MAC, OUR_MAC};
 use crate::pieces::{self, Assembly, Piece};
 use crate::rng::Rng;
-use crate::scenario::Scenario;
+use crate::routers::{self, Forwarding};
+use crate::scenario::{CLIENTS, HOSTS, Scenario};
 use crate::seen::Seen;
 use crate::strays;
 use crate::trace::Trace;
@@ -57,8 +59,10 @@ pub(crate) struct Run {
     backends: Vec<Backend>,
     /// What waits to be put together at the clients, and at the backends.
     pieces: [Assembly; 2],
-    /// Pieces on their way, by their bytes: the packets they are of.
-    cut: HashMap<Vec<u8>, Packet>,
+    /// What is on its way and cannot be read from its bytes alone, pieces and damage: what it is.
+    told: HashMap<Vec<u8>, Packet>,
+    /// What the ways carry.
+    paths: [usize; HOSTS + 1],
     rng: Rng,
     now_ms: u64,
     numbered: u16,
@@ -69,7 +73,6 @@ pub(crate) struct Run {
 
 /// Backends' link addresses end with their number, counted from this.
 const FIRST_HOST: u8 = 11;
-const HOSTS: usize = 4;
 
 impl Run {
     /// A run in which `lie`, if there is one, comes between the balancer and the model.
@@ -89,6 +92,9 @@ impl Run {
         for (n, (at_ms, _)) in scenario.changes.iter().enumerate() {
             network.at(*at_ms, Event::Change(n));
         }
+        for (n, (at_ms, ..)) in scenario.paths.iter().enumerate() {
+            network.at(*at_ms, Event::Path(n));
+        }
         scenario.strays.iter().for_each(|at_ms| network.at(*at_ms, Event::Stray));
         Self {
             balancer: Balancer::new(&scenario, scenario.clock_ms),
@@ -97,7 +103,8 @@ impl Run {
             clients,
             backends: (0..HOSTS as u64).map(|n| Backend::new(root.fork(200 + n))).collect(),
             pieces: Default::default(),
-            cut: HashMap::new(),
+            told: HashMap::new(),
+            paths: [1_500; HOSTS + 1],
             rng: root.fork(11),
             now_ms: 0,
             numbered: 0,
@@ -130,7 +137,7 @@ impl Run {
             match event {
                 Event::Balancer { port, frame } => {
                     let packet = Packet::read(&frame).ok();
-                    let packet = packet.or_else(|| self.cut.get(&frame).cloned());
+                    let packet = packet.or_else(|| self.told.get(&frame).cloned());
                     bursts[port].push(Input { port, frame, packet });
                 }
                 Event::Client(frame) => self.client_gets(&frame)?,
@@ -144,6 +151,11 @@ impl Run {
                     self.backend_sends(n, packets);
                 }
                 Event::Change(n) => self.change(n),
+                Event::Path(n) => {
+                    let (_, host, mtu) = self.scenario.paths[n];
+                    self.trace.note(now_ms, format!("the way to {host} carries {mtu}"));
+                    self.paths[host] = mtu;
+                }
                 Event::Stray => self.stray(),
             }
         }
@@ -173,6 +185,11 @@ impl Run {
 
     fn stray(&mut self) {
         let router = self.rng.pick(&self.scenario.routers);
+        if self.rng.chance(400) {
+            let (port, error) = routers::stray(&mut self.rng, &self.scenario.config, router);
+            let id = self.number();
+            return self.send_error(port, Packet { id, ..error });
+        }
         let (port, mut stray) = strays::draw(&mut self.rng, &self.scenario.config, router);
         stray.id = self.number();
         self.send(&stray, |frame| Event::Balancer { port, frame });
@@ -189,27 +206,87 @@ impl Run {
             return self.send_cut(packet, to);
         }
         self.trace.packet(self.now_ms, "sent", packet);
-        self.network.send(self.now_ms, &event);
+        self.travel(&event);
+    }
+
+    /// A frame goes its way, unless a router refuses it and says so.
+    fn travel(&mut self, event: &Event) {
+        let side = match event {
+            Event::Client(frame) => Some((0, frame)),
+            Event::Backend(frame) => Some((1, frame)),
+            _ => None,
+        };
+        if let Some((port, frame)) = side
+            && self.rng.chance(self.scenario.conditions.complained)
+            && let Some(error) = routers::complaint(&mut self.rng, frame, port)
+        {
+            self.complain(port, frame, error);
+            if self.rng.chance(700) {
+                return;
+            }
+        }
+        let Some((port, frame)) = side else { return self.network.send(self.now_ms, event) };
+        let host = if port == 0 { Some(CLIENTS) } else { host(frame) };
+        let mtu = host.map_or(usize::MAX, |host| self.paths[host]);
+        match routers::forward(&mut self.rng, frame, port, mtu) {
+            Forwarding::On(frames) => {
+                let to = if port == 0 { Event::Client } else { Event::Backend };
+                frames.into_iter().for_each(|frame| self.network.send(self.now_ms, &to(frame)));
+            }
+            Forwarding::TooBig(Some(error)) => self.complain(port, frame, error),
+            Forwarding::TooBig(None) => {}
+        }
+    }
+
+    /// An error about a frame that left by `port` comes back.
+    fn complain(&mut self, port: usize, frame: &[u8], error: Packet) {
+        let mac = self.rng.pick(&self.scenario.routers);
+        let backend = Mac(frame[..6].try_into().unwrap());
+        let link = [(mac, OUR_MAC), (backend, OUR_INNER_MAC)][port];
+        let error = Packet { link, id: self.number(), ..error };
+        // In DR the backend tells the client itself, as it answers; mostly.
+        let quoted = error.quoted();
+        let direct = quoted.is_some_and(|quoted| self.is_vip(quoted.to.ip()) && port == 1);
+        if direct && !error.damaged && self.rng.chance(900) {
+            return self.network.send(self.now_ms, &Event::Client(error.frame()));
+        }
+        self.send_error(port, error);
+    }
+
+    fn is_vip(&self, address: IpAddr) -> bool {
+        self.scenario.config.services.iter().any(|service| service.vip.ip() == address)
+    }
+
+    fn send_error(&mut self, port: usize, error: Packet) {
+        self.trace.packet(self.now_ms, "complained", &error);
+        let frame = error.frame();
+        self.told.insert(frame.clone(), error);
+        self.network.send(self.now_ms, &Event::Balancer { port, frame });
     }
 
     fn is_cut(&mut self, packet: &Packet) -> bool {
         // The RST that answers a segment without ACK counts its bytes, which a piece does not show.
         let countable = !matches!(packet.body, Body::Tcp { flags, .. } if flags & ACK == 0);
-        let is_long = packet.length() > PIECE_MAX && countable;
+        // Nor is a packet of SCTP whose first piece the balancer would report: that quotes it with a
+        // checksum made ready for other ports, not as it came.
+        let reported = matches!(packet.body, Body::Sctp { .. }) && packet.ttl == 1;
+        let is_long = packet.length() > PIECE_MAX && countable && !reported;
         is_long && self.rng.chance(self.scenario.conditions.cut)
     }
 
     /// Sends a packet in pieces, each of which finds its own way.
     fn send_cut(&mut self, packet: &Packet, to: impl Fn(Vec<u8>) -> Event) {
         let whole = Packet { df: packet.is_v6(), ..packet.clone() };
-        let mtu = self.rng.pick(&[PIECE_MAX - 24, 1_000, 1_280, 1_400]);
+        // For the same reason no piece of SCTP is too long for any way.
+        let longest = if matches!(packet.body, Body::Sctp { .. }) { 1_280 } else { 1_400 };
+        let mtu = self.rng.pick(&[PIECE_MAX - 24, 1_000, 1_280, longest]);
         // Between the families only the low half goes on.
         let id = 0x005a_0000 | u32::from(packet.id);
         for frame in pieces::cut(&whole.frame(), mtu, id) {
             let piece = Piece::read(&frame).map(|piece| piece.slice());
             let packet = Packet { piece, ..whole.clone() };
             self.trace.packet(self.now_ms, "sent", &packet);
-            self.cut.insert(frame.clone(), packet);
+            self.told.insert(frame.clone(), packet);
             self.network.send(self.now_ms, &to(frame));
         }
     }
@@ -237,8 +314,7 @@ impl Run {
             packet.id = self.number();
             packet.link = (mac, OUR_INNER_MAC);
             packet.ttl = if self.rng.chance(5) { 1 } else { 64 };
-            let direct =
-                self.scenario.config.services.iter().any(|s| s.vip.ip() == packet.from.ip());
+            let direct = self.is_vip(packet.from.ip());
             if direct {
                 self.send(&packet, Event::Client);
             } else {
@@ -280,7 +356,7 @@ impl Run {
     fn burst(&mut self, inputs: Vec<Input>) -> Result<(), String> {
         let mut together = vec![];
         for input in inputs {
-            if input.must_be_alone() {
+            if self.model.must_be_alone(&input) {
                 self.feed(&std::mem::take(&mut together))?;
                 self.feed(&[input])?;
             } else {
@@ -316,7 +392,7 @@ impl Run {
             let sum = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
             self.digest = sent.frame.iter().fold(self.digest, sum);
             let to = if sent.port == 0 { Event::Client } else { Event::Backend };
-            self.network.send(self.now_ms, &to(sent.frame.clone()));
+            self.travel(&to(sent.frame.clone()));
         }
     }
 
@@ -332,6 +408,10 @@ impl Run {
             return Err(format!("connections, and the sum of gauges, at the end: {left:?}"));
         }
         self.sums()?;
+        let unheard: u64 = self.clients.iter().map(|client| client.unheard).sum();
+        if unheard > 0 && self.scenario.is_calm() {
+            return Err(format!("{unheard} clients were not heard, and nothing was in the way"));
+        }
         let backends: u64 = self.backends.iter().map(|backend| backend.completed).sum();
         let clients: u64 = self.clients.iter().map(|client| client.completed).sum();
         Ok(Outcome {
@@ -360,6 +440,11 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// The backend a frame is for, if it is for one.
+fn host(frame: &[u8]) -> Option<usize> {
+    (0..HOSTS).find(|n| backend_mac(*n).0 == frame[..6])
 }
 
 /// The link address of the backend with that number.

@@ -5,12 +5,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use shunt::dataplane::snapshot::{Encapsulation, GueChecksum, Mode, Protocol, Scheduler, Timeouts};
+use shunt::dataplane::snapshot::{ClientAddress, Mode, Protocol, Scheduler, Timeouts};
 use shunt::wire::Mac;
 
 use crate::config::{Backend, Change, Config, Place, Service};
 use crate::rng::Rng;
-use crate::tunnel::GUE_PORT;
+use crate::tunnel;
 
 /// How packets find a worker's queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub(crate) struct Conditions {
     pub(crate) doubled: u64,
     /// Long packets that leave in pieces.
     pub(crate) cut: u64,
+    /// Packets of which a router or host complains.
+    pub(crate) complained: u64,
     pub(crate) delay_ms: u64,
     /// The most a packet may be later than `delay_ms`: what makes others overtake it.
     pub(crate) jitter_ms: u64,
@@ -73,11 +75,17 @@ pub(crate) struct Scenario {
     /// Routers clients' packets come by.
     pub(crate) routers: Vec<Mac>,
     pub(crate) slots: Vec<Slot>,
+    /// When a way begins to carry this much: to which host, [`CLIENTS`] being all clients.
+    pub(crate) paths: Vec<(u64, usize, usize)>,
     /// When the configuration changes, and how.
     pub(crate) changes: Vec<(u64, Change)>,
     /// When somebody sends what belongs to nothing.
     pub(crate) strays: Vec<u64>,
 }
+
+/// Machines backends run on, and behind them in [`Scenario::paths`] the clients.
+pub(crate) const HOSTS: usize = 4;
+pub(crate) const CLIENTS: usize = HOSTS;
 
 /// Most of what happens, happens before this.
 const BUSY_MS: u64 = 60_000;
@@ -87,9 +95,21 @@ impl Scenario {
         let mut rng = Rng::new(seed);
         let config = config(&mut rng.fork(1));
         let slots = slots(&mut rng.fork(2), &config);
-        let changes = changes(&mut rng.fork(5), &config);
+        let mut changes = changes(&mut rng.fork(5), &config);
         let card = rng.pick(&[Card::Any, Card::Rss, Card::Half]);
-        let conditions = conditions(&mut rng.fork(4));
+        let mut conditions = conditions(&mut rng.fork(4));
+        // Where a card says who owns a connection, and a reload changes that, pieces are lost, and
+        // errors.
+        let to_nat = |(_, change): &(u64, Change)| matches!(change, Change::Mode(_, Mode::Nat));
+        let mut paths = paths(&mut rng.fork(6));
+        if card == Card::Rss && changes.iter().any(to_nat) {
+            (conditions.cut, conditions.complained) = (0, 0);
+            paths.clear();
+        }
+        if rng.fork(7).chance(100) {
+            (conditions.lost, conditions.complained) = (0, 0);
+            changes.clear();
+        }
         let mut at = rng.fork(3);
         let strays = (0..at.below(12)).map(|_| at.below(BUSY_MS)).collect();
         Self {
@@ -101,6 +121,7 @@ impl Scenario {
             clock_ms: rng.pick(&[1_000, u32::MAX - 10_000, u32::MAX - 200_000]),
             conditions,
             routers: (0..rng.range(1, 2)).map(|n| Mac([2, 0, 0, 0, 0xc, byte(n)])).collect(),
+            paths,
             changes,
             slots,
             strays,
@@ -110,12 +131,30 @@ impl Scenario {
 }
 
 impl Scenario {
+    /// Nothing is in the way of a connection but narrow links: whoever sends is heard in the end.
+    pub(crate) fn is_calm(&self) -> bool {
+        let serves = |service: &Service| {
+            let mut backends = service.backends.iter();
+            backends.clone().any(|b| b.weight > Some(0))
+                && backends.all(|b| b.reachable && !b.was_nat)
+        };
+        let Conditions { lost, complained, .. } = self.conditions;
+        (lost, complained) == (0, 0)
+            && self.changes.is_empty()
+            && self.capacity > 64
+            && self.config.rejects
+            && self.config.services.iter().all(serves)
+    }
+
     /// Every packet comes straight to its owner: the card spreads both ways, and no owner follows
     /// from the client alone.
     pub(crate) fn needs_no_handover(&self) -> bool {
         let backends = self.config.services.iter().flat_map(|service| &service.backends);
         self.card == Card::Rss
             && self.conditions.cut == 0
+            && self.conditions.complained == 0
+            && self.paths.is_empty()
+            && self.strays.is_empty()
             && !backends.into_iter().any(|backend| backend.was_nat)
     }
 }
@@ -129,7 +168,8 @@ fn conditions(rng: &mut Rng) -> Conditions {
     Conditions {
         lost,
         doubled,
-        cut: rng.pick(&[0, 0, 50, 300]),
+        cut: rng.pick(&[0, 50, 300, 500]),
+        complained: rng.pick(&[0, 0, 10, 60]),
         delay_ms: rng.range(0, 30),
         jitter_ms: rng.pick(&[0, 0, 5, 40]),
         tick_ms: rng.pick(&[1, 5, 20]),
@@ -141,9 +181,10 @@ fn config(rng: &mut Rng) -> Config {
         Ipv4Addr::new(198, 51, 100, 7).into(),
         Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7).into(),
     ];
-    let kinds = [(Protocol::Tcp, 80), (Protocol::Udp, 80), (Protocol::Tcp, 81)];
-    let count = rng.range(1, 3);
-    let services = kinds.iter().take(usize::try_from(count).unwrap());
+    let kinds =
+        [(Protocol::Tcp, 80), (Protocol::Udp, 80), (Protocol::Tcp, 81), (Protocol::Sctp, 80)];
+    let (first, count) = (rng.index(kinds.len()), usize::try_from(rng.range(1, 4)).unwrap());
+    let services = kinds.iter().cycle().skip(first).take(count);
     let services = services
         .map(|(protocol, port)| {
             let vip = vips[usize::from(rng.chance(450))];
@@ -172,6 +213,9 @@ fn timeouts(rng: &mut Rng) -> Timeouts {
         tcp_close_s: rng.pick(&[1, 10]),
         tcp_close_wait_s: rng.pick(&[5, 20]),
         udp_s: rng.pick(&[2, 10]),
+        sctp_init1_s: rng.pick(&[1, 4]),
+        sctp_established_s: rng.pick(&[3, 20]),
+        sctp_closed_s: rng.pick(&[1, 10]),
         ..Timeouts::default()
     }
 }
@@ -181,13 +225,16 @@ fn service(rng: &mut Rng, protocol: Protocol, vip: SocketAddr) -> Service {
     let keeps_port = rng.chance(650);
     let port = if keeps_port { vip.port() } else { 8080 };
     let mixed = rng.chance(500);
-    let common = mode(rng, keeps_port, (vip.ip(), vip.ip()));
+    let introduces = introduction(rng, protocol);
+    let common = mode(rng, keeps_port, introduces, (vip.ip(), vip.ip()));
     let backends = (0..rng.range(1, 4)).map(|n| {
         // Between the families there is NAT64, from IPv6 to IPv4, and the tunnels.
-        let other = rng.chance(300) && (vip.is_ipv6() || keeps_port);
+        let may_tunnel = keeps_port && introduces == ClientAddress::None;
+        let other = rng.chance(300) && (vip.is_ipv6() || may_tunnel);
         let address = both([10, 44, 0, 11 + byte(n)])[usize::from(vip.is_ipv6() != other)];
         let own = mixed || other;
-        let mode = if own { mode(rng, keeps_port, (vip.ip(), address)) } else { common };
+        let ends = (vip.ip(), address);
+        let mode = if own { mode(rng, keeps_port, introduces, ends) } else { common };
         Backend {
             address: (address, port).into(),
             mac: Mac([2, 0, 0, 0, 0xb, 11 + byte(n)]),
@@ -199,7 +246,7 @@ fn service(rng: &mut Rng, protocol: Protocol, vip: SocketAddr) -> Service {
     });
     let backends = backends.collect();
     let scheduler = Scheduler::named(rng.pick(&SCHEDULERS)).unwrap();
-    Service { protocol, vip, scheduler, backends }
+    Service { protocol, vip, scheduler, introduces, backends }
 }
 
 /// Those that refuse nobody as long as any backend has a weight.
@@ -212,17 +259,38 @@ fn both([a, b, c, d]: [u8; 4]) -> [IpAddr; 2] {
     [Ipv4Addr::new(a, b, c, d).into(), v6.into()]
 }
 
+/// How backends of a service learn who the client is.
+fn introduction(rng: &mut Rng, protocol: Protocol) -> ClientAddress {
+    let none = ClientAddress::None;
+    let kind_v6 = rng.pick(&[253, 254]);
+    match protocol {
+        Protocol::Tcp => rng.pick(&[
+            none,
+            none,
+            none,
+            ClientAddress::Toa { kind_v6 },
+            ClientAddress::ProxyV1,
+            ClientAddress::ProxyV2,
+        ]),
+        Protocol::Udp => rng.pick(&[none, none, ClientAddress::ProxyV2]),
+        Protocol::Sctp => none,
+    }
+}
+
 /// A way to get from a VIP to a backend.
-fn mode(rng: &mut Rng, keeps_port: bool, (vip, backend): (IpAddr, IpAddr)) -> Mode {
-    let checksum = rng.chance(500);
-    let tunnel = rng.pick(&[
-        Encapsulation::Ipip,
-        Encapsulation::Gre { checksum },
-        Encapsulation::Gue {
-            port: GUE_PORT,
-            checksum: if checksum { GueChecksum::Outer } else { GueChecksum::Zero },
-        },
-    ]);
+fn mode(
+    rng: &mut Rng,
+    keeps_port: bool,
+    introduces: ClientAddress,
+    (vip, backend): (IpAddr, IpAddr),
+) -> Mode {
+    let tunnel = tunnel::any(rng);
+    match introduces {
+        ClientAddress::None => {}
+        ClientAddress::Toa { .. } => return Mode::Fullnat,
+        _ if vip.is_ipv6() != backend.is_ipv6() => return Mode::Fullnat,
+        _ => return rng.pick(&[Mode::Fullnat, Mode::Nat]),
+    }
     let mut all = match (vip.is_ipv6(), backend.is_ipv6()) {
         (true, false) => vec![Mode::Fullnat],
         (false, true) => vec![],
@@ -244,7 +312,7 @@ fn slots(rng: &mut Rng, config: &Config) -> Vec<Slot> {
             service,
             start_ms: rng.below(BUSY_MS / 2),
             connections: rng.range(1, 4),
-            gap_ms: rng.pick(&[0, 50, 500, 3_000]),
+            gap_ms: rng.pick(&[0, 50, 500, 3_000, 650_000]),
         }
     };
     let mut slots: Vec<Slot> = (0..20).map(slot).collect();
@@ -253,6 +321,19 @@ fn slots(rng: &mut Rng, config: &Config) -> Vec<Slot> {
     slots.sort_by_key(|slot| (slot.client, slot.service));
     slots.dedup_by_key(|slot| (slot.client, slot.service));
     slots
+}
+
+/// Most runs have ways that are narrow from the start, or become so, and wide again.
+fn paths(rng: &mut Rng) -> Vec<(u64, usize, usize)> {
+    let count = rng.pick(&[0, 2, 8, 8]);
+    let one = |rng: &mut Rng| {
+        let within = rng.pick(&[1, BUSY_MS, 20 * BUSY_MS]);
+        let mtu = rng.pick(&[1_500, 1_500, 1_480, 1_400, 1_300, 1_280, 1_000, 600]);
+        (rng.below(within), rng.index(HOSTS + 1), mtu)
+    };
+    let mut paths: Vec<_> = (0..count).map(|_| one(rng)).collect();
+    paths.sort_unstable();
+    paths
 }
 
 fn changes(rng: &mut Rng, config: &Config) -> Vec<(u64, Change)> {
@@ -278,7 +359,7 @@ fn change(rng: &mut Rng, config: &Config) -> Change {
         3..=5 => Change::Weight(place, None),
         6..=7 => {
             let ends = (of.vip.ip(), config.backend(place).address.ip());
-            Change::Mode(place, mode(rng, keeps_port, ends))
+            Change::Mode(place, mode(rng, keeps_port, of.introduces, ends))
         }
         8 => Change::Reachable(place, rng.chance(500)),
         9 => Change::Mtu(rng.index(2), rng.pick(&[1280, 1400, 1500])),

@@ -6,6 +6,7 @@ use shunt::wire::Mac;
 
 use crate::config::Config;
 use crate::packet::{ACK, Body, FIN, Packet, RST, SYN};
+use crate::packets::builder::chunk;
 use crate::packets::{OUR_INNER_MAC, OUR_MAC};
 use crate::rng::Rng;
 
@@ -24,7 +25,8 @@ pub(crate) fn draw(rng: &mut Rng, config: &Config, router: Mac) -> (usize, Packe
     let sequence = u32::try_from(rng.below(1 << 32)).unwrap();
     let tcp = Body::Tcp { sequence, ack: 9, flags, window: 1, options: vec![] };
     let udp = Body::Udp { checksum: true };
-    let body = if rng.chance(500) { tcp } else { udp };
+    let sctp = Body::Sctp { tag: rng.pick(&[0, 0x55]) };
+    let body = [tcp, udp, sctp][rng.index(3)].clone();
     let is_v6 = service.vip.is_ipv6();
     let ping = Body::Icmp { kind: if is_v6 { 128 } else { 8 }, code: 0, rest: 0x0001_0001 };
     let (port, stray) = match rng.below(8) {
@@ -41,7 +43,18 @@ pub(crate) fn draw(rng: &mut Rng, config: &Config, router: Mac) -> (usize, Packe
     let payload = if matches!(stray.body, Body::Icmp { .. }) { 8 } else { payload };
     let link = if port == 0 { (router, OUR_MAC) } else { (backend.mac, OUR_INNER_MAC) };
     let df = rng.chance(700) || stray.is_v6();
-    (port, Packet { link, ttl, df, payload: rng.bytes(payload), ..stray })
+    let payload = match stray.body {
+        Body::Sctp { .. } => chunks(rng),
+        _ => rng.bytes(payload),
+    };
+    (port, Packet { link, ttl, df, payload, ..stray })
+}
+
+/// Some chunk, and perhaps an ABORT behind it.
+fn chunks(rng: &mut Rng) -> Vec<u8> {
+    let kind = rng.pick(&[0, 1, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 14]);
+    let value = [rng.pick(&[0, 0xabcd_u32]).to_be_bytes().to_vec(), rng.bytes(12)].concat();
+    chunk(kind, 0, &value)
 }
 
 /// A host on the clients' side.

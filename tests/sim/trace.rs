@@ -23,7 +23,7 @@ impl Trace {
     }
 
     pub(crate) fn packet(&mut self, now_ms: u64, what: &'static str, packet: &Packet) {
-        let packet = Packet { payload: vec![0; packet.payload.len()], ..packet.clone() };
+        let packet = packet.clone();
         self.keep(now_ms, Entry::Packet(what, Box::new(packet)));
     }
 
@@ -65,6 +65,9 @@ impl fmt::Display for Words<'_> {
                 write!(f, " seq {sequence} ack {ack}")?;
             }
             Body::Udp { .. } => f.write_str("udp")?,
+            Body::Sctp { tag } => {
+                write!(f, "sctp chunk {} tag {tag:x}", packet.payload.first().unwrap_or(&0))?;
+            }
             Body::Icmp { kind, code, rest } => write!(f, "icmp {kind}/{code} {rest}")?,
         }
         let (length, id, ttl) = (packet.payload.len(), packet.id, packet.ttl);

@@ -10,6 +10,7 @@ use shunt::dataplane::snapshot::{Encapsulation, GueChecksum};
 
 use crate::packet::LINK;
 use crate::packets::builder::sum;
+use crate::rng::Rng;
 
 /// The destination port of GUE in every scenario.
 pub(crate) const GUE_PORT: u16 = 6080;
@@ -22,6 +23,19 @@ pub(crate) struct Outer {
     pub(crate) id: u16,
     /// GUE's; else 0.
     pub(crate) source_port: u16,
+}
+
+/// Some way to wrap.
+pub(crate) fn any(rng: &mut Rng) -> Encapsulation {
+    let checksum = rng.chance(500);
+    rng.pick(&[
+        Encapsulation::Ipip,
+        Encapsulation::Gre { checksum },
+        Encapsulation::Gue {
+            port: GUE_PORT,
+            checksum: if checksum { GueChecksum::Outer } else { GueChecksum::Zero },
+        },
+    ])
 }
 
 /// Bytes an outer header to that backend adds.
@@ -58,16 +72,19 @@ pub(crate) fn unwrap(frame: &[u8]) -> Option<(Outer, Vec<u8>)> {
     Some((Outer { ends, id, source_port }, [&frame[..LINK - 2], &ethertype, inner].concat()))
 }
 
-/// Puts an outer header around a frame that is otherwise ready.
-pub(crate) fn wrap(inner: &[u8], outer: &Outer, encapsulation: Encapsulation) -> Vec<u8> {
+/// Puts an outer header around a frame that is otherwise ready; `whole`: nobody may cut it.
+pub(crate) fn wrap(
+    inner: &[u8],
+    outer: &Outer,
+    encapsulation: Encapsulation,
+    whole: bool,
+) -> Vec<u8> {
     let (link, packet) = inner.split_at(LINK);
     let middle = middle(packet, outer, encapsulation);
     let is_v6 = packet[0] >> 4 == 6;
-    let (tos, ttl, df) = if is_v6 {
-        (packet[0] << 4 | packet[1] >> 4, packet[7], 0)
-    } else {
-        (packet[1], packet[8], packet[6] & 0x40)
-    };
+    let (tos, ttl) =
+        if is_v6 { (packet[0] << 4 | packet[1] >> 4, packet[7]) } else { (packet[1], packet[8]) };
+    let df = if whole { 0x40 } else { 0 };
     // A mark of congestion stays inside; outside it says "capable of it".
     let tos = if tos & 3 == 3 { tos - 1 } else { tos };
     let protocol = match encapsulation {

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::talk::{Ending, Talk};
+use super::sctp;
+use super::talk::{Ending, Talk, without_header};
 use super::tcp::{self, End, Tcp};
 use crate::packet::{Body, Flow, Packet, RST, SYN};
 use crate::rng::Rng;
@@ -45,6 +46,7 @@ impl Backend {
         match packet.body {
             Body::Tcp { .. } => self.segment(packet, now_ms),
             Body::Udp { .. } => Ok(answer(packet).into_iter().collect()),
+            Body::Sctp { .. } => Ok(sctp::serve(packet)),
             Body::Icmp { .. } => {
                 let told = packet.too_big().zip(packet.quoted());
                 Ok(told.map_or(vec![], |(mtu, quoted)| self.shrink(quoted, mtu, now_ms)))
@@ -82,22 +84,26 @@ impl Backend {
 impl Served {
     fn go_on(&mut self, now_ms: u64) -> Result<Vec<Packet>, String> {
         let Served { end, talk } = self;
+        if let Some(wrong) = &end.wrong {
+            return Err(format!("the backend was told of a {wrong}"));
+        }
         if talk.is_none() {
-            *talk = Talk::of_request(&end.received);
+            *talk = without_header(&end.received).and_then(Talk::of_request);
         }
         let Some(talk) = talk else {
             // Closed before it said what it wanted.
             end.closing |= end.their_fin;
             return Ok(if end.end.is_none() { end.transmit(now_ms) } else { vec![] });
         };
-        let whole = end.received.len() == talk.request.len();
-        if !talk.request.starts_with(&end.received) || (end.their_fin && !whole) {
-            return Err(format!("the backend got {} bytes that nobody sent", end.received.len()));
+        let received = without_header(&end.received).unwrap_or_default();
+        let (length, whole) = (received.len(), received.len() == talk.request.len());
+        if !talk.request.starts_with(received) || (end.their_fin && !whole) {
+            return Err(format!("the backend got {length} bytes that nobody sent"));
         }
         if end.end.is_some() {
             return Ok(vec![]);
         }
-        if matches!(talk.ending, Ending::BackendResets(after) if end.received.len() >= after) {
+        if matches!(talk.ending, Ending::BackendResets(after) if length >= after) {
             return Ok(vec![end.abort()]);
         }
         if whole && end.stream.is_empty() {
@@ -110,7 +116,7 @@ impl Served {
 
 /// The answer to a question, if it is one.
 fn answer(question: &Packet) -> Option<Packet> {
-    let payload = Talk::reply(&question.payload)?;
+    let payload = Talk::reply(without_header(&question.payload)?)?;
     let is_v6 = question.is_v6();
     let checksum = question.body == Body::Udp { checksum: true };
     let checksum = is_v6 || (checksum && question.payload.last().is_none_or(|b| b % 8 != 0));

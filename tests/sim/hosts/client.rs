@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use shunt::dataplane::snapshot::Protocol;
 
+use super::sctp::Association;
 use super::talk::{Ending, Talk};
 use super::tcp::{self, End, Tcp};
 use crate::packet::{Body, Packet};
@@ -27,6 +28,7 @@ enum Talking {
     Nothing,
     Tcp(Box<Connection>),
     Udp { name: u64, asked: u32 },
+    Sctp(Association),
 }
 
 pub(crate) struct Client {
@@ -39,12 +41,23 @@ pub(crate) struct Client {
     pub(crate) due_ms: Option<u64>,
     /// Connections that both ends closed in order, and questions answered.
     pub(crate) completed: u64,
+    /// Connections in which nobody took what was sent.
+    pub(crate) unheard: u64,
 }
 
 impl Client {
     pub(crate) fn new(slot: Slot, service: (Protocol, SocketAddr), rng: Rng) -> Self {
         let (left, due_ms) = (slot.connections, Some(slot.start_ms));
-        Self { slot, service, rng, talking: Talking::Nothing, left, due_ms, completed: 0 }
+        Self {
+            slot,
+            service,
+            rng,
+            talking: Talking::Nothing,
+            left,
+            due_ms,
+            completed: 0,
+            unheard: 0,
+        }
     }
 
     /// Is this packet for this port, from this service?
@@ -68,6 +81,7 @@ impl Client {
             Talking::Nothing => self.begin(now_ms),
             Talking::Tcp(connection) => connection.end.on_time(now_ms),
             Talking::Udp { .. } => self.ask(),
+            Talking::Sctp(association) => association.send(),
         };
         self.go_on(packets, now_ms)
     }
@@ -80,13 +94,24 @@ impl Client {
             }
             (_, Body::Icmp { .. }) => vec![],
             (_, Body::Udp { .. }) => self.take_answer(packet)?,
+            (Talking::Sctp(association), Body::Sctp { .. }) => association.receive(packet)?,
             (Talking::Tcp(connection), _) => connection.end.receive(packet, now_ms),
             _ => tcp::refusal(packet).into_iter().collect(),
         };
         if let Talking::Tcp(connection) = &self.talking {
             connection.check()?;
+            let wrong = connection.end.wrong.as_ref().filter(|_| self.is_first());
+            if let Some(wrong) = wrong {
+                return Err(format!("the client was told of a {wrong}"));
+            }
         }
         Ok(self.go_on(packets, now_ms))
+    }
+
+    /// Is it this port's first connection? A SYN of a later one may overtake the reset of the one
+    /// before: what was inserted into that one's stream then counts for the new one, too.
+    fn is_first(&self) -> bool {
+        self.left + 1 == self.slot.connections
     }
 
     /// An answer over UDP; one to an earlier question may come late.
@@ -115,10 +140,17 @@ impl Client {
             self.talking = Talking::Udp { name, asked: 0 };
             return self.ask();
         }
+        if self.service.0 == Protocol::Sctp {
+            let mut association = Association::new(self.slot.client, self.service.1, name);
+            let packets = association.send();
+            self.talking = Talking::Sctp(association);
+            return packets;
+        }
         let talk = Talk::of(name);
         let first = u32::try_from(self.rng.below(1 << 32)).unwrap();
         let (us, them) = (self.slot.client, self.service.1);
-        let (end, packets) = Tcp::connect(us, them, first, talk.mss, now_ms);
+        let how = (talk.mss, name.is_multiple_of(6));
+        let (end, packets) = Tcp::connect(us, them, first, how, now_ms);
         let connection = Connection { talk, end, ask_ms: None, close_ms: None };
         self.talking = Talking::Tcp(Box::new(connection));
         packets
@@ -141,16 +173,24 @@ impl Client {
 
     /// What the one in front of the screen does next, and when to look again.
     fn go_on(&mut self, mut packets: Vec<Packet>, now_ms: u64) -> Vec<Packet> {
+        let is_first = self.is_first();
         let over = match &mut self.talking {
             Talking::Nothing => return packets,
             Talking::Udp { asked, .. } => {
                 self.due_ms = Some(self.due_ms.unwrap_or(now_ms + ASK_AGAIN_MS));
                 *asked > QUESTIONS_MAX
             }
+            Talking::Sctp(association) => {
+                self.due_ms = Some(self.due_ms.unwrap_or(now_ms + ASK_AGAIN_MS));
+                self.completed += u64::from(association.is_complete);
+                association.is_over()
+            }
             Talking::Tcp(connection) => {
                 packets.extend(connection.go_on(now_ms));
                 self.due_ms = connection.due_ms(now_ms);
                 self.completed += u64::from(connection.end.end == Some(End::Complete));
+                let unheard = is_first && connection.end.end == Some(End::GaveUp);
+                self.unheard += u64::from(unheard);
                 connection.is_over(now_ms)
             }
         };

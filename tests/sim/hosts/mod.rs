@@ -7,5 +7,6 @@
 
 pub(crate) mod backend;
 pub(crate) mod client;
+pub(crate) mod sctp;
 pub(crate) mod talk;
 pub(crate) mod tcp;

@@ -23,6 +23,20 @@ pub(crate) enum Ending {
     Silence,
 }
 
+/// A stream or datagram without the PROXY header in front of it, if there is one; `None` while
+/// that is not whole.
+pub(crate) fn without_header(received: &[u8]) -> Option<&[u8]> {
+    if received.starts_with(b"PROXY ") {
+        let end = received.windows(2).position(|two| two == b"\r\n")?;
+        return Some(&received[end + 2..]);
+    }
+    if received.starts_with(b"\r\n\r\n\0\r\nQUIT\n") {
+        let length = u16::from_be_bytes(received.get(14..16)?.try_into().ok()?);
+        return received.get(16 + usize::from(length)..);
+    }
+    Some(received)
+}
+
 /// A request and its answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Talk {

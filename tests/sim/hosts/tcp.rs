@@ -13,6 +13,8 @@ use crate::packet::{ACK, Body, FIN, PSH, Packet, RST, SYN};
 const WINDOW: u32 = 4_000;
 const TIMEOUT_MS: u64 = 300;
 const TRIES_MAX: u32 = 7;
+/// What looks like TOA and is not.
+const FORGED: [u8; 8] = [254, 8, 0, 80, 9, 9, 9, 9];
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,12 @@ pub(crate) struct Tcp {
     pub(crate) mss: usize,
     tries: u32,
     deadline_ms: Option<u64>,
+    /// What came out of order, to be said with the next acknowledgment (RFC 2018).
+    beyond: Option<(u32, u32)>,
+    /// A TOA option of its own making goes with every segment.
+    pub(crate) forges: bool,
+    /// What it was told and cannot be.
+    pub(crate) wrong: Option<String>,
 }
 
 impl Tcp {
@@ -71,6 +79,9 @@ impl Tcp {
             mss,
             tries: 0,
             deadline_ms: None,
+            beyond: None,
+            forges: false,
+            wrong: None,
         }
     }
 
@@ -79,10 +90,10 @@ impl Tcp {
         us: SocketAddr,
         them: SocketAddr,
         first: u32,
-        mss: usize,
+        (mss, forges): (usize, bool),
         now_ms: u64,
     ) -> (Self, Vec<Packet>) {
-        let mut end = Self::new(us, them, first, mss);
+        let mut end = Self { forges, ..Self::new(us, them, first, mss) };
         let packets = end.transmit(now_ms);
         (end, packets)
     }
@@ -128,7 +139,8 @@ impl Tcp {
                 self.next = 1;
             } else {
                 let rest = &self.stream[(at as usize - 1).min(self.stream.len())..];
-                payload = rest[..rest.len().min(self.mss)].to_vec();
+                let mss = self.mss - if self.forges { FORGED.len() } else { 0 };
+                payload = rest[..rest.len().min(mss)].to_vec();
                 self.next += u32::try_from(payload.len()).unwrap();
                 flags |= if payload.is_empty() { 0 } else { PSH };
                 if self.closing && self.next == self.fin() {
@@ -205,6 +217,7 @@ impl Tcp {
             (self.their_first, self.expected) = (sequence, 1);
         }
         self.on_ack(flags, acked);
+        self.check_sack(packet, acked);
         let answer = self.take(packet, sequence, flags);
         let mut packets = self.transmit(now_ms);
         if packets.is_empty() && answer {
@@ -250,7 +263,22 @@ impl Tcp {
                 self.expected += 1;
             }
         }
+        let is_beyond = length > 0 && at > self.expected && at < WINDOW * 2;
+        self.beyond = is_beyond.then_some((sequence, sequence.wrapping_add(length)));
         length > 0 || flags & (SYN | FIN) != 0
+    }
+
+    /// Nobody can have what was never sent.
+    fn check_sack(&mut self, packet: &Packet, acked: u32) {
+        let Body::Tcp { options, .. } = &packet.body else { return };
+        let current = acked > 0 && acked <= self.highest;
+        let [1, 1, 5, 10, edges @ ..] = &options[..] else { return };
+        for edge in edges.chunks_exact(4).take(2).filter(|_| current) {
+            let at = u32::from_be_bytes(edge.try_into().unwrap()).wrapping_sub(self.our_first);
+            if at == 0 || at > self.highest {
+                self.wrong = Some(format!("SACK of {at}, and {} was sent", self.highest));
+            }
+        }
     }
 
     fn settle(&mut self) {
@@ -261,7 +289,16 @@ impl Tcp {
 
     fn segment(&self, at: u32, flags: u8, payload: Vec<u8>) -> Packet {
         let ack = if self.expected > 0 { self.their_first.wrapping_add(self.expected) } else { 0 };
-        let options = if flags & SYN != 0 { vec![2, 4, 5, 0xb4] } else { vec![] };
+        let mut options = match self.beyond {
+            _ if flags & SYN != 0 => vec![2, 4, 5, 0xb4],
+            Some((from, to)) if flags == ACK && payload.is_empty() => {
+                [&[1, 1, 5, 10][..], &from.to_be_bytes(), &to.to_be_bytes()].concat()
+            }
+            _ => vec![],
+        };
+        if self.forges {
+            options.extend(FORGED);
+        }
         let sequence = self.our_first.wrapping_add(at);
         let body = Body::Tcp { sequence, ack, flags, window: 65_000, options };
         Packet { payload, ..Packet::new(self.us, self.them, body) }

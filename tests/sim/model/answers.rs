@@ -7,7 +7,7 @@ use shunt::dataplane::verdict::Reason;
 
 use super::{Input, Model};
 use crate::config::our_address;
-use crate::hosts::tcp::refusal;
+use crate::hosts::{sctp, tcp};
 use crate::packet::{Body, LINK, Packet};
 use crate::seen::Seen;
 
@@ -47,10 +47,14 @@ impl Model {
         if !self.config.rejects {
             return Ok(());
         }
-        let is_tcp = packet.flow().is_some_and(|flow| flow.protocol == Protocol::Tcp);
+        let has_own_word = packet.flow().is_some_and(|flow| flow.protocol != Protocol::Udp);
         let answer = match reason {
-            Reason::NoService | Reason::NoConnection | Reason::BackendGone if is_tcp => {
-                refusal(packet).map(|reset| turned(packet, reset))
+            Reason::NoService | Reason::NoConnection | Reason::BackendGone if has_own_word => {
+                // A checksum over all pieces proves nothing of the first, and what is not proven is not
+                // answered.
+                let of_sctp = sctp::refusal(packet).filter(|_| packet.piece.is_none());
+                let answer = tcp::refusal(packet).or(of_sctp);
+                answer.map(|answer| turned(packet, answer))
             }
             Reason::NoService | Reason::NoBackend | Reason::BackendGone => {
                 self.error(packet, &input.frame, Trouble::PortUnreachable)

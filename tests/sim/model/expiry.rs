@@ -78,7 +78,7 @@ impl Model {
             let Some(known) = self.connections.get(&flow) else {
                 return Err(format!("{flow:?} is listed and is no connection"));
             };
-            let (theirs, ours) = (format!("{:?}", row.state), format!("{:?}", known.state));
+            let (theirs, ours) = (format!("{:?}", row.state), known.state.name());
             let idle = u64::from(row.idle_ms) == self.now_ms - known.seen_ms;
             let local = known.answers.is_none_or(|answers| answers.to == row.local);
             let same_backend = crate::balancer::place_of(row.backend_id) == known.place;
@@ -98,7 +98,7 @@ impl Model {
     }
 }
 
-fn flow_of(row: &ConnectionView) -> Flow {
+pub(super) fn flow_of(row: &ConnectionView) -> Flow {
     let protocol: Protocol = row.protocol;
     let (from, to): (SocketAddr, SocketAddr) = (row.client, row.vip);
     Flow { protocol, from, to }

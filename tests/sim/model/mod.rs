@@ -8,14 +8,19 @@
 //! - [`rules`]: what a packet must become.
 //! - [`start`]: what starts a connection, and who refuses.
 //! - [`answers`]: RST and ICMP.
+//! - [`errors`]: who hears of ICMP errors.
 //! - [`expiry`]: what must be forgotten, and what must not.
+//! - [`introduce`]: who the client is, said to the backend.
 //! - [`pieces`]: datagrams in pieces.
-//! - [`states`]: TCP's states.
+//! - [`states`], [`sctp`]: TCP's states, SCTP's.
 
 mod answers;
+mod errors;
 mod expiry;
+mod introduce;
 mod pieces;
 mod rules;
+mod sctp;
 mod start;
 mod states;
 
@@ -24,6 +29,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use shunt::dataplane::orders::ConnectionView;
 use shunt::dataplane::snapshot::Mode;
 use shunt::dataplane::verdict::Reason;
+use shunt::ids::WorkerId;
 use shunt::wire::Mac;
 
 use crate::config::{Change, Config, Place};
@@ -33,8 +39,11 @@ use crate::seen::Seen;
 use crate::trace::Words;
 use states::State;
 
-/// Longer packets may be too long for some way.
+/// Longer packets may be too long for some way of which nobody has said anything.
 const LONG: usize = 1_200;
+
+/// More than any packet grows by.
+const GROWTH_MAX: usize = 120;
 
 /// A frame given to the balancer.
 #[derive(Clone, Debug)]
@@ -50,17 +59,6 @@ impl Input {
     fn words(&self) -> String {
         let packet = self.packet.as_ref().map(|packet| Words(packet).to_string());
         format!("by port {}: {}", self.port, packet.unwrap_or_else(|| "something else".to_owned()))
-    }
-
-    /// Must it be given to the balancer alone, for the model to learn what came of it? What starts
-    /// a connection but is too long leaves nothing to learn from but the list.
-    pub(crate) fn must_be_alone(&self) -> bool {
-        let Some((packet, flow)) = self.packet.as_ref().and_then(|p| Some((p, p.flow()?))) else {
-            return false;
-        };
-        let may_be_lost = packet.length() > LONG && rules::starts(packet, flow.protocol);
-        // Between workers there is no order, and pieces pass by two of them.
-        may_be_lost || packet.piece.is_some()
     }
 }
 
@@ -78,6 +76,9 @@ struct Connection {
     router: Mac,
     /// The source port its tunnel packets have.
     tunnel_port: Option<u16>,
+    stream: introduce::Stream,
+    /// Who has it, as far as it mattered.
+    worker: Option<WorkerId>,
 }
 
 /// What must add up in the end.
@@ -91,6 +92,12 @@ pub(crate) struct Tally {
     pub(crate) forwarded: u64,
     /// Later pieces forwarded.
     pub(crate) pieces: u64,
+    /// ICMP errors passed on.
+    pub(crate) errors: u64,
+    /// Headers that went ahead, in segments of their own.
+    pub(crate) ahead: u64,
+    /// Path MTUs learned from them.
+    pub(crate) learned: u64,
     /// Packets refused.
     pub(crate) dropped: u64,
 }
@@ -113,6 +120,8 @@ pub(crate) struct Model {
     datagrams: HashMap<pieces::Name, pieces::Datagram>,
     /// Pieces that waited in vain, and whose drop has not been seen yet.
     pieces_lost: usize,
+    /// What the way to a backend carries and when a worker heard so.
+    learned: HashMap<(WorkerId, Place), (usize, u64)>,
     pub(crate) tally: Tally,
 }
 
@@ -130,8 +139,30 @@ impl Model {
             numbers: VecDeque::new(),
             datagrams: HashMap::new(),
             pieces_lost: 0,
+            learned: HashMap::new(),
             tally: Tally::default(),
         }
+    }
+
+    /// Packets longer than this may be too long for some way.
+    fn long(&self) -> usize {
+        let learned = self.learned.values().map(|(mtu, _)| mtu.saturating_sub(GROWTH_MAX));
+        learned.min().unwrap_or(LONG).min(LONG)
+    }
+
+    /// Must it be given to the balancer alone, for the model to learn what came of it? What starts
+    /// a connection but is too long leaves nothing to learn from but the list.
+    pub(crate) fn must_be_alone(&self, input: &Input) -> bool {
+        // What an error teaches must be known before the next packet.
+        if input.packet.as_ref().is_some_and(Packet::is_error) {
+            return true;
+        }
+        let Some((packet, flow)) = input.packet.as_ref().and_then(|p| Some((p, p.flow()?))) else {
+            return false;
+        };
+        let may_be_lost = packet.length() > self.long() && rules::starts(packet, flow.protocol);
+        // Between workers there is no order, and pieces pass by two of them.
+        may_be_lost || packet.piece.is_some()
     }
 
     pub(crate) fn change(&mut self, change: &Change) {

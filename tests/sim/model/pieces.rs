@@ -1,15 +1,19 @@
 //! Datagrams in pieces: a first piece is treated as a whole packet is, later ones follow it, and
 //! those that come before it wait. Each goes on by itself, as the part of the translated packet
 //! that it was of the packet.
+//!
+//! SCTP's checksum depends on how long the whole is: all wait until first and last have come.
 
 use std::net::IpAddr;
 
+use shunt::dataplane::snapshot::Protocol;
 use shunt::dataplane::verdict::Reason;
 
 use super::rules::List;
 use super::states::Seat;
 use super::{Input, Model};
 use crate::packet::{Flow, Packet};
+use crate::pieces::Slice;
 use crate::seen::Seen;
 
 /// How long a datagram is known: IPv4, IPv6.
@@ -37,6 +41,11 @@ fn name(packet: &Packet, flow: Flow) -> Option<Name> {
     Some((flow.from.ip(), flow.to.ip(), id, protocol))
 }
 
+/// Which part of its datagram it is.
+fn at(input: &Input) -> Option<Slice> {
+    input.packet.as_ref()?.piece
+}
+
 impl Model {
     /// A piece.
     pub(super) fn piece(
@@ -57,24 +66,81 @@ impl Model {
             return seen.punt(&input.frame);
         }
         let now_ms = self.now_ms;
+        if flow.protocol == Protocol::Sctp {
+            return self.piece_of_sctp(name, flow, input, seen, list);
+        }
         if piece.offset == 0 {
             let known = Datagram { since_ms: now_ms, known: true, waiting: vec![] };
             let before = self.datagrams.insert(name, known);
             self.first_piece(packet, flow, input, seen, list)?;
             let waiting = before.map_or(vec![], |datagram| datagram.waiting);
-            return waiting.iter().try_for_each(|input| self.later_piece(flow, input, seen));
+            return waiting.iter().try_for_each(|input| self.later_piece(flow, input, seen, list));
         }
         let unknown = || Datagram { since_ms: now_ms, known: false, waiting: vec![] };
         let datagram = self.datagrams.entry(name).or_insert_with(unknown);
         if datagram.known {
-            return self.later_piece(flow, input, seen);
+            return self.later_piece(flow, input, seen, list);
         }
         datagram.waiting.push(input.clone());
         Ok(())
     }
 
+    fn piece_of_sctp(
+        &mut self,
+        name: Name,
+        flow: Flow,
+        input: &Input,
+        seen: &mut Seen,
+        list: List<'_>,
+    ) -> Result<(), String> {
+        let is_first = |input: &Input| at(input).is_some_and(|piece| piece.offset == 0);
+        let is_last = |input: &Input| at(input).is_some_and(|piece| !piece.more);
+        let now_ms = self.now_ms;
+        let unknown = || Datagram { since_ms: now_ms, known: false, waiting: vec![] };
+        let datagram = self.datagrams.entry(name).or_insert_with(unknown);
+        if is_first(input) {
+            if datagram.known {
+                *datagram = unknown();
+            }
+            datagram.waiting.insert(0, input.clone());
+        } else if datagram.known {
+            return self.later_piece(flow, input, seen, list);
+        } else {
+            datagram.waiting.push(input.clone());
+        }
+        if !datagram.waiting.iter().any(is_first) || !datagram.waiting.iter().any(is_last) {
+            return Ok(());
+        }
+        let waiting = std::mem::take(&mut datagram.waiting);
+        *datagram = Datagram { known: true, ..unknown() };
+        for input in &waiting {
+            match &input.packet {
+                Some(packet) if is_first(input) => {
+                    self.first_piece_of_sctp(packet, flow, input, seen, list)?;
+                }
+                _ => self.later_piece(flow, input, seen, list)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn first_piece_of_sctp(
+        &mut self,
+        packet: &Packet,
+        flow: Flow,
+        input: &Input,
+        seen: &mut Seen,
+        list: List<'_>,
+    ) -> Result<(), String> {
+        // No association begins in pieces.
+        if self.is_flow(&flow) && self.client_of(flow).is_none() {
+            return self.drop(Reason::Fragment, seen);
+        }
+        self.first_piece(packet, flow, input, seen, list)
+    }
+
     /// Could it be a flow of ours? If not, its pieces are for the kernel.
-    fn is_flow(&self, flow: &Flow) -> bool {
+    pub(super) fn is_flow(&self, flow: &Flow) -> bool {
         self.is_vip(flow.to)
             || self.config.locals.contains(&flow.to.ip())
             || self.is_nat_backend(flow)
@@ -102,7 +168,13 @@ impl Model {
     }
 
     /// A piece without ports, of a flow that its first one named.
-    fn later_piece(&mut self, flow: Flow, input: &Input, seen: &mut Seen) -> Result<(), String> {
+    fn later_piece(
+        &mut self,
+        flow: Flow,
+        input: &Input,
+        seen: &mut Seen,
+        list: List<'_>,
+    ) -> Result<(), String> {
         let Some(packet) = &input.packet else { return Err("no piece".to_owned()) };
         if !self.is_flow(&flow) {
             return seen.punt(&input.frame);
@@ -125,8 +197,9 @@ impl Model {
         if packet.ttl <= 1 {
             return self.drop(Reason::TtlExpired, seen);
         }
+        self.find_worker(&client, list);
         let room = if seat == Seat::Input {
-            self.room_to_backend(&client, packet)
+            self.room(&client, packet.is_v6(), true)
         } else {
             self.config.mtu[0].into()
         };
@@ -139,7 +212,8 @@ impl Model {
             connection.seen_ms = now_ms;
         }
         if seat == Seat::Input {
-            self.towards_backend(&client, packet, seen)
+            let introduced = self.introduce_later(&client, packet, room);
+            self.towards_backend(&client, &introduced, seen)
         } else {
             self.towards_client(&client, packet, seen)
         }

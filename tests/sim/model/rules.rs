@@ -5,10 +5,11 @@ use shunt::dataplane::snapshot::{Encapsulation, Mode, Protocol};
 use shunt::dataplane::verdict::Reason;
 
 use super::answers::Trouble;
+use super::introduce::{Introduced, ahead_of};
 use super::states::Seat;
 use super::{Input, Model};
 use crate::config::our_address;
-use crate::packet::{Body, Flow, Packet, RST, SYN};
+use crate::packet::{Body, Flow, Packet, RST, SYN, chunk};
 use crate::packets::{OUR_INNER_MAC, OUR_MAC};
 use crate::pieces::Slice;
 use crate::seen::Seen;
@@ -22,7 +23,11 @@ pub(super) type List<'a> = &'a mut dyn FnMut() -> Vec<ConnectionView>;
 
 /// Can it start a connection?
 pub(super) fn starts(packet: &Packet, protocol: Protocol) -> bool {
-    protocol == Protocol::Udp || packet.flags() & (SYN | RST) == SYN
+    match protocol {
+        Protocol::Tcp => packet.flags() & (SYN | RST) == SYN,
+        Protocol::Udp => true,
+        Protocol::Sctp => packet.payload.first() == Some(&chunk::INIT),
+    }
 }
 
 /// What a mode puts around a packet.
@@ -31,8 +36,8 @@ fn wrapping(mode: Mode) -> Option<Encapsulation> {
 }
 
 /// What every way carries: nobody need send anything shorter.
-fn shortest(packet: &Packet) -> usize {
-    if packet.is_v6() { 1280 } else { 68 }
+pub(super) fn shortest(is_v6: bool) -> usize {
+    if is_v6 { 1280 } else { 68 }
 }
 
 /// Do backends' answers pass here?
@@ -48,6 +53,9 @@ impl Model {
         seen: &mut Seen,
         list: List<'_>,
     ) -> Result<(), String> {
+        if let Some(error) = input.packet.as_ref().filter(|packet| packet.is_error()) {
+            return self.icmp_error(error, input, seen, list);
+        }
         let whole = input.packet.as_ref().and_then(|packet| Some((packet, packet.flow()?)));
         let Some((packet, flow)) = whole else { return seen.punt(&input.frame) };
         if packet.piece.is_some() {
@@ -117,37 +125,57 @@ impl Model {
         if !backend.reachable {
             return self.drop(Reason::NextHop, seen);
         }
-        let room = self.room_to_backend(&client, packet);
+        self.find_worker(&client, list);
+        if packet.ttl <= 1 {
+            return self.refuse(Reason::TtlExpired, packet, input, seen);
+        }
+        let room = self.room(&client, packet.is_v6(), packet.piece.is_some());
+        let introduced = self.introduce(&client, packet, room);
+        // What would have to be cut off lies in other pieces.
+        if packet.piece.is_some() && packet.flags() & SYN != 0 && self.inserted(&client) > 0 {
+            return self.drop(Reason::Fragment, seen);
+        }
+        // Nobody need make anything shorter than this: then what has grown is cut.
+        let room = introduced.room.max(shortest(packet.is_v6()));
         if !self.goes_on(packet, room, input, seen)? {
             return Ok(());
         }
         let seat = if is_translated(mode) { Seat::Input } else { Seat::InputOnly };
         self.passes(&client, seat, packet);
-        self.towards_backend(&client, packet, seen)
+        self.towards_backend(&client, &introduced, seen)
     }
 
     /// The longest packet of a client that reaches its backend.
-    pub(super) fn room_to_backend(&self, client: &Flow, packet: &Packet) -> usize {
+    pub(super) fn room(&self, client: &Flow, is_v6: bool, in_pieces: bool) -> usize {
         let connection = &self.connections[client];
         let backend = self.config.backend(connection.place).address.ip();
-        let mtu = usize::from(self.config.mtu[1]);
+        let way = self.way(client);
         match wrapping(connection.mode) {
             // Nobody need make anything shorter than this: then the outer packet is cut.
-            Some(kind) => (mtu - overhead(kind, backend)).max(shortest(packet)),
+            Some(kind) => {
+                self.path_mtu(client).saturating_sub(overhead(kind, backend)).max(shortest(is_v6))
+            }
             // In pieces it may be cut again in IPv4.
-            None if packet.is_v6() && !backend.is_ipv6() && packet.piece.is_some() => usize::MAX,
-            None if packet.is_v6() != backend.is_ipv6() => mtu + 20,
-            None => mtu,
+            None if is_v6 && !backend.is_ipv6() && in_pieces => usize::MAX,
+            None if is_v6 != backend.is_ipv6() => way + 20,
+            None => way,
         }
+    }
+
+    /// What the way to a client's backend carries. Where packets grow, and a way was said to carry
+    /// less than their sender can be told, that counts.
+    fn way(&self, client: &Flow) -> usize {
+        if self.is_introduced(client) { self.path_mtu(client) } else { self.config.mtu[1].into() }
     }
 
     /// What a client's packet becomes.
     pub(super) fn towards_backend(
         &mut self,
         client: &Flow,
-        packet: &Packet,
+        introduced: &Introduced,
         seen: &mut Seen,
     ) -> Result<(), String> {
+        let (packet, way) = (&introduced.packet, self.way(client));
         let connection = &self.connections[client];
         let (mode, backend) = (connection.mode, self.config.backend(connection.place));
         let mut there = Packet { ttl: packet.ttl - 1, ..packet.clone() };
@@ -155,26 +183,40 @@ impl Model {
         if let Some(answers) = connection.answers {
             (there.from, there.to) = (answers.to, answers.from);
         }
+        if let Some(header) = &introduced.ahead {
+            seen.take(1, &ahead_of(&there, header).frame())?;
+            self.tally.ahead += 1;
+        }
         match wrapping(mode) {
-            None if there.is_v6() != packet.is_v6() => self.crossed(there, packet, seen),
-            None => seen.take_cut(1, &there.frame(), self.config.mtu[1].into()).map(|_| ()),
+            None if there.is_v6() != packet.is_v6() => self.crossed(there, introduced, way, seen),
+            None => match seen.take_cut(1, &there.frame(), way)? {
+                Some(id) if packet.piece.is_none() => self.check_number((6, id)),
+                _ => Ok(()),
+            },
             Some(encapsulation) => self.wrapped(client, there, encapsulation, seen),
         }
     }
 
-    /// An IPv6 packet that left as an IPv4 one: a long one must not be cut, a short one may. Of a
-    /// piece, which may be cut again, the low half of the identification goes on.
-    fn crossed(&mut self, there: Packet, packet: &Packet, seen: &mut Seen) -> Result<(), String> {
+    /// An IPv6 packet that left as an IPv4 one: one that was long must not be cut, a short one may. Of
+    /// a piece, which may be cut again, the low half of the identification goes on.
+    fn crossed(
+        &mut self,
+        there: Packet,
+        introduced: &Introduced,
+        way: usize,
+        seen: &mut Seen,
+    ) -> Result<(), String> {
+        let Introduced { packet, grown, .. } = introduced;
         let mut there = Packet { padding: 0, ..there };
         if let Some(piece) = packet.piece {
             there.df = false;
             there.id = u16::try_from(piece.identification & 0xffff).unwrap();
-            return seen.take_cut(1, &there.frame(), self.config.mtu[1].into()).map(|_| ());
+            return seen.take_cut(1, &there.frame(), way).map(|_| ());
         }
-        there.df = there.length() > 1260;
+        there.df = packet.length() - grown > 1280;
         let left = seen.forwarded(packet).next();
         there.id = left.filter(|_| !there.df).map_or(0, |(left, _)| left.id);
-        seen.take(1, &there.frame())?;
+        seen.take_cut(1, &there.frame(), way)?;
         if there.df { Ok(()) } else { self.check_number((4, there.id.into())) }
     }
 
@@ -206,7 +248,8 @@ impl Model {
             return self.drop(Reason::Fragment, seen);
         }
         self.passes(&client, Seat::Output, packet);
-        self.towards_client(&client, packet, seen)
+        let packet = self.answered_introduction(&client, packet);
+        self.towards_client(&client, &packet, seen)
     }
 
     /// What a backend's packet becomes.
@@ -271,12 +314,12 @@ impl Model {
         self.tally.forwarded += 1;
         if let Some(connection) = self.connections.get_mut(client) {
             connection.seen_ms = now_ms;
-            connection.state = connection.state.after(seat, packet.flags());
+            connection.state = connection.state.after(seat, packet);
         }
     }
 
     /// A packet in its outer header. Link padding is not part of it.
-    fn wrapped(
+    pub(super) fn wrapped(
         &mut self,
         client: &Flow,
         inner: Packet,
@@ -291,18 +334,20 @@ impl Model {
         let free = found.unwrap_or(Outer { ends, id: 0, source_port: 0 });
         let mut outer = Outer { ends, ..free };
         // None where nobody may cut, and a fresh one where somebody may.
-        let whole = inner.df && !inner.is_v6();
+        let mtu = self.path_mtu(client);
+        let fits = inner.length() + overhead(encapsulation, backend) <= mtu;
+        let whole = inner.df && !inner.is_v6() && fits;
         if whole {
             outer.id = 0;
         }
-        let frame = tunnel::wrap(&inner.frame(), &outer, encapsulation);
-        let id = seen.take_cut(1, &frame, self.config.mtu[1].into())?;
+        let frame = tunnel::wrap(&inner.frame(), &outer, encapsulation, whole);
+        let id = seen.take_cut(1, &frame, mtu)?;
         match id {
             Some(id) if backend.is_ipv6() => self.check_number((6, id))?,
             _ if whole || backend.is_ipv6() => {}
             _ => self.check_number((4, outer.id.into()))?,
         }
-        self.check_port(client, outer, encapsulation)
+        self.check_port(client, outer, encapsulation, !inner.is_error())
     }
 
     /// A packet that may be cut, or is, has an identification that no other had of late.
@@ -323,10 +368,16 @@ impl Model {
         client: &Flow,
         outer: Outer,
         encapsulation: Encapsulation,
+        is_flow: bool,
     ) -> Result<(), String> {
         let Encapsulation::Gue { .. } = encapsulation else { return Ok(()) };
         let Some(connection) = self.connections.get_mut(client) else { return Ok(()) };
-        let kept = *connection.tunnel_port.get_or_insert(outer.source_port);
+        // An error is of no flow: only of the range.
+        let kept = if is_flow {
+            *connection.tunnel_port.get_or_insert(outer.source_port)
+        } else {
+            outer.source_port
+        };
         if kept != outer.source_port || !(32_768..=60_999).contains(&kept) {
             return Err(format!("GUE source port {} after {kept}", outer.source_port));
         }

@@ -3,12 +3,14 @@
 use shunt::dataplane::snapshot::{Mode, Protocol, Scheduler};
 use shunt::dataplane::verdict::Reason;
 
+use super::introduce::Stream;
 use super::rules::{List, starts};
+use super::sctp::Association;
 use super::states::State;
-use super::{Connection, Input, LONG, Model};
+use super::{Connection, Input, Model};
 use crate::balancer::place_of;
 use crate::config::{Backend, Place};
-use crate::packet::{Flow, Packet};
+use crate::packet::{Flow, Packet, SYN};
 use crate::seen::Seen;
 
 /// A closed connection gives its local port away after this much silence.
@@ -48,19 +50,30 @@ impl Model {
             return self.refuse(Reason::NoBackend, packet, input, seen);
         }
         let refusal = self.may_refuse(client, &eligible, seen);
-        let sent = seen.forwarded(packet).next().map(|(sent, _)| sent.clone());
+        let as_sent = self.first_as_introduced(&client, service, packet);
+        // Where it is too long with an option, it goes without.
+        let as_sent = [&as_sent, packet].into_iter().find(|p| seen.forwarded(p).next().is_some());
+        let as_sent = as_sent.unwrap_or(packet).clone();
+        let sent = seen.forwarded(&as_sent).next().map(|(sent, _)| sent.clone());
         // Of copies that came together, the first may be refused and the second not.
-        let missing = seen.forwarded(packet).count() < self.copies;
+        let missing = seen.forwarded(&as_sent).count() < self.copies;
         match (sent, refusal) {
             (_, Some(reason)) if missing => return self.refuse(reason, packet, input, seen),
             (Some(sent), _) => self.made(client, &eligible, packet, &sent)?,
-            (None, _) if packet.length() > LONG && seen.may_drop(Reason::TooBig) => {
-                // It was made, but its first packet does not fit: only the list knows the backend.
+            (None, _) if self.may_be_stuck(packet, seen) => {
+                // It was made, but its first packet does not go on: only the list knows the backend.
                 self.listed(client, &eligible, packet, list)?;
             }
             _ => return Err(format!("one of {eligible:?} must get it")),
         }
         self.of_client(client, packet, input, seen, list)
+    }
+
+    /// Was something dropped that may be this packet, though it made a connection?
+    fn may_be_stuck(&self, packet: &Packet, seen: &Seen) -> bool {
+        let is_syn_in_pieces = packet.piece.is_some() && packet.flags() & SYN != 0;
+        (packet.length() > self.long() && seen.may_drop(Reason::TooBig))
+            || (is_syn_in_pieces && seen.may_drop(Reason::Fragment))
     }
 
     fn eligible(&self, service: usize) -> Vec<Place> {
@@ -118,15 +131,20 @@ impl Model {
             }
             self.forget(&holder);
         }
-        let is_tcp = client.protocol == Protocol::Tcp;
         let connection = Connection {
             place,
             mode: self.config.backend(place).mode,
             answers,
-            state: if is_tcp { State::None } else { State::Udp },
+            state: match client.protocol {
+                Protocol::Tcp => State::None,
+                Protocol::Udp => State::Udp,
+                Protocol::Sctp => State::Sctp(Association::SctpNone),
+            },
             seen_ms: self.now_ms,
             router: packet.link.0,
             tunnel_port: None,
+            stream: Stream::default(),
+            worker: None,
         };
         self.insert(client, connection);
         if self.of_family(client) > self.capacity * self.workers {

@@ -6,7 +6,8 @@
 
 use shunt::dataplane::snapshot::Timeouts;
 
-use crate::packet::{ACK, FIN, RST, SYN};
+use super::sctp::{self, Association};
+use crate::packet::{ACK, Body, FIN, Packet, RST, SYN};
 
 /// The states of IPVS that a connection can get into, and one for UDP. (LISTEN, `LAST_ACK` and
 /// SYNACK have ways out in its tables, but none in.)
@@ -21,6 +22,7 @@ pub(crate) enum State {
     Close,
     CloseWait,
     Udp,
+    Sctp(Association),
 }
 
 /// Whose packet, and does the other side's traffic pass here?
@@ -38,10 +40,15 @@ use State::{Close, CloseWait, Established, FinWait, None, SynRecv, SynSent, Time
 
 impl State {
     /// The state after a packet.
-    pub(crate) fn after(self, seat: Seat, flags: u8) -> Self {
-        if self == Udp {
-            return Udp;
+    pub(crate) fn after(self, seat: Seat, packet: &Packet) -> Self {
+        match self {
+            Udp => return Udp,
+            Self::Sctp(state) => {
+                return Self::Sctp(state.after(seat, sctp::event(&packet.payload)));
+            }
+            _ => {}
         }
+        let Body::Tcp { flags, .. } = packet.body else { return self };
         if flags & RST != 0 {
             self.after_reset(seat)
         } else if flags & SYN != 0 {
@@ -91,9 +98,17 @@ impl State {
         }
     }
 
+    /// Its name, as the balancer lists it.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Sctp(state) => format!("{state:?}"),
+            state => format!("{state:?}"),
+        }
+    }
+
     /// Closed on both sides: a SYN starts another connection in its place.
     pub(crate) fn is_closed(self) -> bool {
-        matches!(self, TimeWait | Close)
+        matches!(self, TimeWait | Close | Self::Sctp(Association::SctpClosed))
     }
 
     /// Milliseconds of silence after which it is over.
@@ -108,6 +123,7 @@ impl State {
             Close => t.tcp_close_s,
             CloseWait => t.tcp_close_wait_s,
             Udp => t.udp_s,
+            Self::Sctp(state) => state.timeout_s(t),
         };
         u64::from(seconds) * 1000
     }

@@ -28,7 +28,7 @@ fn word(quote: &[u8], at: usize) -> Option<u16> {
 /// The protocol and where its header starts; `None` if the quote is of a later piece or too short.
 fn transport(quote: &[u8]) -> Option<(u8, usize)> {
     if quote.first()? >> 4 == 4 {
-        let first = word(quote, 6)? & 0x1fff == 0;
+        let first = word(quote, 6)?.trailing_zeros() >= 13;
         return (first && quote.len() >= 20).then(|| (quote[9], 20));
     }
     if *quote.get(6)? != FRAGMENT {

@@ -101,7 +101,7 @@ fn error(rng: &mut Rng, ends: (SocketAddr, SocketAddr), told: &[u8]) -> Packet {
     let tos = rng.pick(&[0, 0xc0]);
     let damaged = rng.chance(40);
     let body = Body::Icmp { kind, code, rest };
-    Packet { payload, ttl, tos, damaged, ..Packet::new(ends.0, ends.1, body) }
+    Packet { ttl, tos, payload, damaged, ..Packet::new(ends.0, ends.1, body) }
 }
 
 fn is_too_big(family: usize, kind: u8, code: u8) -> bool {

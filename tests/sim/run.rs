@@ -231,7 +231,9 @@ impl Run {
         match routers::forward(&mut self.rng, frame, port, mtu) {
             Forwarding::On(frames) => {
                 let to = if port == 0 { Event::Client } else { Event::Backend };
-                frames.into_iter().for_each(|frame| self.network.send(self.now_ms, &to(frame)));
+                for frame in frames {
+                    self.network.send(self.now_ms, &to(frame));
+                }
             }
             Forwarding::TooBig(Some(error)) => self.complain(port, frame, error),
             Forwarding::TooBig(None) => {}

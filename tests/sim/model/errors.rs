@@ -152,7 +152,7 @@ impl Model {
             let payload = quote::crossed(&error.payload, &client);
             let payload = self.numbered_back(&client, payload);
             let (ttl, tos) = (error.ttl - 1, error.tos);
-            Packet { link, payload, ttl, tos, ..Packet::new(from, to, body(words)) }
+            Packet { link, ttl, tos, payload, ..Packet::new(from, to, body(words)) }
         };
         self.tally.errors += 1;
         seen.take(0, &told.frame())

@@ -133,7 +133,7 @@ fn options(area: &[u8], kinds: &[u8]) -> Vec<std::ops::Range<usize>> {
 }
 
 /// A backend's number as the client counts.
-fn as_client_counts(stream: &Stream, inserted: u32, number: u32) -> u32 {
+fn as_client_counts(stream: Stream, inserted: u32, number: u32) -> u32 {
     let ahead = number.wrapping_sub(stream.first);
     number.wrapping_sub(if ahead < HALF { ahead.min(inserted) } else { 0 })
 }
@@ -142,8 +142,9 @@ impl Model {
     /// How a connection of that flow is introduced in that mode.
     fn introduction(&self, service: usize, mode: Mode) -> ClientAddress {
         match (self.config.services[service].introduces, mode) {
-            (ClientAddress::Toa { .. }, Mode::Nat) => ClientAddress::None,
-            (_, Mode::Dr | Mode::Tunnel(_)) => ClientAddress::None,
+            (ClientAddress::Toa { .. }, Mode::Nat) | (_, Mode::Dr | Mode::Tunnel(_)) => {
+                ClientAddress::None
+            }
             (introduces, _) => introduces,
         }
     }
@@ -185,7 +186,7 @@ impl Model {
         packet: &Packet,
     ) -> Packet {
         let introduces = self.config.services[service].introduces;
-        introduced(introduces, client, packet, &Stream::default(), usize::MAX).packet
+        introduced(introduces, client, packet, Stream::default(), usize::MAX).packet
     }
 
     /// A client's packet and what there is room for, once it is introduced.
@@ -201,7 +202,7 @@ impl Model {
         {
             stream.first = sequence.wrapping_add(1);
         }
-        introduced(introduces, client, packet, stream, room)
+        introduced(introduces, client, packet, *stream, room)
     }
 
     /// A client's piece after the first: it moves by what the first one has grown.
@@ -244,12 +245,12 @@ impl Model {
         for sack in options(area, &[5]) {
             for edge in area[sack.start + 2..sack.end].chunks_mut(4) {
                 let number = u32::from_be_bytes(edge.try_into().unwrap());
-                edge.copy_from_slice(&as_client_counts(stream, inserted, number).to_be_bytes());
+                edge.copy_from_slice(&as_client_counts(*stream, inserted, number).to_be_bytes());
             }
         }
         if *flags & ACK != 0 {
             let ahead = ack.wrapping_sub(stream.first);
-            *ack = as_client_counts(stream, inserted, *ack);
+            *ack = as_client_counts(*stream, inserted, *ack);
             let plausible = ahead <= if stream.delivered { HALF - 1 } else { FLIGHT_MAX };
             if plausible && (stream.agreed || *flags & SYN != 0) {
                 stream.agreed = true;
@@ -262,7 +263,7 @@ impl Model {
     /// A quoted packet of a client, as it went out, as the client sent it: from its transport
     /// header on, the number.
     pub(super) fn taken_back(&self, client: &Flow, number: u32) -> u32 {
-        as_client_counts(&self.connections[client].stream, self.inserted(client), number)
+        as_client_counts(self.connections[client].stream, self.inserted(client), number)
     }
 }
 
@@ -271,7 +272,7 @@ fn introduced(
     introduces: ClientAddress,
     client: &Flow,
     packet: &Packet,
-    stream: &Stream,
+    stream: Stream,
     room: usize,
 ) -> Introduced {
     let mut introduced = Introduced::plain(packet, room);
@@ -311,7 +312,7 @@ fn introduced(
 }
 
 /// In the SYN and the first data, if there is room; and nobody else's.
-fn with_option(option: &[u8], packet: &mut Packet, stream: &Stream, room: usize) {
+fn with_option(option: &[u8], packet: &mut Packet, stream: Stream, room: usize) {
     // Later pieces would have to move.
     let fits = packet.piece.is_none() && packet.length() + option.len() <= room;
     let has_data = !packet.payload.is_empty();

@@ -97,6 +97,7 @@ impl Association {
         }
     }
 
+    #[expect(clippy::match_same_arms, reason = "a row for each cell of the table")]
     fn after_cookie_ack(self, seat: Seat) -> Self {
         match (seat, self) {
             (Input, None | Echoed) => Established,
@@ -106,6 +107,7 @@ impl Association {
         }
     }
 
+    #[expect(clippy::match_same_arms, reason = "a row for each cell of the table")]
     fn after_shutdown(self, seat: Seat, event: u8) -> Self {
         match (event, seat, self) {
             (SHUTDOWN, Input | InputOnly, None | Established) => Received,

@@ -44,7 +44,9 @@ impl Model {
         seen: &mut Seen,
     ) -> Result<(), String> {
         self.drop(reason, seen)?;
-        if !self.config.rejects {
+        // Silence is for strays; a TTL that ends and a service without backends are none.
+        let is_stray = !matches!(reason, Reason::TtlExpired | Reason::NoBackend);
+        if is_stray && !self.config.rejects {
             return Ok(());
         }
         let has_own_word = packet.flow().is_some_and(|flow| flow.protocol != Protocol::Udp);

@@ -62,8 +62,8 @@ pub struct Backend {
     pub next_hop: Option<NextHop>,
 }
 
-/// One service: where clients find it, and who serves it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One service: where clients find it, and who serves it. The default is one that nobody finds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Service {
     /// Its name in the configuration.
     pub name: Box<str>,

@@ -22,7 +22,7 @@ use shunt::control::lists::MakeMembers;
 use shunt::control::neighbors::Way;
 use shunt::control::parts::{Changes, Configure, Lanes, Parts, WorkerPart};
 use shunt::control::{ControlError, run};
-use shunt::dataplane::access::{Access, Listed, Membership, Network};
+use shunt::dataplane::access::{Listed, Membership, Network};
 use shunt::dataplane::conn::state::State;
 use shunt::dataplane::io::Packet;
 use shunt::dataplane::io::memory::{VecLane, VecPacket};
@@ -180,10 +180,9 @@ impl Configure for OneService {
             locals: service.local_addresses.iter().copied().collect(),
             one_packet: service.one_packet,
             client_address: service.client_address,
-            persistence: None,
-            access: Access::default(),
             syn_cookies: service.syn_cookies,
             revision: self.generation,
+            ..snapshot::Service::default()
         })]);
         Ok(Arc::new(snapshot.indexed()))
     }

@@ -3,10 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use shunt::dataplane::access::Access;
 use shunt::dataplane::snapshot::{
-    Backend, ClientAddress, Limit, Mode, NextHop, Ports, Protocol, Scheduler, Service,
-    ServiceAddress, Snapshot, SynCookies,
+    Backend, Limit, Mode, NextHop, Ports, Protocol, Scheduler, Service, ServiceAddress, Snapshot,
 };
 use shunt::ids::{BackendId, PortId, ServiceId};
 
@@ -100,12 +98,8 @@ fn service(id: u32, stall: &Stall) -> Service {
         scheduling: Scheduler::RR.into(),
         backends: [BackendId(id)].into(),
         locals: FAMILIES.iter().map(|ip| ip.inner(2)).collect(),
-        one_packet: false,
-        client_address: ClientAddress::None,
-        persistence: None,
-        access: Access::default(),
-        syn_cookies: SynCookies::Never,
         revision: 1,
+        ..Service::default()
     }
 }
 

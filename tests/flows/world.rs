@@ -8,7 +8,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use shunt::dataplane::access::Access;
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::conn::ports::{Ownership, Toeplitz};
@@ -21,8 +20,8 @@ use shunt::dataplane::mem::HugePages;
 use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
 use shunt::dataplane::persistence::Templates;
 use shunt::dataplane::snapshot::{
-    Backend, ClientAddress, Limit, Link, Locals, Mode, NextHop, PortView, Protocol, Scheduler,
-    Service, ServiceAddress, Snapshot, Steering, SynCookies,
+    Backend, Limit, Link, Locals, Mode, NextHop, PortView, Protocol, Scheduler, Service,
+    ServiceAddress, Snapshot, Steering,
 };
 use shunt::dataplane::verdict::Reason;
 use shunt::dataplane::worker::{Links, Worker};
@@ -196,12 +195,8 @@ impl World {
                 .map(BackendId)
                 .collect(),
             locals: locals.clone(),
-            one_packet: false,
-            client_address: ClientAddress::None,
-            persistence: None,
-            access: Access::default(),
-            syn_cookies: SynCookies::Never,
             revision: self.generation,
+            ..Service::default()
         };
         let backends = |service| {
             let was_nat = self.plan.was_nat;

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use shunt::dataplane::access::Access;
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::conn::ports::{Ownership, Toeplitz};
@@ -18,7 +17,7 @@ use shunt::dataplane::io::memory::{Memory, VecLane, VecPacket, VecPort};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
 use shunt::dataplane::snapshot::{
-    self, Limit, Link, NextHop, PortView, ServiceAddress, Snapshot, Steering, SynCookies,
+    self, Limit, Link, NextHop, PortView, ServiceAddress, Snapshot, Steering,
 };
 use shunt::dataplane::verdict::Reason;
 use shunt::dataplane::worker::{Links, Worker};
@@ -157,12 +156,9 @@ impl Balancer {
             scheduling: service.scheduler.into(),
             backends: ids.rev().collect(),
             locals: config.locals.iter().copied().collect(),
-            one_packet: false,
             client_address: service.introduces,
-            persistence: None,
-            access: Access::default(),
-            syn_cookies: SynCookies::Never,
             revision: self.generation,
+            ..snapshot::Service::default()
         }
     }
 

@@ -9,7 +9,6 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use shunt::dataplane::access::Access;
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::ports::Ownership;
 use shunt::dataplane::conn::table::Tables;
@@ -18,8 +17,8 @@ use shunt::dataplane::io::{Burst, Platform, Rx, Tx};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::ControlEnd;
 use shunt::dataplane::snapshot::{
-    Backend, ClientAddress, Limit, Link, Mode, NextHop, PortView, Protocol, Scheduler, Service,
-    ServiceAddress, Snapshot, Steering, SynCookies,
+    Backend, Limit, Link, Mode, NextHop, PortView, Protocol, Scheduler, Service, ServiceAddress,
+    Snapshot, Steering,
 };
 use shunt::dataplane::worker::{Links, Worker};
 use shunt::dpdk::eal::Eal;
@@ -158,12 +157,8 @@ fn snapshot(backends: u16) -> Snapshot {
         scheduling: Scheduler::RR.into(),
         backends: (0..u32::from(backends)).rev().map(BackendId).collect(),
         locals: (1..=LOCALS).map(|n| Ipv4Addr::new(172, 17, 0, n).into()).collect(),
-        one_packet: false,
-        client_address: ClientAddress::None,
-        persistence: None,
-        access: Access::default(),
-        syn_cookies: SynCookies::Never,
         revision: 1,
+        ..Service::default()
     };
     let mut snapshot = Snapshot::default();
     snapshot.ports = OUR_MACS

@@ -3,11 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::Change;
-use crate::dataplane::access::Access;
 use crate::dataplane::sched::{Chooser, Entry, Flags, Flow, Scheduler, Scheduling};
-use crate::dataplane::snapshot::{
-    Backend, ClientAddress, Limit, Locals, Mode, NextHop, Protocol, Service, Snapshot, SynCookies,
-};
+use crate::dataplane::snapshot::{Backend, Limit, Mode, NextHop, Protocol, Service, Snapshot};
 use crate::ids::{BackendId, PortId, ServiceId, WorkerId};
 use crate::stats::loads::Loads;
 use crate::wire::Mac;
@@ -135,16 +132,10 @@ impl Simulation {
         let service = Service {
             name: "schedule".into(),
             protocol: Protocol::Tcp,
-            addresses: Box::default(),
             scheduling: Scheduling::prepare(self.scheduler, self.flags, &entries),
             backends: self.order.as_slice().into(),
-            locals: Locals::default(),
-            one_packet: false,
-            client_address: ClientAddress::None,
-            syn_cookies: SynCookies::Never,
-            persistence: None,
-            access: Access::default(),
             revision: self.revision,
+            ..Service::default()
         };
         let mut snapshot = Snapshot::default();
         snapshot.services = [Some(service)].into();

@@ -228,6 +228,12 @@ impl Scheduling {
     }
 }
 
+impl Default for Scheduling {
+    fn default() -> Self {
+        Scheduler::WRR.into()
+    }
+}
+
 impl From<Scheduler> for Scheduling {
     /// For schedulers that need nothing worked out ahead.
     fn from(scheduler: Scheduler) -> Self {

@@ -371,10 +371,8 @@ fn service(offer: &Offer, id: u32, first: u32, revision: u64) -> Service {
         locals: FAMILIES.iter().map(|ip| ip.local()).collect(),
         one_packet: offer.one_packet && offer.protocol == Protocol::Udp,
         client_address: offer.introduction,
-        persistence: None,
-        access: Access::default(),
-        syn_cookies: SynCookies::Never,
         revision,
+        ..Service::default()
     }
 }
 

@@ -10,10 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::*;
-use crate::dataplane::access::Access;
 use crate::dataplane::snapshot::{
-    Backend, ClientAddress, Limit, Mode, NextHop, Protocol, Service, ServiceAddress, Snapshot,
-    SynCookies,
+    Backend, Limit, Mode, NextHop, Protocol, Service, ServiceAddress, Snapshot,
 };
 use crate::ids::{BackendId, PortId, ServiceId, WorkerId};
 use crate::stats::loads::Loads;
@@ -134,12 +132,8 @@ impl Bed {
             scheduling: Scheduling::prepare(self.scheduler, self.flags, &entries),
             backends: self.seats.iter().map(|seat| id(seat.name)).collect(),
             locals: [Ipv4Addr::new(10, 44, 0, 2).into()].into_iter().collect(),
-            one_packet: false,
-            client_address: ClientAddress::None,
-            syn_cookies: SynCookies::Never,
-            persistence: None,
-            access: Access::default(),
             revision: self.revision,
+            ..Service::default()
         };
         let mut backends = vec![None; 2_000];
         for seat in &self.seats {

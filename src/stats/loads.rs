@@ -2,22 +2,27 @@
 //! compare and limits are held against.
 //!
 //! ```text
-//!  one cache line a backend     63        32 31         0
-//!                              │  total     │  active   │  marked │
+//!  one cache line a backend     63        32   31    30       0
+//!                              │  total     │ mark │ active   │  marked under │
 //! ```
 //!
 //! *Active* are TCP connections in ESTABLISHED, `SYN_SENT`, `SYN_RECV` and SYNACK, and SCTP's in
-//! ESTABLISHED, as IPVS counts; all others, UDP's too, are inactive. Both counts are one word, so that
-//! a reader never sees one without the other, and a change is one locked addition: three or four in
-//! a connection's life, none for its other packets. A line for each backend, so that workers meet
-//! only where they use the same one.
+//! ESTABLISHED, as IPVS counts; all others, UDP's too, are inactive. Both counts and the mark are one
+//! word, so that a reader never sees one without the others, and a change is one locked addition: three
+//! or four in a connection's life, none for its other packets. A line for each backend, so that workers
+//! meet only where they use the same one.
 //!
 //! **Limits** are exact with any number of workers: a place is taken before the connection is made,
 //! by compare and swap where the backend has a limit. At `most` connections a backend is *overloaded*,
 //! and stays so until fewer than `least` are left (0: until fewer than three quarters of `most`), as
-//! IPVS's thresholds have it. The mark holds the limit it was made under: raising the limit lifts it.
+//! IPVS's thresholds have it. The mark is set by the very change that takes the last place, and lifted by
+//! the one that gives back enough, so none of them can be late. Beside it is the limit it was made under:
+//! raising the limit lifts it.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 use zerocopy::FromZeros;
 
@@ -58,24 +63,31 @@ impl Limit {
 #[derive(Debug, Default, zerocopy::FromZeros, zerocopy::KnownLayout)]
 #[repr(C, align(64))]
 struct Line {
-    /// Total in the upper half, active in the lower.
+    /// Total in the upper half, [`MARK`] and active in the lower.
     counts: AtomicU64,
-    /// The limit under which it became overloaded; 0 is not.
-    marked: AtomicU32,
+    /// The limit under which it was marked last.
+    marked_under: AtomicU32,
 }
 
 const ACTIVE: u64 = 1;
+/// It has had enough. One backend never has 2^31 connections: that is 200 GB of records.
+const MARK: u64 = 1 << 31;
 const TOTAL: u64 = 1 << 32;
 
 impl Line {
     fn load(&self) -> Load {
         of(self.counts.load(Relaxed))
     }
+
+    /// Is it marked, as far as this limit goes?
+    fn is_marked(&self, limit: Limit) -> bool {
+        self.counts.load(Acquire) & MARK != 0 && self.marked_under.load(Relaxed) >= limit.most
+    }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "each half of the word is a count")]
 fn of(counts: u64) -> Load {
-    Load { active: counts as u32, total: (counts >> 32) as u32 }
+    Load { active: (counts & (MARK - 1)) as u32, total: (counts >> 32) as u32 }
 }
 
 /// The loads of all backends, by [`BackendId`].
@@ -103,7 +115,7 @@ impl Loads {
         let Some(line) = self.0.get(backend.index()).filter(|_| limit.most > 0) else {
             return false;
         };
-        line.marked.load(Relaxed) >= limit.most || line.load().total >= limit.most
+        line.is_marked(limit) || line.load().total >= limit.most
     }
 
     /// Takes a place for a connection that is inactive so far. False if there is none: then
@@ -115,15 +127,22 @@ impl Loads {
             line.counts.fetch_add(TOTAL, Relaxed);
             return true;
         }
-        if line.marked.load(Relaxed) >= limit.most {
+        if line.is_marked(limit) {
             return false;
         }
-        let one_more = |counts: u64| (of(counts).total < limit.most).then(|| counts + TOTAL);
-        let taken = line.counts.fetch_update(Relaxed, Relaxed, one_more);
-        if taken.is_ok_and(|before| of(before).total + 1 == limit.most) {
-            line.marked.store(limit.most, Relaxed);
-        }
-        taken.is_ok()
+        let one_more = |counts: u64| {
+            let after = (counts & !MARK) + TOTAL;
+            match of(after).total {
+                total if total > limit.most => None,
+                total if total == limit.most => {
+                    // First, so that who sees the mark sees what it was made under.
+                    line.marked_under.store(limit.most, Relaxed);
+                    Some(after | MARK)
+                }
+                _ => Some(after),
+            }
+        };
+        line.counts.fetch_update(Release, Relaxed, one_more).is_ok()
     }
 
     /// Gives the place of a connection back that was, or was not, active.
@@ -131,11 +150,17 @@ impl Loads {
     pub fn give_back(&self, backend: BackendId, was_active: bool, limit: Limit) {
         let Some(line) = self.0.get(backend.index()) else { return };
         let step = TOTAL + if was_active { ACTIVE } else { 0 };
-        let before = of(line.counts.fetch_sub(step, Relaxed));
+        let counts = line.counts.fetch_sub(step, Relaxed);
+        let before = of(counts);
         debug_assert!(before.total > 0, "a place is given back once");
         debug_assert!(before.active >= u32::from(was_active), "active is what was counted so");
-        if line.marked.load(Relaxed) > 0 && limit.is_relieved(before.total.wrapping_sub(1)) {
-            line.marked.store(0, Relaxed);
+        if counts & MARK != 0 && limit.is_relieved(before.total.wrapping_sub(1)) {
+            // Unless others have filled it again meanwhile.
+            let lift = |counts: u64| {
+                let is_due = counts & MARK != 0 && limit.is_relieved(of(counts).total);
+                is_due.then_some(counts & !MARK)
+            };
+            let _lifted = line.counts.fetch_update(Relaxed, Relaxed, lift);
         }
     }
 
@@ -214,6 +239,32 @@ mod tests {
         assert_eq!((taken, loads.of(B).total), (500, 500));
     }
 
+    /// The last place is taken while another is given back: in whichever order they come, one
+    /// place is left over and the backend is open.
+    #[test]
+    fn no_mark_comes_late() {
+        let (loads, limit) = (Loads::default(), Limit { most: 2, least: 2 });
+        let meet = std::sync::Barrier::new(2);
+        let rounds = 5_000;
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..rounds {
+                    meet.wait();
+                    assert!(loads.take(B, limit), "one place of two is free");
+                    meet.wait();
+                }
+            });
+            for _ in 0..rounds {
+                assert!(loads.take(B, limit));
+                meet.wait();
+                loads.give_back(B, false, limit);
+                meet.wait();
+                assert!(!loads.is_overloaded(B, limit), "one of two is taken");
+                loads.give_back(B, false, limit);
+            }
+        });
+    }
+
     #[test]
     fn counts_end_at_zero_whatever_several_threads_do() {
         let loads = Loads::default();
@@ -238,6 +289,7 @@ mod tests {
         });
         for backend in (0..5).map(BackendId) {
             assert_eq!(loads.of(backend), Load::default());
+            assert!(!loads.is_overloaded(backend, Limit { most: 2, least: 0 }), "nor marked");
         }
     }
 }

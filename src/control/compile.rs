@@ -109,6 +109,8 @@ struct Memory {
     /// As [`Memory::order`]: what tables are made of.
     entries: Vec<Entry>,
     revision: u64,
+    /// The generation in which the id became free to be another's.
+    life: u64,
     /// As clients are masked, and how often that has changed.
     prefix: Option<u8>,
     epoch: u32,
@@ -277,10 +279,11 @@ impl Compiler {
         let ids = self.services.assign(keys, self.generation);
         let known = self.memory.len().max(self.services.len());
         self.memory.resize_with(known, Memory::default);
-        // What comes back, or another service with this id, starts with a new revision.
+        // What comes back, or another service with this id, starts as if it had never been.
         for id in self.services.retired_at(self.generation) {
             let memory = &mut self.memory[id as usize];
             memory.order.clear();
+            memory.life = self.generation;
             memory.prefix = None;
             memory.scheduler = None;
             memory.entries.clear();
@@ -349,7 +352,9 @@ impl Compiler {
                 persistence: service.persistence.map(|it| persistence(it, memory)),
                 access: access(plan, service),
                 syn_cookies: service.syn_cookies,
+                timeouts: service.own_timeouts(&plan.timeouts).map(Box::new),
                 revision: memory.revision,
+                life: memory.life,
             });
         }
         table.into()

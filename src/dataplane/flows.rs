@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::admit::starts;
 use super::allowance::Allowance;
-use super::conn::expiry::{Sweep, TimeoutsMs};
+use super::conn::expiry::Sweep;
 use super::conn::key::{FlowKey, Side};
 use super::conn::ports::Ownership;
 use super::conn::record::Record;
@@ -116,7 +116,6 @@ pub struct Flows {
     pub(super) templates: Option<Arc<Templates>>,
     /// What the ways to tunnel backends carry.
     pub(super) path_mtus: PathMtus,
-    timeouts: TimeoutsMs,
     sweep_v4: Sweep,
     sweep_v6: Sweep,
     pub(super) now_ms: u32,
@@ -130,7 +129,6 @@ impl Flows {
         ownership: Ownership,
         stats: Arc<WorkerStats>,
     ) -> Self {
-        let timeouts = TimeoutsMs::from(&snapshot.timeouts);
         let port_turns = vec![0; PORT_TURNS].into();
         let identification = first_identification(&tables, &ownership);
         let (me, workers) = (ownership.me(), ownership.workers());
@@ -149,7 +147,6 @@ impl Flows {
             identification,
             templates: None,
             path_mtus: PathMtus::default(),
-            timeouts,
             sweep_v4: Sweep::default(),
             sweep_v6: Sweep::default(),
             now_ms: 0,
@@ -184,7 +181,6 @@ impl Flows {
 
     /// Takes a new snapshot into use and returns the old one.
     pub fn replace_snapshot(&mut self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
-        self.timeouts = TimeoutsMs::from(&snapshot.timeouts);
         self.stats.run.snapshots.add(1);
         self.stats.run.generation.set(snapshot.generation);
         self.chooser.renew();
@@ -208,7 +204,7 @@ impl Flows {
         if let Some(templates) = templates {
             templates.tidy(now_ms);
         }
-        let judge = Judge { now_ms, timeouts: self.timeouts, snapshot: &self.snapshot, templates };
+        let judge = Judge { now_ms, snapshot: &self.snapshot, templates };
         let (stats, snapshot, chooser) = (&*self.stats, &*self.snapshot, &mut self.chooser);
         let (v4, v6) = (&mut self.tables.v4, &mut self.tables.v6);
         let sweep = &mut self.sweep_v4;
@@ -220,7 +216,7 @@ impl Flows {
     /// Milliseconds until a record is forgotten if no packet comes.
     pub(super) fn expires_ms<F: Family>(&self, record: &Record<F>) -> u32 {
         let idle = self.now_ms.wrapping_sub(record.seen_ms);
-        self.timeouts.of(record.state()).saturating_sub(idle)
+        self.snapshot.timeout_ms(record.service_id(), record.state()).saturating_sub(idle)
     }
 
     /// Decides what becomes of a packet, and does to its bytes what follows.
@@ -398,7 +394,6 @@ fn first_identification(tables: &Tables, ownership: &Ownership) -> u32 {
 /// Says which connections are over.
 struct Judge<'a> {
     now_ms: u32,
-    timeouts: TimeoutsMs,
     snapshot: &'a Snapshot,
     templates: Option<&'a Templates>,
 }
@@ -418,7 +413,7 @@ impl Judge<'_> {
     fn is_over<F: Family>(&self, record: &Record<F>) -> bool {
         let idle_ms = self.now_ms.wrapping_sub(record.seen_ms);
         let closed = !self.snapshot.accepting && record.state().is_reusable();
-        idle_ms >= self.timeouts.of(record.state())
+        idle_ms >= self.snapshot.timeout_ms(record.service_id(), record.state())
             || (closed && idle_ms >= DRAIN_LINGER_MS)
             || self.snapshot.backend(record.backend_id()).is_none()
     }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::access::{Access, Membership};
+use super::conn::state::State;
 use super::cookie::Secret;
 use super::persistence::Persistence;
 pub use super::sched::{Scheduler, Scheduling};
@@ -19,6 +20,7 @@ use crate::wire::vlan::Tags;
 mod addresses;
 mod seats;
 mod terms;
+mod timeouts;
 
 use addresses::AddressTable;
 use seats::Seats;
@@ -26,6 +28,8 @@ pub use terms::{
     ClientAddress, Encapsulation, GueChecksum, Locals, Mode, Ping, Ports, Protocol, ServiceAddress,
     Strays, SynCookies,
 };
+use timeouts::Sets;
+pub use timeouts::Timeouts;
 
 /// Where a frame goes on the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +91,12 @@ pub struct Service {
     pub access: Access,
     /// When SYNs are answered with cookies (TCP).
     pub syn_cookies: SynCookies,
+    /// Timeouts by state, if not the snapshot's.
+    pub timeouts: Option<Box<Timeouts>>,
     /// Grows by one when the set, order or weights of `backends` change: schedulers restart on it.
     pub revision: u64,
+    /// Another one after the id was another service's, or nobody's: schedulers know nothing of it then.
+    pub life: u64,
 }
 
 /// How packets received by a port find their owner.
@@ -136,100 +144,6 @@ pub struct PortView {
     pub link: Link,
 }
 
-/// Seconds without a packet after which a connection of that state is forgotten
-/// (defaults: IPVS, `ip_vs_proto_tcp.c` and friends as recorded in its documentation).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Timeouts {
-    /// TCP, both sides talked.
-    pub tcp_established_s: u32,
-    /// TCP, the backend sent SYN (active open through the balancer).
-    pub tcp_syn_sent_s: u32,
-    /// TCP, the client sent SYN.
-    pub tcp_syn_recv_s: u32,
-    /// TCP, one side has closed.
-    pub tcp_fin_wait_s: u32,
-    /// TCP, both sides have closed.
-    pub tcp_time_wait_s: u32,
-    /// TCP, reset or final ACK seen.
-    pub tcp_close_s: u32,
-    /// TCP, the client has closed.
-    pub tcp_close_wait_s: u32,
-    /// TCP, waiting for the last ACK.
-    pub tcp_last_ack_s: u32,
-    /// TCP, LISTEN (only reached through unusual sequences).
-    pub tcp_listen_s: u32,
-    /// TCP, SYN answered by the balancer.
-    pub tcp_synack_s: u32,
-    /// TCP, entry made but no state yet.
-    pub tcp_none_s: u32,
-    /// UDP.
-    pub udp_s: u32,
-    /// UDP, one datagram of a service that schedules each by itself.
-    pub one_packet_s: u32,
-    /// SCTP, entry made but no state yet.
-    pub sctp_none_s: u32,
-    /// SCTP, the client sent INIT.
-    pub sctp_init1_s: u32,
-    /// SCTP, the client sent INIT again.
-    pub sctp_init_s: u32,
-    /// SCTP, the backend answered with a cookie.
-    pub sctp_cookie_sent_s: u32,
-    /// SCTP, the client gave the cookie back.
-    pub sctp_cookie_replied_s: u32,
-    /// SCTP, the backend sent INIT.
-    pub sctp_cookie_wait_s: u32,
-    /// SCTP, the client answered the backend's INIT with a cookie.
-    pub sctp_cookie_s: u32,
-    /// SCTP, the backend gave the client's cookie back.
-    pub sctp_cookie_echoed_s: u32,
-    /// SCTP, both sides talked.
-    pub sctp_established_s: u32,
-    /// SCTP, the backend closes.
-    pub sctp_shutdown_sent_s: u32,
-    /// SCTP, the client closes.
-    pub sctp_shutdown_received_s: u32,
-    /// SCTP, the backend agreed to the client's closing.
-    pub sctp_shutdown_ack_sent_s: u32,
-    /// SCTP, refused at the start.
-    pub sctp_rejected_s: u32,
-    /// SCTP, over.
-    pub sctp_closed_s: u32,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            tcp_established_s: 900,
-            tcp_syn_sent_s: 120,
-            tcp_syn_recv_s: 60,
-            tcp_fin_wait_s: 120,
-            tcp_time_wait_s: 120,
-            tcp_close_s: 10,
-            tcp_close_wait_s: 60,
-            tcp_last_ack_s: 30,
-            tcp_listen_s: 120,
-            tcp_synack_s: 120,
-            tcp_none_s: 2,
-            udp_s: 300,
-            one_packet_s: 5,
-            sctp_none_s: 2,
-            sctp_init1_s: 4,
-            sctp_init_s: 61,
-            sctp_cookie_sent_s: 61,
-            sctp_cookie_replied_s: 61,
-            sctp_cookie_wait_s: 61,
-            sctp_cookie_s: 61,
-            sctp_cookie_echoed_s: 61,
-            sctp_established_s: 900,
-            sctp_shutdown_sent_s: 61,
-            sctp_shutdown_received_s: 61,
-            sctp_shutdown_ack_sent_s: 61,
-            sctp_rejected_s: 4,
-            sctp_closed_s: 61,
-        }
-    }
-}
-
 /// The world, as one generation of the configuration and the kernel's neighbour table make it.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -244,7 +158,7 @@ pub struct Snapshot {
     /// Services that had a backend in NAT mode. It may be gone, but the owners of the service's
     /// other connections followed from the client when they were made, and must not move.
     pub had_nat: Box<[ServiceId]>,
-    /// Timeouts by state.
+    /// Timeouts by state, of services without any of their own.
     pub timeouts: Timeouts,
     /// Answer to strays.
     pub strays: Strays,
@@ -265,6 +179,8 @@ pub struct Snapshot {
     addresses: AddressTable,
     /// Likewise.
     seats: Seats,
+    /// Likewise.
+    timeout_sets: Sets,
 }
 
 impl Snapshot {
@@ -273,6 +189,8 @@ impl Snapshot {
     pub fn indexed(mut self) -> Self {
         self.addresses = AddressTable::new(&self);
         self.seats = Seats::new(&self);
+        let own = self.services.iter().map(|service| service.as_ref()?.timeouts.as_deref());
+        self.timeout_sets = Sets::new(&self.timeouts, own);
         self
     }
 
@@ -337,6 +255,13 @@ impl Snapshot {
         let access = self.service(service).map_or_else(Access::default, |service| service.access);
         let lists = || self.members.as_ref().map(|members| members.lists_of(client));
         access.is_open() || access.admits(lists().unwrap_or_default())
+    }
+
+    /// Milliseconds without a packet after which a connection of the service, in that state, is
+    /// forgotten.
+    #[inline(always)]
+    pub fn timeout_ms(&self, service: ServiceId, state: State) -> u32 {
+        self.timeout_sets.ms(service, state)
     }
 
     /// Where backends sit in their services' lists.

@@ -103,6 +103,7 @@ fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
             allow: vec![],
             deny: vec![],
             syn_cookies: SynCookies::Never,
+            timeouts: std::collections::BTreeMap::new(),
             backends: backends.iter().map(backend).collect(),
         }],
     }

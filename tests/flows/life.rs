@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use shunt::dataplane::conn::state::State;
 use shunt::dataplane::conn::state::flags::{ACK, FIN, PSH, RST, SYN};
-use shunt::dataplane::snapshot::Protocol;
+use shunt::dataplane::snapshot::{Protocol, Snapshot, Timeouts};
 
 use crate::packets::oracle::judge;
 use crate::packets::{CLIENT, CLIENT_MAC, Endpoint, OUR_INNER_MAC, OUR_MAC, VIP, packet};
@@ -107,6 +107,38 @@ fn a_tcp_life_goes_through_its_states_and_times_out_in_each() {
         assert_eq!(world.connections(), [1; 4], "{expected:?} lives {timeout_s} s");
         world.wait(4);
         assert_eq!(world.connections(), [0; 4], "{expected:?} is over after {timeout_s} s");
+    }
+}
+
+#[test]
+fn a_service_has_timeouts_of_its_own_which_a_reload_changes() {
+    for workers in [1u8, 2, 4] {
+        let mut world = World::new(Plan { workers, ..Plan::default() });
+        let own = |tcp_established_s| Timeouts { tcp_established_s, ..Timeouts::default() };
+        let set = |seconds: u32| {
+            move |snapshot: &mut Snapshot| {
+                // TCP's is the first service, UDP's the second.
+                let service = snapshot.services[0].as_mut().unwrap();
+                service.timeouts = Some(Box::new(own(seconds)));
+                snapshot.timeouts.udp_s = 50;
+            }
+        };
+        world.publish(set(20));
+        for port in 1..=8 {
+            open(&mut world, client(port));
+            world.one(0, 0, &packet().udp(client(port), VIP).payload(b"question").build());
+        }
+        assert!(world.list(64).iter().all(|c| c.expires_ms == 20_000 || c.expires_ms == 50_000));
+        world.wait(19);
+        assert_eq!(world.connections(), [16; 4]);
+        world.wait(4);
+        assert_eq!(world.connections(), [8; 4], "TCP is over");
+        open(&mut world, CLIENT);
+        world.publish(set(5));
+        world.wait(8);
+        assert_eq!(world.connections(), [8; 4], "a change is for those that are there too");
+        world.wait(50);
+        assert_eq!(world.connections(), [0; 4]);
     }
 }
 

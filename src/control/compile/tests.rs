@@ -12,6 +12,7 @@ use crate::control::config::plan::{
 };
 use std::net::Ipv4Addr;
 
+use crate::dataplane::conn::state::State;
 use crate::dataplane::sched::{Flags, Slots};
 use crate::dataplane::snapshot::{
     ClientAddress, Encapsulation, GueChecksum, Limit, Mode, NextHop, Ping, Ports, Strays,
@@ -81,6 +82,7 @@ fn service(vip: u16, backends: &[(u16, u32)]) -> PlanService {
         allow: vec![],
         deny: vec![],
         syn_cookies: SynCookies::Never,
+        timeouts: BTreeMap::new(),
         backends: backends.iter().map(backend).collect(),
     }
 }
@@ -242,6 +244,30 @@ fn everything_a_service_says_reaches_the_snapshot() {
         assert_eq!(snapshot.service_for(vip6, port, 17), Some(ServiceId(0)), "{port}");
     }
     assert_eq!(snapshot.service_for(vip6, 8100, 17), None);
+}
+
+#[test]
+fn a_services_timeouts_are_those_of_its_connections() {
+    let mut own = service(80, &[(1, 1)]);
+    own.timeouts = BTreeMap::from([("tcp_close_s", 3)]);
+    let snapshot = compile(&mut Compiler::new(), vec![own, service(81, &[(1, 1)])]);
+    let ms = |service, state| snapshot.timeout_ms(ServiceId(service), state);
+    assert_eq!((ms(0, State::Close), ms(1, State::Close)), (3_000, 10_000));
+    assert_eq!((ms(0, State::Udp), ms(1, State::Udp)), (77_000, 77_000), "as all services'");
+}
+
+#[test]
+fn an_id_that_passes_to_another_service_begins_another_life() {
+    let mut compiler = Compiler::new();
+    let c = &mut compiler;
+    let first = compile(c, vec![service(80, &[(1, 1)])]);
+    let edited = compile(c, vec![service(80, &[(1, 2), (2, 1)])]);
+    assert_eq!(find(&first, 80).life, find(&edited, 80).life, "an edit is no new life");
+    compile(c, vec![]);
+    c.release(3, |_| false);
+    let other = compile(c, vec![service(81, &[(1, 1)])]);
+    assert_eq!(id_of(c, 81, 1), Some(BackendId(0)), "the ids are used again");
+    assert_ne!(find(&other, 81).life, find(&first, 80).life);
 }
 
 #[test]

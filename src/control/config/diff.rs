@@ -24,7 +24,7 @@ use super::client_address::word;
 use super::mode::line;
 use super::plan::{Backend, ClientList, Device, Link, Plan, Port, Service};
 use crate::dataplane::sched::ServerId;
-use crate::dataplane::snapshot::{Protocol, ServiceAddress};
+use crate::dataplane::snapshot::{Protocol, ServiceAddress, Timeouts};
 
 mod show;
 
@@ -340,22 +340,9 @@ fn settings(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
         differ(&old.punt_per_second, &new.punt_per_second, u32::to_string),
     );
     push("[shunt] deny", differ(&old.deny, &new.deny, |v| list(v)));
-    macro_rules! timeouts {
-        ($($key:ident)*) => {
-            $(push(
-                concat!("[timeouts] ", stringify!($key)),
-                differ(&old.timeouts.$key, &new.timeouts.$key, u32::to_string),
-            );)*
-        };
-    }
-    timeouts! {
-        tcp_established_s tcp_syn_sent_s tcp_syn_recv_s tcp_fin_wait_s tcp_time_wait_s tcp_close_s
-        tcp_close_wait_s tcp_last_ack_s tcp_listen_s tcp_synack_s tcp_none_s udp_s
-        one_packet_s
-        sctp_none_s sctp_init1_s sctp_init_s sctp_cookie_sent_s sctp_cookie_replied_s
-        sctp_cookie_wait_s sctp_cookie_s sctp_cookie_echoed_s sctp_established_s
-        sctp_shutdown_sent_s sctp_shutdown_received_s sctp_shutdown_ack_sent_s
-        sctp_rejected_s sctp_closed_s
+    for key in Timeouts::KEYS {
+        let (was, is) = (old.timeouts.named(key), new.timeouts.named(key));
+        push(&format!("[timeouts] {key}"), differ(&was, &is, |seconds| show::seconds(*seconds)));
     }
 }
 
@@ -430,6 +417,10 @@ fn service_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
     push("deny", differ(&old.deny, &new.deny, |v| list(v)));
     push("client_address", differ(&old.client_address, &new.client_address, address));
     push("syn_cookies", differ(&old.syn_cookies, &new.syn_cookies, ToString::to_string));
+    for key in Timeouts::KEYS {
+        let (was, is) = (old.timeouts.get(key).copied(), new.timeouts.get(key).copied());
+        push(key, differ(&was, &is, |seconds| show::seconds(*seconds)));
+    }
     backend_changes(changes, old, new);
 }
 

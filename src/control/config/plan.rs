@@ -2,6 +2,7 @@
 //! control plane sees. Two plans can be compared (`config::diff`); one can be compiled into a
 //! snapshot (`control::compile`).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -231,6 +232,9 @@ pub struct Service {
     /// When SYNs are answered with cookies. TCP only, and no mode in which answers do not pass here.
     #[serde(skip_serializing_if = "is_default")]
     pub syn_cookies: SynCookies,
+    /// The timeouts that are its own, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub timeouts: BTreeMap<&'static str, u32>,
     /// In file order.
     pub backends: Vec<Backend>,
 }
@@ -239,6 +243,15 @@ impl Service {
     /// Everywhere clients find it; the first is [`Service::address`].
     pub fn addresses(&self) -> impl Iterator<Item = ServiceAddress> + '_ {
         std::iter::once(self.address).chain(self.more_addresses.iter().copied())
+    }
+
+    /// The timeouts of its connections, if not just those in `common`.
+    pub fn own_timeouts(&self, common: &Timeouts) -> Option<Timeouts> {
+        let mut own = *common;
+        for (key, seconds) in &self.timeouts {
+            *own.named_mut(key)? = *seconds;
+        }
+        (own != *common).then_some(own)
     }
 }
 

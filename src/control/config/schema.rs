@@ -14,6 +14,8 @@
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::dataplane::snapshot;
+
 /// A value that may be left out.
 pub(super) type Maybe<T> = Option<Spanned<T>>;
 /// A list of values, each with its own place in the file.
@@ -27,13 +29,7 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[dpdk]", &["huge_pages", "memory_mb", "file_prefix", "eal_arguments", "packet_buffers"]),
     ("[limits]", &["connections", "connections_ipv6", "persistent_clients", "cookie_connections"]),
     ("[metrics]", &["listen"]),
-    ("[timeouts]", &["tcp_established_s", "tcp_syn_sent_s", "tcp_syn_recv_s", "tcp_fin_wait_s",
-        "tcp_time_wait_s", "tcp_close_s", "tcp_close_wait_s", "tcp_last_ack_s", "tcp_listen_s",
-        "tcp_synack_s", "tcp_none_s", "udp_s", "one_packet_s",
-        "sctp_none_s", "sctp_init1_s", "sctp_init_s", "sctp_cookie_sent_s",
-        "sctp_cookie_replied_s", "sctp_cookie_wait_s", "sctp_cookie_s", "sctp_cookie_echoed_s",
-        "sctp_established_s", "sctp_shutdown_sent_s", "sctp_shutdown_received_s",
-        "sctp_shutdown_ack_sent_s", "sctp_rejected_s", "sctp_closed_s"]),
+    ("[timeouts]", &Timeouts::KEYS),
     ("[[port]]", &["name", "device", "on", "vlan", "tap", "addresses", "mtu", "rx_descriptors",
         "tx_descriptors", "route"]),
     ("[[port.route]]", &["to", "via"]),
@@ -41,7 +37,8 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[[service]]", &["name", "protocol", "address", "more_addresses", "mode", "tunnel",
         "scheduler", "scheduler_flags", "mh_slots", "local_addresses", "one_packet", "client_address",
         "persistence_s", "persistence_prefix", "persistence_to_drained", "allow", "deny",
-        "syn_cookies", "backend"]),
+        "syn_cookies", "timeouts", "backend"]),
+    ("[service.timeouts]", &Timeouts::KEYS),
     ("[service.tunnel]", &["kind", "port", "checksum", "remote_checksum"]),
     ("[[service.backend]]", &["address", "weight", "max_connections", "resume_below",
         "quic_server_id", "mode", "tunnel"]),
@@ -113,38 +110,37 @@ pub(super) struct Metrics {
     pub(super) listen: Maybe<String>,
 }
 
-/// `[timeouts]`: seconds of silence by connection state.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(clippy::struct_field_names, reason = "keys end in their unit")]
-pub(super) struct Timeouts {
-    pub(super) tcp_established_s: Maybe<i64>,
-    pub(super) tcp_syn_sent_s: Maybe<i64>,
-    pub(super) tcp_syn_recv_s: Maybe<i64>,
-    pub(super) tcp_fin_wait_s: Maybe<i64>,
-    pub(super) tcp_time_wait_s: Maybe<i64>,
-    pub(super) tcp_close_s: Maybe<i64>,
-    pub(super) tcp_close_wait_s: Maybe<i64>,
-    pub(super) tcp_last_ack_s: Maybe<i64>,
-    pub(super) tcp_listen_s: Maybe<i64>,
-    pub(super) tcp_synack_s: Maybe<i64>,
-    pub(super) tcp_none_s: Maybe<i64>,
-    pub(super) udp_s: Maybe<i64>,
-    pub(super) one_packet_s: Maybe<i64>,
-    pub(super) sctp_none_s: Maybe<i64>,
-    pub(super) sctp_init1_s: Maybe<i64>,
-    pub(super) sctp_init_s: Maybe<i64>,
-    pub(super) sctp_cookie_sent_s: Maybe<i64>,
-    pub(super) sctp_cookie_replied_s: Maybe<i64>,
-    pub(super) sctp_cookie_wait_s: Maybe<i64>,
-    pub(super) sctp_cookie_s: Maybe<i64>,
-    pub(super) sctp_cookie_echoed_s: Maybe<i64>,
-    pub(super) sctp_established_s: Maybe<i64>,
-    pub(super) sctp_shutdown_sent_s: Maybe<i64>,
-    pub(super) sctp_shutdown_received_s: Maybe<i64>,
-    pub(super) sctp_shutdown_ack_sent_s: Maybe<i64>,
-    pub(super) sctp_rejected_s: Maybe<i64>,
-    pub(super) sctp_closed_s: Maybe<i64>,
+/// The keys are listed once more, for the reader of the file, in the order it names them.
+macro_rules! timeouts {
+    ($($key:ident)*) => {
+        /// `[timeouts]` and `[service.timeouts]`: seconds of silence by connection state.
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(clippy::struct_field_names, reason = "keys end in their unit")]
+        pub(super) struct Timeouts {
+            $(pub(super) $key: Maybe<i64>,)*
+        }
+
+        impl Timeouts {
+            /// Their names.
+            const KEYS: [&'static str; snapshot::Timeouts::KEYS.len()] = [$(stringify!($key),)*];
+
+            /// What is written, by name.
+            pub(super) fn written(&self) -> impl Iterator<Item = (&'static str, &Spanned<i64>)> {
+                let all = [$((stringify!($key), self.$key.as_ref()),)*];
+                all.into_iter().filter_map(|(key, value)| Some((key, value?)))
+            }
+        }
+    };
+}
+
+timeouts! {
+    tcp_established_s tcp_syn_sent_s tcp_syn_recv_s tcp_fin_wait_s tcp_time_wait_s tcp_close_s
+    tcp_close_wait_s tcp_last_ack_s tcp_listen_s tcp_synack_s tcp_none_s udp_s one_packet_s
+    sctp_none_s sctp_init1_s sctp_init_s sctp_cookie_sent_s sctp_cookie_replied_s
+    sctp_cookie_wait_s sctp_cookie_s sctp_cookie_echoed_s sctp_established_s
+    sctp_shutdown_sent_s sctp_shutdown_received_s sctp_shutdown_ack_sent_s sctp_rejected_s
+    sctp_closed_s
 }
 
 /// `[[port]]`: a network port and its TAP twin.
@@ -205,6 +201,8 @@ pub(super) struct Service {
     pub(super) deny: Option<List<String>>,
     /// A word, or a table of one number, which no type of ours says.
     pub(super) syn_cookies: Maybe<toml::Value>,
+    #[serde(default)]
+    pub(super) timeouts: Timeouts,
     #[serde(default)]
     pub(super) backend: Vec<Backend>,
 }

@@ -20,6 +20,7 @@ mod modes;
 mod ports;
 mod scheduling;
 mod services;
+mod timeouts;
 mod value;
 mod vips;
 
@@ -44,7 +45,7 @@ pub(super) fn validate(
     Plan {
         deny: lists::names(problems, "deny", shunt_deny(file), &known),
         daemon,
-        timeouts: daemon::timeouts(problems, &file.timeouts),
+        timeouts: timeouts::common(problems, &file.timeouts),
         strays: policy.strays,
         ping: policy.ping,
         tunnels_ignore_df: policy.tunnels_ignore_df,

@@ -10,10 +10,8 @@
 //! ten million connections.
 
 use super::record::Record;
-use super::state::State;
 use super::table::{Slot, Table};
 use crate::dataplane::family::Family;
-use crate::dataplane::snapshot::Timeouts;
 
 /// Time of a round over all records.
 pub const ROUND_MS: u32 = 2_000;
@@ -23,53 +21,6 @@ pub const STEP_MAX: u32 = 64;
 
 /// Records asked for ahead of the one looked at.
 const AHEAD: u32 = 8;
-
-/// Timeouts by [`State`], in milliseconds.
-#[derive(Clone, Copy, Debug)]
-pub struct TimeoutsMs([u32; State::COUNT]);
-
-impl TimeoutsMs {
-    /// The timeout of a state.
-    #[inline(always)]
-    pub fn of(&self, state: State) -> u32 {
-        self.0[state as usize]
-    }
-}
-
-impl From<&Timeouts> for TimeoutsMs {
-    fn from(t: &Timeouts) -> Self {
-        let seconds = State::ALL.map(|state| match state {
-            State::None => t.tcp_none_s,
-            State::Established => t.tcp_established_s,
-            State::SynSent => t.tcp_syn_sent_s,
-            State::SynRecv => t.tcp_syn_recv_s,
-            State::FinWait => t.tcp_fin_wait_s,
-            State::TimeWait => t.tcp_time_wait_s,
-            State::Close => t.tcp_close_s,
-            State::CloseWait => t.tcp_close_wait_s,
-            State::LastAck => t.tcp_last_ack_s,
-            State::Listen => t.tcp_listen_s,
-            State::Synack => t.tcp_synack_s,
-            State::Udp => t.udp_s,
-            State::OnePacket => t.one_packet_s,
-            State::SctpNone => t.sctp_none_s,
-            State::SctpInit1 => t.sctp_init1_s,
-            State::SctpInit => t.sctp_init_s,
-            State::SctpCookieSent => t.sctp_cookie_sent_s,
-            State::SctpCookieReplied => t.sctp_cookie_replied_s,
-            State::SctpCookieWait => t.sctp_cookie_wait_s,
-            State::SctpCookie => t.sctp_cookie_s,
-            State::SctpCookieEchoed => t.sctp_cookie_echoed_s,
-            State::SctpEstablished => t.sctp_established_s,
-            State::SctpShutdownSent => t.sctp_shutdown_sent_s,
-            State::SctpShutdownReceived => t.sctp_shutdown_received_s,
-            State::SctpShutdownAckSent => t.sctp_shutdown_ack_sent_s,
-            State::SctpRejected => t.sctp_rejected_s,
-            State::SctpClosed => t.sctp_closed_s,
-        });
-        Self(seconds.map(|s| s.saturating_mul(1000)))
-    }
-}
 
 /// Where the sweep stands.
 #[derive(Clone, Copy, Debug, Default)]

@@ -14,7 +14,8 @@ pub(super) const TREES: usize = 2;
 /// What a worker remembers of one service from one choice to the next.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Turn {
-    /// The service's revision this is about; 0 is none yet.
+    /// The service's life and revision this is about; 0 is none yet.
+    pub(super) life: u64,
     pub(super) revision: u64,
     /// Backend chosen last, and the one before it in the list: where to go on if it is deleted.
     pub(super) last: Option<Place>,

@@ -117,6 +117,10 @@ impl Chooser {
         self.settle(snapshot, loads);
         let service = snapshot.service(id)?;
         let turn = self.turns.get_mut(id.index())?;
+        if turn.life != service.life {
+            // Another service has this id now: it starts like any new one.
+            *turn = Turn { life: service.life, ..Turn::default() };
+        }
         let has_changed = turn.revision != service.revision;
         turn.revision = service.revision;
         let walk = Walk::new(snapshot, id, service, loads);

@@ -36,6 +36,9 @@ fn summary(service: &Service) -> String {
     if service.syn_cookies != SynCookies::Never {
         extra = format!("{extra}, SYN cookies {}", service.syn_cookies);
     }
+    for (key, seconds) in &service.timeouts {
+        extra = format!("{extra}, {key} {seconds}");
+    }
     if !service.local_addresses.is_empty() {
         extra = format!("{extra}, local {}", join(service.local_addresses.iter()));
     }
@@ -52,6 +55,11 @@ pub(super) fn persistence(persistence: Option<Persistence>) -> String {
     };
     let drained = if to_drained { ", drained too" } else { "" };
     format!("{timeout_s} s /{prefix}{drained}")
+}
+
+/// A timeout; `default` where it is not a service's own.
+pub(super) fn seconds(seconds: Option<u32>) -> String {
+    seconds.map_or_else(|| "default".to_owned(), |seconds| seconds.to_string())
 }
 
 fn join<T: fmt::Display>(values: impl Iterator<Item = T>) -> String {

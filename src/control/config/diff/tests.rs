@@ -245,6 +245,14 @@ const ROWS: &[Row] = &[
         ],
     },
     Row {
+        name: "a service's own timeouts",
+        edits: &[("weight = 1", "[service.timeouts]\ntcp_close_s = 10\ntcp_established_s = 90")],
+        says: &[
+            "~ service web: tcp_established_s default -> 90",
+            "~ service web: tcp_close_s default -> 10",
+        ],
+    },
+    Row {
         name: "settings of the process",
         edits: &[
             (

@@ -1,5 +1,6 @@
 //! The reader against tables: what is accepted, what is refused, and in which words.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ mod odd;
 mod ports;
 mod services;
 mod shape;
+mod timeouts;
 mod vlans;
 mod whole;
 
@@ -68,6 +70,7 @@ fn every_refusal_says_what_is_wrong_and_where() {
         families::ROWS,
         cookies::ROWS,
         lists::ROWS,
+        timeouts::ROWS,
     ];
     let mut wrong = String::new();
     for row in tables.into_iter().flatten() {
@@ -108,6 +111,7 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
         one_packet: false,
         client_address: ClientAddress::None,
         syn_cookies: SynCookies::Never,
+        timeouts: BTreeMap::new(),
         persistence: None,
         allow: vec![],
         deny: vec![],

@@ -28,7 +28,8 @@ pub(super) const ROWS: &[Row] = &[
             "shunt.toml:23:1: unknown key `protocoll`; known keys here: name, protocol, \
              address, more_addresses, mode, tunnel, scheduler, scheduler_flags, \
              mh_slots, local_addresses, one_packet, client_address, persistence_s, \
-             persistence_prefix, persistence_to_drained, allow, deny, syn_cookies, backend",
+             persistence_prefix, persistence_to_drained, allow, deny, syn_cookies, \
+             timeouts, backend",
             "   23 | protocoll = \"tcp\"",
             "      | ^^^^^^^^^",
             "      help: did you mean `protocol`?",

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Its keys are those of `[timeouts]`: neither the sample nor the documentation says them twice.
+const AS_TIMEOUTS: &str = "[service.timeouts]";
+
 /// Everything up to the services of the good file.
 fn without_services() -> &'static str {
     BASE.split_once("[[service]]").unwrap().0
@@ -168,7 +171,7 @@ fn the_list_of_tables_and_keys_is_what_the_reader_knows() {
     for (table, keys) in schema::TABLES {
         let outer = match *table {
             "[[port.route]]" => "[[port]]\n",
-            "[[service.backend]]" | "[service.tunnel]" => "[[service]]\n",
+            "[[service.backend]]" | "[service.tunnel]" | "[service.timeouts]" => "[[service]]\n",
             "[service.backend.tunnel]" => "[[service]]\n[[service.backend]]\n",
             _ => "",
         };
@@ -185,12 +188,14 @@ fn the_sample_is_good_and_shows_every_key_of_every_table() {
     let machine = Machine::with_cpus(4);
     let reading = parse_for(SAMPLE, Path::new("shunt.toml"), &machine).unwrap();
     assert_eq!(reading.warnings, Vec::<String>::new());
-    for (table, keys) in schema::TABLES {
+    for (table, keys) in schema::TABLES.iter().filter(|(table, _)| *table != AS_TIMEOUTS) {
         // A kind of table may be there several times, with other keys each time.
         let heading = format!("\n{table}\n");
         let sections = SAMPLE.split(&heading).skip(1).filter_map(|it| it.split("\n[").next());
         let lines: Vec<&str> = sections.flat_map(str::lines).collect();
-        for key in keys.iter().filter(|key| !["route", "backend", "tunnel"].contains(key)) {
+        for key in
+            keys.iter().filter(|key| !["route", "backend", "tunnel", "timeouts"].contains(key))
+        {
             let set = |line: &&str| line.trim_start_matches("# ").starts_with(&format!("{key} = "));
             assert!(lines.iter().any(set), "{table} {key} is not in the sample");
         }
@@ -216,7 +221,13 @@ fn the_documentation_explains_every_key_under_its_table() {
         let heading = format!("\n## `{table}`\n");
         let (_, section) = DOCUMENTATION.split_once(&heading).expect(table);
         let section = section.split("\n## ").next().unwrap();
-        for key in keys.iter().filter(|key| !["route", "backend", "tunnel"].contains(key)) {
+        if *table == AS_TIMEOUTS {
+            assert!(section.contains("[`[timeouts]`](#timeouts)"), "it says where they are");
+            continue;
+        }
+        for key in
+            keys.iter().filter(|key| !["route", "backend", "tunnel", "timeouts"].contains(key))
+        {
             assert!(section.contains(&format!("\n| `{key}` |")), "{table} {key} is not explained");
         }
     }

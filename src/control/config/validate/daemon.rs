@@ -1,4 +1,4 @@
-//! `[shunt]`, `[dpdk]`, `[limits]`, `[metrics]` and `[timeouts]`: the process and its limits.
+//! `[shunt]`, `[dpdk]`, `[limits]` and `[metrics]`: the process and its limits.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -12,13 +12,11 @@ use super::super::machine::{Machine, MissingCpu};
 use super::super::plan::{Daemon, HugePages};
 use super::super::schema;
 use super::value::{choice, integer, name};
-use crate::dataplane::snapshot::{Ping, Strays, Timeouts};
+use crate::dataplane::snapshot::{Ping, Strays};
 use crate::ids::limits;
 
 /// Longest path of a unix socket: `sun_path` less its final zero byte (unix(7)).
 const SOCKET_PATH_MAX: usize = 107;
-/// Longest timeout, seconds: 31 days.
-const TIMEOUT_MAX_S: i64 = 31 * 24 * 3600;
 /// Most connections of one worker: slots are named by 31 bits.
 const WORKER_CONNECTIONS_MAX: i64 = (1 << 31) - 1;
 
@@ -99,32 +97,6 @@ pub(super) fn policy(problems: &mut Problems, file: &schema::File) -> Policy {
         ),
         drain_deadline: Duration::from_secs(deadline),
     }
-}
-
-/// Checks `[timeouts]`.
-pub(super) fn timeouts(problems: &mut Problems, written: &schema::Timeouts) -> Timeouts {
-    let mut timeouts = Timeouts::default();
-    macro_rules! read {
-        ($($key:ident)*) => {
-            $(timeouts.$key = integer(
-                problems,
-                stringify!($key),
-                written.$key.as_ref(),
-                1..=TIMEOUT_MAX_S,
-                timeouts.$key,
-            );)*
-        };
-    }
-    read! {
-        tcp_established_s tcp_syn_sent_s tcp_syn_recv_s tcp_fin_wait_s tcp_time_wait_s tcp_close_s
-        tcp_close_wait_s tcp_last_ack_s tcp_listen_s tcp_synack_s tcp_none_s udp_s
-        one_packet_s
-        sctp_none_s sctp_init1_s sctp_init_s sctp_cookie_sent_s sctp_cookie_replied_s
-        sctp_cookie_wait_s sctp_cookie_s sctp_cookie_echoed_s sctp_established_s
-        sctp_shutdown_sent_s sctp_shutdown_received_s sctp_shutdown_ack_sent_s
-        sctp_rejected_s sctp_closed_s
-    }
-    timeouts
 }
 
 fn workers(

@@ -17,7 +17,7 @@ use super::lists::names;
 use super::modes::ServiceMode;
 use super::value::{choice, integer, name, socket};
 use super::vips::{self, PlacedVip, refuse_unreachable};
-use super::{clients, cookies, locals, scheduling};
+use super::{clients, cookies, locals, scheduling, timeouts};
 use crate::dataplane::snapshot::{Mode, Ports, Protocol, ServiceAddress};
 use crate::ids::limits;
 
@@ -95,6 +95,7 @@ fn draft(problems: &mut Problems, written: &Spanned<schema::Service>, lists: &[&
         allow: names(problems, "allow", written.allow.as_ref(), lists),
         deny: names(problems, "deny", written.deny.as_ref(), lists),
         syn_cookies: cookies::syn_cookies(problems, written, known, &modes),
+        timeouts: timeouts::own(problems, &written.timeouts, known),
         backends,
     };
     Draft { service, vips, locals, backends: places }

@@ -39,6 +39,7 @@ struct Bed {
     /// Newest first.
     seats: Vec<Seat>,
     revision: u64,
+    life: u64,
     snapshot: Snapshot,
     loads: Arc<Loads>,
     workers: Vec<Chooser>,
@@ -71,6 +72,7 @@ impl Bed {
             flags: flags.iter().fold(Flags::default(), |flags, flag| flags.with(*flag)),
             seats: vec![],
             revision: 0,
+            life: 0,
             snapshot: Snapshot::default(),
             loads,
             workers: (0..workers).map(worker).collect(),
@@ -133,6 +135,7 @@ impl Bed {
             backends: self.seats.iter().map(|seat| id(seat.name)).collect(),
             locals: [Ipv4Addr::new(10, 44, 0, 2).into()].into_iter().collect(),
             revision: self.revision,
+            life: self.life,
             ..Service::default()
         };
         let mut backends = vec![None; 2_000];

@@ -60,6 +60,23 @@ fn rr_goes_on_before_a_deleted_last_choice() {
 }
 
 #[test]
+fn a_service_with_the_id_of_another_starts_as_any_new_one() {
+    for (scheduler, weights, pattern) in RECORDED {
+        let mut bed = Bed::of(scheduler, &[], &[5, 3, 1]);
+        bed.sequence(8);
+        bed.seats.clear();
+        bed.loads = Arc::default();
+        for (name, weight) in ('A'..).zip(weights) {
+            bed.seat(name, *weight);
+        }
+        bed.life += 1;
+        bed.publish();
+        let expected: String = pattern.chars().cycle().take(24).collect();
+        assert_eq!(bed.sequence(24), expected, "{scheduler} {weights:?}");
+    }
+}
+
+#[test]
 fn rr_keeps_its_place_when_a_newer_backend_comes() {
     let mut bed = Bed::of("rr", &[], &[1, 1]);
     assert_eq!(bed.sequence(1), "B");

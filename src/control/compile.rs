@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::control::config::plan::{self, Plan};
-use crate::control::lists::access;
+use crate::control::lists::{access, lists};
 use crate::control::neighbors::{Way, unspecified};
 use crate::dataplane::access::Membership;
 use crate::dataplane::persistence::Persistence;
@@ -348,11 +348,14 @@ impl Compiler {
                 backends: memory.order.iter().map(|&(id, _)| id).collect(),
                 locals: service.local_addresses.iter().copied().collect(),
                 one_packet: service.one_packet,
+                sloppy: service.sloppy,
                 client_address: service.client_address,
+                client_address_from: lists(plan, &service.client_address_from),
                 persistence: service.persistence.map(|it| persistence(it, memory)),
                 access: access(plan, service),
                 syn_cookies: service.syn_cookies,
                 timeouts: service.own_timeouts(&plan.timeouts).map(Box::new),
+                syn_cookies_wait_for_data: service.syn_cookies_wait_for_data,
                 revision: memory.revision,
                 life: memory.life,
             });

@@ -63,12 +63,15 @@ fn contains(outer: &Network, address: IpAddr) -> bool {
 
 /// What a service makes of the plan's lists: its own `allow` and `deny`, and everybody's `deny`.
 pub(super) fn access(plan: &Plan, service: &Service) -> Access {
-    let place = |name: &String| plan.lists.iter().position(|list| list.name == *name);
-    let set = |names: &[String]| {
-        let places = names.iter().filter_map(place);
-        places.map(ListSet::of).fold(ListSet::default(), ListSet::and)
-    };
+    let set = |names| lists(plan, names);
     Access { deny: set(&plan.deny).and(set(&service.deny)), allow: set(&service.allow) }
+}
+
+/// The plan's lists of these names.
+pub(super) fn lists(plan: &Plan, names: &[String]) -> ListSet {
+    let place = |name: &String| plan.lists.iter().position(|list| list.name == *name);
+    let places = names.iter().filter_map(place);
+    places.map(ListSet::of).fold(ListSet::default(), ListSet::and)
 }
 
 #[cfg(test)]

@@ -16,6 +16,10 @@
 //!
 //! A datagram in pieces makes an ordinary connection: its later pieces, which have no ports, must
 //! find the way the first one took.
+//!
+//! **Sloppy.** A service may take over connections it has not seen begin, from another box: then
+//! any packet that ends nothing starts one, whose state follows from it as if it were the first. In
+//! FULL-NAT that cannot be: the backend knows the connection by an address and port of the other box.
 
 use std::net::Ipv4Addr;
 
@@ -67,7 +71,7 @@ impl Flows {
             self.count_refused(service, true);
             return self.refuse(packet, parsed, Reason::Denied);
         }
-        if let Err(reason) = self.may_start(parsed) {
+        if let Err(reason) = self.may_start(parsed, service) {
             if let Some(fate) = self.accept_cookie(packet, parsed, service) {
                 return fate;
             }
@@ -87,11 +91,13 @@ impl Flows {
         }
     }
 
-    /// May this packet start a connection at all?
-    fn may_start<F: Family>(&self, parsed: &Parsed<F>) -> Result<(), Reason> {
+    /// May this packet start a connection to the service at all?
+    fn may_start<F: Family>(&self, parsed: &Parsed<F>, id: ServiceId) -> Result<(), Reason> {
         let is_tcp = parsed.key.protocol == Protocol::Tcp as u8;
         let is_ftp_data = is_tcp && parsed.key.source_port() == FTP_DATA;
-        if !starts(parsed) || is_ftp_data {
+        let is_sloppy = || self.snapshot.service(id).is_some_and(|service| service.sloppy);
+        let starts = starts(parsed) || (!ends(parsed) && is_sloppy());
+        if !starts || is_ftp_data {
             Err(Reason::NoConnection)
         } else if parsed.ttl <= 1 {
             Err(Reason::TtlExpired)
@@ -136,7 +142,9 @@ impl Flows {
         let backend = self.snapshot.backend(chosen).ok_or(Reason::NoBackend)?;
         backend.next_hop.ok_or(Reason::NextHop)?;
         let introduction = match backend.mode {
-            Mode::Fullnat | Mode::Nat => service.client_address,
+            Mode::Fullnat | Mode::Nat => {
+                self.snapshot.introduction(service, client.source().into())
+            }
             Mode::Dr | Mode::Tunnel(_) => ClientAddress::None,
         };
         let port = if backend.port == 0 { client.destination_port() } else { backend.port };
@@ -312,6 +320,16 @@ pub(super) fn starts<F: Family>(parsed: &Parsed<F>) -> bool {
         Some(Protocol::Tcp) => parsed.signal & (flags::SYN | flags::RST) == flags::SYN,
         Some(Protocol::Sctp) => sctp::starts(sctp::Event::from_index(parsed.signal)),
         Some(Protocol::Udp) | None => true,
+    }
+}
+
+/// Does a packet end a connection, so that not even a sloppy service starts one with it? TCP: RST.
+/// SCTP: ABORT.
+fn ends<F: Family>(parsed: &Parsed<F>) -> bool {
+    match Protocol::from_number(parsed.key.protocol) {
+        Some(Protocol::Tcp) => parsed.signal & flags::RST != 0,
+        Some(Protocol::Sctp) => sctp::Event::from_index(parsed.signal) == sctp::Event::Abort,
+        Some(Protocol::Udp) | None => false,
     }
 }
 

@@ -102,6 +102,8 @@ events! {
     Old => "old",
     /// A segment overtook the one that was to bring the cookie.
     Early => "early",
+    /// One came back without data, and the service waits for data.
+    Waited => "waited",
     /// There was no room for a connection's numbers.
     Full => "full",
     /// The cookie was right, but the connection could not be made: no backend, port or room.

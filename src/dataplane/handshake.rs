@@ -11,6 +11,10 @@
 //! connected only where that can be kept. Every SYN gets one answer, which has at most 4 bytes more:
 //! spoofed SYNs are not amplified. There is no other limit on answers.
 //!
+//! **Waiting for data** (`syn_cookies_wait_for_data`): nothing is kept for an ACK alone either. The
+//! first data brings the same two numbers, so the cookie is in it: that makes the connection, as
+//! long as the cookie may be taken. Clients that connect and say nothing cost nobody anything.
+//!
 //! **Above a rate**: SYNs within a service's allowance go the ordinary way and may use all that both
 //! ends know. Each worker has its share of the rate, and a tenth of a second's worth at once.
 
@@ -75,7 +79,8 @@ impl Flows {
     /// Is there a backend that takes connections and can be reached?
     fn can_be_served(&self, service: &Service) -> bool {
         let mut backends = service.backends.iter().filter_map(|id| self.snapshot.backend(*id));
-        backends.any(|backend| backend.weight > 0 && backend.next_hop.is_some())
+        service.is_scheduled()
+            && backends.any(|backend| backend.weight > 0 && backend.next_hop.is_some())
     }
 
     /// Answers a client's SYN and forgets it.
@@ -123,7 +128,9 @@ impl Flows {
         let start = syn.sequence.get();
         let index = cookie::mss_index::<F>(offer.mss);
         let [secret, _] = self.snapshot.cookie_secrets;
-        let mss = self.our_mss::<F>(self.snapshot.service(id)?.client_address);
+        let client = parsed.key.source().into();
+        let introduction = self.snapshot.introduction(self.snapshot.service(id)?, client);
+        let mss = self.our_mss::<F>(introduction);
         let stamps = offer.stamps.map(|(value, _)| (offer.stamp(self.now_ms), value));
         let can_carry = stamps.is_some();
         let answer = Segment {
@@ -171,6 +178,10 @@ impl Flows {
         let ours = ack.acknowledgment.get().wrapping_sub(1);
         let secrets: [Secret; 2] = self.snapshot.cookie_secrets;
         Some(match cookie::check(secrets, parsed.key, start, ours, self.now_ms) {
+            Verdict::Right(_) if is_bare(segment) && self.waits_for_data(id) => {
+                self.count_cookie(id, Event::Waited);
+                Fate::Free
+            }
             Verdict::Right(mss) => {
                 let splice = splice(segment, (start, ours), mss)?;
                 self.welcome(packet, parsed, id, splice)
@@ -202,6 +213,11 @@ impl Flows {
         }
     }
 
+    /// Is an ACK alone not enough to ask a backend?
+    fn waits_for_data(&self, id: ServiceId) -> bool {
+        self.snapshot.service(id).is_some_and(|service| service.syn_cookies_wait_for_data)
+    }
+
     /// A client that has proven that it is there: the connection is made, and its backend asked.
     fn welcome<F: Family, P: Packet>(
         &mut self,
@@ -221,12 +237,7 @@ impl Flows {
             }
         };
         self.count_cookie(id, Event::Accepted);
-        let is_alone = segment_of(packet.data(), parsed)
-            .and_then(|segment| {
-                Some((tcp::Header::ref_from_prefix(segment).ok()?.0, segment.len()))
-            })
-            .is_some_and(|(tcp, length)| usize::from(tcp.header_length()) == length);
-        if is_alone && parsed.signal & tcp::FIN == 0 {
+        if segment_of(packet.data(), parsed).is_some_and(is_bare) {
             return self.ask_backend::<F, P>(packet, slot);
         }
         // What it brings is kept; a packet of our own asks the backend, at once.
@@ -288,6 +299,13 @@ pub(super) fn in_pieces<F: Family>(frame: &[u8], parsed: &Parsed<F>) -> bool {
 /// The TCP segment of a parsed frame.
 pub(super) fn segment_of<'a, F: Family>(frame: &'a [u8], parsed: &Parsed<F>) -> Option<&'a [u8]> {
     frame.get(usize::from(parsed.l4)..usize::from(parsed.end))
+}
+
+/// Does a segment say nothing but what its header says: neither data nor that there will be none?
+fn is_bare(segment: &[u8]) -> bool {
+    tcp::Header::ref_from_prefix(segment).is_ok_and(|(header, _)| {
+        usize::from(header.header_length()) == segment.len() && header.flags & tcp::FIN == 0
+    })
 }
 
 /// What is to be remembered of a client whose ACK brought a cookie back: both first numbers, the

@@ -6,7 +6,8 @@
 //! port unreachable to all of them; a TTL that ends here answers time exceeded, as from the VIP.
 //! Answers have a limit, so a flood from forged addresses is not reflected. Silence where an answer
 //! would mislead: a full table, a missing next hop or exhausted ports may be over when the client
-//! tries again.
+//! tries again; nor is a backend told to give up a connection that its client may yet bring here from
+//! another box (`sloppy`).
 
 use super::conn::key::FlowKey;
 use super::family::Family;
@@ -35,6 +36,8 @@ impl Flows {
     ) -> Fate {
         self.stats.count_drop(reason);
         let answered = match self.answer_to(parsed.key.protocol, reason) {
+            // A client may yet come over whose connection this is: see `Service::sloppy`.
+            _ if reason == Reason::NoConnection && self.is_patient(parsed.key) => false,
             // Only what would be answered counts against the limit: no flood of other refusals
             // shall silence a path MTU.
             Some(answer) if self.may_answer() => match answer {
@@ -71,6 +74,12 @@ impl Flows {
             (_, Some(Protocol::Udp)) if is_stray => Some(Answer::Error(IcmpError::PortUnreachable)),
             _ => None,
         }
+    }
+
+    /// Is it a backend's packet whose connection its client's next packet will make?
+    fn is_patient<F: Family>(&self, key: FlowKey<F>) -> bool {
+        let source = key.source().into();
+        self.snapshot.is_sloppy_backend(source, key.source_port(), key.protocol)
     }
 
     /// Turns a packet into the ICMP error its sender gets; false if it gets none.

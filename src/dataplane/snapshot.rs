@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::access::{Access, Membership};
+use super::access::{Access, ListSet, Membership};
 use super::conn::state::State;
 use super::cookie::Secret;
 use super::persistence::Persistence;
@@ -83,20 +83,33 @@ pub struct Service {
     pub locals: Locals,
     /// Is every datagram scheduled by itself (UDP)?
     pub one_packet: bool,
+    /// May packets that are not a connection's first start one (TCP, SCTP)?
+    pub sloppy: bool,
     /// How backends learn the client's address.
     pub client_address: ClientAddress,
+    /// Clients on one of these lists bring it themselves.
+    pub client_address_from: ListSet,
     /// Do a client's connections go to one backend?
     pub persistence: Option<Persistence>,
     /// Who may start connections.
     pub access: Access,
     /// When SYNs are answered with cookies (TCP).
     pub syn_cookies: SynCookies,
+    /// Is a backend asked only when the client has said something?
+    pub syn_cookies_wait_for_data: bool,
     /// Timeouts by state, if not the snapshot's.
     pub timeouts: Option<Box<Timeouts>>,
     /// Grows by one when the set, order or weights of `backends` change: schedulers restart on it.
     pub revision: u64,
     /// Another one after the id was another service's, or nobody's: schedulers know nothing of it then.
     pub life: u64,
+}
+
+impl Service {
+    /// Does anybody get new connections, as far as its scheduler goes?
+    pub fn is_scheduled(&self) -> bool {
+        self.scheduling.scheduler != Scheduler::NONE
+    }
 }
 
 /// How packets received by a port find their owner.
@@ -213,6 +226,12 @@ impl Snapshot {
         self.addresses.is_nat_backend(address, port, protocol)
     }
 
+    /// Is this such a backend, of a service whose connections any packet of a client starts?
+    #[inline]
+    pub fn is_sloppy_backend(&self, address: IpAddr, port: u16, protocol: u8) -> bool {
+        self.addresses.is_sloppy_backend(address, port, protocol)
+    }
+
     /// Is this the address of a backend whose packets to clients are answers of NAT mode?
     #[inline]
     pub fn has_nat_backend(&self, address: IpAddr) -> bool {
@@ -262,6 +281,17 @@ impl Snapshot {
     #[inline(always)]
     pub fn timeout_ms(&self, service: ServiceId, state: State) -> u32 {
         self.timeout_sets.ms(service, state)
+    }
+
+    /// How backends of a service learn this client's address: not from us if it brings its own.
+    #[inline]
+    pub fn introduction(&self, service: &Service, client: IpAddr) -> ClientAddress {
+        let trusted = service.client_address_from;
+        let lists = || self.members.as_ref().map(|members| members.lists_of(client));
+        if !trusted.is_empty() && trusted.meets(lists().unwrap_or_default()) {
+            return ClientAddress::None;
+        }
+        service.client_address
     }
 
     /// Where backends sit in their services' lists.

@@ -28,10 +28,8 @@ use shunt::dataplane::io::Packet;
 use shunt::dataplane::io::memory::{VecLane, VecPacket};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Answer, ConnectionView, Order, WorkerEnd};
-use shunt::dataplane::sched::Flags;
 use shunt::dataplane::snapshot::{
-    self, ClientAddress, Limit, Mode, Ping, Protocol, Scheduler, ServiceAddress, Snapshot,
-    SynCookies,
+    self, Limit, Mode, Ping, Protocol, Scheduler, ServiceAddress, Snapshot,
 };
 use shunt::ids::{BackendId, ServiceId, WorkerId};
 use shunt::stats::collect::{BackendEntry, Names, ServiceEntry};
@@ -93,18 +91,10 @@ fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
             name: "web".into(),
             protocol: Protocol::Tcp,
             address: VIP,
-            more_addresses: vec![],
             scheduler: Scheduler::RR,
-            scheduler_flags: Flags::default(),
             local_addresses: vec![local],
-            one_packet: false,
-            client_address: ClientAddress::None,
-            persistence: None,
-            allow: vec![],
-            deny: vec![],
-            syn_cookies: SynCookies::Never,
-            timeouts: std::collections::BTreeMap::new(),
             backends: backends.iter().map(backend).collect(),
+            ..Service::default()
         }],
     }
 }

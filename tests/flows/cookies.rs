@@ -20,6 +20,7 @@ use crate::world::{Card, Plan, Sent, World, backend_mac};
 use Families::{Nat64, V4, V6};
 
 mod limits;
+mod patience;
 
 /// By how many bits our windows are shifted, as documented.
 const OUR_SCALE: u8 = 9;

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 use shunt::dataplane::conn::state::flags::{ACK, FIN, SYN};
 use shunt::dataplane::persistence::Persistence;
-use shunt::dataplane::snapshot::{Encapsulation, Mode, Snapshot};
+use shunt::dataplane::snapshot::{Encapsulation, Mode, Scheduler, Snapshot};
 use shunt::dataplane::verdict::Reason;
 use shunt::stats::counters::Counter;
 
@@ -54,6 +54,21 @@ fn a_client_stays_and_others_take_turns() {
             assert_eq!(again, chosen, "{mode:?}");
         }
     }
+}
+
+#[test]
+fn without_a_scheduler_a_known_client_still_finds_its_backend() {
+    let mut world = world(Plan::default());
+    let chosen = ask(&mut world, 0, client(1, 2000));
+    world.publish(|snapshot| {
+        terms(TERMS)(snapshot);
+        for service in snapshot.services.iter_mut().flatten() {
+            service.scheduling = Scheduler::NONE.into();
+        }
+    });
+    assert_eq!(ask(&mut world, 0, client(1, 2001)), chosen);
+    assert_eq!(world.one(0, 0, &from_client(client(2, 2000), SYN)).port, 0);
+    assert_eq!(world.drops(), [(Reason::NoBackend, 1)]);
 }
 
 #[test]

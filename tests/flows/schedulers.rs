@@ -3,7 +3,7 @@
 
 use shunt::dataplane::conn::state::flags::{ACK, FIN, RST, SYN};
 use shunt::dataplane::sched::Scheduler;
-use shunt::dataplane::snapshot::{Encapsulation, Limit, Mode, Snapshot};
+use shunt::dataplane::snapshot::{Encapsulation, Limit, Mode, Snapshot, SynCookies};
 use shunt::dataplane::verdict::Reason;
 use shunt::ids::BackendId;
 use shunt::stats::loads::Load;
@@ -97,6 +97,29 @@ fn a_limit_accepts_exactly_as_many_and_the_next_are_refused() {
         world.wait(63);
         assert_eq!([0, 1, 2].map(|backend| load(&world, backend)), [(0, 0); 3]);
         assert_eq!(hosts(&mut world, 6000..6020).len(), 9, "{workers} workers, again");
+    }
+}
+
+#[test]
+fn without_a_scheduler_what_lives_goes_on_and_nobody_is_told_that_he_is_connected() {
+    for cookies in [SynCookies::Never, SynCookies::Always] {
+        let mut world = World::new(Plan::default());
+        world.publish(with("wlc", Limit::NONE));
+        let there = open(&mut world, client(5000));
+        world.publish(|snapshot| {
+            with("none", Limit::NONE)(snapshot);
+            for service in snapshot.services.iter_mut().flatten() {
+                service.syn_cookies = cookies;
+            }
+            assert!(!snapshot.clone().indexed().is_live_vip(VIP.0.into()), "nor does ping");
+        });
+        assert_eq!(world.one(0, 0, &from_client(client(5000), ACK)).port, 1);
+        assert_eq!(world.one(0, 1, &answer(&there, ACK)).port, 0);
+        let told = world.one(0, 0, &from_client(client(5001), SYN));
+        let seen = judge(&told.frame).unwrap();
+        assert_eq!((told.port, seen.source, seen.ports), (0, VIP.0, (0, 0)), "by ICMP");
+        assert_eq!(world.drops(), [(Reason::NoBackend, 1)]);
+        assert_eq!(world.connections(), [1; 4]);
     }
 }
 

@@ -13,10 +13,9 @@ use crate::control::config::plan::{
 use std::net::Ipv4Addr;
 
 use crate::dataplane::conn::state::State;
-use crate::dataplane::sched::{Flags, Slots};
+use crate::dataplane::sched::Slots;
 use crate::dataplane::snapshot::{
-    ClientAddress, Encapsulation, GueChecksum, Limit, Mode, NextHop, Ping, Ports, Strays,
-    SynCookies, Timeouts,
+    ClientAddress, Encapsulation, GueChecksum, Limit, Mode, NextHop, Ping, Ports, Strays, Timeouts,
 };
 use crate::ids::PortId;
 use crate::wire::Mac;
@@ -72,18 +71,10 @@ fn service(vip: u16, backends: &[(u16, u32)]) -> PlanService {
         name: format!("s{vip}"),
         protocol: Protocol::Tcp,
         address: ServiceAddress::one(VIP, vip),
-        more_addresses: vec![],
         scheduler: Scheduler::WRR,
-        scheduler_flags: Flags::default(),
         local_addresses: vec![Ipv4Addr::new(10, 0, 0, 2).into()],
-        one_packet: false,
-        client_address: ClientAddress::None,
-        persistence: None,
-        allow: vec![],
-        deny: vec![],
-        syn_cookies: SynCookies::Never,
-        timeouts: BTreeMap::new(),
         backends: backends.iter().map(backend).collect(),
+        ..PlanService::default()
     }
 }
 

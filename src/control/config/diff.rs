@@ -411,12 +411,17 @@ fn service_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
     push("mh_slots", differ(&was, &is, ToString::to_string));
     push("local_addresses", differ(&old.local_addresses, &new.local_addresses, |v| list(v)));
     push("one_packet", differ(&old.one_packet, &new.one_packet, bool::to_string));
+    push("sloppy", differ(&old.sloppy, &new.sloppy, bool::to_string));
     let address = |address: &_| word(*address).to_owned();
     push("persistence", differ(&old.persistence, &new.persistence, |it| show::persistence(*it)));
     push("allow", differ(&old.allow, &new.allow, |v| list(v)));
     push("deny", differ(&old.deny, &new.deny, |v| list(v)));
     push("client_address", differ(&old.client_address, &new.client_address, address));
+    let (was, is) = (&old.client_address_from, &new.client_address_from);
+    push("client_address_from", differ(was, is, |v| list(v)));
     push("syn_cookies", differ(&old.syn_cookies, &new.syn_cookies, ToString::to_string));
+    let (was, is) = (old.syn_cookies_wait_for_data, new.syn_cookies_wait_for_data);
+    push("syn_cookies_wait_for_data", differ(&was, &is, bool::to_string));
     for key in Timeouts::KEYS {
         let (was, is) = (old.timeouts.get(key).copied(), new.timeouts.get(key).copied());
         push(key, differ(&was, &is, |seconds| show::seconds(*seconds)));

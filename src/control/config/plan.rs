@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crate::dataplane::sched::{Flags, ServerId};
 use crate::dataplane::snapshot::{
-    ClientAddress, Limit, Mode, Ping, Protocol, Scheduler, ServiceAddress, Strays, SynCookies,
-    Timeouts,
+    ClientAddress, Limit, Mode, Ping, Ports, Protocol, Scheduler, ServiceAddress, Strays,
+    SynCookies, Timeouts,
 };
 use crate::ids::PortId;
 use crate::wire::vlan::Tags;
@@ -214,12 +214,18 @@ pub struct Service {
     /// Is every datagram scheduled by itself? UDP only.
     #[serde(skip_serializing_if = "is_default")]
     pub one_packet: bool,
+    /// May packets that are not a connection's first start one? TCP and SCTP, not in FULL-NAT.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sloppy: bool,
     /// How backends learn the client's address.
     #[serde(
         skip_serializing_if = "is_default",
         serialize_with = "super::client_address::serialize"
     )]
     pub client_address: ClientAddress,
+    /// Names of the lists whose clients bring it themselves.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub client_address_from: Vec<String>,
     /// Do a client's connections go to one backend?
     #[serde(skip_serializing_if = "is_default")]
     pub persistence: Option<Persistence>,
@@ -232,11 +238,40 @@ pub struct Service {
     /// When SYNs are answered with cookies. TCP only, and no mode in which answers do not pass here.
     #[serde(skip_serializing_if = "is_default")]
     pub syn_cookies: SynCookies,
+    /// Are backends asked only when the client has said something?
+    #[serde(skip_serializing_if = "is_default")]
+    pub syn_cookies_wait_for_data: bool,
     /// The timeouts that are its own, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub timeouts: BTreeMap<&'static str, u32>,
     /// In file order.
     pub backends: Vec<Backend>,
+}
+
+impl Default for Service {
+    /// What the file's defaults make of a service that says nothing.
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            protocol: Protocol::Tcp,
+            address: ServiceAddress { vip: IpAddr::from([0; 4]), ports: Ports::ALL },
+            more_addresses: vec![],
+            scheduler: Scheduler::WRR,
+            scheduler_flags: Flags::default(),
+            local_addresses: vec![],
+            one_packet: false,
+            sloppy: false,
+            client_address: ClientAddress::None,
+            client_address_from: vec![],
+            persistence: None,
+            allow: vec![],
+            deny: vec![],
+            syn_cookies: SynCookies::Never,
+            syn_cookies_wait_for_data: false,
+            timeouts: BTreeMap::new(),
+            backends: vec![],
+        }
+    }
 }
 
 impl Service {

@@ -25,7 +25,7 @@ pub(super) type List<T> = Spanned<Vec<Spanned<T>>>;
 #[rustfmt::skip]
 pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[shunt]", &["workers", "control_core", "busy_poll", "admin_socket", "drain_deadline_s",
-        "strays", "ping", "tunnels_ignore_df", "punt_per_second", "deny"]),
+        "strays", "ping", "tunnels_ignore_df", "sloppy", "punt_per_second", "deny"]),
     ("[dpdk]", &["huge_pages", "memory_mb", "file_prefix", "eal_arguments", "packet_buffers"]),
     ("[limits]", &["connections", "connections_ipv6", "persistent_clients", "cookie_connections"]),
     ("[metrics]", &["listen"]),
@@ -35,9 +35,10 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[[port.route]]", &["to", "via"]),
     ("[[list]]", &["name", "networks", "file"]),
     ("[[service]]", &["name", "protocol", "address", "more_addresses", "mode", "tunnel",
-        "scheduler", "scheduler_flags", "mh_slots", "local_addresses", "one_packet", "client_address",
-        "persistence_s", "persistence_prefix", "persistence_to_drained", "allow", "deny",
-        "syn_cookies", "timeouts", "backend"]),
+        "scheduler", "scheduler_flags", "mh_slots", "local_addresses", "one_packet", "sloppy",
+        "client_address", "client_address_from", "persistence_s", "persistence_prefix",
+        "persistence_to_drained", "allow", "deny", "syn_cookies", "syn_cookies_wait_for_data",
+        "timeouts", "backend"]),
     ("[service.timeouts]", &Timeouts::KEYS),
     ("[service.tunnel]", &["kind", "port", "checksum", "remote_checksum"]),
     ("[[service.backend]]", &["address", "weight", "max_connections", "resume_below",
@@ -78,6 +79,7 @@ pub(super) struct Shunt {
     pub(super) strays: Maybe<String>,
     pub(super) ping: Maybe<String>,
     pub(super) tunnels_ignore_df: Maybe<bool>,
+    pub(super) sloppy: Maybe<bool>,
     pub(super) punt_per_second: Maybe<i64>,
     pub(super) deny: Option<List<String>>,
 }
@@ -193,7 +195,9 @@ pub(super) struct Service {
     pub(super) mh_slots: Maybe<i64>,
     pub(super) local_addresses: Option<List<String>>,
     pub(super) one_packet: Maybe<bool>,
+    pub(super) sloppy: Maybe<bool>,
     pub(super) client_address: Maybe<String>,
+    pub(super) client_address_from: Option<List<String>>,
     pub(super) persistence_s: Maybe<i64>,
     pub(super) persistence_prefix: Maybe<i64>,
     pub(super) persistence_to_drained: Maybe<bool>,
@@ -201,6 +205,7 @@ pub(super) struct Service {
     pub(super) deny: Option<List<String>>,
     /// A word, or a table of one number, which no type of ours says.
     pub(super) syn_cookies: Maybe<toml::Value>,
+    pub(super) syn_cookies_wait_for_data: Maybe<bool>,
     #[serde(default)]
     pub(super) timeouts: Timeouts,
     #[serde(default)]

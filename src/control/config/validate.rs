@@ -20,6 +20,7 @@ mod modes;
 mod ports;
 mod scheduling;
 mod services;
+mod sloppy;
 mod timeouts;
 mod value;
 mod vips;
@@ -51,7 +52,7 @@ pub(super) fn validate(
         tunnels_ignore_df: policy.tunnels_ignore_df,
         punt_per_second: policy.punt_per_second,
         drain_deadline: policy.drain_deadline,
-        services: services::services(problems, &file.service, &ports, &known),
+        services: services::services(problems, &file.service, &ports, (&known, policy.sloppy)),
         lists,
         ports,
     }

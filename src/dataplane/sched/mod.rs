@@ -61,6 +61,7 @@ schedulers! {
     ovf
     lblc
     lblcr
+    none
 }
 
 impl Scheduler {
@@ -68,6 +69,8 @@ impl Scheduler {
     pub const RR: Self = Self::of(&rr::METHOD);
     /// In turn by weight: the default of the configuration.
     pub const WRR: Self = Self::of(&wrr::METHOD);
+    /// Nobody.
+    pub const NONE: Self = Self::of(&none::METHOD);
 }
 
 #[cfg(test)]

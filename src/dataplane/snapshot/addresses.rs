@@ -22,8 +22,8 @@ pub(super) struct AddressTable {
     /// Services some backend of which sees or saw the client itself and answers through this box: their
     /// connections are owned by a worker that follows from the client alone.
     by_client: HashSet<ServiceId, RandomState>,
-    /// Those backends; port 0 stands for any.
-    nat_backends: HashSet<(IpAddr, u16, u8), RandomState>,
+    /// Those backends, and whether their service is sloppy; port 0 stands for any.
+    nat_backends: HashMap<(IpAddr, u16, u8), bool, RandomState>,
     /// Their addresses alone, and ours towards each.
     nat_addresses: HashMap<IpAddr, IpAddr, RandomState>,
     /// VIPs, and whether some service there has a backend that takes new connections.
@@ -40,7 +40,8 @@ impl AddressTable {
         for (id, service) in (0u32..).zip(snapshot.services.iter()) {
             let Some(service) = service else { continue };
             let mut backends = service.backends.iter().filter_map(|id| snapshot.backend(*id));
-            table.enter(ServiceId(id), service, backends.any(|backend| backend.weight > 0));
+            let is_live = service.is_scheduled() && backends.any(|backend| backend.weight > 0);
+            table.enter(ServiceId(id), service, is_live);
         }
         for backend in snapshot.backends.iter().flatten() {
             if let Some(service) = snapshot.service(backend.service) {
@@ -73,7 +74,7 @@ impl AddressTable {
         }
         if backend.answers_here {
             let key = (backend.address, backend.port, service.protocol as u8);
-            self.nat_backends.insert(key);
+            *self.nat_backends.entry(key).or_default() |= service.sloppy;
             self.nat_addresses.insert(backend.address, backend.our_address);
             self.by_client.insert(backend.service);
         }
@@ -95,8 +96,13 @@ impl AddressTable {
 
     #[inline]
     pub(super) fn is_nat_backend(&self, address: IpAddr, port: u16, protocol: u8) -> bool {
-        self.nat_backends.contains(&(address, port, protocol))
-            || self.nat_backends.contains(&(address, 0, protocol))
+        self.nat_backends.contains_key(&(address, port, protocol))
+            || self.nat_backends.contains_key(&(address, 0, protocol))
+    }
+
+    pub(super) fn is_sloppy_backend(&self, address: IpAddr, port: u16, protocol: u8) -> bool {
+        let keys = [(address, port, protocol), (address, 0, protocol)];
+        keys.iter().any(|key| self.nat_backends.get(key).is_some_and(|sloppy| *sloppy))
     }
 
     pub(super) fn towards_nat_backend(&self, address: IpAddr) -> Option<IpAddr> {

@@ -26,7 +26,8 @@ pub(super) fn rows(at: &At) -> Vec<Rule> {
         let hosts = TRANSLATING.map(|mode| Road { at, mode, ip });
         let both = hosts.into_iter().flat_map(|road| [road.toa(), road.proxy()].concat());
         let one = Road { at, mode: FULLNAT, ip };
-        both.chain([one.room(), one.datagrams(), one.pieces()].concat()).collect::<Vec<_>>()
+        both.chain([one.room(), one.datagrams(), one.pieces(), one.trusted()].concat())
+            .collect::<Vec<_>>()
     };
     FAMILIES.into_iter().flat_map(of_family).collect()
 }
@@ -214,6 +215,36 @@ impl Road<'_> {
             ]
         });
         rows.concat()
+    }
+
+    /// Clients that are themselves balancers: what they say of theirs goes on as it is.
+    fn trusted(self) -> Vec<Rule> {
+        let ip = self.ip;
+        let trusting = |name, how| {
+            let named = self.named(name, how);
+            Rule { setup: named.setup.clone().trusting(), ..named }
+        };
+        let streams = [V1, V2].map(|how| {
+            let first = data(ip, &[&header(how, ip, true)[..], b"hello"].concat());
+            let name = "proxy: a trusted client's own header goes on, and none is added";
+            trusting(name, how)
+                .client(syn(ip))
+                .backend_gets(self.there(syn(ip)))
+                .backend(self.answer())
+                .client_gets(self.home(self.answer()))
+                .client(segment(ip))
+                .backend_gets(self.there(segment(ip)))
+                .client(first.clone())
+                .backend_gets(self.there(first))
+                .made(1)
+        });
+        let ask = datagram(ip).payload(&[&header(V2, ip, false)[..], b"question"].concat());
+        let name = "proxy: a trusted client's datagrams bring their own header";
+        let datagrams = trusting(name, V2).client(ask.clone()).backend_gets(self.there(ask));
+        let asks = syn(ip).tcp_options(&option(TOA, ip));
+        let name = "toa: a trusted client's own option goes on, and none is added";
+        let option = trusting(name, TOA).client(asks.clone()).backend_gets(self.there(asks));
+        streams.into_iter().chain([datagrams.made(1), option.made(1)]).collect()
     }
 
     /// Where there is no room, and where it is made.

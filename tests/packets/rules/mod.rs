@@ -39,6 +39,7 @@ mod nat64;
 mod one_packet;
 mod pieces;
 mod sctp;
+mod sloppy;
 mod strays;
 mod tunnels;
 mod vlan;
@@ -140,6 +141,7 @@ pub(crate) fn rules(at: &At) -> Vec<Rule> {
         nat64::rows,
         one_packet::rows,
         sctp::rows,
+        sloppy::rows,
         vlan::rows,
     ];
     themes.iter().flat_map(|theme| theme(at)).collect()

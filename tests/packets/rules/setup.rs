@@ -10,8 +10,9 @@
 //! one backend, whose port is 8080, or 80 where ports are kept.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
-use shunt::dataplane::access::Access;
+use shunt::dataplane::access::{ListSet, Listed, Network};
 use shunt::dataplane::snapshot::{
     Backend, ClientAddress, Limit, Mode, NextHop, Ping, Ports, Protocol, Scheduler, Service,
     ServiceAddress, Snapshot, Strays, SynCookies,
@@ -153,6 +154,8 @@ pub(crate) struct Offer {
     pub(crate) backends: Vec<Real>,
     pub(crate) one_packet: bool,
     pub(crate) introduction: ClientAddress,
+    /// Does it take over connections it has not seen begin?
+    pub(crate) sloppy: bool,
 }
 
 /// Everything that is configured.
@@ -178,6 +181,8 @@ pub(crate) struct Setup {
     pub(crate) had_nat: bool,
     /// Connections a worker may have.
     pub(crate) capacity: u32,
+    /// Is the client on a list of those that introduce themselves?
+    pub(crate) trusting: bool,
 }
 
 /// One service of each protocol, its backend of the clients' family and reached in that way.
@@ -203,6 +208,7 @@ pub(crate) fn between(mode: Mode, clients: Ip, backends: Ip) -> Setup {
         resolved: true,
         had_nat: false,
         capacity: 1024,
+        trusting: false,
     }
 }
 
@@ -210,7 +216,8 @@ pub(crate) fn between(mode: Mode, clients: Ip, backends: Ip) -> Setup {
 pub(crate) fn offer(protocol: Protocol, at: &[SocketAddr], real: Real) -> Offer {
     let at = at.iter().map(|end| (end.ip(), Ports::one(end.port()))).collect();
     let introduction = ClientAddress::None;
-    Offer { protocol, at, backends: vec![real], one_packet: false, introduction }
+    let (one_packet, sloppy) = (false, false);
+    Offer { protocol, at, backends: vec![real], one_packet, introduction, sloppy }
 }
 
 impl Setup {
@@ -283,6 +290,15 @@ impl Setup {
         self.each_offer(|offer| offer.one_packet = true)
     }
 
+    pub(crate) fn sloppy(self) -> Self {
+        self.each_offer(|offer| offer.sloppy = true)
+    }
+
+    /// Clients bring what says who they are themselves.
+    pub(crate) fn trusting(self) -> Self {
+        Self { trusting: true, ..self }
+    }
+
     pub(crate) fn introducing(self, how: ClientAddress) -> Self {
         self.each_offer(|offer| offer.introduction = how)
     }
@@ -326,12 +342,21 @@ impl Setup {
         let (mut services, mut backends) = (vec![], vec![]);
         for (offer, id) in self.services.iter().zip(0u32..) {
             let first = u32::try_from(backends.len()).unwrap();
-            services.push(Some(service(offer, id, first, snapshot.generation)));
+            services.push(Some(Service {
+                client_address_from: ListSet(1),
+                ..service(offer, id, first, snapshot.generation)
+            }));
             backends.extend(offer.backends.iter().map(|real| self.real(real, ServiceId(id))));
         }
         (snapshot.services, snapshot.backends) = (services.into(), backends.into());
         let had_nat = (0..).map(ServiceId).take(self.services.len());
         snapshot.had_nat = had_nat.filter(|_| self.had_nat).collect();
+        let clients = FAMILIES.iter().filter(|_| self.trusting).map(|ip| Network {
+            base: ip.client().ip(),
+            length: if *ip == V4 { 32 } else { 128 },
+            lists: ListSet(1),
+        });
+        snapshot.members = Some(Arc::new(Listed(clients.collect())));
         (snapshot.strays, snapshot.ping) = (self.strays, self.ping);
         (snapshot.tunnels_ignore_df, snapshot.accepting) = (self.ignore_df, self.accepting);
         for (port, mtu) in snapshot.ports.iter_mut().zip(self.mtus) {
@@ -370,6 +395,7 @@ fn service(offer: &Offer, id: u32, first: u32, revision: u64) -> Service {
         backends: backends.into_iter().rev().collect(),
         locals: FAMILIES.iter().map(|ip| ip.local()).collect(),
         one_packet: offer.one_packet && offer.protocol == Protocol::Udp,
+        sloppy: offer.sloppy,
         client_address: offer.introduction,
         revision,
         ..Service::default()

@@ -22,8 +22,14 @@ fn summary(service: &Service) -> String {
     if service.one_packet {
         extra += ", one packet";
     }
+    if service.sloppy {
+        extra += ", sloppy";
+    }
     if service.client_address != ClientAddress::None {
         extra = format!("{extra}, {}", word(service.client_address));
+    }
+    if !service.client_address_from.is_empty() {
+        extra = format!("{extra} but from {}", join(service.client_address_from.iter()));
     }
     if service.persistence.is_some() {
         extra = format!("{extra}, persistent {}", persistence(service.persistence));
@@ -35,6 +41,9 @@ fn summary(service: &Service) -> String {
     }
     if service.syn_cookies != SynCookies::Never {
         extra = format!("{extra}, SYN cookies {}", service.syn_cookies);
+    }
+    if service.syn_cookies_wait_for_data {
+        extra += " until data";
     }
     for (key, seconds) in &service.timeouts {
         extra = format!("{extra}, {key} {seconds}");

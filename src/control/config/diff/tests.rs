@@ -182,6 +182,48 @@ const ROWS: &[Row] = &[
         ],
     },
     Row {
+        name: "who may come over, and who introduces himself",
+        edits: &[(
+            "address = \"198.51.100.10:80\"\nlocal_addresses = [\"10.44.0.2\"]",
+            "address = \"198.51.100.10:80\"\nmode = \"nat\"\nsloppy = true\n\
+             [[list]]\nname = \"up\"\nnetworks = []\n\
+             [[service]]\nname = \"new\"\nprotocol = \"tcp\"\naddress = \"198.51.100.11:80\"\n\
+             mode = \"nat\"\nclient_address = \"proxy-v2\"\nclient_address_from = [\"up\"]\n\
+             syn_cookies = \"always\"\nsyn_cookies_wait_for_data = true\n\
+             [[service.backend]]\naddress = \"10.44.0.12:8080\"\n\
+             [[service]]\nname = \"newer\"\nprotocol = \"sctp\"\naddress = \"198.51.100.11:80\"\n\
+             mode = \"nat\"\nsloppy = true",
+        )],
+        says: &[
+            "+ list up: 0 networks",
+            "~ service web: local_addresses [10.44.0.2] -> []",
+            "~ service web: sloppy false -> true",
+            "- service web: backend 10.44.0.11:8080 weight 1",
+            "+ service new tcp 198.51.100.11:80, wrr, proxy-v2 but from up, SYN cookies always \
+             until data, 1 backend (nat)",
+            "+ service newer sctp 198.51.100.11:80, wrr, sloppy, 1 backend (nat)",
+        ],
+    },
+    Row {
+        name: "settings of a service that come and go with others",
+        edits: &[
+            (
+                "address = \"198.51.100.10:80\"",
+                "address = \"198.51.100.10:80\"\nclient_address = \"toa\"\n\
+             client_address_from = [\"up\"]\nsyn_cookies = \"always\"\n\
+             syn_cookies_wait_for_data = true",
+            ),
+            ("[[service]]", "[[list]]\nname = \"up\"\nnetworks = []\n[[service]]"),
+        ],
+        says: &[
+            "+ list up: 0 networks",
+            "~ service web: client_address none -> toa",
+            "~ service web: client_address_from [] -> [up]",
+            "~ service web: syn_cookies never -> always",
+            "~ service web: syn_cookies_wait_for_data false -> true",
+        ],
+    },
+    Row {
         name: "every datagram by itself",
         edits: &[(
             "address = \"198.51.100.10:53\"",

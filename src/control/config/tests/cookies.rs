@@ -77,6 +77,19 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
+        name: "waiting for data without cookies",
+        edit: (
+            "address = \"198.51.100.10:80\"",
+            "address = \"198.51.100.10:80\"\nsyn_cookies_wait_for_data = true",
+        ),
+        says: &[
+            "shunt.toml:25:29: this does nothing without `syn_cookies`",
+            "   25 | syn_cookies_wait_for_data = true",
+            "      |                             ^^^^",
+            "      help: \"never\", \"always\" or { above_per_second = 1000 }",
+        ],
+    },
+    Row {
         name: "a number for SYN cookies",
         edit: (
             "address = \"198.51.100.10:80\"",

@@ -20,6 +20,19 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
+        name: "clients that bring what nobody asks for",
+        edit: (
+            "address = \"198.51.100.10:80\"",
+            "address = \"198.51.100.10:80\"\nclient_address_from = [\"up\"]\nmode = \"dr\"\n[[list]]\nname = \"up\"\nnetworks = []\n[[service]]\nname = \"x\"\nprotocol = \"tcp\"\naddress = \"198.51.100.11:80\"",
+        ),
+        says: &[
+            "shunt.toml:25:23: this does nothing without `client_address`",
+            "   25 | client_address_from = [\"up\"]",
+            "      |                       ^^^^^^",
+            "      help: for example `client_address = \"proxy-v2\"`",
+        ],
+    },
+    Row {
         name: "a list of nothing",
         edit: (
             "[[service]]",

@@ -1,6 +1,5 @@
 //! The reader against tables: what is accepted, what is refused, and in which words.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,7 +8,6 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::dataplane::sched::Flags;
 use crate::dataplane::snapshot::{
     ClientAddress, Limit, Mode, Ping, Protocol, Scheduler, ServiceAddress, Strays, SynCookies,
     Timeouts,
@@ -26,6 +24,7 @@ mod odd;
 mod ports;
 mod services;
 mod shape;
+mod sloppy;
 mod timeouts;
 mod vlans;
 mod whole;
@@ -69,6 +68,7 @@ fn every_refusal_says_what_is_wrong_and_where() {
         vlans::ROWS,
         families::ROWS,
         cookies::ROWS,
+        sloppy::ROWS,
         lists::ROWS,
         timeouts::ROWS,
     ];
@@ -104,18 +104,10 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
         name: name.into(),
         protocol,
         address: ServiceAddress::one(socket(address).ip(), socket(address).port()),
-        more_addresses: vec![],
         scheduler: Scheduler::WRR,
-        scheduler_flags: Flags::default(),
         local_addresses: vec!["10.44.0.2".parse().unwrap()],
-        one_packet: false,
-        client_address: ClientAddress::None,
-        syn_cookies: SynCookies::Never,
-        timeouts: BTreeMap::new(),
-        persistence: None,
-        allow: vec![],
-        deny: vec![],
         backends: vec![plain(socket(backend))],
+        ..Service::default()
     };
     let port = |name: &str, device: &str, address: &str| Port {
         name: name.into(),

@@ -139,7 +139,7 @@ pub(super) const ROWS: &[Row] = &[
         ),
         says: &[
             "shunt.toml:23:13: unknown value `wlx` for scheduler; supported: rr, wrr, lc, wlc, sed, \
-             nq, p2c, twos, sh, mh, qh, dh, fo, ovf, lblc, lblcr",
+             nq, p2c, twos, sh, mh, qh, dh, fo, ovf, lblc, lblcr, none",
             "   23 | scheduler = \"wlx\"",
             "      |             ^^^^^",
             "      help: did you mean `wlc`?",

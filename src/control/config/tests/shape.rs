@@ -27,9 +27,10 @@ pub(super) const ROWS: &[Row] = &[
         says: &[
             "shunt.toml:23:1: unknown key `protocoll`; known keys here: name, protocol, \
              address, more_addresses, mode, tunnel, scheduler, scheduler_flags, \
-             mh_slots, local_addresses, one_packet, client_address, persistence_s, \
-             persistence_prefix, persistence_to_drained, allow, deny, syn_cookies, \
-             timeouts, backend",
+             mh_slots, local_addresses, one_packet, sloppy, client_address, \
+             client_address_from, persistence_s, persistence_prefix, persistence_to_drained, \
+             allow, deny, syn_cookies, syn_cookies_wait_for_data, timeouts, \
+             backend",
             "   23 | protocoll = \"tcp\"",
             "      | ^^^^^^^^^",
             "      help: did you mean `protocol`?",
@@ -82,7 +83,7 @@ pub(super) const ROWS: &[Row] = &[
         says: &[
             "shunt.toml:2:1: unknown key `worker`; known keys here: workers, control_core, \
              busy_poll, admin_socket, drain_deadline_s, strays, ping, \
-             tunnels_ignore_df, punt_per_second, deny",
+             tunnels_ignore_df, sloppy, punt_per_second, deny",
             "    2 | worker = [1, 2]",
             "      | ^^^^^^",
             "      help: did you mean `workers`?",
@@ -271,7 +272,7 @@ pub(super) const ROWS: &[Row] = &[
         says: &[
             "shunt.toml:3:1: unknown key `memory_mb`; known keys here: workers, \
              control_core, busy_poll, admin_socket, drain_deadline_s, strays, ping, \
-             tunnels_ignore_df, punt_per_second, deny",
+             tunnels_ignore_df, sloppy, punt_per_second, deny",
             "    3 | memory_mb = 512",
             "      | ^^^^^^^^^",
             "      help: `memory_mb` belongs to [dpdk]",

@@ -1,4 +1,4 @@
-//! `one_packet`, `client_address` and `persistence_…` of a service: what goes with its protocol,
+//! `one_packet`, `client_address…` and `persistence_…` of a service: what goes with its protocol,
 //! modes and family.
 
 use super::super::client_address::{WORDS, word};
@@ -7,6 +7,7 @@ use toml::Spanned;
 use super::super::error::Problems;
 use super::super::plan::Persistence;
 use super::super::schema;
+use super::lists::names;
 use super::value::{choice, integer};
 use super::vips::PlacedVip;
 use crate::control::prefix::width;
@@ -45,6 +46,28 @@ pub(super) fn client_address(
         problems.error(value.span(), format!("`{}` {refusal}", word(known)));
     }
     known
+}
+
+/// The lists whose clients bring what says who they are themselves.
+pub(super) fn brought_by(
+    problems: &mut Problems,
+    written: &schema::Service,
+    client_address: ClientAddress,
+    lists: &[&str],
+) -> Vec<String> {
+    let value = written.client_address_from.as_ref();
+    let names = names(problems, "client_address_from", value, lists);
+    if let Some(value) = value.filter(|_| client_address == ClientAddress::None) {
+        if !names.is_empty() {
+            let message = "this does nothing without `client_address`";
+            problems.error_help(
+                value.span(),
+                message,
+                "for example `client_address = \"proxy-v2\"`",
+            );
+        }
+    }
+    names
 }
 
 /// Seconds a client is remembered at least: connections that live say so every 16.

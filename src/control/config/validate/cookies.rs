@@ -1,4 +1,5 @@
-//! `syn_cookies` of a service: when SYNs are answered before a backend is asked.
+//! `syn_cookies` of a service: when SYNs are answered before a backend is asked; and
+//! `syn_cookies_wait_for_data`: how long that one is not.
 //!
 //! ```text
 //! "never"                      a SYN makes a connection
@@ -37,6 +38,21 @@ pub(super) fn syn_cookies(
              so nobody can turn its sequence numbers into those the client was told"
         );
         problems.error(value.span(), message);
+    }
+    wanted
+}
+
+/// Are backends asked only when a client has said something?
+pub(super) fn wait_for_data(
+    problems: &mut Problems,
+    written: &schema::Service,
+    cookies: SynCookies,
+) -> bool {
+    let Some(value) = written.syn_cookies_wait_for_data.as_ref() else { return false };
+    let wanted = *value.get_ref();
+    if wanted && cookies == SynCookies::Never {
+        let message = "this does nothing without `syn_cookies`";
+        problems.error_help(value.span(), message, SHAPES);
     }
     wanted
 }

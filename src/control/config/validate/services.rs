@@ -17,7 +17,7 @@ use super::lists::names;
 use super::modes::ServiceMode;
 use super::value::{choice, integer, name, socket};
 use super::vips::{self, PlacedVip, refuse_unreachable};
-use super::{clients, cookies, locals, scheduling, timeouts};
+use super::{clients, cookies, locals, scheduling, sloppy, timeouts};
 use crate::dataplane::snapshot::{Mode, Ports, Protocol, ServiceAddress};
 use crate::ids::limits;
 
@@ -41,11 +41,11 @@ pub(super) fn services(
     problems: &mut Problems,
     written: &[Spanned<schema::Service>],
     ports: &[Port],
-    lists: &[&str],
+    (lists, is_sloppy): (&[&str], bool),
 ) -> Vec<Service> {
     too_many(problems, written);
     let drafts: Vec<Draft> =
-        written.iter().map(|written| draft(problems, written, lists)).collect();
+        written.iter().map(|written| draft(problems, written, lists, is_sloppy)).collect();
     unique(problems, written, &drafts);
     one_part_each(problems, &drafts);
     shared_with_the_kernel(problems, &drafts, ports);
@@ -63,7 +63,12 @@ fn too_many(problems: &mut Problems, written: &[Spanned<schema::Service>]) {
     }
 }
 
-fn draft(problems: &mut Problems, written: &Spanned<schema::Service>, lists: &[&str]) -> Draft {
+fn draft(
+    problems: &mut Problems,
+    written: &Spanned<schema::Service>,
+    lists: &[&str],
+    is_sloppy: bool,
+) -> Draft {
     let (span, written) = (written.span(), written.get_ref());
     let service_name = written.name.get_ref();
     name(problems, "service name", &written.name, SERVICE_NAME_MAX);
@@ -81,7 +86,9 @@ fn draft(problems: &mut Problems, written: &Spanned<schema::Service>, lists: &[&
     scheduling::refuse_server_ids(problems, written, scheduler, &backends);
     let nowhere = ServiceAddress { vip: IpAddr::from([0; 4]), ports: Ports::ALL };
     let mut addresses = vips.iter().map(|(address, _)| *address);
-    let service = Service {
+    let client_address = clients::client_address(problems, written, known, &modes);
+    let syn_cookies = cookies::syn_cookies(problems, written, known, &modes);
+    let mut service = Service {
         name: service_name.clone(),
         protocol: known.unwrap_or(Protocol::Tcp),
         address: addresses.next().unwrap_or(nowhere),
@@ -90,14 +97,18 @@ fn draft(problems: &mut Problems, written: &Spanned<schema::Service>, lists: &[&
         scheduler_flags: scheduling::flags(problems, written, scheduler),
         local_addresses: locals.iter().map(|(address, _)| *address).collect(),
         one_packet: clients::one_packet(problems, written, known),
-        client_address: clients::client_address(problems, written, known, &modes),
+        sloppy: false,
+        client_address,
+        client_address_from: clients::brought_by(problems, written, client_address, lists),
         persistence: clients::persistence(problems, written, &vips),
         allow: names(problems, "allow", written.allow.as_ref(), lists),
         deny: names(problems, "deny", written.deny.as_ref(), lists),
-        syn_cookies: cookies::syn_cookies(problems, written, known, &modes),
+        syn_cookies,
+        syn_cookies_wait_for_data: cookies::wait_for_data(problems, written, syn_cookies),
         timeouts: timeouts::own(problems, &written.timeouts, known),
         backends,
     };
+    service.sloppy = sloppy::sloppy(problems, written, &service, is_sloppy);
     Draft { service, vips, locals, backends: places }
 }
 

@@ -51,6 +51,11 @@ fn nobody_serves_where_there_is_nobody() {
 }
 
 #[test]
+fn without_a_scheduler_nobody_is_chosen() {
+    assert_eq!(Bed::of("none", &[], &[1, 5]).sequence(3), "...");
+}
+
+#[test]
 fn rr_goes_on_before_a_deleted_last_choice() {
     let mut bed = Bed::of("rr", &[], &[1, 1, 1, 1]);
     assert_eq!(bed.sequence(2), "DC");

@@ -1,7 +1,8 @@
 //! A new connection: find the service, ask its scheduler, choose a local port, make the record.
 //!
-//! Order matters: everything that can refuse comes before the table is touched, so a refused
-//! packet leaves nothing behind.
+//! Order matters: everything that can refuse comes before the table is touched, the questions of
+//! [`super::onward`] included, so a refused packet leaves nothing behind. What shows only when the
+//! packet is written, a buffer without room, takes the connection back.
 //!
 //! **One packet** ([`State::OnePacket`]). A service may have every datagram scheduled by itself.
 //! Then the client's side of its record is not in the index, so that the client's next datagram
@@ -29,9 +30,13 @@ use super::conn::key::{FlowKey, Side, port_pair};
 use super::conn::record::{NewConnection, Record, Way};
 use super::conn::state::{State, flags, sctp};
 use super::conn::table::{Hit, Refusal, Slot};
+use super::established::source_mac;
 use super::family::Family;
-use super::flows::{Fate, Flows, source_mac, turned};
+use super::fate::Fate;
+use super::flows::Flows;
+use super::introduce;
 use super::io::Packet;
+use super::onward;
 use super::parse::Parsed;
 use super::sched::Flow;
 use super::snapshot::{ClientAddress, Mode, Protocol};
@@ -52,6 +57,29 @@ pub(super) struct Chosen<F: Family> {
     introduction: ClientAddress,
     /// The key of the backend's answers.
     answers: FlowKey<F>,
+}
+
+impl<F: Family> Chosen<F> {
+    /// The connection of a client's packet.
+    pub(super) fn connection<P: Packet>(
+        &self,
+        packet: &P,
+        parsed: &Parsed<F>,
+        service: ServiceId,
+        state: State,
+    ) -> NewConnection<F> {
+        NewConnection {
+            client: parsed.key,
+            backend: self.answers,
+            service,
+            backend_id: self.backend,
+            client_mac: source_mac(packet.data()),
+            client_port: packet.port(),
+            state,
+            way: self.way,
+            introduction: self.introduction,
+        }
+    }
 }
 
 impl Flows {
@@ -214,7 +242,7 @@ impl Flows {
         }
     }
 
-    /// Makes the connection and sends its first packet on.
+    /// Makes the connection and sends its first packet on, if that may go on at all.
     fn make<F: Family, P: Packet>(
         &mut self,
         packet: &mut P,
@@ -223,58 +251,73 @@ impl Flows {
         chosen: &Chosen<F>,
     ) -> Fate {
         let state = self.first_state(packet, parsed, service);
-        match self.enter(packet, parsed, service, chosen, state) {
-            Ok(slot) => {
-                let fate = self.forward_first(packet, parsed, slot);
-                if F::table(&self.tables).record(slot).sides().is_empty() {
-                    self.forget::<F>(slot);
-                }
-                fate
+        let new = chosen.connection(packet, parsed, service, state);
+        let refused = match self.ask_first(packet.data(), parsed, &new) {
+            Ok(()) => match self.enter(&new) {
+                Ok(slot) => return self.send_first(packet, parsed, &new, slot),
+                Err(reason) => reason.into(),
+            },
+            Err(refusal) => {
+                self.give_up(chosen.backend);
+                refusal
             }
-            Err(reason) => {
-                self.count_refused(service, true);
-                self.refuse(packet, parsed, reason)
-            }
-        }
+        };
+        self.count_refused(service, true);
+        self.turn_away(packet, parsed, refused)
     }
 
-    /// Puts the connection of a client's packet into the table. Without room there, the place at the
-    /// backend is given up.
-    pub(super) fn enter<F: Family, P: Packet>(
-        &mut self,
-        packet: &P,
+    /// Could the packet go on, if there were its connection?
+    fn ask_first<F: Family>(
+        &self,
+        frame: &[u8],
         parsed: &Parsed<F>,
-        service: ServiceId,
-        chosen: &Chosen<F>,
-        state: State,
-    ) -> Result<Slot, Reason> {
+        new: &NewConnection<F>,
+    ) -> Result<(), onward::Refusal> {
+        let mut record = Record::new(new, self.now_ms);
+        introduce::begin(frame, parsed, &mut record);
+        self.ask(frame, parsed, (&record, Side::Client))
+    }
+
+    /// Sends the packet on that made the connection at `slot`.
+    fn send_first<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed<F>,
+        new: &NewConnection<F>,
+        slot: Slot,
+    ) -> Fate {
+        let fate = self.forward_first(packet, parsed, slot);
+        // It was asked all that is answered: it has met with a buffer without room.
+        let has_gone = fate != Fate::Free;
+        if !has_gone || F::table(&self.tables).record(slot).sides().is_empty() {
+            self.forget::<F>(slot);
+        }
+        if has_gone {
+            self.count_new(new);
+        } else {
+            self.count_refused(new.service, true);
+        }
+        fate
+    }
+
+    /// Puts a connection into the table. Without room there, the place at the backend is given up.
+    pub(super) fn enter<F: Family>(&mut self, new: &NewConnection<F>) -> Result<Slot, Reason> {
         let table = F::table(&self.tables);
         // A closed connection whose local port was chosen is over now.
-        if let Some(over) = table.find(chosen.answers, table.hash(chosen.answers)) {
+        if let Some(over) = table.find(new.backend, table.hash(new.backend)) {
             self.forget::<F>(over.slot);
         }
-        let new = NewConnection {
-            client: parsed.key,
-            backend: chosen.answers,
-            service,
-            backend_id: chosen.backend,
-            client_mac: source_mac(packet.data()),
-            client_port: packet.port(),
-            state,
-            way: chosen.way,
-            introduction: chosen.introduction,
-        };
-        let slot = F::table_mut(&mut self.tables).insert(&new, self.now_ms).map_err(|e| match e {
+        let slot = F::table_mut(&mut self.tables).insert(new, self.now_ms).map_err(|e| match e {
             Refusal::Full => Reason::TableFull,
             Refusal::IndexFull => Reason::IndexFull,
         });
         if slot.is_err() {
-            self.give_up(chosen.backend);
+            self.give_up(new.backend_id);
         }
         let slot = slot?;
-        self.count_up(&new);
-        if state.is_active() {
-            turned(&self.stats, &self.snapshot, &mut self.chooser, chosen.backend, true);
+        self.count_up(new);
+        if new.state.is_active() {
+            self.turned(new.backend_id, true);
         }
         Ok(slot)
     }
@@ -303,12 +346,20 @@ impl Flows {
     fn count_up<F: Family>(&self, new: &NewConnection<F>) {
         self.stats.connections.up();
         if let Some(service) = self.stats.services.get(new.service.index()) {
-            service.new_connections.add(1);
             service.connections.up();
         }
         if let Some(backend) = self.stats.backends.get(new.backend_id.index()) {
-            backend.new_connections.add(1);
             backend.connections.up();
+        }
+    }
+
+    /// A connection was made, and its first packet has gone.
+    pub(super) fn count_new<F: Family>(&self, new: &NewConnection<F>) {
+        if let Some(service) = self.stats.services.get(new.service.index()) {
+            service.new_connections.add(1);
+        }
+        if let Some(backend) = self.stats.backends.get(new.backend_id.index()) {
+            backend.new_connections.add(1);
         }
     }
 }

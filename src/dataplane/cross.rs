@@ -10,14 +10,17 @@
 //! piece of a UDP datagram without checksum: IPv6 wants one, and it covers all pieces (section
 //! 4.5).
 
-use super::conn::key::Side;
-use super::conn::record::Record;
+use super::conn::key::{FlowKey, Side};
 use super::conn::table::{Hit, Slot};
+use super::established::port_mtu;
 use super::family::Family;
-use super::flows::{Fate, Flows, client_hop, port_mtu, turned};
+use super::fate::Fate;
+use super::flows::Flows;
 use super::introduce;
 use super::io::Packet;
+use super::onward::Refusal;
 use super::parse::Parsed;
+use super::rewrite::Translation;
 use super::rewrite::cross::{self, Change, SHORT_MAX};
 use super::snapshot::NextHop;
 use super::verdict::Reason;
@@ -34,15 +37,13 @@ impl Flows {
         &mut self,
         packet: &mut P,
         parsed: &Parsed<F>,
-        record: &Record<F>,
-        (next_hop, mtu): (NextHop, u16),
-        inserted: u16,
+        to: &Translation<F>,
+        (mtu, inserted): (u16, u16),
     ) -> Fate {
-        let (key, (_, delta)) = (record.translated(Side::Client), record.deltas(Side::Client));
         let is_short = length_v4(parsed).saturating_sub(inserted) <= SHORT_MAX;
         let fresh = is_short.then(|| self.next_short_identification());
-        let change = Change { next_hop, transport: Some((key.ports, delta)) };
-        self.over(packet, parsed, record, &change, (mtu, fresh))
+        let change = Change { next_hop: to.next_hop, transport: Some((to.ports, to.l4_delta)) };
+        self.over(packet, parsed, to, &change, (mtu, fresh))
     }
 
     /// A client's piece after the first.
@@ -50,24 +51,23 @@ impl Flows {
         &self,
         packet: &mut P,
         parsed: &Parsed<F>,
-        record: &Record<F>,
-        (next_hop, mtu): (NextHop, u16),
+        to: &Translation<F>,
+        mtu: u16,
     ) -> Fate {
-        let change = Change { next_hop, transport: None };
-        self.over(packet, parsed, record, &change, (mtu, None))
+        let change = Change { next_hop: to.next_hop, transport: None };
+        self.over(packet, parsed, to, &change, (mtu, None))
     }
 
     fn over<F: Family, P: Packet>(
         &self,
         packet: &mut P,
         parsed: &Parsed<F>,
-        record: &Record<F>,
+        to: &Translation<F>,
         change: &Change,
         (mtu, fresh): (u16, Option<u16>),
     ) -> Fate {
-        let Some(key) = F::unmapped(record.translated(Side::Client)) else {
-            return self.count(Reason::NextHop);
-        };
+        let key = FlowKey { ports: to.ports, addresses: to.addresses, ..parsed.key };
+        let Some(key) = F::unmapped(key) else { return self.count(Reason::NextHop) };
         let port = change.next_hop.port;
         match cross::to_v4(packet, parsed, key.addresses, change, fresh) {
             Some(()) if length_v4(parsed) > mtu => Fate::Cut(port, mtu),
@@ -88,19 +88,51 @@ impl Flows {
         let Some(hit) = hit.filter(|hit| hit.side == Side::Backend) else {
             return self.refuse(packet, parsed, Reason::NoConnection);
         };
-        if self.snapshot.backend(self.tables.v6.record(hit.slot).backend_id()).is_none() {
-            self.forget::<Ipv6Addr>(hit.slot);
-            return self.refuse(packet, parsed, Reason::BackendGone);
-        }
-        if parsed.ttl <= 1 {
-            return self.refuse(packet, parsed, Reason::TtlExpired);
-        }
-        if self.tables.v6.record(hit.slot).is_spliced()
+        let record = self.tables.v6.record(hit.slot);
+        let next_hop = match self.leaves(record, Side::Backend, parsed.ttl) {
+            Ok(next_hop) => next_hop,
+            Err(reason) => {
+                if reason == Reason::BackendGone {
+                    self.forget::<Ipv6Addr>(hit.slot);
+                }
+                return self.refuse(packet, parsed, reason);
+            }
+        };
+        if record.is_spliced()
             && let Some(fate) = self.backend_speaks::<Ipv6Addr, F, P>(packet, parsed, hit.slot)
         {
             return fate;
         }
-        self.cross_back(packet, parsed, hit.slot)
+        self.cross_back(packet, parsed, hit.slot, next_hop)
+    }
+
+    /// May a backend's packet go on between the families, as far as its connection is concerned?
+    pub(super) fn ask_back<F: Family>(
+        &self,
+        frame: &[u8],
+        parsed: &Parsed<F>,
+        slot: Slot,
+    ) -> Result<(), Refusal> {
+        let next_hop = self.leaves(self.tables.v6.record(slot), Side::Backend, parsed.ttl)?;
+        self.way_back(frame, parsed, next_hop).map(|_| ())
+    }
+
+    /// The last questions: can it be a packet of the other family, and does it fit?
+    fn way_back<F: Family>(
+        &self,
+        frame: &[u8],
+        parsed: &Parsed<F>,
+        next_hop: NextHop,
+    ) -> Result<Way, Refusal> {
+        let way = Way::of(frame, parsed, port_mtu(&self.snapshot, next_hop.port));
+        let segment = frame.get(usize::from(parsed.l4)..).unwrap_or_default();
+        if way.in_pieces && cross::lacks_checksum(segment, parsed.key.protocol) {
+            return Err(Reason::Fragment.into());
+        }
+        if way.is_too_narrow() {
+            return Err(Refusal::TooBig(way.mtu_v4()));
+        }
+        Ok(way)
     }
 
     /// A backend's packet, now to become an IPv6 one.
@@ -109,25 +141,14 @@ impl Flows {
         packet: &mut P,
         parsed: &Parsed<F>,
         slot: Slot,
+        next_hop: NextHop,
     ) -> Fate {
-        let record = self.tables.v6.record_mut(slot);
-        let Some(next_hop) = client_hop(&self.snapshot, record) else {
-            return self.count(Reason::NextHop);
+        let way = match self.way_back(packet.data(), parsed, next_hop) {
+            Ok(way) => way,
+            Err(refusal) => return self.turn_away(packet, parsed, refusal),
         };
-        let way = Way::of(packet.data(), parsed, port_mtu(&self.snapshot, next_hop.port));
-        if way.is_too_narrow() {
-            return self.too_big(packet, parsed, way.mtu_v4());
-        }
-        let segment = packet.data().get(usize::from(parsed.l4)..).unwrap_or_default();
-        if way.in_pieces && cross::lacks_checksum(segment, parsed.key.protocol) {
-            return self.count(Reason::Fragment);
-        }
-        // What was refused leaves no trace: only now.
-        if record.note(Side::Backend, parsed.signal, self.now_ms) {
-            let (backend, active) = (record.backend_id(), record.state().is_active());
-            turned(&self.stats, &self.snapshot, &mut self.chooser, backend, active);
-        }
         let hit = Hit { slot, side: Side::Backend };
+        self.note::<Ipv6Addr>(hit, parsed.signal);
         if self.renumber::<Ipv6Addr, F>(packet.data_mut(), parsed, hit).is_none() {
             return self.count(Reason::Truncated);
         }
@@ -147,20 +168,16 @@ impl Flows {
         parsed: &Parsed<F>,
         slot: Slot,
     ) -> Fate {
-        let record = self.tables.v6.record_mut(slot);
-        if self.snapshot.backend(record.backend_id()).is_none() {
-            return self.count(Reason::BackendGone);
-        }
-        let Some(next_hop) = client_hop(&self.snapshot, record) else {
-            return self.count(Reason::NextHop);
+        let leaves = self.leaves(self.tables.v6.record(slot), Side::Backend, parsed.ttl);
+        let next_hop = match leaves {
+            Ok(next_hop) => next_hop,
+            Err(reason) => return self.count(reason),
         };
-        if parsed.ttl <= 1 {
-            return self.count(Reason::TtlExpired);
-        }
         let way = Way::of(packet.data(), parsed, port_mtu(&self.snapshot, next_hop.port));
         if way.is_too_narrow() {
             return self.count(Reason::TooBig);
         }
+        let record = self.tables.v6.record_mut(slot);
         record.seen_ms = self.now_ms;
         let addresses = record.translated(Side::Backend).addresses;
         self.back(packet, parsed, addresses, &Change { next_hop, transport: None }, &way)

@@ -1,89 +1,39 @@
 //! The deciding half of a worker, free of any platform: what it knows of connections and of the
-//! world, and what follows for one packet.
+//! world, and which way a packet takes.
 //!
-//! [`established`](Flows::established) is the hot path: a known connection's packet. [`super::steer`]
-//! finds the owner of an unknown one, [`super::admit`] makes a connection, [`super::refuse`] says no.
+//! ```text
+//! decide ─┬─ a connection's: established ─┬─ special ──┐
+//!         │                               └────────────┴─► onward: may it go on?
+//!         ├─ of no connection: steer ─► admit, or between families (cross), or refuse
+//!         ├─ a piece: pieces ─────────► as one of these
+//!         └─ ICMP: icmp
+//! ```
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::admit::starts;
+use super::accounts::{Judge, count_out};
 use super::allowance::Allowance;
 use super::conn::expiry::Sweep;
-use super::conn::key::{FlowKey, Side};
+use super::conn::key::FlowKey;
 use super::conn::ports::Ownership;
 use super::conn::record::Record;
-use super::conn::table::{Hit, Slot, Tables};
+use super::conn::table::Tables;
 use super::family::Family;
+pub use super::fate::{Fate, Origin, PuntClass};
 use super::handshake::Gate;
 use super::io::Packet;
 use super::lookup::Look;
 use super::opening::AnySlot;
 use super::parse::{Other, OtherKind, Parse, Parsed};
 use super::path_mtu::PathMtus;
-use super::persistence::{self, Templates};
-use super::rewrite::{Translation, translate};
+use super::persistence::Templates;
 use super::sched::Chooser;
-use super::snapshot::{Limit, NextHop, Snapshot};
+use super::snapshot::Snapshot;
 use super::verdict::Reason;
-use crate::ids::{BackendId, PortId, WorkerId, limits};
+use crate::ids::{WorkerId, limits};
 use crate::stats::counters::WorkerStats;
-use crate::wire::{Mac, ether};
-
-/// While draining, how long a connection whose ends have both closed is kept for stragglers:
-/// nobody waits two minutes for a `TIME_WAIT` that carries nothing.
-const DRAIN_LINGER_MS: u32 = 1_000;
-
-/// How a packet reached this worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// By its own queue of a port.
-    Port,
-    /// From a worker that found it was not its own.
-    Handover,
-}
-
-/// What shall happen to a packet. Refusals have been counted by the time this is returned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// Sent by this port.
-    Send(PortId),
-    /// The same; it asks a backend whether it takes a connection, and may have to again.
-    Ask(PortId),
-    /// The same, and then what has waited for that: a backend has agreed.
-    Opened(PortId),
-    /// Kept until its backend has agreed.
-    Hold,
-    /// Cut into pieces no longer than this many bytes, which are sent by this port.
-    Cut(PortId, u16),
-    /// Sent by this port, in pieces no longer than this many bytes, behind a segment with what its
-    /// backend is to know of the client.
-    SendBehind(PortId, u16),
-    /// A piece of one of our packets: its keeper's.
-    Piece,
-    /// Handed to this worker.
-    HandOver(WorkerId),
-    /// Given to the kernel, within the limit of its class.
-    Punt(PuntClass),
-    /// Freed.
-    Free,
-}
-
-/// What a packet for the kernel is, as far as its limit goes: a flood of one class must not
-/// silence the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum PuntClass {
-    /// ARP: without it next hops are lost.
-    Neighbors = 0,
-    /// Everything else.
-    Other = 1,
-}
-
-impl PuntClass {
-    /// How many classes there are.
-    pub const COUNT: usize = 2;
-}
+use crate::wire::ether;
 
 /// Answers to strays a second, each worker: a spoofed flood is not reflected (RFC 1812, 4.3.2.8).
 const REPLIES_PER_SECOND: u32 = 10_000;
@@ -225,7 +175,7 @@ impl Flows {
         match &look.parsed {
             Parse::Flow(parsed) => self.flow(packet, parsed, look, origin),
             Parse::Flow6(parsed) => self.flow(packet, parsed, look, origin),
-            Parse::NotIp => self.not_ip(packet),
+            Parse::NotIp => Self::not_ip(packet),
             Parse::Other(other) => self.not_a_flow(packet, *other, origin),
             Parse::Drop(reason) => self.count(*reason),
         }
@@ -245,105 +195,9 @@ impl Flows {
         }
     }
 
-    /// A packet of a connection we know.
-    #[inline]
-    pub(super) fn established<F: Family, P: Packet>(
-        &mut self,
-        packet: &mut P,
-        parsed: &Parsed<F>,
-        hit: Hit,
-        origin: Origin,
-    ) -> Fate {
-        let record = F::table_mut(&mut self.tables).record_mut(hit.slot);
-        let Some(backend) = self.snapshot.backend(record.backend_id()) else {
-            return self.backend_gone(packet, parsed, hit, origin);
-        };
-        if hit.side == Side::Client && record.state().is_reusable() && starts(parsed) {
-            return self.start_over(packet, parsed, hit.slot, origin);
-        }
-        let next_hop = match hit.side {
-            Side::Client => {
-                record.set_client_link(packet.port(), source_mac(packet.data()));
-                backend.next_hop
-            }
-            Side::Backend => client_hop(&self.snapshot, record),
-        };
-        let Some(next_hop) = next_hop else { return self.count(Reason::NextHop) };
-        if parsed.ttl <= 1 {
-            return self.refuse(packet, parsed, Reason::TtlExpired);
-        }
-        let mtu = port_mtu(&self.snapshot, next_hop.port);
-        if record.is_special() || parsed.end - parsed.l3 > mtu {
-            return self.special(packet, parsed, hit, next_hop);
-        }
-        if record.note(hit.side, parsed.signal, self.now_ms) {
-            let (backend, active) = (record.backend_id(), record.state().is_active());
-            turned(&self.stats, &self.snapshot, &mut self.chooser, backend, active);
-        }
-        let translation = translation(record, hit.side, next_hop);
-        if translate::rewrite(packet.data_mut(), parsed, &translation) {
-            Fate::Send(next_hop.port)
-        } else {
-            self.count(Reason::Truncated)
-        }
-    }
-
-    /// Sends the first packet of a connection on its way.
-    pub(super) fn forward_first<F: Family, P: Packet>(
-        &mut self,
-        packet: &mut P,
-        parsed: &Parsed<F>,
-        slot: Slot,
-    ) -> Fate {
-        // Made a moment ago, it can neither be over nor have lost its backend: the origin is not used.
-        self.established(packet, parsed, Hit { slot, side: Side::Client }, Origin::Handover)
-    }
-
-    /// A SYN on a connection that is over makes room for a new one (IPVS `conn_reuse_mode=1`),
-    /// which another worker may own: a reload may have changed the mode in between.
-    #[cold]
-    fn start_over<F: Family, P: Packet>(
-        &mut self,
-        packet: &mut P,
-        parsed: &Parsed<F>,
-        slot: Slot,
-        origin: Origin,
-    ) -> Fate {
-        self.forget::<F>(slot);
-        self.unknown(packet, parsed, origin)
-    }
-
-    /// The connection's backend was removed: TCP is told, UDP finds another backend.
-    #[cold]
-    fn backend_gone<F: Family, P: Packet>(
-        &mut self,
-        packet: &mut P,
-        parsed: &Parsed<F>,
-        hit: Hit,
-        origin: Origin,
-    ) -> Fate {
-        self.forget::<F>(hit.slot);
-        if hit.side == Side::Client && starts(parsed) {
-            return self.unknown(packet, parsed, origin);
-        }
-        self.refuse(packet, parsed, Reason::BackendGone)
-    }
-
-    /// Is the frame for us, by its link address, or for everybody? Asked only of frames that no
-    /// connection claims: a switch that floods must not make two boxes answer for one.
-    pub(super) fn is_ours<P: Packet>(&self, packet: &P) -> bool {
-        let Some((to, _)) = packet.data().split_first_chunk::<6>() else { return false };
-        let to = Mac(*to);
-        let port = self.snapshot.ports.get(packet.port().index());
-        to.is_group() || port.is_some_and(|port| port.mac == to)
-    }
-
     /// ARP, IPv6, LLDP and whatever else: the kernel's.
     #[cold]
-    fn not_ip<P: Packet>(&self, packet: &P) -> Fate {
-        if !self.is_ours(packet) {
-            return self.count(Reason::OtherStation);
-        }
+    fn not_ip<P: Packet>(packet: &P) -> Fate {
         let is_arp = packet.data().get(12..14) == Some(&ether::ARP.to_be_bytes());
         Fate::Punt(if is_arp { PuntClass::Neighbors } else { PuntClass::Other })
     }
@@ -351,9 +205,6 @@ impl Flows {
     /// A packet that is no whole TCP, UDP or SCTP packet, but whole enough to have addresses.
     #[cold]
     fn not_a_flow<P: Packet>(&mut self, packet: &mut P, other: Other, origin: Origin) -> Fate {
-        if !self.is_ours(packet) {
-            return self.count(Reason::OtherStation);
-        }
         let balanced =
             self.snapshot.is_vip(other.destination) || self.snapshot.is_local(other.destination);
         match other.kind {
@@ -366,13 +217,6 @@ impl Flows {
             OtherKind::Extensions if balanced => self.count(Reason::Extensions),
             _ => Fate::Punt(PuntClass::Other),
         }
-    }
-
-    /// Removes a connection and counts it out.
-    pub(super) fn forget<F: Family>(&mut self, slot: Slot) {
-        let record = F::table(&self.tables).record(slot);
-        count_down(&self.stats, &self.snapshot, &mut self.chooser, record);
-        F::table_mut(&mut self.tables).remove(slot);
     }
 
     /// Counts a refused packet.
@@ -389,118 +233,4 @@ fn first_identification(tables: &Tables, ownership: &Ownership) -> u32 {
     let nobody = FlowKey::<Ipv4Addr> { addresses: 0, ports: 0, protocol: 0 };
     let (start, workers) = (tables.v4.hash(nobody).spread(), u32::from(ownership.workers()));
     (start - start % workers).wrapping_add(u32::from(ownership.me().0))
-}
-
-/// Says which connections are over.
-struct Judge<'a> {
-    now_ms: u32,
-    snapshot: &'a Snapshot,
-    templates: Option<&'a Templates>,
-}
-
-impl Judge<'_> {
-    /// Says whether a connection is over; the template of one that lives does not end.
-    #[inline(always)]
-    fn visit<F: Family>(&self, record: &Record<F>) -> bool {
-        let over = self.is_over(record);
-        if let Some(templates) = self.templates.filter(|_| !over) {
-            persistence::refresh(templates, self.snapshot, record, self.now_ms);
-        }
-        over
-    }
-
-    #[inline(always)]
-    fn is_over<F: Family>(&self, record: &Record<F>) -> bool {
-        let idle_ms = self.now_ms.wrapping_sub(record.seen_ms);
-        let closed = !self.snapshot.accepting && record.state().is_reusable();
-        idle_ms >= self.snapshot.timeout_ms(record.service_id(), record.state())
-            || (closed && idle_ms >= DRAIN_LINGER_MS)
-            || self.snapshot.backend(record.backend_id()).is_none()
-    }
-}
-
-/// The connection of `record` has expired.
-fn count_out<F: Family>(
-    stats: &WorkerStats,
-    snapshot: &Snapshot,
-    chooser: &mut Chooser,
-    record: &Record<F>,
-) {
-    stats.run.expired.add(1);
-    count_down(stats, snapshot, chooser, record);
-}
-
-/// A connection of `backend` became active, or inactive.
-#[cold]
-pub(super) fn turned(
-    stats: &WorkerStats,
-    snapshot: &Snapshot,
-    chooser: &mut Chooser,
-    backend: BackendId,
-    active: bool,
-) {
-    stats.loads.turn(backend, active);
-    chooser.changed(snapshot, &stats.loads, backend);
-}
-
-/// The place of a connection that was, or was not, active is free again.
-pub(super) fn give_back(
-    stats: &WorkerStats,
-    snapshot: &Snapshot,
-    chooser: &mut Chooser,
-    backend: BackendId,
-    was_active: bool,
-) {
-    let limit = snapshot.backend(backend).map_or(Limit::NONE, |backend| backend.limit);
-    stats.loads.give_back(backend, was_active, limit);
-    chooser.changed(snapshot, &stats.loads, backend);
-}
-
-/// The connection of `record` is over.
-fn count_down<F: Family>(
-    stats: &WorkerStats,
-    snapshot: &Snapshot,
-    chooser: &mut Chooser,
-    record: &Record<F>,
-) {
-    give_back(stats, snapshot, chooser, record.backend_id(), record.state().is_active());
-    stats.connections.down();
-    if let Some(service) = stats.services.get(record.service_id().index()) {
-        service.connections.down();
-    }
-    if let Some(backend) = stats.backends.get(record.backend_id().index()) {
-        backend.connections.down();
-    }
-}
-
-/// Everything that changes in a packet sent by `side`.
-#[inline(always)]
-pub(super) fn translation<F: Family>(
-    record: &Record<F>,
-    side: Side,
-    next_hop: NextHop,
-) -> Translation<F> {
-    let to = record.translated(side);
-    let (ip_delta, l4_delta) = record.deltas(side);
-    Translation { addresses: to.addresses, ports: to.ports, ip_delta, l4_delta, next_hop }
-}
-
-/// Longest IP packet that goes out by `port`.
-#[inline(always)]
-pub(super) fn port_mtu(snapshot: &Snapshot, port: PortId) -> u16 {
-    snapshot.ports.get(port.index()).map_or(0, |port| port.mtu)
-}
-
-/// The way back to the client: where its last packet came from.
-#[inline(always)]
-pub(super) fn client_hop<F: Family>(snapshot: &Snapshot, record: &Record<F>) -> Option<NextHop> {
-    let (port, destination) = record.client_link();
-    let source = snapshot.ports.get(port.index())?.mac;
-    Some(NextHop { port, source, destination })
-}
-
-/// The link-layer sender of a frame; parse has proven that it has one.
-#[inline(always)]
-pub(super) fn source_mac(frame: &[u8]) -> Mac {
-    frame.get(6..12).and_then(|bytes| bytes.try_into().ok()).map_or_else(Mac::default, Mac)
 }

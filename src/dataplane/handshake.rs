@@ -272,7 +272,9 @@ impl Flows {
             self.give_up(chosen.backend);
             return Err(Reason::NoBackend);
         }
-        let slot = self.enter(packet, parsed, id, &chosen, State::Synack)?;
+        let new = chosen.connection(packet, parsed, id, State::Synack);
+        let slot = self.enter(&new)?;
+        self.count_new(&new);
         splice.chain.serial = self.next_serial();
         F::table_mut(&mut self.tables).put_splice(slot, splice);
         Ok(slot)

@@ -27,12 +27,13 @@ use super::conn::key::{FlowKey, Side};
 use super::conn::record::Record;
 use super::conn::table::Hit;
 use super::family::Family;
-use super::flows::{Fate, Flows, Origin, PuntClass, client_hop};
+use super::fate::{Fate, Origin, PuntClass};
+use super::flows::Flows;
 use super::introduce;
 use super::io::Packet;
 use super::parse::Other;
 use super::rewrite::translate::rewrite_link;
-use super::snapshot::{NextHop, Ping};
+use super::snapshot::Ping;
 use super::splice;
 use super::verdict::Reason;
 
@@ -74,7 +75,7 @@ impl Flows {
         if let Some(fate) = self.about_tunnel(packet, &message, origin) {
             return fate;
         }
-        match Quote::<F>::read(packet.data(), message.quote) {
+        match Quote::<F>::read(packet.data(), message.quote, message.end) {
             Some(quote) => self.icmp_error(packet, &message, &quote, origin),
             None => Fate::Punt(PuntClass::Other),
         }
@@ -112,9 +113,6 @@ impl Flows {
         if let Err(reason) = message.verify(packet.data()) {
             return self.count(reason);
         }
-        if message.ttl <= 1 {
-            return self.count(Reason::TtlExpired);
-        }
         let table = F::table(&self.tables);
         match table.find(key, table.hash(key)) {
             Some(hit) => self.pass_on(packet, message, quote, hit),
@@ -134,12 +132,12 @@ impl Flows {
         hit: Hit,
     ) -> Fate {
         let record = *F::table(&self.tables).record(hit.slot);
-        let Some(next_hop) = self.hop_to(&record, hit.side.opposite()) else {
-            return self.count(Reason::NextHop);
+        let next_hop = match self.leaves(&record, hit.side, message.ttl) {
+            Ok(next_hop) => next_hop,
+            Err(reason) => return self.count(reason),
         };
         if let (Side::Client, Some(splice)) = (hit.side, F::table(&self.tables).splice(hit.slot)) {
-            let quoted = packet.data_mut().get_mut(quote.l4..).unwrap_or_default();
-            splice::take_back(quoted, splice);
+            splice::take_back(quote.segment(packet.data_mut()), splice);
         }
         if record.is_crossed() {
             return self.cross_error(packet, message, quote, &record, next_hop);
@@ -149,30 +147,18 @@ impl Flows {
         if hit.side == Side::Backend {
             let room = introduce::room(&record);
             if let Some(mtu) = message.leave_room(packet.data_mut(), room) {
-                self.path_mtus.learn(record.backend_id(), mtu, self.now_ms);
+                self.path_mtus.learn::<F>(record.backend_id(), mtu, self.now_ms);
             }
-            introduce::take_back(
-                packet.data_mut().get_mut(quote.l4..).unwrap_or_default(),
-                &record,
-            );
+            introduce::take_back(quote.segment(packet.data_mut()), &record);
         }
         let done = quote.rewrite(packet.data_mut(), about)
             && rewrite_link(packet.data_mut(), next_hop)
             && message.rewrite(packet.data_mut(), to, next_hop);
-        match (record.wrapping(), message.as_parsed(quote.key.reversed())) {
-            (Some(encapsulation), Some(parsed)) if done => {
-                self.wrap(packet, &parsed, encapsulation, &record)
-            }
+        let onward = self.onward(&record, hit.side, next_hop);
+        match (onward.outer, message.as_parsed(quote.key.reversed())) {
+            (Some(outer), Some(parsed)) if done => self.wrap(packet, &parsed, outer, &onward),
             (None, _) if done => Fate::Send(next_hop.port),
             _ => self.count(Reason::Truncated),
-        }
-    }
-
-    /// The way to one end of a connection.
-    pub(super) fn hop_to<F: Family>(&self, record: &Record<F>, side: Side) -> Option<NextHop> {
-        match side {
-            Side::Client => client_hop(&self.snapshot, record),
-            Side::Backend => self.snapshot.backend(record.backend_id())?.next_hop,
         }
     }
 }

@@ -104,7 +104,7 @@ impl Insertion {
 
 /// How many bytes a service's way of introducing clients puts into the stream of one with these
 /// ends: nothing but with PROXY protocol over TCP.
-pub(super) fn in_stream<F: Family>(record: &Record<F>) -> u8 {
+fn in_stream<F: Family>(record: &Record<F>) -> u8 {
     if record.protocol() != Protocol::Tcp as u8 {
         return 0;
     }
@@ -295,6 +295,10 @@ pub(super) fn from_backend<F: Family, G: Family>(
     if parsed.signal & tcp::SYN != 0 {
         delta = delta.plus(lower_mss(segment, record));
     }
+    let (tcp, _) = tcp::Header::ref_from_prefix(segment).ok()?;
+    if tcp.flags & (tcp::SYN | tcp::ACK) == tcp::SYN | tcp::ACK {
+        record.restart_stream(tcp.acknowledgment.get());
+    }
     let area = options::area_mut(segment);
     delta = delta.plus(options::map_sack(area, |edge| as_the_client_counts(record, edge)));
     let (tcp, _) = tcp::Header::mut_from_prefix(segment).ok()?;
@@ -369,11 +373,15 @@ pub(super) fn set_number(place: &mut Be32, number: u32) -> Delta {
     Delta::of_u32(before, u32::from_ne_bytes(place.to_bytes()))
 }
 
-/// Where a client's stream starts, if this is its SYN: the sequence number of its first byte.
-pub(super) fn starts_at<F: Family>(frame: &[u8], parsed: &Parsed<F>) -> Option<u32> {
-    if parsed.key.protocol != Protocol::Tcp as u8 || parsed.signal & tcp::SYN == 0 {
-        return None;
+/// Learns from a client's SYN where its stream starts, and what goes into it there.
+pub(super) fn begin<F: Family>(frame: &[u8], parsed: &Parsed<F>, record: &mut Record<F>) {
+    let is_tcp = parsed.key.protocol == Protocol::Tcp as u8;
+    let is_syn = is_tcp && parsed.signal & tcp::SYN != 0;
+    if !is_syn || record.introduction() == ClientAddress::None {
+        return;
     }
-    let (tcp, _) = tcp::Header::ref_from_prefix(segment(frame, parsed)?).ok()?;
-    Some(tcp.sequence.get().wrapping_add(1))
+    let segment = segment(frame, parsed).unwrap_or_default();
+    if let Ok((tcp, _)) = tcp::Header::ref_from_prefix(segment) {
+        record.start_stream(tcp.sequence.get().wrapping_add(1), in_stream(record));
+    }
 }

@@ -8,12 +8,19 @@
 //!
 //! Taken one packet at a time the same table costs three to ten times as much at a million
 //! connections: what counts is not how many lines are read but how many are waited for.
+//!
+//! The first stage also asks whether a frame is for its port's station at all. Ports are promiscuous, and
+//! a switch that floods brings the neighbours' frames too: two boxes must not forward one, nor answer
+//! it. Here the question is six bytes of a line that is read anyway.
 
 use super::conn::index::FlowHash;
 use super::conn::table::{Hit, Tables};
 use super::family::Family;
 use super::io::{BURST, Packet};
 use super::parse::{Parse, Parsed, common, common_v6, examine};
+use super::snapshot::PortView;
+use super::verdict::Reason;
+use crate::wire::{Mac, ether};
 
 /// What is known of one packet between the stages.
 #[derive(Clone, Copy, Debug)]
@@ -27,11 +34,21 @@ pub struct Look {
 }
 
 impl Look {
-    /// All stages, for a packet that comes alone.
+    /// All stages, for a packet that comes alone, from us.
     pub fn alone<P: Packet>(packet: &P, tables: &Tables) -> Self {
         let mut look = Self { parsed: Parse::NotIp, hash: FlowHash::default(), guess: None };
         look.begin(packet, tables);
         look
+    }
+
+    /// First stage for a packet that came by one of `ports`.
+    #[inline(always)]
+    fn receive<P: Packet>(&mut self, packet: &P, tables: &Tables, ports: &[PortView]) {
+        if is_for_us(packet.data(), ports.get(packet.port().index())) {
+            self.begin(packet, tables);
+        } else {
+            self.parsed = Parse::Drop(Reason::OtherStation);
+        }
     }
 
     /// First stage. The common packet is taken on its own branch: a result that either parser may
@@ -64,6 +81,17 @@ impl Look {
     }
 }
 
+/// Is the frame for its port's station, or for everybody? One that is cut off is nobody's.
+#[inline(always)]
+fn is_for_us(frame: &[u8], port: Option<&PortView>) -> bool {
+    let (Some(port), Some(link)) = (port, frame.first_chunk::<{ ether::LEN }>()) else {
+        return true;
+    };
+    let [a, b, c, d, e, f, ..] = *link;
+    let to = Mac([a, b, c, d, e, f]);
+    to == port.mac || to.is_group()
+}
+
 /// The looks of one burst.
 #[derive(Debug)]
 pub struct Looks([Look; BURST]);
@@ -76,14 +104,15 @@ impl Default for Looks {
 }
 
 impl Looks {
-    /// Runs the first two stages over a burst; the looks are in the burst's order.
+    /// Runs the first two stages over a burst that came by `ports`, or, without any, from where
+    /// their stations were asked for already. The looks are in the burst's order.
     #[inline]
-    pub fn look<P: Packet>(&mut self, burst: &[P], tables: &Tables) {
+    pub fn look<P: Packet>(&mut self, burst: &[P], tables: &Tables, ports: &[PortView]) {
         for packet in burst {
             packet.prefetch();
         }
         for (packet, look) in burst.iter().zip(&mut self.0) {
-            look.begin(packet, tables);
+            look.receive(packet, tables, ports);
         }
         for look in self.0.iter_mut().take(burst.len()) {
             match &look.parsed {

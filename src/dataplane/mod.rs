@@ -12,13 +12,16 @@
 //! refusal has a [`verdict::Reason`] that is counted. Nothing here names `control`.
 
 pub mod access;
+mod accounts;
 pub mod admit;
 pub mod allowance;
 pub mod conn;
 pub mod cookie;
 pub mod cross;
 pub mod describe;
+mod established;
 pub mod family;
+mod fate;
 pub mod flows;
 pub mod frag;
 mod handshake;
@@ -28,6 +31,7 @@ pub mod io;
 pub mod lookup;
 pub mod mailbox;
 pub mod mem;
+mod onward;
 mod opening;
 pub mod orders;
 pub mod parse;

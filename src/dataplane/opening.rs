@@ -27,8 +27,10 @@ use super::conn::splice::{Chain, SACK, STAMPS, Splice};
 use super::conn::state::State;
 use super::conn::table::{Hit, Slot};
 use super::cookie::{self, Event, OUR_SCALE, Offer, SCALE_MAX};
+use super::established::client_hop;
 use super::family::Family;
-use super::flows::{Fate, Flows, client_hop, turned};
+use super::fate::Fate;
+use super::flows::Flows;
 use super::handshake::{in_pieces, segment_of};
 use super::introduce;
 use super::io::Packet;
@@ -79,20 +81,11 @@ impl Flows {
             },
         };
         let fate = self.as_client::<F, P>(packet, slot, &syn);
-        self.await_backend::<F>(slot);
+        // Whatever the packet sent made of it, the connection waits for its backend.
+        self.enter_state::<F>(slot, State::Synack);
         match fate {
             Fate::Send(port) => Fate::Ask(port),
             other => other,
-        }
-    }
-
-    /// Whatever the packet sent made of it, the connection waits for its backend.
-    fn await_backend<F: Family>(&mut self, slot: Slot) {
-        let record = F::table_mut(&mut self.tables).record_mut(slot);
-        let (backend, was_active) = (record.backend_id(), record.state().is_active());
-        record.set_state(State::Synack);
-        if !was_active {
-            turned(&self.stats, &self.snapshot, &mut self.chooser, backend, true);
         }
     }
 
@@ -104,9 +97,9 @@ impl Flows {
         segment: &Segment,
     ) -> Fate {
         let record = F::table(&self.tables).record(slot);
-        let backend = self.snapshot.backend(record.backend_id());
-        let Some(next_hop) = backend.and_then(|backend| backend.next_hop) else {
-            return self.count(Reason::NextHop);
+        let next_hop = match self.leaves(record, Side::Client, segment::TTL) {
+            Ok(next_hop) => next_hop,
+            Err(reason) => return self.count(reason),
         };
         let key = record.key(Side::Client);
         match segment::write(packet, key, NOWHERE, segment) {
@@ -228,12 +221,9 @@ impl Flows {
         let offer = Offer::read(options::area(segment));
         let Some((sequence, _)) = number(packet.data(), parsed) else { return Fate::Free };
         let now_ms = self.now_ms;
+        self.note::<F>(Hit { slot, side: Side::Backend }, parsed.signal);
         let table = F::table_mut(&mut self.tables);
         let record = table.record_mut(slot);
-        if record.note(Side::Backend, parsed.signal, now_ms) {
-            let (backend, active) = (record.backend_id(), record.state().is_active());
-            turned(&self.stats, &self.snapshot, &mut self.chooser, backend, active);
-        }
         // It is written over in a moment, but what it says of the client's stream counts.
         if introduce::from_backend(packet.data_mut(), parsed, record).is_none() {
             return self.count(Reason::Truncated);
@@ -278,7 +268,7 @@ impl Flows {
     ) -> Fate {
         let reset = Segment { sequence: acknowledgment, flags: tcp::RST, ..Segment::default() };
         let fate = self.as_client::<F, P>(packet, slot, &reset);
-        self.await_backend::<F>(slot);
+        self.enter_state::<F>(slot, State::Synack);
         fate
     }
 

@@ -89,7 +89,7 @@ pub enum OtherKind {
     Icmp,
     /// `ICMPv6` neighbour discovery (RFC 4861): the kernel's, as ARP is.
     Neighbor,
-    /// IPv6 with extension headers that are cut off, too many, or route it elsewhere.
+    /// IPv6 extension headers, or IPv4 options, that are cut off, too many, or route it elsewhere.
     Extensions,
     /// Some other IP protocol.
     Protocol(u8),

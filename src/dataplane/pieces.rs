@@ -28,15 +28,16 @@ use zerocopy::FromBytes;
 use super::admit::starts;
 use super::conn::key::{FlowKey, Side};
 use super::conn::table::Hit;
+use super::established::{source_mac, translation};
 use super::family::Family;
-use super::flows::{Fate, Flows, Origin, PuntClass, source_mac, translation};
+use super::fate::{Fate, Origin, PuntClass};
+use super::flows::Flows;
 use super::frag::{self, Told};
 use super::introduce;
 use super::io::Packet;
 use super::parse::{self, Parsed};
 use super::rewrite::translate::rewrite_link;
 use super::snapshot::Protocol;
-use super::special::length_of;
 use super::verdict::Reason;
 use crate::ids::WorkerId;
 use crate::wire::fragment::Span;
@@ -243,8 +244,8 @@ impl Flows {
     #[cold]
     pub(super) fn foreign_piece(&self, piece: &AnyPiece) -> Fate {
         let (to, protocol) = piece.destination_and_protocol();
-        match protocol {
-            ipv4::ICMP | ipv6::ICMPV6 => self.ping(to),
+        match (to, protocol) {
+            (IpAddr::V4(_), ipv4::ICMP) | (IpAddr::V6(_), ipv6::ICMPV6) => self.ping(to),
             _ if self.snapshot.is_vip(to) || self.snapshot.is_local(to) => {
                 self.count(Reason::Protocol)
             }
@@ -285,7 +286,10 @@ impl Flows {
             let Some(ports) = self.new_ports::<F>(found, crossed) else {
                 return self.count(Reason::Fragment);
             };
-            foretell(packet, parsed, ports, told.length);
+            // What is refused is quoted as it came.
+            if self.goes_on(packet.data(), parsed, found, crossed) {
+                foretell(packet, parsed, ports, told.length);
+            }
         }
         match (found, crossed) {
             (Some(hit), _) if piece.part.has_ports() => {
@@ -300,11 +304,14 @@ impl Flows {
     }
 
     /// The connection of a piece in its own family's table. One whose backend is gone makes room
-    /// for a new one, which another worker may own.
+    /// for a new one, which another worker may own; an association that is over does so here, as a
+    /// piece of SCTP must not find itself in a new one.
     fn connection_of<F: Family>(&mut self, parsed: &Parsed<F>, part: Part) -> Option<Hit> {
         let table = F::table(&self.tables);
         let hit = table.find(parsed.key, table.hash(parsed.key))?;
-        let backend = self.snapshot.backend(table.record(hit.slot).backend_id());
+        let record = table.record(hit.slot);
+        let is_over = part == Part::FirstOfCrc && record.state().is_reusable();
+        let backend = self.snapshot.backend(record.backend_id()).filter(|_| !is_over);
         if backend.is_some() || hit.side == Side::Backend || !part.has_ports() || !starts(parsed) {
             return Some(hit);
         }
@@ -321,6 +328,25 @@ impl Flows {
         Some(self.tables.v6.record(hit.slot).translated(hit.side).ports)
     }
 
+    /// Will a first piece of a connection go on?
+    fn goes_on<F: Family>(
+        &self,
+        frame: &[u8],
+        parsed: &Parsed<F>,
+        found: Option<Hit>,
+        crossed: Option<Hit>,
+    ) -> bool {
+        let asked = match (found, crossed) {
+            (Some(hit), _) => {
+                let record = F::table(&self.tables).record(hit.slot);
+                Some(self.ask(frame, parsed, (record, hit.side)))
+            }
+            (None, Some(hit)) => Some(self.ask_back(frame, parsed, hit.slot)),
+            (None, None) => None,
+        };
+        asked.is_some_and(|asked| asked.is_ok())
+    }
+
     /// A piece without transport header: it goes the way of its connection.
     fn later_piece<F: Family, P: Packet>(
         &mut self,
@@ -332,42 +358,34 @@ impl Flows {
         if hit.side == Side::Client {
             record.set_client_link(packet.port(), source_mac(packet.data()));
         }
-        let record = *record;
-        if self.snapshot.backend(record.backend_id()).is_none() {
-            return self.count(Reason::BackendGone);
-        }
-        let Some(next_hop) = self.hop_to(&record, hit.side.opposite()) else {
-            return self.count(Reason::NextHop);
+        let record = F::table(&self.tables).record(hit.slot);
+        let onward = match self.leaves(record, hit.side, parsed.ttl) {
+            Ok(next_hop) => self.onward(record, hit.side, next_hop),
+            Err(reason) => return self.count(reason),
         };
-        if parsed.ttl <= 1 {
-            return self.count(Reason::TtlExpired);
-        }
-        let way = self.way_mtu(&record, hit.side, next_hop.port);
-        let length = length_of(parsed, &record);
-        let mtu = self.path_mtu(&record, hit.side, way);
-        let too_long = length > mtu;
-        if length > mtu.max(F::MTU_MIN) && !self.may_cut(packet.data(), parsed, &record) {
+        let Ok(too_long) = self.fits(packet.data(), parsed, record, onward.mtu) else {
             return self.count(Reason::TooBig);
-        }
+        };
+        let (crosses, by) = (record.is_crossed(), introduce::displaced(record, hit.side));
+        let translation = translation(record, hit.side, onward.next_hop);
         F::table_mut(&mut self.tables).record_mut(hit.slot).seen_ms = self.now_ms;
-        let translation = translation(&record, hit.side, next_hop);
         let frame = packet.data_mut();
-        if displace(frame, parsed, introduce::displaced(&record, hit.side)).is_none() {
+        if displace(frame, parsed, by).is_none() {
             return self.count(Reason::NoRoom);
         }
-        if record.is_crossed() {
-            return self.cross_over_later(packet, parsed, &record, (next_hop, way));
+        if crosses {
+            return self.cross_over_later(packet, parsed, &translation, onward.way);
         }
         let network = usize::from(parsed.l3)..usize::from(parsed.l4);
-        let done = rewrite_link(frame, next_hop)
+        let done = rewrite_link(frame, onward.next_hop)
             && frame
                 .get_mut(network)
                 .is_some_and(|header| F::rewrite_network(header, &translation));
-        match record.wrapping() {
+        match onward.outer {
             _ if !done => self.count(Reason::Truncated),
-            Some(encapsulation) => self.wrap(packet, parsed, encapsulation, &record),
-            None if too_long => Fate::Cut(next_hop.port, way),
-            None => Fate::Send(next_hop.port),
+            Some(outer) => self.wrap(packet, parsed, outer, &onward),
+            None if too_long => Fate::Cut(onward.next_hop.port, onward.way),
+            None => Fate::Send(onward.next_hop.port),
         }
     }
 }

@@ -10,7 +10,8 @@
 //! A place that is taken counts for the backend's load and limit at once, for all workers: who
 //! takes one and makes no connection gives it up.
 
-use super::flows::{Flows, give_back};
+use super::accounts::give_back;
+use super::flows::Flows;
 use super::persistence::{Client, Kept, Persistence, Target};
 use super::sched::Flow;
 use super::snapshot::{Backend, Limit, Snapshot};

@@ -69,8 +69,6 @@ impl Flows {
             (Reason::TtlExpired, _) => Some(Answer::Error(IcmpError::TimeExceeded)),
             (_, Some(Protocol::Tcp)) if is_stray => Some(Answer::Reset),
             (_, Some(Protocol::Sctp)) if is_stray => Some(Answer::Abort),
-            // A backend's datagram of no connection is an answer that came late.
-            (Reason::NoConnection, Some(Protocol::Udp)) => None,
             (_, Some(Protocol::Udp)) if is_stray => Some(Answer::Error(IcmpError::PortUnreachable)),
             _ => None,
         }

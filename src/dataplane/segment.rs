@@ -19,7 +19,7 @@ use crate::wire::{Be16, Be32, Mac, Raw16, Raw32, checksum, ether, ipv4, tcp};
 /// Most bytes of options we write: all there are.
 const OPTIONS_MAX: usize = 20;
 /// TTL of what is written.
-const TTL: u8 = 64;
+pub(super) const TTL: u8 = 64;
 
 /// What a segment says.
 #[derive(Clone, Copy, Debug, Default)]

@@ -262,12 +262,6 @@ impl Snapshot {
         self.addresses.is_local(address)
     }
 
-    /// Is this the address of a backend in mode `tunnel`?
-    #[inline]
-    pub fn is_tunnel(&self, address: IpAddr) -> bool {
-        self.addresses.is_tunnel(address)
-    }
-
     /// May this client start a connection to the service?
     #[inline]
     pub fn admits(&self, service: ServiceId, client: IpAddr) -> bool {

@@ -48,9 +48,6 @@ impl Flows {
         parsed: &Parsed<F>,
         origin: Origin,
     ) -> Fate {
-        if !self.is_ours(packet) {
-            return self.count(Reason::OtherStation);
-        }
         let Some((part, owner)) = self.owner(parsed.key, origin) else {
             return Fate::Punt(PuntClass::Other);
         };

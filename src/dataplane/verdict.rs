@@ -62,9 +62,11 @@ reasons! {
     FragmentTimeout => "fragment_timeout",
     /// An ICMP error about one of our flows whose checksum is wrong.
     IcmpChecksum => "icmp_checksum",
+    /// An ICMP error that nobody else hears of: the other family has no word for it, or it told us what a tunnel's way carries, and its sender lets us cut.
+    IcmpUntold => "icmp_untold",
     /// A ping of a VIP that the policy does not answer.
     Ping => "ping",
-    /// IPv6 extension headers to a VIP or local address that are cut off, too many, or route elsewhere.
+    /// IPv6 extension headers or IPv4 options to a VIP or local address that are cut off, too many, or route elsewhere.
     Extensions => "extensions",
     /// The TCP data offset is below 20 bytes or past the segment's end.
     TcpDataOffset => "tcp_data_offset",

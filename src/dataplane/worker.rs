@@ -166,7 +166,11 @@ impl<P: Platform> Worker<P> {
     }
 
     fn process(&mut self, burst: &mut Burst<P::Packet>, origin: Origin) {
-        self.looks.look(burst, self.flows.tables());
+        let ports = match origin {
+            Origin::Port => &self.flows.snapshot.ports[..],
+            Origin::Handover => &[],
+        };
+        self.looks.look(burst, self.flows.tables(), ports);
         for (at, mut packet) in burst.drain(..).enumerate() {
             let Some(look) = self.looks.get(at) else { continue };
             let fate = self.flows.decide(&mut packet, &look, origin);

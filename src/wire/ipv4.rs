@@ -71,6 +71,26 @@ pub struct Header {
     pub addresses: Raw64,
 }
 
+/// What routes a packet on from its destination (RFC 791, 3.1): loose and strict source route.
+const SOURCE_ROUTES: [u8; 2] = [131, 137];
+/// Options of one byte: the end of all, and none.
+const END: u8 = 0;
+const NO_OPERATION: u8 = 1;
+
+/// Is there a source route among these options, whether its way has ended here or not? (Nor does
+/// Linux take one, unless `accept_source_route` says so.) `None` if an option is cut off.
+pub fn is_routed(mut options: &[u8]) -> Option<bool> {
+    while let [kind, rest @ ..] = options {
+        options = match (*kind, rest.first()) {
+            (END, _) => break,
+            (NO_OPERATION, _) => rest,
+            (kind, _) if SOURCE_ROUTES.contains(&kind) => return Some(true),
+            (_, length) => options.get(usize::from(*length.filter(|length| **length >= 2)?)..)?,
+        };
+    }
+    Some(false)
+}
+
 impl Header {
     /// IP version; 4 in a right packet.
     #[inline(always)]

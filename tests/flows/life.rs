@@ -71,7 +71,8 @@ fn udp_is_translated_both_ways_and_a_missing_checksum_stays_missing() {
         assert!(seen.ip_right && seen.l4_right);
         assert_eq!(there.frame[40..42] == [0, 0], !checksum);
         let (from, to) = ((seen.destination, seen.ports.1), (seen.source, seen.ports.0));
-        let reply = packet().udp(from, to).payload(b"answer").build();
+        let reply = packet().macs(backend_mac(11), OUR_INNER_MAC).udp(from, to);
+        let reply = reply.payload(b"answer").build();
         let back = judge(&world.one(0, 1, &reply).frame).unwrap();
         assert_eq!((back.source, back.ports), (VIP.0, (VIP.1, port)));
         assert!(back.ip_right && back.l4_right);

@@ -31,6 +31,7 @@ mod parts;
 mod persistence;
 mod pieces;
 mod reasons;
+mod refused;
 mod room;
 mod rules;
 mod schedulers;

@@ -21,7 +21,7 @@ use shunt::wire::vlan::{Tags, Vid};
 use crate::endpoints::Segment;
 use crate::life::{answer, client, from_client, open};
 use crate::packets::{self, CLIENT, Endpoint, Expect, OUR_INNER_MAC, VIP, packet};
-use crate::world::{Plan, World, backend_mac};
+use crate::world::{Plan, World, backend_mac, host};
 
 /// What the sender of a refused packet gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -316,6 +316,17 @@ fn cases() -> Vec<Case> {
             let error = packet().macs(backend_mac(13), OUR_INNER_MAC);
             let error = error.between(packets::BACKEND, (world.plan.locals[0], 0)).icmp(3, 1, 0);
             let error = error.payload(&there.frame[14..]).l4_wrong_by(1).build();
+            let sent = world.exchange(0, 1, &error);
+            (world, sent)
+        }),
+        case("a narrow way, said to us alone", Reason::IcmpUntold, Nothing, || {
+            let modes = vec![Mode::Tunnel(Encapsulation::Ipip); 3];
+            let mut world = World::new(Plan { modes, ..Plan::default() });
+            let frame = packet().udp(CLIENT, VIP).flags_fragment(0).payload(&[7; 1000]).build();
+            let there = world.one(0, 0, &frame);
+            let (router, ours) = ((host(false, 254), 0), (host(false, 1), 0));
+            let error = packet().macs(backend_mac(13), OUR_INNER_MAC).between(router, ours);
+            let error = error.icmp(3, 4, 900).payload(&there.frame[14..]).build();
             let sent = world.exchange(0, 1, &error);
             (world, sent)
         }),

@@ -206,7 +206,6 @@ fn verdict(exchange: &Exchange, happened: &Happened) -> Option<Verdict> {
     };
     match (&own[..], replied, punted, sent.is_empty()) {
         ([], 0, 0, false) => Some(Verdict::Forward),
-        ([], 0, 0, true) if exchange.verdict == Verdict::Learn => Some(Verdict::Learn),
         ([], 0, 0, true) => Some(Verdict::Hold),
         ([], 0, 1.., true) => Some(Verdict::Punt),
         ([], 1, 0, false) => Some(Verdict::Reply(None)),

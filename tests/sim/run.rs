@@ -269,19 +269,14 @@ impl Run {
     fn is_cut(&mut self, packet: &Packet) -> bool {
         // The RST that answers a segment without ACK counts its bytes, which a piece does not show.
         let countable = !matches!(packet.body, Body::Tcp { flags, .. } if flags & ACK == 0);
-        // Nor is a packet of SCTP whose first piece the balancer would report: that quotes it with a
-        // checksum made ready for other ports, not as it came.
-        let reported = matches!(packet.body, Body::Sctp { .. }) && packet.ttl == 1;
-        let is_long = packet.length() > PIECE_MAX && countable && !reported;
+        let is_long = packet.length() > PIECE_MAX && countable;
         is_long && self.rng.chance(self.scenario.conditions.cut)
     }
 
     /// Sends a packet in pieces, each of which finds its own way.
     fn send_cut(&mut self, packet: &Packet, to: impl Fn(Vec<u8>) -> Event) {
         let whole = Packet { df: packet.is_v6(), ..packet.clone() };
-        // For the same reason no piece of SCTP is too long for any way.
-        let longest = if matches!(packet.body, Body::Sctp { .. }) { 1_280 } else { 1_400 };
-        let mtu = self.rng.pick(&[PIECE_MAX - 24, 1_000, 1_280, longest]);
+        let mtu = self.rng.pick(&[PIECE_MAX - 24, 1_000, 1_280, 1_400]);
         // Between the families only the low half goes on.
         let id = 0x005a_0000 | u32::from(packet.id);
         for frame in pieces::cut(&whole.frame(), mtu, id) {

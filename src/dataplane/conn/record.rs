@@ -57,7 +57,8 @@ pub struct Record<F: Family = Ipv4Addr> {
     progress: u8,
     /// Sequence number behind the client's SYN, where these bytes are.
     first_sequence: u32,
-    /// Free list link while the record is free, number of the splice while [`SPLICED`].
+    /// Free list link while the record is free, number of the splice while [`SPLICED`]; else where
+    /// the stream would start that the client's last SYN asked for.
     pub(super) link: u32,
 }
 
@@ -263,11 +264,23 @@ impl<F: Family> Record<F> {
         }
     }
 
-    /// The client's stream starts at `first_sequence`, with `inserted` bytes of ours. Only until
-    /// the backend has agreed to one: a forged SYN must not move the numbers of what lives.
+    /// The client's stream starts at `first_sequence`, with `inserted` bytes of ours. Once the
+    /// backend has agreed to one, that is only noted: a forged SYN must not move the numbers of
+    /// what lives.
     pub fn start_stream(&mut self, first_sequence: u32, inserted: u8) {
         if self.progress() == Progress::Open {
             (self.first_sequence, self.inserted) = (first_sequence, inserted);
+        } else if !self.is_spliced() {
+            self.link = first_sequence;
+        }
+    }
+
+    /// The backend answers a SYN, after which the client's stream starts there. If it has forgotten
+    /// the stream it had agreed to, and the client has asked for this one, they have a new one.
+    pub fn restart_stream(&mut self, first_sequence: u32) {
+        let is_asked_for = !self.is_spliced() && self.link == first_sequence;
+        if self.progress() > Progress::Open && is_asked_for {
+            (self.first_sequence, self.progress) = (first_sequence, Progress::Agreed as u8);
         }
     }
 

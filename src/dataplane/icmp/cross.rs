@@ -22,7 +22,8 @@ use crate::dataplane::conn::key::{FlowKey, Side};
 use crate::dataplane::conn::record::Record;
 use crate::dataplane::cross::DIFFERENCE;
 use crate::dataplane::family::Family;
-use crate::dataplane::flows::{Fate, Flows};
+use crate::dataplane::fate::Fate;
+use crate::dataplane::flows::Flows;
 use crate::dataplane::introduce;
 use crate::dataplane::io::Packet;
 use crate::dataplane::reply::IcmpError;
@@ -51,14 +52,15 @@ impl Flows {
             return self.count(Reason::NoConnection);
         };
         let record = *self.tables.v6.record(hit.slot);
-        let Some(hop) = self.hop_to(&record, Side::Client) else {
-            return self.count(Reason::NextHop);
+        let hop = match self.leaves(&record, Side::Backend, message.ttl) {
+            Ok(hop) => hop,
+            Err(reason) => return self.count(reason),
         };
         let Some(error) = in_family::<F, Ipv6Addr>(packet.data(), message) else {
-            return Fate::Free;
+            return self.count(Reason::IcmpUntold);
         };
         let error = less(error, introduce::room(&record));
-        introduce::take_back(packet.data_mut().get_mut(quote.l4..).unwrap_or_default(), &record);
+        introduce::take_back(quote.segment(packet.data_mut()), &record);
         let about = record.key(Side::Client);
         self.sent(to_v6(packet, message, quote, about, error, hop), hop)
     }
@@ -76,7 +78,7 @@ impl Flows {
             return self.count(Reason::NextHop);
         };
         let Some(error) = in_family::<F, Ipv4Addr>(packet.data(), message) else {
-            return Fate::Free;
+            return self.count(Reason::IcmpUntold);
         };
         let delta = translation_deltas(quote.key, record.key(Side::Backend)).1;
         let done = ports_changed(packet, quote, about.ports, delta)
@@ -119,7 +121,7 @@ fn ports_changed<F: Family, P: Packet>(
     ports: u32,
     delta: checksum::Delta,
 ) -> Option<()> {
-    let segment = packet.data_mut().get_mut(quote.l4..)?;
+    let segment = quote.segment(packet.data_mut());
     rewrite_transport(segment, quote.key.protocol, ports, delta).then_some(())
 }
 

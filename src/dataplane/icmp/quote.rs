@@ -15,21 +15,28 @@ pub(in crate::dataplane) struct Quote<F: Family> {
     pub(in crate::dataplane) at: usize,
     /// Where its transport header starts.
     pub(in crate::dataplane) l4: usize,
+    /// Where the message ends, and with it what is quoted: padding of the link is none of it.
+    end: usize,
     /// Does it say that nobody may cut it?
     pub(in crate::dataplane) whole_for_good: bool,
 }
 
 impl<F: Family> Quote<F> {
-    /// The packet quoted from `at` on; `None` if it is none of a balanced protocol, a later piece,
-    /// or cut off before its ports.
-    pub(in crate::dataplane) fn read(frame: &[u8], at: usize) -> Option<Self> {
-        let packet = frame.get(at..)?;
+    /// The packet quoted from `at` to `end`; `None` if it is none of a balanced protocol, a later
+    /// piece, or cut off before its ports.
+    pub(in crate::dataplane) fn read(frame: &[u8], at: usize, end: usize) -> Option<Self> {
+        let packet = frame.get(at..end)?;
         let Outline { addresses, protocol, header, .. } = F::outline(packet)?;
         Protocol::from_number(protocol)?;
         let ports = u32::from_ne_bytes(*packet.get(header..)?.first_chunk()?);
         let key = FlowKey { addresses, ports, protocol };
         let whole_for_good = F::is_whole_for_good(packet);
-        Some(Self { key, at, l4: at + header, whole_for_good })
+        Some(Self { key, at, l4: at + header, end, whole_for_good })
+    }
+
+    /// Its transport header and what else of it is quoted.
+    pub(in crate::dataplane) fn segment<'a>(&self, frame: &'a mut [u8]) -> &'a mut [u8] {
+        frame.get_mut(self.l4..self.end).unwrap_or_default()
     }
 
     /// Turns the quoted packet into one of the flow `about`, checksums included as far as they are
@@ -39,10 +46,9 @@ impl<F: Family> Quote<F> {
         if !F::readdress(header, about.addresses) {
             return false;
         }
-        let Some(segment) = frame.get_mut(self.l4..) else { return false };
         let delta = F::delta(self.key.addresses, about.addresses)
             .plus(Delta::of_u32(self.key.ports, about.ports));
-        rewrite_transport(segment, self.key.protocol, about.ports, delta)
+        rewrite_transport(self.segment(frame), self.key.protocol, about.ports, delta)
     }
 }
 

@@ -6,8 +6,13 @@
 //!             │ IP │ ICMP                    │ the client's packet …      to the client
 //! ```
 //!
-//! What carries too little for the outer packet is remembered for the backend ([`PathMtus`]); the
-//! client is told that value less the outer header, and only if its packet may not be cut.
+//! What carries too little for the outer packet is remembered for the backend
+//! ([`super::super::path_mtu`]); the client is told that value less the outer header, and only if its
+//! packet may not be cut.
+//!
+//! That it is about a tunnel's packet is proven by the connection: its packets are wrapped in that
+//! way, for that backend. What the configuration says of the backend by now does not matter, since a
+//! connection keeps the tunnel it began with.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -19,10 +24,12 @@ use super::quote::Quote;
 use crate::dataplane::conn::key::Side;
 use crate::dataplane::conn::record::Record;
 use crate::dataplane::family::{Family, Outline};
-use crate::dataplane::flows::{Fate, Flows, Origin, port_mtu};
+use crate::dataplane::fate::{Fate, Origin};
+use crate::dataplane::flows::Flows;
 use crate::dataplane::io::Packet;
 use crate::dataplane::reply::IcmpError;
 use crate::dataplane::rewrite::tunnel::{GRE, IPIP, IPV6};
+use crate::dataplane::snapshot::Encapsulation;
 use crate::dataplane::verdict::Reason;
 use crate::wire::{Mac, ether, ipv4, udp};
 
@@ -39,26 +46,12 @@ impl Flows {
         message: &Message<F>,
         origin: Origin,
     ) -> Option<Fate> {
-        match self.quoted_inside(packet.data(), message)? {
-            (at, true) => self.about_inner::<F, Ipv6Addr, P>(packet, message, at, origin),
-            (at, false) => self.about_inner::<F, Ipv4Addr, P>(packet, message, at, origin),
+        let outer = Outer::read(packet.data(), message)?;
+        if outer.is_around_v6 {
+            self.about_inner::<F, Ipv6Addr, P>(packet, message, outer, origin)
+        } else {
+            self.about_inner::<F, Ipv4Addr, P>(packet, message, outer, origin)
         }
-    }
-
-    /// Where in the frame the client's packet starts, and is it IPv6? `None` if what is quoted is
-    /// no tunnel packet from the address the error was sent to, to a tunnel's backend.
-    fn quoted_inside<F: Family>(
-        &self,
-        frame: &[u8],
-        message: &Message<F>,
-    ) -> Option<(usize, bool)> {
-        let quoted = frame.get(message.quote..message.end)?;
-        let Outline { addresses, protocol, header, .. } = F::outline(quoted)?;
-        let (ours, theirs) = F::split(addresses);
-        let (ours, theirs): (IpAddr, IpAddr) = (ours.into(), theirs.into());
-        let is_tunnel = self.snapshot.is_tunnel(theirs) && ours == message.destination.into();
-        let (skipped, is_v6) = unwrapped(protocol, quoted.get(header..)?)?;
-        is_tunnel.then_some((message.quote + header + skipped, is_v6))
     }
 
     /// `F` is the outer family, `G` the inner one.
@@ -66,10 +59,10 @@ impl Flows {
         &mut self,
         packet: &mut P,
         message: &Message<F>,
-        at: usize,
+        outer: Outer,
         origin: Origin,
     ) -> Option<Fate> {
-        let quote = Quote::<G>::read(packet.data(), at)?;
+        let quote = Quote::<G>::read(packet.data(), outer.inner, message.end)?;
         let owners = self.flow_owners(quote.key)?;
         if let Some(owner) = self.first_elsewhere(owners, origin) {
             return Some(self.hand_over(owner, origin));
@@ -83,36 +76,47 @@ impl Flows {
             return Some(Fate::HandOver(owner));
         }
         let record = hit.map(|hit| *table.record(hit.slot));
-        let Some(record) = record.filter(|record| record.wrapping().is_some()) else {
+        let Some(record) = record.filter(|record| self.is_around(outer, record)) else {
             return Some(self.count(Reason::NoConnection));
         };
         Some(match self.told(packet.data(), message, &quote, &record) {
-            Some(error) => {
+            Ok(error) => {
                 let end = message.quoted_end(packet.data());
                 self.tell_client(packet, end, &quote, &record, error)
             }
-            None => Fate::Free,
+            Err(reason) => self.count(reason),
         })
     }
 
-    /// What the client shall hear, if anything. Learns what the way to the backend carries.
+    /// Is it such a header that packets of this connection get?
+    fn is_around<G: Family>(&self, outer: Outer, record: &Record<G>) -> bool {
+        let backend = self.snapshot.backend(record.backend_id());
+        let is_its_kind = match record.wrapping() {
+            None => false,
+            Some(Encapsulation::Ipip) => matches!(outer.protocol, IPIP | IPV6),
+            Some(Encapsulation::Gre { .. }) => outer.protocol == GRE,
+            Some(Encapsulation::Gue { .. }) => outer.protocol == ipv4::UDP,
+        };
+        is_its_kind && backend.is_some_and(|backend| backend.address == outer.to)
+    }
+
+    /// What the client shall hear, or why it hears nothing. Learns what the way to the backend
+    /// carries.
     fn told<F: Family, G: Family>(
         &mut self,
         frame: &[u8],
         message: &Message<F>,
         quote: &Quote<G>,
         record: &Record<G>,
-    ) -> Option<IcmpError> {
+    ) -> Result<IcmpError, Reason> {
         let Some(mtu) = convert::too_big(frame, message) else {
-            return convert::other::<F, G>(message);
+            return convert::other::<F, G>(message).ok_or(Reason::IcmpUntold);
         };
-        // No way of the family carries less: a forgery (RFC 8201 section 4).
-        if mtu >= F::MTU_MIN {
-            self.path_mtus.learn(record.backend_id(), mtu, self.now_ms);
-        }
-        let port = self.hop_to(record, Side::Backend)?.port;
-        let mtu = self.path_mtu(record, Side::Client, port_mtu(&self.snapshot, port));
-        quote.whole_for_good.then_some(IcmpError::TooBig { mtu })
+        self.path_mtus.learn::<F>(record.backend_id(), mtu, self.now_ms);
+        let backend = self.snapshot.backend(record.backend_id()).ok_or(Reason::BackendGone)?;
+        let next_hop = backend.next_hop.ok_or(Reason::NextHop)?;
+        let mtu = self.onward(record, Side::Client, next_hop).mtu;
+        quote.whole_for_good.then_some(IcmpError::TooBig { mtu }).ok_or(Reason::IcmpUntold)
     }
 
     /// Turns the frame into the error about the packet it quotes.
@@ -134,6 +138,30 @@ impl Flows {
         }
         let answered = self.may_answer() && G::report(packet, LINK, error, vip);
         self.answered(packet, answered)
+    }
+}
+
+/// The outer header that an error quotes, from the address it was sent to.
+#[derive(Clone, Copy)]
+struct Outer {
+    to: IpAddr,
+    protocol: u8,
+    /// Where in the frame the client's packet starts.
+    inner: usize,
+    /// Is that IPv6?
+    is_around_v6: bool,
+}
+
+impl Outer {
+    /// `None` if what is quoted is no tunnel's packet.
+    fn read<F: Family>(frame: &[u8], message: &Message<F>) -> Option<Self> {
+        let quoted = frame.get(message.quote..message.end)?;
+        let Outline { addresses, protocol, header, .. } = F::outline(quoted)?;
+        let (from, to) = F::split(addresses);
+        let (skipped, is_around_v6) = unwrapped(protocol, quoted.get(header..)?)?;
+        let inner = message.quote + header + skipped;
+        let outer = Self { to: to.into(), protocol, inner, is_around_v6 };
+        (from == message.destination).then_some(outer)
     }
 }
 

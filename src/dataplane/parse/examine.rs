@@ -32,8 +32,8 @@ fn examine_ether(frame: &[u8], info: RxInfo) -> Result<Parse, Reason> {
 }
 
 fn examine_v4(ether: &ether::Header, rest: &[u8], info: RxInfo) -> Result<Parse, Reason> {
-    let (ip, segment) = examine_ip(rest, info)?;
-    match other_kind(ether, ip) {
+    let (ip, options, segment) = examine_ip(rest, info)?;
+    match other_kind(ether, ip, options) {
         Some(kind) => Ok(Parse::Other(Other {
             source: ip.source().into(),
             destination: ip.destination().into(),
@@ -43,8 +43,8 @@ fn examine_v4(ether: &ether::Header, rest: &[u8], info: RxInfo) -> Result<Parse,
     }
 }
 
-/// The header and what it carries, link padding cut off.
-fn examine_ip(packet: &[u8], info: RxInfo) -> Result<(&ipv4::Header, &[u8]), Reason> {
+/// The header, its options and what it carries, link padding cut off.
+fn examine_ip(packet: &[u8], info: RxInfo) -> Result<(&ipv4::Header, &[u8], &[u8]), Reason> {
     let (ip, _) = ipv4::Header::ref_from_prefix(packet).map_err(|_| Reason::Truncated)?;
     if ip.version() != 4 {
         return Err(Reason::IpVersion);
@@ -67,12 +67,16 @@ fn examine_ip(packet: &[u8], info: RxInfo) -> Result<(&ipv4::Header, &[u8]), Rea
         ChecksumVerdict::Bad => false,
         ChecksumVerdict::Unknown => checksum::verify(header),
     };
-    if right { Ok((ip, segment)) } else { Err(Reason::IpChecksum) }
+    let options = header.get(ipv4::LEN..).unwrap_or_default();
+    if right { Ok((ip, options, segment)) } else { Err(Reason::IpChecksum) }
 }
 
-fn other_kind(ether: &ether::Header, ip: &ipv4::Header) -> Option<OtherKind> {
+fn other_kind(ether: &ether::Header, ip: &ipv4::Header, options: &[u8]) -> Option<OtherKind> {
     if ether.destination.is_group() {
         return Some(OtherKind::NotForUs);
+    }
+    if ipv4::is_routed(options) != Some(false) {
+        return Some(OtherKind::Extensions);
     }
     if ip.flags_fragment.get() & ipv4::FRAGMENT_MASK != 0 {
         return Some(OtherKind::Fragment);

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 
-use super::{Backend, Mode, Ports, Service, ServiceAddress, Snapshot};
+use super::{Backend, Ports, Service, ServiceAddress, Snapshot};
 use crate::ids::ServiceId;
 
 /// Which addresses are ours, and which service a VIP, protocol and port name.
@@ -29,8 +29,6 @@ pub(super) struct AddressTable {
     /// VIPs, and whether some service there has a backend that takes new connections.
     vips: HashMap<IpAddr, bool, RandomState>,
     locals: HashSet<IpAddr, RandomState>,
-    /// Addresses of backends in mode `tunnel`.
-    tunnels: HashSet<IpAddr, RandomState>,
 }
 
 impl AddressTable {
@@ -69,9 +67,6 @@ impl AddressTable {
     }
 
     fn enter_backend(&mut self, service: &Service, backend: &Backend) {
-        if matches!(backend.mode, Mode::Tunnel(_)) {
-            self.tunnels.insert(backend.address);
-        }
         if backend.answers_here {
             let key = (backend.address, backend.port, service.protocol as u8);
             *self.nat_backends.entry(key).or_default() |= service.sloppy;
@@ -113,11 +108,6 @@ impl AddressTable {
     #[inline]
     pub(super) fn vip(&self, address: IpAddr) -> Option<bool> {
         self.vips.get(&address).copied()
-    }
-
-    #[inline]
-    pub(super) fn is_tunnel(&self, address: IpAddr) -> bool {
-        self.tunnels.contains(&address)
     }
 
     #[inline]

@@ -13,6 +13,7 @@ use super::words::{
     port_unreachable, segment, syn, syn_ack,
 };
 use super::{At, Rule, Side, rule};
+use crate::packets::fragments::cut;
 use crate::packets::{Builder, CLIENT_MAC, OUR_MAC, packet};
 
 type Said = (u8, u8, u32);
@@ -214,7 +215,9 @@ fn refused(at: &At, ip: Ip) -> Vec<Rule> {
     rows.push(row.backend(redirect).punted());
     let (row, _, _) = about("icmp: an error that quotes too little is the kernel's");
     let short = error(ip.inner_router(), known.ip(), said, &quoted[..ip.header() + 3]);
-    rows.push(row.backend(short.sent_by(11)).punted());
+    rows.push(row.backend(short.clone().sent_by(11)).punted());
+    let (row, _, _) = about("icmp: an error that quotes too little is the kernel's");
+    rows.push(row.case("the link fills it up").backend(short.sent_by(11).padding(30)).punted());
     rows
 }
 
@@ -247,6 +250,7 @@ fn about_tunnels(ip: Ip, backends: Ip) -> Vec<Rule> {
         if is_left { row.still_wrong() } else { row }
     };
     let mut rows = TUNNELS.map(row).to_vec();
+    rows.push(reloaded(ip, backends));
     let own = packet().udp((backends.ours(), 5000), (backends.host(11), 53)).payload(b"dns");
     let came =
         error(backends.host(11), backends.ours(), port_unreachable(backends), &own.ip_packet());
@@ -261,12 +265,37 @@ fn about_tunnels(ip: Ip, backends: Ip) -> Vec<Rule> {
     rows
 }
 
+/// The connection keeps its tunnel, so errors about it are still its own.
+fn reloaded(ip: Ip, backends: Ip) -> Rule {
+    let ask = syn(ip);
+    let said = host_unreachable(backends);
+    let heard = if ip == V6 && backends == V4 { (1, 0, 0) } else { host_unreachable(ip) };
+    let outer = wrapped(&ask.clone().onward(), IPIP, backends, 0);
+    let came = error(backends.inner_router(), backends.ours(), said, &outer.ip_packet());
+    let shown = ask.clone().onward().ip_packet();
+    let told = error(ip.vip().ip(), ip.client().ip(), heard, &shown);
+    let told = told.identification(0).macs(OUR_MAC, CLIENT_MAC);
+    let told = if ip == V6 { told.tos(0) } else { told };
+    rule(
+        "icmp: an error about a tunnel's packet counts after a reload took the tunnel away",
+        between(IPIP, ip, backends),
+    )
+    .client(ask)
+    .backend_gets(outer)
+    .reload(between(DR, ip, backends))
+    .backend(came.sent_by(11))
+    .told(Side::Client, told)
+    .made(1)
+}
+
 fn pings(ip: Ip) -> Vec<Rule> {
     let ping = |to: IpAddr| {
         let kind = if ip == V4 { 8 } else { 128 };
         packet().between(ip.client(), (to, 0)).icmp(kind, 0, 1).payload(b"ping")
     };
     let to_vip = ping(ip.vip().ip());
+    let pieces = cut(&to_vip.clone().flags_fragment(0).payload(&[7; 600]).build(), &[400], 7);
+    let in_pieces = "ping: one in pieces follows the policy too";
     let with = |policy| through(FULLNAT, ip).ping(policy);
     vec![
         rule("ping: by default the kernel answers for a VIP", with(Ping::Always))
@@ -280,6 +309,17 @@ fn pings(ip: Ip) -> Vec<Rule> {
         rule("ping: only with a live backend", with(Ping::Live).weight(0))
             .case("none")
             .client(to_vip)
+            .dropped(Reason::Ping),
+        rule(in_pieces, with(Ping::Always))
+            .client(pieces[0].clone())
+            .punted()
+            .client(pieces[1].clone())
+            .punted(),
+        rule(in_pieces, with(Ping::Live).weight(0))
+            .case("none")
+            .client(pieces[1].clone())
+            .dropped(Reason::Ping)
+            .client(pieces[0].clone())
             .dropped(Reason::Ping),
         rule("ping: the box and its local addresses always answer", with(Ping::Never))
             .client(ping(ip.local()))

@@ -205,6 +205,7 @@ impl Road<'_> {
                     .client_gets(self.home(ack(1001)))
                     .client(claim.clone())
                     .backend_gets(self.there(claim.numbers(1001 + length, 501))),
+                self.forgotten(how),
                 self.named(
                     "proxy: data in a SYN is cut off: it comes again, behind the header",
                     how,
@@ -245,6 +246,33 @@ impl Road<'_> {
         let name = "toa: a trusted client's own option goes on, and none is added";
         let option = trusting(name, TOA).client(asks.clone()).backend_gets(self.there(asks));
         streams.into_iter().chain([datagrams.made(1), option.made(1)]).collect()
+    }
+
+    /// A SYN that overtakes the RST of the connection before it finds that one's record, and
+    /// perhaps a backend that has forgotten it already.
+    fn forgotten(self, how: ClientAddress) -> Rule {
+        let (ip, bytes) = (self.ip, header(how, self.ip, true));
+        let length = u32::try_from(bytes.len()).unwrap();
+        let hello = data(ip, b"hello");
+        let (again, agreed) = (syn(ip).numbers(900, 0), self.answer().numbers(7000, 901));
+        let ack = segment(ip).numbers(901, 7001);
+        let late = data(ip, b"anew").numbers(901, 7001);
+        let acked = |number| backend_ack(ip.backend(), self.known()).numbers(7001, number);
+        self.with_proxy("proxy: a stream that begins anew in an old record has the header", how)
+            .client(hello.clone())
+            .backend_gets(self.there(hello.payload(&[&bytes[..], b"hello"].concat())))
+            .backend(backend_ack(ip.backend(), self.known()).numbers(501, 1006 + length))
+            .client_gets(self.home(backend_ack(ip.backend(), self.known()).numbers(501, 1006)))
+            .client(again.clone())
+            .backend_gets(self.there(again))
+            .backend(agreed.clone())
+            .client_gets(self.home(agreed))
+            .client(ack.clone())
+            .backend_gets(self.there(ack.payload(&bytes)))
+            .backend(acked(901 + length))
+            .client_gets(self.home(acked(901)))
+            .client(late.clone())
+            .backend_gets(self.there(late.numbers(901 + length, 7001)))
     }
 
     /// Where there is no room, and where it is made.

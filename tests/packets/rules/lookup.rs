@@ -6,12 +6,12 @@ use shunt::dataplane::snapshot::{Ports, Protocol};
 use shunt::dataplane::verdict::Reason;
 
 use super::outer::wrapped;
-use super::setup::{FAMILIES, Ip, PROTOCOLS, Real, Setup, V6, backend_mac, offer, through};
+use super::setup::{FAMILIES, Ip, PROTOCOLS, Real, Setup, V4, V6, offer, through};
 use super::words::{
     ACK, DR, FIN, FULLNAT, IPIP, NAT, PSH, SYN, datagram, first, init, second, segment, syn,
 };
 use super::{At, Rule, rule};
-use crate::packets::{CLIENT_MAC, packet};
+use crate::packets::packet;
 
 pub(super) fn rows(at: &At) -> Vec<Rule> {
     let of_family = |ip| {
@@ -202,11 +202,40 @@ fn one_port(ip: Ip) -> Rule {
 }
 
 /// IPv6 packets that want to be sent on by us.
-fn routed() -> Rule {
-    let header = [0, 0, 1, 0, 0, 0, 0];
-    rule("lookup: what routes itself on from a VIP is refused", through(NAT, V6))
-        .client(syn(V6).extension(43, &header))
-        .dropped(Reason::Extensions)
+/// A routing header of IPv6, a source route of IPv4, and options that hide what they are.
+fn routed(ip: Ip) -> Vec<Rule> {
+    let name = "lookup: what routes itself on from a VIP is refused";
+    let row = |case, ask: crate::packets::Builder| {
+        let row = rule(name, through(NAT, ip)).case(case);
+        row.client(ask).dropped(Reason::Extensions)
+    };
+    if ip == V6 {
+        return vec![row("a routing header", syn(V6).extension(43, &[0, 0, 1, 0, 0, 0, 0]))];
+    }
+    let route = |kind| [1, kind, 7, 4, 192, 0, 2, 9];
+    let ended = [131, 7, 8, 198, 51, 100, 9, 0];
+    let open = syn(V4).to(V4.backend()).onward();
+    let harmless = [1, 1, 7, 6, 4, 0, 0, 0].as_slice();
+    vec![
+        row("loose", syn(V4).ip_options(&route(131))),
+        row("strict", datagram(V4).ip_options(&route(137))),
+        row("at its end", init(V4).ip_options(&ended)),
+        row("in pieces", datagram(V4).ip_options(&route(131)).flags_fragment(0x2000)),
+        row(
+            "a ping",
+            packet().between(V4.client(), V4.vip()).icmp(8, 0, 1).ip_options(&route(131)),
+        ),
+        row("cut off", syn(V4).ip_options(&[7, 9, 4, 0])),
+        row("without end", syn(V4).ip_options(&[7, 1, 4, 0])),
+        rule(
+            "forward: identification, DF, TOS, ECN, flow label and options stay",
+            through(NAT, V4),
+        )
+        .case("record route")
+        .client(syn(V4).ip_options(harmless))
+        .backend_gets(open.ip_options(harmless))
+        .made(1),
+    ]
 }
 
 fn others(ip: Ip) -> Vec<Rule> {
@@ -217,20 +246,8 @@ fn others(ip: Ip) -> Vec<Rule> {
             .client(other(number))
             .dropped(Reason::Protocol)
     });
-    let flooded = syn(ip).macs(CLIENT_MAC, backend_mac(99));
-    let own = syn(ip).from((ip.vip().ip(), 9).into());
-    let link = [
-        rule("link: a frame for another station is not ours", through(NAT, ip))
-            .client(flooded)
-            .dropped(Reason::OtherStation),
-        rule("link: nobody asks himself: source and destination are one", through(NAT, ip))
-            .client(own)
-            .dropped(Reason::IpSource),
-    ];
-    let mut rows = [&refused[..], &link].concat();
+    let mut rows = refused.to_vec();
     rows.push(one_port(ip));
-    if ip == V6 {
-        rows.push(routed());
-    }
+    rows.extend(routed(ip));
     rows
 }

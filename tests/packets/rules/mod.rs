@@ -32,6 +32,7 @@ pub(crate) mod words;
 mod forward;
 mod icmp;
 mod introduce;
+mod link;
 mod lookup;
 mod modes;
 mod mtu;
@@ -72,8 +73,6 @@ pub(crate) enum Verdict {
     Hold,
     /// It ends here, in silence.
     Drop(Reason),
-    /// It did what it came for: an error that only we needed to know.
-    Learn,
 }
 
 /// A frame that must leave.
@@ -131,6 +130,7 @@ pub(crate) fn rules(at: &At) -> Vec<Rule> {
     let themes = [
         introduce::rows,
         lookup::rows,
+        link::rows,
         strays::rows,
         modes::rows,
         forward::rows,
@@ -267,11 +267,6 @@ impl Rule {
     /// It waits.
     pub(crate) fn held(self) -> Self {
         self.verdict(Verdict::Hold)
-    }
-
-    /// We learn from it, nobody else does.
-    pub(crate) fn learned(self) -> Self {
-        self.verdict(Verdict::Learn)
     }
 
     /// The frame said last has a wrong checksum, as it came.

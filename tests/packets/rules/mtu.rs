@@ -51,7 +51,7 @@ fn plain(at: &At, ip: Ip) -> Vec<Rule> {
             )
             .client(big)
             .refused(Reason::TooBig, exactly(whole, &told))
-            .made(1),
+            .refusals(1),
         ]
     });
     rows.concat()
@@ -134,7 +134,7 @@ fn tunnel(ip: Ip, backends: Ip) -> Vec<Rule> {
             )
             .client(big)
             .refused(Reason::TooBig, told)
-            .made(1),
+            .refusals(1),
         ]
     });
     let mut rows = rows.concat();
@@ -159,7 +159,7 @@ fn recorded() -> Vec<Rule> {
             .case(mtu)
             .client(big)
             .refused(Reason::TooBig, told)
-            .made(1)
+            .refusals(1)
     });
     rows.to_vec()
 }
@@ -196,7 +196,35 @@ fn learned() -> Vec<Rule> {
     };
     let mut rows: Vec<_> = pairs().map(row).collect();
     rows.push(loose_is_not_told());
+    rows.extend([(67, 1400), (68, 532), (551, 532), (553, 533)].map(floored));
     rows
+}
+
+/// Anybody can say that a way is narrow.
+fn floored((said, told): (u32, u32)) -> Rule {
+    let (ask, big) = (syn_of(V4, 1400), syn_of(V4, 1401));
+    let outer = wrapped(&ask.clone().onward(), IPIP, V4, 0);
+    let error = super::words::error(
+        V4.inner_router(),
+        V4.ours(),
+        too_big(V4, said),
+        &outer.ip_packet()[..100],
+    );
+    let shown = &ask.clone().onward().ip_packet()[..80];
+    let heard = super::words::error(V4.vip().ip(), V4.client().ip(), too_big(V4, told), shown);
+    let heard = heard.identification(0).macs(crate::packets::OUR_MAC, crate::packets::CLIENT_MAC);
+    rule(
+        "mtu: no error makes a tunnel's way narrower than 552 bytes, 1280 of IPv6",
+        through(IPIP, V4).mtus(1500, 1420),
+    )
+    .case(said)
+    .client(ask)
+    .backend_gets(outer)
+    .backend(error.sent_by(11))
+    .told(Side::Client, heard)
+    .client(big.clone())
+    .refused(Reason::TooBig, vip_says(too_big(V4, told), &big))
+    .made(1)
 }
 
 /// Who may be cut is told nothing; but it was learned.
@@ -209,7 +237,7 @@ fn loose_is_not_told() -> Rule {
         .client(ask.clone())
         .backend_gets(outer)
         .backend(error.sent_by(11))
-        .learned()
+        .dropped(Reason::IcmpUntold)
         .client(ask.clone());
     outer_pieces(row, &ask, V4, 1300).made(1)
 }

@@ -124,7 +124,7 @@ fn limits(at: &At) -> Vec<Rule> {
         .case("a client's")
         .client(big.clone())
         .refused(Reason::TooBig, vip_says(too_big(V6, 1420), &big))
-        .made(1),
+        .refusals(1),
         narrow(start("nat64: too long for the way is told with twenty bytes less", at, syn(V6)))
             .case("a backend's")
             .backend(answer(1381))
@@ -180,7 +180,7 @@ fn to_v6(at: &At) -> Vec<Rule> {
         start("nat64: an error without a word in the other family ends here", at, syn(V6))
             .case(format!("IPv4 {said:?}"))
             .backend(came(*said))
-            .learned()
+            .dropped(Reason::IcmpUntold)
     };
     TO_V6.iter().map(translated).chain(MUTE_V4.iter().map(mute)).collect()
 }
@@ -221,7 +221,7 @@ fn to_v4(at: &At) -> Vec<Rule> {
         opened("nat64: an error without a word in the other family ends here")
             .case(format!("IPv6 {said:?}"))
             .client(came(*said))
-            .learned()
+            .dropped(Reason::IcmpUntold)
     };
     TO_V4.iter().map(translated).chain(MUTE_V6.iter().map(mute)).collect()
 }

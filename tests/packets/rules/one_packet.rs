@@ -6,7 +6,8 @@ use shunt::dataplane::verdict::Reason;
 use super::outer::{loosely, wrapped};
 use super::setup::{FAMILIES, Ip, Setup, through};
 use super::words::{
-    DR, FULLNAT, IPIP, MODES, NAT, TRANSLATING, bytes, datagram, host_unreachable, second,
+    DR, FULLNAT, IPIP, MODES, NAT, TRANSLATING, bytes, datagram, host_unreachable,
+    port_unreachable, second, to_backend, we_say,
 };
 use super::{At, Rule, rule};
 use crate::packets::fragments::cut;
@@ -76,13 +77,15 @@ fn answers(at: &At, ip: Ip) -> Vec<Rule> {
             .client_gets(home(0))
             .made(2)
             .open(if mode == NAT { 1 } else { 2 });
+        let speaker = if mode == NAT { ip.ours() } else { ip.local() };
+        let late = we_say(speaker, port_unreachable(ip), &back(0));
         let over = asked("one-packet: answers are awaited for five seconds")
             .wait(4)
             .backend(back(0))
             .client_gets(home(0))
             .wait(8)
             .backend(back(0))
-            .dropped(Reason::NoConnection)
+            .refused(Reason::NoConnection, to_backend(late, 11))
             .made(1)
             .open(0)
             .expired(1);

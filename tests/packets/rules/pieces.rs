@@ -205,8 +205,8 @@ fn stubborn(ip: Ip) -> Rule {
     .client(pieces[0].clone())
     .refused(Reason::TooBig, told)
     .client(pieces[1].clone())
-    .dropped(Reason::TooBig)
-    .made(1)
+    .dropped(Reason::Fragment)
+    .refusals(1)
 }
 
 /// A piece longer than the next link is cut again.
@@ -262,7 +262,54 @@ fn sctp_rows() -> Vec<Rule> {
             .backend_gets(renamed[0].clone())
             .backend_gets(renamed[1].clone())
             .made(1),
+        sctp_quoted("a last hop", |data| data.ttl(1), 1500),
+        sctp_quoted("too big", |data| data.flags_fragment(0x4000), 200),
+        sctp_anew(),
     ]
+}
+
+/// What is refused is quoted as it came: with its own checksum, which is of the whole.
+fn sctp_quoted(case: &str, change: fn(Builder) -> Builder, mtu: u16) -> Rule {
+    let data = sctp(V4, 0).flags_fragment(0).payload(&[&[0, 3, 1, 144][..], &[7; 396]].concat());
+    let data = change(data);
+    let pieces = cut(&data.build(), &[200], 7);
+    let is_late = case == "a last hop";
+    let said = if is_late { super::words::time_exceeded(V4) } else { too_big(V4, mtu.into()) };
+    let told = quote_frame(&super::words::we_say(V4.vip().ip(), said, &data), V4, &pieces[0]);
+    let reason = if is_late { Reason::TtlExpired } else { Reason::TooBig };
+    let init = super::words::init(V4);
+    rule("pieces: of SCTP a refused one is quoted with its own checksum", {
+        through(NAT, V4).mtus(1500, mtu)
+    })
+    .case(case)
+    .client(init.clone())
+    .backend_gets(init.to(V4.backend()).onward())
+    .client(pieces[1].clone())
+    .held()
+    .client(pieces[0].clone())
+    .refused(reason, told)
+    .with_it(reason)
+    .made(1)
+}
+
+/// An association that is over does not begin anew in pieces, as none begins.
+fn sctp_anew() -> Rule {
+    let (init, abort) = (super::words::init(V4), sctp(V4, 6));
+    let long = packet().sctp(V4.client(), V4.vip(), 0).flags_fragment(0);
+    let long = long.payload(&[&[1, 0, 1, 144][..], &[0x1e; 396]].concat());
+    let pieces = cut(&long.build(), &[200], 7);
+    rule("pieces: of SCTP no association begins in them", through(NAT, V4))
+        .client(init.clone())
+        .backend_gets(init.to(V4.backend()).onward())
+        .client(abort.clone())
+        .backend_gets(abort.to(V4.backend()).onward())
+        .client(pieces[0].clone())
+        .held()
+        .client(pieces[1].clone())
+        .dropped(Reason::Fragment)
+        .with_it(Reason::Fragment)
+        .made(1)
+        .open(0)
 }
 
 /// An IPv6 fragment header of a whole packet.

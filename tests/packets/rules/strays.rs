@@ -7,7 +7,7 @@ use shunt::dataplane::verdict::Reason;
 use super::setup::{FAMILIES, Ip, PROTOCOLS, Setup, V4, through};
 use super::words::{
     ACK, FIN, FULLNAT, NAT, RST, SYN, backend_ack, datagram, first, init, port_unreachable, reset,
-    reset_ack, sctp, sctp_answer, segment, syn, syn_ack, to_backend, vip_says,
+    reset_ack, sctp, sctp_answer, segment, syn, syn_ack, to_backend, vip_says, we_say,
 };
 use super::{At, Rule, rule};
 use crate::packets::builder::chunk;
@@ -168,6 +168,7 @@ fn gone(at: &At, ip: Ip) -> Vec<Rule> {
         .refused(Reason::NoConnection, answer)
     };
     let udp = packet().udp(ip.backend(), ip.client()).sent_by(11).payload(b"unasked");
+    let late_udp = packet().udp(ip.backend(), local).sent_by(11).payload(b"late");
     let end = "reload: both ends of a connection whose backend left get a RST";
     let open = |mode| {
         let from = if mode == NAT { ip.client() } else { local };
@@ -186,8 +187,25 @@ fn gone(at: &At, ip: Ip) -> Vec<Rule> {
             through(NAT, ip),
         )
         .case("UDP")
-        .backend(udp)
-        .dropped(Reason::NoConnection),
+        .backend(udp.clone())
+        .refused(
+            Reason::NoConnection,
+            to_backend(we_say(ip.ours(), port_unreachable(ip), &udp), 11),
+        ),
+        rule(
+            "strays: a backend's packet of no connection is refused and never leaks",
+            through(FULLNAT, ip),
+        )
+        .case("UDP")
+        .backend(late_udp.clone())
+        .refused(
+            Reason::NoConnection,
+            to_backend(we_say(ip.local(), port_unreachable(ip), &late_udp), 11),
+        ),
+        rule("strays: silence where that is the policy", through(NAT, ip).silent())
+            .case("UDP of no connection")
+            .backend(udp)
+            .dropped(Reason::NoConnection),
         open(NAT)
             .case("client")
             .client(asked.clone())

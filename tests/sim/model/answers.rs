@@ -58,7 +58,7 @@ impl Model {
                 let answer = tcp::refusal(packet).or(of_sctp);
                 answer.map(|answer| turned(packet, answer))
             }
-            Reason::NoService | Reason::NoBackend | Reason::BackendGone => {
+            Reason::NoService | Reason::NoBackend | Reason::NoConnection | Reason::BackendGone => {
                 self.error(packet, &input.frame, Trouble::PortUnreachable)
             }
             Reason::TtlExpired => self.error(packet, &input.frame, Trouble::TimeExceeded),

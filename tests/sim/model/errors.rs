@@ -4,13 +4,13 @@
 //! the packet it sent itself. One about a tunnel's outer packet comes to the balancer, and the
 //! client hears of what was inside.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use shunt::dataplane::snapshot::{Mode, Protocol};
+use shunt::dataplane::snapshot::{Encapsulation, Mode, Protocol};
 use shunt::dataplane::verdict::Reason;
 
 use super::rules::{List, shortest};
-use super::{Input, Model};
+use super::{Connection, Input, Model};
 use crate::config::Place;
 use crate::packet::{Body, Flow, LINK, Packet};
 use crate::packets::{OUR_INNER_MAC, OUR_MAC};
@@ -25,6 +25,14 @@ const PLATEAUS: [usize; 10] = [32_000, 17_914, 8_166, 4_352, 2_002, 1_492, 1_006
 
 /// Type, code, second word.
 type Said = (u8, u8, u32);
+
+/// An outer packet that an error is about.
+struct Outer {
+    to: IpAddr,
+    protocol: u8,
+    /// What is in it.
+    inner: Vec<u8>,
+}
 
 fn portless(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip(), 0)
@@ -98,8 +106,8 @@ impl Model {
         seen: &mut Seen,
         list: List<'_>,
     ) -> Result<(), String> {
-        if let Some(inner) = self.inside_tunnel(error) {
-            return self.about_tunnel(error, &inner, input, seen, list);
+        if let Some(outer) = self.outer_of(error) {
+            return self.about_tunnel(error, &outer, input, seen, list);
         }
         let Some(flow) = error.quoted().map(reversed) else { return seen.punt(&input.frame) };
         // It tells who sent the packet, and that must be one of ours.
@@ -108,9 +116,6 @@ impl Model {
         }
         if error.damaged {
             return self.drop(Reason::IcmpChecksum, seen);
-        }
-        if error.ttl <= 1 {
-            return self.drop(Reason::TtlExpired, seen);
         }
         if self.connections.contains_key(&flow) {
             self.find_worker(&flow, list);
@@ -130,6 +135,12 @@ impl Model {
         seen: &mut Seen,
         list: List<'_>,
     ) -> Result<(), String> {
+        if self.config.backend(self.connections[&client].place).weight.is_none() {
+            return self.drop(Reason::BackendGone, seen);
+        }
+        if error.ttl <= 1 {
+            return self.drop(Reason::TtlExpired, seen);
+        }
         if client.to.is_ipv6() == error.is_v6() {
             self.learn_narrow(&client, error, list);
         }
@@ -148,7 +159,7 @@ impl Model {
             let growth = u32::try_from(self.growth(&client)).unwrap();
             let less = |(kind, code, mtu): Said| (kind, code, (mtu - growth).max(1_280));
             let words = too_big(error).map(wider).map(less).or_else(|| in_other_words(error));
-            let Some(words) = words else { return Ok(()) };
+            let Some(words) = words else { return self.drop(Reason::IcmpUntold, seen) };
             let payload = quote::crossed(&error.payload, &client);
             let payload = self.numbered_back(&client, payload);
             let (ttl, tos) = (error.ttl - 1, error.tos);
@@ -200,8 +211,14 @@ impl Model {
     ) -> Result<(), String> {
         let connection = &self.connections[&client];
         let backend = self.config.backend(connection.place).clone();
-        if backend.weight.is_none() || !backend.reachable {
+        if backend.weight.is_none() {
+            return self.drop(Reason::BackendGone, seen);
+        }
+        if !backend.reachable {
             return self.drop(Reason::NextHop, seen);
+        }
+        if error.ttl <= 1 {
+            return self.drop(Reason::TtlExpired, seen);
         }
         let mode = connection.mode;
         let link = (OUR_INNER_MAC, backend.mac);
@@ -215,7 +232,7 @@ impl Model {
             } else {
                 let narrower = |mtu: usize| (3, 4, u32::try_from(mtu.saturating_sub(20)).unwrap());
                 let words = too_big(error).map(narrower).or_else(|| in_other_words(error));
-                let Some(words) = words else { return Ok(()) };
+                let Some(words) = words else { return self.drop(Reason::IcmpUntold, seen) };
                 let payload = quote::crossed(&error.payload, &answers);
                 let Packet { from, to, ttl, tos, .. } = told;
                 told = Packet { link, ttl, tos, payload, ..Packet::new(from, to, body(words)) };
@@ -228,48 +245,55 @@ impl Model {
         }
     }
 
-    /// What was in the outer packet an error is about, if that is one of ours.
-    fn inside_tunnel(&self, error: &Packet) -> Option<Vec<u8>> {
+    /// The outer packet an error is about, if it may be one of ours: a client's is in it.
+    fn outer_of(&self, error: &Packet) -> Option<Outer> {
         let outer = quote::bare(&error.payload);
-        quote::protocol(&outer)?;
+        let protocol = quote::protocol(&outer)?;
         let (from, to) = quote::ends(&outer)?;
-        let is_tunnel = self.config.services.iter().flat_map(|s| &s.backends).any(|backend| {
-            let is_one = matches!(backend.mode, Mode::Tunnel(_)) && backend.weight.is_some();
-            is_one && backend.address.ip() == to
-        });
-        if !is_tunnel || from != error.to.ip() {
-            return None;
-        }
         let (_, frame) = tunnel::unwrap(&[vec![0; LINK], outer].concat())?;
         let inner = frame[LINK..].to_vec();
-        quote::flow(&inner).filter(|flow| self.is_vip(flow.to)).map(|_| inner)
+        let is_for_us = quote::flow(&inner).is_some_and(|flow| self.is_vip(flow.to));
+        (is_for_us && from == error.to.ip()).then_some(Outer { to, protocol, inner })
+    }
+
+    /// Does a connection's backend get packets with such an outer header?
+    fn is_around(&self, outer: &Outer, connection: &Connection) -> bool {
+        let backend = self.config.backend(connection.place);
+        let is_its_kind = match connection.mode {
+            Mode::Tunnel(Encapsulation::Ipip) => [4, 41].contains(&outer.protocol),
+            Mode::Tunnel(Encapsulation::Gre { .. }) => outer.protocol == 47,
+            Mode::Tunnel(Encapsulation::Gue { .. }) => outer.protocol == 17,
+            _ => false,
+        };
+        is_its_kind && backend.weight.is_some() && backend.address.ip() == outer.to
     }
 
     fn about_tunnel(
         &mut self,
         error: &Packet,
-        inner: &[u8],
+        outer: &Outer,
         input: &Input,
         seen: &mut Seen,
         list: List<'_>,
     ) -> Result<(), String> {
+        let inner = &outer.inner;
         if error.damaged {
             return self.drop(Reason::IcmpChecksum, seen);
         }
         let known = quote::flow(inner).and_then(|flow| Some((flow, self.connections.get(&flow)?)));
+        let known = known.filter(|(_, connection)| self.is_around(outer, connection));
         let Some((client, connection)) = known else {
             return self.drop(Reason::NoConnection, seen);
         };
-        let (place, router, mode) = (connection.place, connection.router, connection.mode);
-        if !matches!(mode, Mode::Tunnel(_)) {
-            return self.drop(Reason::NoConnection, seen);
-        }
+        let (place, router) = (connection.place, connection.router);
         let words = match too_big(error) {
             Some(mtu) => {
                 self.learn(&client, place, (mtu, error.is_v6()), list);
-                let backend = self.config.backend(place);
-                if backend.weight.is_none() || !backend.reachable || !quote::is_whole(inner) {
-                    return Ok(());
+                if !self.config.backend(place).reachable {
+                    return self.drop(Reason::NextHop, seen);
+                }
+                if !quote::is_whole(inner) {
+                    return self.drop(Reason::IcmpUntold, seen);
                 }
                 let room = self.room(&client, client.to.is_ipv6(), false);
                 let room = u32::try_from(room).unwrap();
@@ -281,7 +305,7 @@ impl Model {
                 _ => None,
             },
         };
-        let Some(words) = words else { return Ok(()) };
+        let Some(words) = words else { return self.drop(Reason::IcmpUntold, seen) };
         let (from, to) = (portless(client.to), portless(client.from));
         let is_v6 = from.is_ipv6();
         let payload = inner[..inner.len().min(quote::ROOM[usize::from(is_v6)])].to_vec();
@@ -297,6 +321,8 @@ impl Model {
         if mtu < if by_v6 { 1_280 } else { 68 } {
             return;
         }
+        // Nor is less believed of one.
+        let mtu = mtu.max(552);
         let rows = list();
         let row = rows.iter().find(|row| super::expiry::flow_of(row) == *client);
         if let (Some(row), Some(connection)) = (row, self.connections.get_mut(client)) {

@@ -70,6 +70,8 @@ pub(super) struct Stream {
     agreed: bool,
     /// Has the backend what was put in front?
     delivered: bool,
+    /// Where another one would start, which the client has asked for since.
+    asked: Option<u32>,
 }
 
 fn octets(address: IpAddr) -> Vec<u8> {
@@ -198,9 +200,9 @@ impl Model {
         let stream = &mut connection.stream;
         if let Body::Tcp { sequence, flags, .. } = packet.body
             && flags & SYN != 0
-            && !stream.agreed
         {
-            stream.first = sequence.wrapping_add(1);
+            let first = sequence.wrapping_add(1);
+            if stream.agreed { stream.asked = Some(first) } else { stream.first = first }
         }
         introduced(introduces, client, packet, *stream, room)
     }
@@ -241,6 +243,10 @@ impl Model {
             let value = u16::from_be_bytes([area[mss.start + 2], area[mss.start + 3]]);
             let lower = value.saturating_sub(u16::try_from(growth).unwrap());
             area[mss.start + 2..mss.start + 4].copy_from_slice(&lower.to_be_bytes());
+        }
+        // A backend that has forgotten one stream agrees to the next.
+        if *flags & (SYN | ACK) == SYN | ACK && stream.agreed && stream.asked == Some(*ack) {
+            *stream = Stream { first: *ack, delivered: false, ..*stream };
         }
         for sack in options(area, &[5]) {
             for edge in area[sack.start + 2..sack.end].chunks_mut(4) {

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use shunt::dataplane::snapshot::Protocol;
 use shunt::dataplane::verdict::Reason;
 
-use super::rules::List;
+use super::rules::{List, starts};
 use super::states::Seat;
 use super::{Input, Model};
 use crate::packet::{Flow, Packet};
@@ -132,9 +132,18 @@ impl Model {
         seen: &mut Seen,
         list: List<'_>,
     ) -> Result<(), String> {
-        // No association begins in pieces.
-        if self.is_flow(&flow) && self.client_of(flow).is_none() {
+        // No association begins in pieces, nor anew.
+        let client = self.client_of(flow);
+        if self.is_flow(&flow) && client.is_none() {
             return self.drop(Reason::Fragment, seen);
+        }
+        if client == Some(flow) && starts(packet, flow.protocol) {
+            let connection = &self.connections[&flow];
+            let is_gone = self.config.backend(connection.place).weight.is_none();
+            if is_gone || connection.state.is_closed() {
+                self.forget(&flow);
+                return self.drop(Reason::Fragment, seen);
+            }
         }
         self.first_piece(packet, flow, input, seen, list)
     }

@@ -240,12 +240,13 @@ impl Model {
         }
         let crosses = packet.is_v6() != client.from.is_ipv6();
         let room = usize::from(self.config.mtu[0]) - if crosses { 20 } else { 0 };
+        // IPv6 wants a checksum, which only all pieces together could give.
+        let cannot_cross = packet.piece.is_some() && packet.body == (Body::Udp { checksum: false });
+        if crosses && cannot_cross && packet.ttl > 1 {
+            return self.drop(Reason::Fragment, seen);
+        }
         if !self.goes_on(packet, room, input, seen)? {
             return Ok(());
-        }
-        // IPv6 wants a checksum, which only all pieces together could give.
-        if crosses && packet.piece.is_some() && packet.body == (Body::Udp { checksum: false }) {
-            return self.drop(Reason::Fragment, seen);
         }
         self.passes(&client, Seat::Output, packet);
         let packet = self.answered_introduction(&client, packet);

@@ -1,14 +1,17 @@
 //! What starts a connection: which backend may be chosen, and who refuses.
 
+use std::collections::BTreeSet;
+
 use shunt::dataplane::snapshot::{Mode, Protocol, Scheduler};
 use shunt::dataplane::verdict::Reason;
+use shunt::ids::WorkerId;
 
+use super::answers::Trouble;
 use super::introduce::Stream;
-use super::rules::{List, starts};
+use super::rules::{List, shortest, starts};
 use super::sctp::Association;
 use super::states::State;
 use super::{Connection, Input, Model};
-use crate::balancer::place_of;
 use crate::config::{Backend, Place};
 use crate::packet::{Flow, Packet, SYN};
 use crate::seen::Seen;
@@ -60,20 +63,60 @@ impl Model {
         match (sent, refusal) {
             (_, Some(reason)) if missing => return self.refuse(reason, packet, input, seen),
             (Some(sent), _) => self.made(client, &eligible, packet, &sent)?,
-            (None, _) if self.may_be_stuck(packet, seen) => {
-                // It was made, but its first packet does not go on: only the list knows the backend.
-                self.listed(client, &eligible, packet, list)?;
-            }
-            _ => return Err(format!("one of {eligible:?} must get it")),
+            (None, _) => return self.stuck(client, &eligible, packet, input, seen),
         }
         self.of_client(client, packet, input, seen, list)
     }
 
-    /// Was something dropped that may be this packet, though it made a connection?
-    fn may_be_stuck(&self, packet: &Packet, seen: &Seen) -> bool {
+    /// It cannot go on to the backend it was meant for: then no connection was made. Which one that
+    /// was, only the answer says.
+    fn stuck(
+        &mut self,
+        client: Flow,
+        eligible: &[Place],
+        packet: &Packet,
+        input: &Input,
+        seen: &mut Seen,
+    ) -> Result<(), String> {
         let is_syn_in_pieces = packet.piece.is_some() && packet.flags() & SYN != 0;
-        (packet.length() > self.long() && seen.may_drop(Reason::TooBig))
-            || (is_syn_in_pieces && seen.may_drop(Reason::Fragment))
+        let is_reachable = |place: &&Place| self.config.backend(**place).reachable;
+        let reachable: Vec<_> = eligible.iter().filter(is_reachable).collect();
+        for place in reachable {
+            let heard: BTreeSet<_> = self.learned.keys().map(|(worker, _)| *worker).collect();
+            for worker in heard.into_iter().map(Some).chain([None]) {
+                let (room, inserted) = self.room_at(client, *place, worker, packet);
+                if is_syn_in_pieces && inserted > 0 && seen.may_drop(Reason::Fragment) {
+                    return self.drop(Reason::Fragment, seen);
+                }
+                if packet.length() <= room || !packet.df {
+                    continue;
+                }
+                let told = self.error(packet, &input.frame, Trouble::TooBig(room));
+                let is_told = told.is_some_and(|told| seen.take(input.port, &told.frame()).is_ok());
+                if is_told {
+                    self.tally.answered += 1;
+                    return self.drop(Reason::TooBig, seen);
+                }
+            }
+        }
+        Err(format!("one of {eligible:?} must get it"))
+    }
+
+    /// What a first packet may be long to reach that backend, and what goes into its stream.
+    fn room_at(
+        &mut self,
+        client: Flow,
+        place: Place,
+        worker: Option<WorkerId>,
+        packet: &Packet,
+    ) -> (usize, u32) {
+        let connection = self.connection(client, place, None, packet);
+        self.connections.insert(client, Connection { worker, ..connection });
+        let room = self.room(&client, packet.is_v6(), packet.piece.is_some());
+        let room = self.introduce(&client, packet, room).room.max(shortest(packet.is_v6()));
+        let inserted = self.inserted(&client);
+        self.connections.remove(&client);
+        (room, inserted)
     }
 
     fn eligible(&self, service: usize) -> Vec<Place> {
@@ -131,7 +174,23 @@ impl Model {
             }
             self.forget(&holder);
         }
-        let connection = Connection {
+        let connection = self.connection(client, place, answers, packet);
+        self.insert(client, connection);
+        if self.of_family(client) > self.capacity * self.workers {
+            return Err("more connections than tables hold".to_owned());
+        }
+        Ok(())
+    }
+
+    /// A connection as it begins.
+    fn connection(
+        &self,
+        client: Flow,
+        place: Place,
+        answers: Option<Flow>,
+        packet: &Packet,
+    ) -> Connection {
+        Connection {
             place,
             mode: self.config.backend(place).mode,
             answers,
@@ -145,33 +204,7 @@ impl Model {
             tunnel_port: None,
             stream: Stream::default(),
             worker: None,
-        };
-        self.insert(client, connection);
-        if self.of_family(client) > self.capacity * self.workers {
-            return Err("more connections than tables hold".to_owned());
         }
-        Ok(())
-    }
-
-    /// Its first packet was too long: what the balancer says of it must be possible, and counts.
-    fn listed(
-        &mut self,
-        client: Flow,
-        eligible: &[Place],
-        packet: &Packet,
-        list: List<'_>,
-    ) -> Result<(), String> {
-        let rows = list();
-        let mut rows = rows.iter().filter(|row| row.protocol == client.protocol);
-        let row = rows.find(|row| (row.client, row.vip) == (client.from, client.to));
-        let row = row.ok_or("too big, but no connection was made")?;
-        let place = place_of(row.backend_id);
-        if !eligible.contains(&place) {
-            return Err("the backend chosen is not eligible".to_owned());
-        }
-        let passes = matches!(self.config.backend(place).mode, Mode::Fullnat | Mode::Nat);
-        let answers = Flow { from: row.backend, to: row.local, ..client };
-        self.enter(client, place, passes.then_some(answers), packet)
     }
 
     /// Connections whose clients are of this one's family: they share a table.

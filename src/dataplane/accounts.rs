@@ -1,0 +1,104 @@
+//! The books of connections: which are over, and what their end, or a change of state, means for
+//! counters and loads.
+//!
+//! A backend's load is shared by all workers and a scheduler keeps an order by it, so whoever
+//! changes it says so to both.
+
+use super::conn::record::Record;
+use super::conn::table::Slot;
+use super::family::Family;
+use super::flows::Flows;
+use super::persistence::{self, Templates};
+use super::sched::Chooser;
+use super::snapshot::{Limit, Snapshot};
+use crate::ids::BackendId;
+use crate::stats::counters::WorkerStats;
+
+/// While draining, how long a connection whose ends have both closed is kept for stragglers:
+/// nobody waits two minutes for a `TIME_WAIT` that carries nothing.
+const DRAIN_LINGER_MS: u32 = 1_000;
+
+impl Flows {
+    /// Removes a connection and counts it out.
+    pub(super) fn forget<F: Family>(&mut self, slot: Slot) {
+        let record = F::table(&self.tables).record(slot);
+        count_down(&self.stats, &self.snapshot, &mut self.chooser, record);
+        F::table_mut(&mut self.tables).remove(slot);
+    }
+
+    /// A connection of `backend` became active, or inactive.
+    #[cold]
+    pub(super) fn turned(&mut self, backend: BackendId, active: bool) {
+        self.stats.loads.turn(backend, active);
+        self.chooser.changed(&self.snapshot, &self.stats.loads, backend);
+    }
+}
+
+/// Says which connections are over.
+pub(super) struct Judge<'a> {
+    pub(super) now_ms: u32,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) templates: Option<&'a Templates>,
+}
+
+impl Judge<'_> {
+    /// Says whether a connection is over; the template of one that lives does not end.
+    #[inline(always)]
+    pub(super) fn visit<F: Family>(&self, record: &Record<F>) -> bool {
+        let over = self.is_over(record);
+        if let Some(templates) = self.templates.filter(|_| !over) {
+            persistence::refresh(templates, self.snapshot, record, self.now_ms);
+        }
+        over
+    }
+
+    #[inline(always)]
+    fn is_over<F: Family>(&self, record: &Record<F>) -> bool {
+        let idle_ms = self.now_ms.wrapping_sub(record.seen_ms);
+        let closed = !self.snapshot.accepting && record.state().is_reusable();
+        idle_ms >= self.snapshot.timeout_ms(record.service_id(), record.state())
+            || (closed && idle_ms >= DRAIN_LINGER_MS)
+            || self.snapshot.backend(record.backend_id()).is_none()
+    }
+}
+
+/// The connection of `record` has expired.
+pub(super) fn count_out<F: Family>(
+    stats: &WorkerStats,
+    snapshot: &Snapshot,
+    chooser: &mut Chooser,
+    record: &Record<F>,
+) {
+    stats.run.expired.add(1);
+    count_down(stats, snapshot, chooser, record);
+}
+
+/// The place of a connection that was, or was not, active is free again.
+pub(super) fn give_back(
+    stats: &WorkerStats,
+    snapshot: &Snapshot,
+    chooser: &mut Chooser,
+    backend: BackendId,
+    was_active: bool,
+) {
+    let limit = snapshot.backend(backend).map_or(Limit::NONE, |backend| backend.limit);
+    stats.loads.give_back(backend, was_active, limit);
+    chooser.changed(snapshot, &stats.loads, backend);
+}
+
+/// The connection of `record` is over.
+fn count_down<F: Family>(
+    stats: &WorkerStats,
+    snapshot: &Snapshot,
+    chooser: &mut Chooser,
+    record: &Record<F>,
+) {
+    give_back(stats, snapshot, chooser, record.backend_id(), record.state().is_active());
+    stats.connections.down();
+    if let Some(service) = stats.services.get(record.service_id().index()) {
+        service.connections.down();
+    }
+    if let Some(backend) = stats.backends.get(record.backend_id().index()) {
+        backend.connections.down();
+    }
+}

@@ -1,0 +1,160 @@
+//! A packet of a connection we know: the hot path.
+//!
+//! ```text
+//! record ─► backend there? ─► starts over? ─► next hop, TTL (onward) ─► special? ─► state, rewrite, send
+//! ```
+//!
+//! What needs more than new addresses leaves it at one comparison ([`super::special`]); everything
+//! else costs a bounded number of loads and stores, most of them in the two lines that the lookup
+//! has fetched.
+
+use super::admit::starts;
+use super::conn::key::Side;
+use super::conn::record::Record;
+use super::conn::state::State;
+use super::conn::table::{Hit, Slot};
+use super::family::Family;
+use super::fate::{Fate, Origin};
+use super::flows::Flows;
+use super::io::Packet;
+use super::onward;
+use super::parse::Parsed;
+use super::rewrite::{Translation, translate};
+use super::snapshot::{NextHop, Snapshot};
+use super::verdict::Reason;
+use crate::ids::PortId;
+use crate::wire::Mac;
+
+impl Flows {
+    /// A packet of a connection we know.
+    #[inline]
+    pub(super) fn established<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed<F>,
+        hit: Hit,
+        origin: Origin,
+    ) -> Fate {
+        let record = F::table_mut(&mut self.tables).record_mut(hit.slot);
+        let Some(backend) = self.snapshot.backend(record.backend_id()) else {
+            return self.backend_gone(packet, parsed, hit, origin);
+        };
+        if hit.side == Side::Client {
+            if record.state().is_reusable() && starts(parsed) {
+                return self.start_over(packet, parsed, hit.slot, origin);
+            }
+            record.set_client_link(packet.port(), source_mac(packet.data()));
+        }
+        let asked = onward::next_hop(&self.snapshot, backend, record, (hit.side, parsed.ttl));
+        let next_hop = match asked {
+            Ok(next_hop) => next_hop,
+            Err(reason) => return self.refuse(packet, parsed, reason),
+        };
+        let mtu = port_mtu(&self.snapshot, next_hop.port);
+        if record.is_special() || parsed.end - parsed.l3 > mtu {
+            return self.special(packet, parsed, hit, next_hop);
+        }
+        self.note::<F>(hit, parsed.signal);
+        let record = F::table(&self.tables).record(hit.slot);
+        let translation = translation(record, hit.side, next_hop);
+        if translate::rewrite(packet.data_mut(), parsed, &translation) {
+            Fate::Send(next_hop.port)
+        } else {
+            self.count(Reason::Truncated)
+        }
+    }
+
+    /// Sends the first packet of a connection on its way.
+    pub(super) fn forward_first<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed<F>,
+        slot: Slot,
+    ) -> Fate {
+        // Made a moment ago, it can neither be over nor have lost its backend: the origin is not used.
+        self.established(packet, parsed, Hit { slot, side: Side::Client }, Origin::Handover)
+    }
+
+    /// A SYN on a connection that is over makes room for a new one (IPVS `conn_reuse_mode=1`),
+    /// which another worker may own: a reload may have changed the mode in between.
+    #[cold]
+    fn start_over<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed<F>,
+        slot: Slot,
+        origin: Origin,
+    ) -> Fate {
+        self.forget::<F>(slot);
+        self.unknown(packet, parsed, origin)
+    }
+
+    /// The connection's backend was removed: TCP is told, UDP finds another backend.
+    #[cold]
+    fn backend_gone<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed<F>,
+        hit: Hit,
+        origin: Origin,
+    ) -> Fate {
+        self.forget::<F>(hit.slot);
+        if hit.side == Side::Client && starts(parsed) {
+            return self.unknown(packet, parsed, origin);
+        }
+        self.refuse(packet, parsed, Reason::BackendGone)
+    }
+
+    /// A packet passes: when, what it means for the connection's state, and that for its backend's
+    /// load.
+    #[inline(always)]
+    pub(super) fn note<F: Family>(&mut self, hit: Hit, signal: u8) {
+        let record = F::table_mut(&mut self.tables).record_mut(hit.slot);
+        if record.note(hit.side, signal, self.now_ms) {
+            let (backend, active) = (record.backend_id(), record.state().is_active());
+            self.turned(backend, active);
+        }
+    }
+
+    /// The connection is in that state now, with the same consequence.
+    pub(super) fn enter_state<F: Family>(&mut self, slot: Slot, state: State) {
+        let record = F::table_mut(&mut self.tables).record_mut(slot);
+        let (backend, was_active) = (record.backend_id(), record.state().is_active());
+        record.set_state(state);
+        if was_active != state.is_active() {
+            self.turned(backend, !was_active);
+        }
+    }
+}
+
+/// Everything that changes in a packet sent by `side`.
+#[inline(always)]
+pub(super) fn translation<F: Family>(
+    record: &Record<F>,
+    side: Side,
+    next_hop: NextHop,
+) -> Translation<F> {
+    let to = record.translated(side);
+    let (ip_delta, l4_delta) = record.deltas(side);
+    Translation { addresses: to.addresses, ports: to.ports, ip_delta, l4_delta, next_hop }
+}
+
+/// Longest IP packet that goes out by `port`.
+#[inline(always)]
+pub(super) fn port_mtu(snapshot: &Snapshot, port: PortId) -> u16 {
+    snapshot.ports.get(port.index()).map_or(0, |port| port.mtu)
+}
+
+/// The way back to the client: where its last packet came from.
+#[inline(always)]
+pub(super) fn client_hop<F: Family>(snapshot: &Snapshot, record: &Record<F>) -> Option<NextHop> {
+    let (port, destination) = record.client_link();
+    let source = snapshot.ports.get(port.index())?.mac;
+    Some(NextHop { port, source, destination })
+}
+
+/// The link-layer sender of a frame; parse has proven that it has one.
+#[inline(always)]
+pub(super) fn source_mac(frame: &[u8]) -> Mac {
+    frame.get(6..12).and_then(|bytes| bytes.try_into().ok()).map_or_else(Mac::default, Mac)
+}

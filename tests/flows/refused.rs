@@ -1,0 +1,106 @@
+//! A connection's first packet that is refused leaves nothing behind: no record, no load, no count of
+//! a connection, and later pieces find nobody.
+
+use proptest::prelude::*;
+use shunt::dataplane::conn::state::flags::SYN;
+use shunt::dataplane::io::memory::VecPacket;
+use shunt::dataplane::snapshot::{ClientAddress, Encapsulation, Mode};
+use shunt::ids::BackendId;
+use shunt::stats::counters::WorkerStats;
+use shunt::stats::loads::Load;
+
+use crate::packets::fragments::cut;
+use crate::packets::{Builder, CLIENT, VIP, packet};
+use crate::world::{Plan, World};
+
+const MODES: [Mode; 5] = [
+    Mode::Fullnat,
+    Mode::Nat,
+    Mode::Dr,
+    Mode::Tunnel(Encapsulation::Ipip),
+    Mode::Tunnel(Encapsulation::Gre { checksum: true }),
+];
+const WAYS: [ClientAddress; 4] = [
+    ClientAddress::None,
+    ClientAddress::Toa { kind_v6: 254 },
+    ClientAddress::ProxyV1,
+    ClientAddress::ProxyV2,
+];
+
+/// What may stand in a first packet's way.
+#[derive(Clone, Debug)]
+struct Case {
+    mode: Mode,
+    how: ClientAddress,
+    is_udp: bool,
+    df: bool,
+    ttl: u8,
+    length: usize,
+    in_pieces: bool,
+    headroom: usize,
+    mtu: u16,
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let packet = (any::<bool>(), any::<bool>(), 1..=3u8, 0..=1400usize, any::<bool>());
+    let way = (0..MODES.len(), 0..WAYS.len(), 0..=128usize, prop::sample::select(vec![700, 1500]));
+    (packet, way).prop_map(|((is_udp, df, ttl, length, in_pieces), (mode, how, headroom, mtu))| {
+        let (mode, how) = (MODES[mode], WAYS[how]);
+        Case { mode, how, is_udp, df, ttl, length, in_pieces, headroom, mtu }
+    })
+}
+
+impl Case {
+    fn world(&self) -> World {
+        let plan = Plan { modes: vec![self.mode; 3], mtus: [1500, self.mtu], ..Plan::default() };
+        let mut world = World::new(plan);
+        world.publish(|snapshot| {
+            snapshot.services.iter_mut().flatten().for_each(|s| s.client_address = self.how);
+        });
+        world
+    }
+
+    fn frames(&self) -> Vec<Vec<u8>> {
+        let flags = if self.df && !self.in_pieces { 0x4000 } else { 0 };
+        let ask: Builder = if self.is_udp {
+            packet().udp(CLIENT, VIP)
+        } else {
+            packet().tcp(CLIENT, VIP).flags(SYN)
+        };
+        let ask = ask.flags_fragment(flags).ttl(self.ttl).payload(&vec![7; self.length]);
+        if self.in_pieces { cut(&ask.build(), &[640], 9) } else { vec![ask.build()] }
+    }
+
+    /// What can be counted of connections, and of loads.
+    fn traces(world: &World) -> (u64, [u32; 4], Vec<Load>) {
+        let new = |s: &WorkerStats| {
+            let backends = s.backends.iter().take(16).map(|b| b.new_connections.get());
+            let services = s.services.iter().take(16).map(|s| s.new_connections.get());
+            backends.chain(services).sum::<u64>()
+        };
+        let made = world.stats.iter().map(|stats| new(stats)).sum();
+        let loads = (0..6).map(|id| world.stats[0].loads.of(BackendId(id))).collect();
+        (made, world.connections(), loads)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn a_refused_first_packet_leaves_nothing_behind(case in case()) {
+        let mut world = case.world();
+        let before = Case::traces(&world);
+        for frame in case.frames() {
+            let tight = VecPacket::with_headroom(&frame, case.headroom);
+            world.port(0, 0).inbound.push(tight).unwrap();
+            world.poll();
+        }
+        let went_on = world.sent().iter().any(|sent| sent.port == 1);
+        let drops = world.drops();
+        prop_assert!(went_on || !drops.is_empty(), "{case:?}");
+        if !went_on {
+            prop_assert_eq!(Case::traces(&world), before, "{:?}: {:?}", case, drops);
+        }
+    }
+}

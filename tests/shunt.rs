@@ -158,7 +158,7 @@ fn schedule_refuses_what_makes_no_sense_with_2() {
     std::fs::write(&path, "192.0.2.2:1 198.51.100.10:80\n192.0.2.2 198.51.100.10:80\n").unwrap();
     let path = path.to_str().unwrap();
     let backend = ["--backend", "10.0.0.1:80"];
-    let rows: [(&[&str], &str); 12] = [
+    let rows: [(&[&str], &str); 16] = [
         (&["--scheduler", "fastest", "--flows", "1"], "possible values: rr, wrr"),
         (
             &["--scheduler", "mh", "--flows", "1", "--flags", "mh-port,mhport"],
@@ -174,6 +174,16 @@ fn schedule_refuses_what_makes_no_sense_with_2() {
         (&["--scheduler", "rr", "--flows", "1", "--backend", "10.0.0.1:80=3"], "given twice"),
         (&["--scheduler", "rr", "--flows", "1", "--set", "10.0.0.1:80=1"], "@N"),
         (&["--scheduler", "rr", "--flows", "1", "--remove", "10.0.0.9:80@1"], "is not there"),
+        (&["--scheduler", "rr", "--flows", "2", "--set", "10.0.0.1:80=1@0"], "(from 1)"),
+        (
+            &["--scheduler", "rr", "--flows", "2", "--set", "10.0.0.1:80=1@3"],
+            "backend 10.0.0.1:80 is to change before flow 3, but there are 2 flows",
+        ),
+        (
+            &["--scheduler", "rr", "--flows", "2", "--json", "--remove", "10.0.0.1:80@9"],
+            "before flow 9",
+        ),
+        (&["--scheduler", "rr", "--flows", "0", "--set", "10.0.0.1:80=1@1"], "there are 0 flows"),
     ];
     for (more, expected) in rows {
         let output = shunt(&[["schedule"].as_slice(), &backend, more].concat());

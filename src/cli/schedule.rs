@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
-use serde::Serialize;
+use serde::{Serialize, Serializer as _};
 
 use crate::dataplane::sched::{Flags, Scheduler};
 
@@ -69,6 +69,16 @@ pub enum ScheduleError {
     /// A backend that is not there when it is to be removed.
     #[error("backend {0} is not there before flow {1}, so it cannot be removed")]
     NotThere(SocketAddr, u64),
+    /// A change that no flow comes after.
+    #[error("backend {address} is to change before flow {at}, but there are {flows} flows")]
+    TooLate {
+        /// The backend.
+        address: SocketAddr,
+        /// The flow's number, from 1.
+        at: u64,
+        /// How many there are.
+        flows: u64,
+    },
     /// The file of flows cannot be read.
     #[error("cannot read {path}: {source}; --flows takes a number or a file")]
     File {
@@ -125,6 +135,9 @@ struct Row {
     backend: Option<SocketAddr>,
 }
 
+/// A flow's client, and the VIP it asks.
+type Ends = (SocketAddr, SocketAddr);
+
 /// Most flows that `--flows N` makes.
 const FLOWS_MAX: u64 = 100_000_000;
 /// As in the configuration.
@@ -158,9 +171,10 @@ fn weighed(text: &str) -> Result<Weighed, String> {
 }
 
 fn place(text: &str) -> Result<(&str, u64), String> {
-    let help = "expected `@N` at the end, the number of the flow before which it happens";
+    let help = "expected `@N` at the end, the number (from 1) of the flow before which it happens";
     let (what, at) = text.rsplit_once('@').ok_or(help)?;
-    Ok((what, at.parse().map_err(|_| help)?))
+    let at = at.parse().ok().filter(|at| *at > 0).ok_or(help)?;
+    Ok((what, at))
 }
 
 fn set(text: &str) -> Result<Change, String> {
@@ -183,10 +197,12 @@ fn flows(text: &str) -> Result<Flows, String> {
 }
 
 impl Flows {
-    /// Every flow's client and VIP.
-    fn all(&self) -> Result<Box<dyn Iterator<Item = (SocketAddr, SocketAddr)>>, ScheduleError> {
+    /// How many there are, and each one's client and VIP.
+    fn all(&self) -> Result<(u64, Box<dyn Iterator<Item = Ends>>), ScheduleError> {
         match self {
-            Self::Count(count) => Ok(Box::new((0..*count).map(|n| (client(n), VIP.into())))),
+            Self::Count(count) => {
+                Ok((*count, Box::new((0..*count).map(|n| (client(n), VIP.into())))))
+            }
             Self::File(path) => {
                 let read = fs::read_to_string(path);
                 let text =
@@ -197,8 +213,8 @@ impl Flows {
                         || ScheduleError::Line { path: path.clone(), line, text: text.into() };
                     pair(text).ok_or_else(wrong)
                 };
-                let flows: Result<Vec<_>, _> = lines.map(flow).collect();
-                Ok(Box::new(flows?.into_iter()))
+                let flows = lines.map(flow).collect::<Result<Vec<_>, _>>()?;
+                Ok((flows.len() as u64, Box::new(flows.into_iter())))
             }
         }
     }
@@ -209,7 +225,7 @@ fn is_flow(line: &str) -> bool {
     !line.trim().is_empty() && !line.trim_start().starts_with('#')
 }
 
-fn pair(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+fn pair(line: &str) -> Option<Ends> {
     let mut words = line.split_whitespace();
     let pair = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     words.next().is_none().then_some(pair)
@@ -273,10 +289,14 @@ pub fn run(
 ) -> Result<(), ScheduleError> {
     let mut simulation = schedule.simulation()?;
     let changes = schedule.changes()?;
+    let (count, flows) = schedule.flows.all()?;
+    if let Some(Change { at, address, .. }) = changes.iter().find(|change| change.at > count) {
+        return Err(ScheduleError::TooLate { address: *address, at: *at, flows: count });
+    }
     let mut changes = changes.iter().peekable();
     let (mut shares, mut refused) = (BTreeMap::<SocketAddr, u64>::new(), 0);
-    let mut rows = Vec::new();
-    for (flow, (client, vip)) in (1..).zip(schedule.flows.all()?) {
+    // One at a time: there may be a hundred million.
+    let rows = (1..).zip(flows).map(|(flow, (client, vip))| {
         while let Some(change) = changes.next_if(|change| change.at <= flow) {
             simulation.apply(change);
         }
@@ -285,15 +305,19 @@ pub fn run(
             Some(backend) => *shares.entry(backend).or_default() += 1,
             None => refused += 1,
         }
-        match backend {
-            _ if json => rows.push(Row { flow, client, vip, backend }),
-            Some(backend) => writeln!(out, "{backend}")?,
-            None => writeln!(out, "refused")?,
-        }
-    }
+        Row { flow, client, vip, backend }
+    });
     if json {
-        serde_json::to_writer_pretty(&mut *out, &rows).map_err(io::Error::from)?;
+        let mut list = serde_json::Serializer::pretty(&mut *out);
+        list.collect_seq(rows).map_err(io::Error::from)?;
         writeln!(out)?;
+    } else {
+        for row in rows {
+            match row.backend {
+                Some(backend) => writeln!(out, "{backend}")?,
+                None => writeln!(out, "refused")?,
+            }
+        }
     }
     out.flush()?;
     summary(&simulation, &shares, refused, err)

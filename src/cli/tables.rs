@@ -5,8 +5,8 @@ use std::fmt::Write;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::control::admin::view::{
-    Backend, Connection, Connections, NextHops, Port, Reload, ReloadResult, Service, Services,
-    Status, Worker,
+    Backend, Connection, Connections, NextHops, Port, Refusal, Reload, ReloadResult, Service,
+    Services, Status, Worker,
 };
 
 /// A table with these headings; those starting with `>` are right-aligned.
@@ -160,7 +160,18 @@ fn service_rows(service: &Service) -> Vec<Vec<String>> {
         note.into(),
     ];
     let more = service.more_addresses.iter().map(|address| address_row(address));
-    std::iter::once(own).chain(more).chain(service.backends.iter().map(backend_row)).collect()
+    let refusals = service.refusals.iter().map(refusal_row);
+    let rows = std::iter::once(own).chain(more).chain(refusals);
+    rows.chain(service.backends.iter().map(backend_row)).collect()
+}
+
+/// A reason why the service above refused new connections.
+fn refusal_row(refusal: &Refusal) -> Vec<String> {
+    let mut row = vec![String::new(); SERVICE_HEADINGS.len()];
+    row[1] = "refused".into();
+    row[2] = refusal.reason.clone();
+    row[8] = refusal.connections.to_string();
+    row
 }
 
 /// A further address of the service above.

@@ -217,6 +217,7 @@ impl Compiler {
         snapshot.had_nat = had_nat.copied().collect();
         snapshot.timeouts = plan.timeouts;
         snapshot.strays = plan.strays;
+        snapshot.drop_malformed_tcp = plan.drop_malformed_tcp;
         snapshot.ping = plan.ping;
         snapshot.tunnels_ignore_df = plan.tunnels_ignore_df;
         snapshot.members = members;
@@ -356,6 +357,8 @@ impl Compiler {
                 syn_cookies: service.syn_cookies,
                 timeouts: service.own_timeouts(&plan.timeouts).map(Box::new),
                 syn_cookies_wait_for_data: service.syn_cookies_wait_for_data,
+                quotas: service.quotas,
+                reflection_ports: plan.reflection_ports(service).into(),
                 revision: memory.revision,
                 life: memory.life,
             });

@@ -158,13 +158,12 @@ impl<C: Configure> Control<C> {
         &self,
         lists: &[ClientList],
     ) -> Result<Option<Arc<dyn Membership>>, String> {
-        let networks = lists::flatten(lists);
-        if networks.is_empty() {
-            return Ok(None);
-        }
-        let make = Arc::clone(&self.make_members);
-        let made = tokio::task::spawn_blocking(move || make(&networks)).await;
-        made.map_err(|error| error.to_string())?.map(Some)
+        let (lists, make) = (lists.to_vec(), Arc::clone(&self.make_members));
+        let made = tokio::task::spawn_blocking(move || {
+            let networks = lists::flatten(&lists);
+            (!networks.is_empty()).then(|| make(&networks)).transpose()
+        });
+        made.await.map_err(|error| error.to_string())?
     }
 
     /// Compiles what is known now and gives it to the workers.

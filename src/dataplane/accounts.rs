@@ -4,11 +4,13 @@
 //! A backend's load is shared by all workers and a scheduler keeps an order by it, so whoever
 //! changes it says so to both.
 
+use super::conn::key::Side;
 use super::conn::record::Record;
 use super::conn::table::Slot;
 use super::family::Family;
 use super::flows::Flows;
 use super::persistence::{self, Templates};
+use super::quota;
 use super::sched::Chooser;
 use super::snapshot::{Limit, Snapshot};
 use crate::ids::BackendId;
@@ -94,6 +96,8 @@ fn count_down<F: Family>(
     record: &Record<F>,
 ) {
     give_back(stats, snapshot, chooser, record.backend_id(), record.state().is_active());
+    let client = record.key(Side::Client).source().into();
+    quota::leave(stats, record.service_id(), client, record.seat());
     stats.connections.down();
     if let Some(service) = stats.services.get(record.service_id().index()) {
         service.connections.down();

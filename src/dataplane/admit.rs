@@ -38,8 +38,10 @@ use super::introduce;
 use super::io::Packet;
 use super::onward;
 use super::parse::Parsed;
+use super::quota::leave;
 use super::sched::Flow;
 use super::snapshot::{ClientAddress, Mode, Protocol};
+use super::sources::Seat;
 use super::verdict::Reason;
 use crate::ids::{BackendId, ServiceId};
 use crate::wire::udp;
@@ -57,6 +59,8 @@ pub(super) struct Chosen<F: Family> {
     introduction: ClientAddress,
     /// The key of the backend's answers.
     answers: FlowKey<F>,
+    /// Where it counts for its source.
+    seat: Seat,
 }
 
 impl<F: Family> Chosen<F> {
@@ -78,6 +82,7 @@ impl<F: Family> Chosen<F> {
             state,
             way: self.way,
             introduction: self.introduction,
+            seat: self.seat,
         }
     }
 }
@@ -92,19 +97,22 @@ impl Flows {
         let key = parsed.key;
         let vip = key.destination().into();
         let found = self.snapshot.service_for(vip, key.destination_port(), key.protocol);
+        if let Some(reason) = self.suspect(parsed, found) {
+            found.into_iter().for_each(|service| self.count_refused(service, reason));
+            return self.refuse(packet, parsed, reason);
+        }
         let Some(service) = found else {
             return self.refuse(packet, parsed, Reason::NoService);
         };
         if !self.snapshot.admits(service, key.source().into()) {
-            self.count_refused(service, true);
+            self.count_refused(service, Reason::Denied);
             return self.refuse(packet, parsed, Reason::Denied);
         }
         if let Err(reason) = self.may_start(parsed, service) {
             if let Some(fate) = self.accept_cookie(packet, parsed, service) {
                 return fate;
             }
-            // A stray of no connection is not a connection refused.
-            self.count_refused(service, reason != Reason::NoConnection);
+            self.count_refused(service, reason);
             return self.refuse(packet, parsed, reason);
         }
         if self.wants_cookie(service, parsed) {
@@ -113,7 +121,7 @@ impl Flows {
         match self.choose(service, key, datagram(packet.data(), parsed)) {
             Ok(chosen) => self.make(packet, parsed, service, &chosen),
             Err(reason) => {
-                self.count_refused(service, true);
+                self.count_refused(service, reason);
                 self.refuse(packet, parsed, reason)
             }
         }
@@ -136,7 +144,8 @@ impl Flows {
         }
     }
 
-    /// Which backend, how, and what its answers will look like. A place at the backend is taken.
+    /// Which backend, how, and what its answers will look like. A place at the backend is taken, and
+    /// all that is limited counted.
     pub(super) fn choose<F: Family>(
         &mut self,
         id: ServiceId,
@@ -150,13 +159,24 @@ impl Flows {
             datagram,
             now_ms: self.now_ms,
         };
+        let seat = self.let_in(id, client)?;
         let placed = self.place(id, &flow);
-        let backend = placed.ok_or(Reason::NoBackend)?;
+        let Some(backend) = placed else {
+            leave(&self.stats, id, flow.client, seat);
+            return Err(Reason::NoBackend);
+        };
         let chosen = self.way_to(id, client, backend);
         if chosen.is_err() {
             self.give_up(backend);
+            leave(&self.stats, id, flow.client, seat);
         }
-        chosen
+        chosen.map(|chosen| Chosen { seat, ..chosen })
+    }
+
+    /// What was chosen is not made: nothing of it counts.
+    pub(super) fn withdraw<F: Family>(&mut self, new: &NewConnection<F>) {
+        self.give_up(new.backend_id);
+        leave(&self.stats, new.service, new.client.source().into(), new.seat);
     }
 
     /// How packets reach the backend chosen, and what its answers will look like.
@@ -192,7 +212,7 @@ impl Flows {
             }
             (Mode::Nat, None) => return Err(Reason::NoBackend),
         };
-        Ok(Chosen { backend: chosen, way, introduction, answers })
+        Ok(Chosen { backend: chosen, way, introduction, answers, seat: Seat::NONE })
     }
 
     /// FULL-NAT: the backend answers to a local address and port of our choice. `between` the
@@ -258,11 +278,11 @@ impl Flows {
                 Err(reason) => reason.into(),
             },
             Err(refusal) => {
-                self.give_up(chosen.backend);
+                self.withdraw(&new);
                 refusal
             }
         };
-        self.count_refused(service, true);
+        self.count_refused(service, refused.reason());
         self.turn_away(packet, parsed, refused)
     }
 
@@ -295,12 +315,12 @@ impl Flows {
         if has_gone {
             self.count_new(new);
         } else {
-            self.count_refused(new.service, true);
+            self.count_refused(new.service, Reason::NoRoom);
         }
         fate
     }
 
-    /// Puts a connection into the table. Without room there, the place at the backend is given up.
+    /// Puts a connection into the table. Without room there, it is withdrawn.
     pub(super) fn enter<F: Family>(&mut self, new: &NewConnection<F>) -> Result<Slot, Reason> {
         let table = F::table(&self.tables);
         // A closed connection whose local port was chosen is over now.
@@ -312,7 +332,7 @@ impl Flows {
             Refusal::IndexFull => Reason::IndexFull,
         });
         if slot.is_err() {
-            self.give_up(new.backend_id);
+            self.withdraw(new);
         }
         let slot = slot?;
         self.count_up(new);
@@ -337,9 +357,10 @@ impl Flows {
         }
     }
 
-    pub(super) fn count_refused(&self, service: ServiceId, counts: bool) {
+    /// Counts a refusal for the service too. A stray of no connection is not a connection refused.
+    pub(super) fn count_refused(&self, service: ServiceId, reason: Reason) {
         if let Some(counters) = self.stats.services.get(service.index()) {
-            counters.refused.add(u64::from(counts));
+            counters.count_refused(reason);
         }
     }
 

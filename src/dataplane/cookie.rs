@@ -31,7 +31,7 @@ use super::conn::key::FlowKey;
 use super::family::Family;
 use crate::wire::tcp::options;
 
-mod siphash;
+pub(super) mod siphash;
 
 use siphash::siphash;
 

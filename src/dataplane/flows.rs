@@ -28,6 +28,7 @@ use super::opening::AnySlot;
 use super::parse::{Other, OtherKind, Parse, Parsed};
 use super::path_mtu::PathMtus;
 use super::persistence::Templates;
+use super::quota;
 use super::sched::Chooser;
 use super::snapshot::Snapshot;
 use super::verdict::Reason;
@@ -82,6 +83,7 @@ impl Flows {
         let port_turns = vec![0; PORT_TURNS].into();
         let identification = first_identification(&tables, &ownership);
         let (me, workers) = (ownership.me(), ownership.workers());
+        quota::follow(&stats, &Snapshot::default(), &snapshot);
         let chooser = Chooser::new(me, workers, u64::from(identification) << 8 | u64::from(me.0));
         Self {
             tables,
@@ -134,6 +136,7 @@ impl Flows {
         self.stats.run.snapshots.add(1);
         self.stats.run.generation.set(snapshot.generation);
         self.chooser.renew();
+        quota::follow(&self.stats, &self.snapshot, &snapshot);
         std::mem::replace(&mut self.snapshot, snapshot)
     }
 
@@ -153,6 +156,9 @@ impl Flows {
         let templates = self.templates.as_deref();
         if let Some(templates) = templates {
             templates.tidy(now_ms);
+        }
+        if let Some(sources) = &self.stats.tallies.sources {
+            sources.tidy(now_ms);
         }
         let judge = Judge { now_ms, snapshot: &self.snapshot, templates };
         let (stats, snapshot, chooser) = (&*self.stats, &*self.snapshot, &mut self.chooser);

@@ -73,7 +73,7 @@ impl Flows {
                 }
             }
         }
-        self.can_be_served(service)
+        self.has_room(id, service.quotas.service) && self.can_be_served(service)
     }
 
     /// Is there a backend that takes connections and can be reached?
@@ -99,7 +99,7 @@ impl Flows {
         }
         if F::table(&self.tables).splices().is_full() {
             self.count_cookie(id, Event::Full);
-            self.count_refused(id, true);
+            self.count_refused(id, Reason::CookieFull);
             return self.refuse(packet, parsed, Reason::CookieFull);
         }
         let answer = self.cookie_for(packet.data(), parsed, id);
@@ -232,7 +232,7 @@ impl Flows {
             Err(reason) => {
                 let full = reason == Reason::CookieFull;
                 self.count_cookie(id, if full { Event::Full } else { Event::Refused });
-                self.count_refused(id, true);
+                self.count_refused(id, reason);
                 return self.disappoint(packet, parsed, reason);
             }
         };
@@ -268,11 +268,11 @@ impl Flows {
             return Err(Reason::CookieFull);
         }
         let chosen = self.choose(id, parsed.key, &[])?;
-        if !matches!(chosen.way, Way::Translated | Way::Crossed) {
-            self.give_up(chosen.backend);
+        let new = chosen.connection(packet, parsed, id, State::Synack);
+        if !matches!(new.way, Way::Translated | Way::Crossed) {
+            self.withdraw(&new);
             return Err(Reason::NoBackend);
         }
-        let new = chosen.connection(packet, parsed, id, State::Synack);
         let slot = self.enter(&new)?;
         self.count_new(&new);
         splice.chain.serial = self.next_serial();

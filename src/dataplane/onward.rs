@@ -42,6 +42,16 @@ pub(super) enum Refusal {
     TooBig(u16),
 }
 
+impl Refusal {
+    /// What it is counted as.
+    pub(super) fn reason(self) -> Reason {
+        match self {
+            Self::For(reason) => reason,
+            Self::TooBig(_) => Reason::TooBig,
+        }
+    }
+}
+
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
         Self::For(reason)

@@ -11,6 +11,7 @@ use super::access::{Access, ListSet, Membership};
 use super::conn::state::State;
 use super::cookie::Secret;
 use super::persistence::Persistence;
+pub use super::quota::{Quota, Quotas, Rate, SourceQuota};
 pub use super::sched::{Scheduler, Scheduling};
 use crate::ids::{BackendId, PortId, ServiceId};
 pub use crate::stats::loads::Limit;
@@ -99,6 +100,10 @@ pub struct Service {
     pub syn_cookies_wait_for_data: bool,
     /// Timeouts by state, if not the snapshot's.
     pub timeouts: Option<Box<Timeouts>>,
+    /// How many connections it takes, and how many new ones a second.
+    pub quotas: Quotas,
+    /// Source ports of datagrams that start nothing (UDP).
+    pub reflection_ports: Box<[u16]>,
     /// Grows by one when the set, order or weights of `backends` change: schedulers restart on it.
     pub revision: u64,
     /// Another one after the id was another service's, or nobody's: schedulers know nothing of it then.
@@ -175,6 +180,8 @@ pub struct Snapshot {
     pub timeouts: Timeouts,
     /// Answer to strays.
     pub strays: Strays,
+    /// Are segments that no host sends dropped, if they are of no connection?
+    pub drop_malformed_tcp: bool,
     /// Answer to pings.
     pub ping: Ping,
     /// Is DF of a tunnel's outer header clear whatever the inner one says, so that the outer
@@ -194,6 +201,8 @@ pub struct Snapshot {
     seats: Seats,
     /// Likewise.
     timeout_sets: Sets,
+    /// Likewise.
+    limited: Box<[ServiceId]>,
 }
 
 impl Snapshot {
@@ -204,6 +213,11 @@ impl Snapshot {
         self.seats = Seats::new(&self);
         let own = self.services.iter().map(|service| service.as_ref()?.timeouts.as_deref());
         self.timeout_sets = Sets::new(&self.timeouts, own);
+        let all = (0..).map(ServiceId).zip(&self.services);
+        let is_limited = |service: &Option<Service>| {
+            service.as_ref().is_some_and(|service| service.quotas.service.connections > 0)
+        };
+        self.limited = all.filter(|(_, service)| is_limited(service)).map(|(id, _)| id).collect();
         self
     }
 
@@ -292,6 +306,11 @@ impl Snapshot {
     #[inline]
     pub(crate) fn seats(&self) -> &Seats {
         &self.seats
+    }
+
+    /// Services whose connections are limited in number.
+    pub(crate) fn limited(&self) -> &[ServiceId] {
+        &self.limited
     }
 
     /// The service of that id, if it exists.

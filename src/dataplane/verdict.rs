@@ -74,8 +74,20 @@ reasons! {
     UdpLength => "udp_length",
     /// A VIP or local address was sent a protocol that is not balanced.
     Protocol => "protocol",
+    /// A TCP segment of no connection with flags that no host sends together.
+    TcpFlags => "tcp_flags",
+    /// A datagram of no connection from a port that floods are reflected from.
+    ReflectionPort => "reflection_port",
     /// A list that the service names, or does not, refuses the client's address.
     Denied => "denied",
+    /// The service has as many connections as it may.
+    ServiceFull => "service_full",
+    /// The service has made as many connections in this time as it may.
+    ServiceRate => "service_rate",
+    /// The client's source has as many connections to the service as it may.
+    SourceFull => "source_full",
+    /// The client's source has made as many connections to the service in this time as it may.
+    SourceRate => "source_rate",
     /// No service is configured for this VIP, protocol and port.
     NoService => "no_service",
     /// A packet, or an ICMP error about one, of no known connection that cannot start one.
@@ -127,4 +139,27 @@ reasons! {
 impl Reason {
     /// How many reasons there are.
     pub const COUNT: usize = Self::ALL.len();
+
+    /// Those a new connection to a service is refused for: they are counted by service too.
+    pub const OF_SERVICES: [Reason; 19] = [
+        Reason::TtlExpired,
+        Reason::Fragment,
+        Reason::TcpFlags,
+        Reason::ReflectionPort,
+        Reason::Denied,
+        Reason::ServiceFull,
+        Reason::ServiceRate,
+        Reason::SourceFull,
+        Reason::SourceRate,
+        Reason::NoBackend,
+        Reason::Draining,
+        Reason::TableFull,
+        Reason::IndexFull,
+        Reason::CookieFull,
+        Reason::LocalPorts,
+        Reason::ClientPort,
+        Reason::TooBig,
+        Reason::NoRoom,
+        Reason::NextHop,
+    ];
 }

@@ -69,8 +69,8 @@ pub struct Directory {
 
 impl Directory {
     /// New connections refused that ids no longer in use counted for this service name.
-    pub fn carried_refused(&self, service: &str) -> u64 {
-        self.carried_services.get(service).map_or(0, |carried| carried.refused)
+    pub fn carried_refused(&self, service: &str) -> Refusals {
+        self.carried_services.get(service).map_or_else(Refusals::default, |carried| carried.refused)
     }
 
     /// What happened with SYN cookies that ids no longer in use counted for this service name.
@@ -98,14 +98,17 @@ impl Names {
 struct ServiceBase {
     owner: (String, Protocol, ServiceAddress),
     new_connections: u64,
-    refused: u64,
+    refused: Refusals,
     cookies: [u64; Event::COUNT],
 }
+
+/// New connections refused, by place in [`Reason::OF_SERVICES`].
+pub type Refusals = [u64; Reason::OF_SERVICES.len()];
 
 /// What a service's ids had counted that are no longer in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Carried {
-    refused: u64,
+    refused: Refusals,
     cookies: [u64; Event::COUNT],
 }
 
@@ -126,9 +129,16 @@ pub struct Activity {
     /// Connections made.
     pub new_connections: u64,
     /// New connections refused (services only).
-    pub refused: u64,
+    pub refused: Refusals,
     /// What happened with SYN cookies, by [`Event`] (services only).
     pub cookies: [u64; Event::COUNT],
+}
+
+impl Activity {
+    /// New connections refused for any reason.
+    pub fn all_refused(&self) -> u64 {
+        self.refused.iter().sum()
+    }
 }
 
 /// Packets and bytes of a port.
@@ -222,7 +232,7 @@ impl Sources {
             if new.get(&entry.id).is_none_or(|now| now.owner != base.owner) {
                 let (sum, more) =
                     (carried.entry(entry.name.clone()).or_default(), self.service(old, entry.id));
-                sum.refused += more.refused;
+                add(&mut sum.refused, more.refused, u64::wrapping_add);
                 add(&mut sum.cookies, more.cookies, u64::wrapping_add);
             }
         }
@@ -257,7 +267,7 @@ impl Sources {
         let mut activity = self.raw_service(id);
         if let Some(base) = directory.services.get(&id) {
             activity.new_connections = activity.new_connections.wrapping_sub(base.new_connections);
-            activity.refused = activity.refused.wrapping_sub(base.refused);
+            add(&mut activity.refused, base.refused, u64::wrapping_sub);
             add(&mut activity.cookies, base.cookies, u64::wrapping_sub);
         }
         activity
@@ -287,7 +297,7 @@ impl Sources {
         for counters in self.workers.iter().filter_map(|worker| worker.services.get(id.index())) {
             sum.connections += u64::from(counters.connections.get());
             sum.new_connections = sum.new_connections.wrapping_add(counters.new_connections.get());
-            sum.refused = sum.refused.wrapping_add(counters.refused.get());
+            add(&mut sum.refused, counters.refused.each_ref().map(Counter::get), u64::wrapping_add);
             add(&mut sum.cookies, counters.cookies.each_ref().map(Counter::get), u64::wrapping_add);
         }
         sum
@@ -338,8 +348,8 @@ impl Sources {
     }
 }
 
-/// Adds, or takes away, event by event.
-fn add(to: &mut [u64; Event::COUNT], what: [u64; Event::COUNT], how: fn(u64, u64) -> u64) {
+/// Adds, or takes away, one by one.
+fn add<const N: usize>(to: &mut [u64; N], what: [u64; N], how: fn(u64, u64) -> u64) {
     for (sum, more) in to.iter_mut().zip(what) {
         *sum = how(*sum, more);
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::loads::Loads;
+use super::tallies::Tallies;
 use crate::dataplane::cookie::Event;
 use crate::dataplane::verdict::Reason;
 use crate::ids::limits;
@@ -87,17 +88,35 @@ pub struct BackendCounters {
     pub connections: Gauge,
 }
 
-/// Refusals of one service, as one worker made them.
+/// Connections and refusals of one service, as one worker made them.
 #[derive(Debug, Default)]
 pub struct ServiceCounters {
     /// Connections made.
     pub new_connections: Counter,
     /// Connections in the table now.
     pub connections: Gauge,
-    /// New connections refused for any reason.
-    pub refused: Counter,
+    /// New connections refused, by place in [`Reason::OF_SERVICES`].
+    pub refused: [Counter; Reason::OF_SERVICES.len()],
+    /// 1 while its connections count in [`Tallies`]. The owner's alone.
+    pub is_tallied: Counter,
     /// What happened with SYN cookies, by [`Event`].
     pub cookies: [Counter; Event::COUNT],
+}
+
+impl ServiceCounters {
+    /// Counts one new connection refused, if the reason is one of services'.
+    #[inline]
+    pub fn count_refused(&self, reason: Reason) {
+        let place = Reason::OF_SERVICES.iter().position(|one| *one == reason);
+        if let Some(counter) = place.and_then(|place| self.refused.get(place)) {
+            counter.add(1);
+        }
+    }
+
+    /// New connections refused for any reason.
+    pub fn all_refused(&self) -> u64 {
+        self.refused.iter().map(Counter::get).sum()
+    }
 }
 
 /// How a worker spent its time and what its parts did.
@@ -127,6 +146,10 @@ pub struct LoopCounters {
     pub templates_evicted: Counter,
     /// Connections made without a persistence template: another worker had its place.
     pub templates_missed: Counter,
+    /// Sources whose tokens were forgotten for others.
+    pub sources_evicted: Counter,
+    /// Connections made without counting for their source: no room, or another worker had the place.
+    pub sources_uncounted: Counter,
     /// Destinations that schedulers `lblc` and `lblcr` forgot for want of room.
     pub forgotten_destinations: Counter,
     /// Snapshots taken into use.
@@ -153,6 +176,8 @@ pub struct WorkerStats {
     pub backends: Box<[BackendCounters]>,
     /// Connections of each backend over all workers: shared with them.
     pub loads: Arc<Loads>,
+    /// What is limited over all workers: shared with them.
+    pub tallies: Arc<Tallies>,
 }
 
 impl Default for WorkerStats {
@@ -173,7 +198,14 @@ impl WorkerStats {
             services: std::iter::repeat_with(Default::default).take(limits::SERVICES).collect(),
             backends: std::iter::repeat_with(Default::default).take(limits::BACKENDS).collect(),
             loads,
+            tallies: Arc::default(),
         }
+    }
+
+    /// The same, with limits that hold for all who share `tallies`.
+    #[must_use]
+    pub fn with_tallies(self, tallies: Arc<Tallies>) -> Self {
+        Self { tallies, ..self }
     }
 
     /// Counts one refused packet.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::collect::{Activity, Sources};
+use super::collect::{Activity, Refusals, Sources};
 use super::slow::ReloadResult;
 use crate::dataplane::cookie::Event;
 use crate::dataplane::snapshot::Protocol;
@@ -135,40 +135,55 @@ fn port_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
 /// By name rather than by id: a backend that was removed and added again has two ids for a while,
 /// and must still be one series.
 fn service_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
-    if name == "syn_cookies_total" {
-        return Some(cookie_points(sources));
+    match name {
+        "syn_cookies_total" => return Some(cookie_points(sources)),
+        "refused_connections_total" => return Some(refused_points(sources)),
+        _ => {}
     }
     let value: fn(Activity) -> u64 = match name {
         "connections" => |activity| activity.connections,
         "active_connections" => |activity| activity.active,
         "new_connections_total" => |activity| activity.new_connections,
-        "refused_connections_total" => |activity| activity.refused,
         _ => return None,
     };
     let directory = sources.directory();
     let services = directory.names.services.iter();
     let mut sums = BTreeMap::<Vec<String>, u64>::new();
-    if name == "refused_connections_total" {
-        for service in services {
-            let labels = vec![service.name.clone()];
-            let carried = || directory.carried_refused(&service.name);
-            *sums.entry(labels).or_insert_with(carried) +=
-                value(sources.service(&directory, service.id));
-        }
-    } else {
-        let by_id: BTreeMap<_, _> = services.map(|service| (service.id, &service.name)).collect();
-        for backend in &directory.names.backends {
-            let Some(service) = by_id.get(&backend.service) else { continue };
-            let labels = vec![(*service).clone(), backend.address.to_string()];
-            let carried = || match name {
-                "new_connections_total" => directory.carried_connections(service, backend.address),
-                _ => 0,
-            };
-            *sums.entry(labels).or_insert_with(carried) +=
-                value(sources.backend(&directory, backend.id));
-        }
+    let by_id: BTreeMap<_, _> = services.map(|service| (service.id, &service.name)).collect();
+    for backend in &directory.names.backends {
+        let Some(service) = by_id.get(&backend.service) else { continue };
+        let labels = vec![(*service).clone(), backend.address.to_string()];
+        let carried = || match name {
+            "new_connections_total" => directory.carried_connections(service, backend.address),
+            _ => 0,
+        };
+        *sums.entry(labels).or_insert_with(carried) +=
+            value(sources.backend(&directory, backend.id));
     }
     Some(sums.into_iter().map(|(labels, sum)| (labels, float(sum))).collect())
+}
+
+/// Every service's refusals by reason. A reason that never occurred is left out, but for `no_backend`,
+/// so that every service is there from the start: 16,384 services times nineteen reasons would be more
+/// than anybody wants to store.
+fn refused_points(sources: &Sources) -> Vec<Point> {
+    let directory = sources.directory();
+    let mut sums = BTreeMap::<&str, Refusals>::new();
+    for service in &directory.names.services {
+        let carried = || directory.carried_refused(&service.name);
+        let sum = sums.entry(&service.name).or_insert_with(carried);
+        let more = sources.service(&directory, service.id).refused;
+        sum.iter_mut().zip(more).for_each(|(sum, more)| *sum = sum.wrapping_add(more));
+    }
+    let mut points = Vec::new();
+    for (service, counts) in sums {
+        for (reason, count) in Reason::OF_SERVICES.iter().zip(counts) {
+            if count > 0 || *reason == Reason::NoBackend {
+                points.push(point([service, reason.label()], count));
+            }
+        }
+    }
+    points
 }
 
 /// Every event of every service of TCP, from the start.
@@ -207,6 +222,8 @@ fn worker_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
             "templates_evicted_total" => float(run.templates_evicted.get()),
             "templates_missed_total" => float(run.templates_missed.get()),
             "expired_connections_total" => float(run.expired.get()),
+            "sources_evicted_total" => float(run.sources_evicted.get()),
+            "sources_uncounted_total" => float(run.sources_uncounted.get()),
             "forgotten_destinations_total" => float(run.forgotten_destinations.get()),
             _ => return None,
         };

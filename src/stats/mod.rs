@@ -7,11 +7,12 @@
 //! ```
 //!
 //! [`counters`] are written by exactly one worker and read by anyone, [`slow`] by the control thread
-//! only. Nothing is summed until somebody asks. [`loads`] alone is written by all workers: they
-//! decide by it.
+//! only. Nothing is summed until somebody asks. [`loads`] and [`tallies`] alone are written by
+//! all workers: they decide by them.
 
 pub mod collect;
 pub mod counters;
 pub mod export;
 pub mod loads;
 pub mod slow;
+pub mod tallies;

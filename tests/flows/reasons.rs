@@ -7,7 +7,7 @@ use std::sync::Arc;
 use shunt::dataplane::access::{ListSet, Listed, Network};
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::key::FlowKey;
-use shunt::dataplane::conn::state::flags::{ACK, PSH, SYN};
+use shunt::dataplane::conn::state::flags::{ACK, FIN, PSH, SYN};
 use shunt::dataplane::frag::HELD_MAX;
 use shunt::dataplane::io::memory::VecPacket;
 use shunt::dataplane::io::{ChecksumVerdict, RxInfo};
@@ -21,6 +21,7 @@ use shunt::wire::vlan::{Tags, Vid};
 use crate::endpoints::Segment;
 use crate::life::{answer, client, from_client, open};
 use crate::packets::{self, CLIENT, Endpoint, Expect, OUR_INNER_MAC, VIP, packet};
+use crate::quotas::{fast, most, of_service, of_source, twice};
 use crate::world::{Plan, World, backend_mac, host};
 
 /// What the sender of a refused packet gets.
@@ -159,6 +160,16 @@ fn cases() -> Vec<Case> {
             let sent = world.exchange(0, 1, &stray);
             (world, sent)
         }),
+        case("a scan", Reason::TcpFlags, Nothing, || {
+            with(|snapshot| snapshot.drop_malformed_tcp = true, &from_client(CLIENT, SYN | FIN))
+        }),
+        case("a reflected datagram", Reason::ReflectionPort, Nothing, crate::suspects::reflected),
+        case("a full service", Reason::ServiceFull, Nothing, || twice(of_service(most(1)))),
+        case("a service asked too fast", Reason::ServiceRate, Nothing, || {
+            twice(of_service(fast(1, 1)))
+        }),
+        case("a full source", Reason::SourceFull, Nothing, || twice(of_source(most(1)))),
+        case("a source too fast", Reason::SourceRate, Nothing, || twice(of_source(fast(1, 1)))),
         case("a client on a denied list", Reason::Denied, Nothing, || with(deny_all, &syn())),
         case("no backend with weight", Reason::NoBackend, PortUnreachable, || {
             let plan = Plan { weights: vec![Some(0), Some(0)], ..Plan::default() };
@@ -485,7 +496,7 @@ fn refused_connections_are_those_that_would_have_been_new() {
     let refused = |frame: &[u8], weight| {
         let plan = Plan { weights: vec![Some(weight)], ..Plan::default() };
         let (world, _) = after(plan, frame);
-        world.stats[0].services[0].refused.get()
+        world.stats[0].services[0].all_refused()
     };
     assert_eq!(refused(&from_client(CLIENT, ACK), 1), 0);
     assert_eq!(refused(&syn(), 1), 0);

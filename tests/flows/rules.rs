@@ -334,8 +334,17 @@ const OF_COOKIES: [Reason; 5] = [
     Reason::CookieHeld,
 ];
 
-/// Of lists of clients, which a row cannot name: `flows/access.rs` and `flows/reasons.rs` have them.
-const OF_LISTS: [Reason; 1] = [Reason::Denied];
+/// Of lists, limits and switches, which a row cannot name: `flows/access.rs`, `flows/quotas.rs`,
+/// `flows/suspects.rs` and `flows/reasons.rs` have them.
+const OF_CLIENTS: [Reason; 7] = [
+    Reason::Denied,
+    Reason::ServiceFull,
+    Reason::ServiceRate,
+    Reason::SourceFull,
+    Reason::SourceRate,
+    Reason::TcpFlags,
+    Reason::ReflectionPort,
+];
 
 fn reasons(rule: &Rule) -> Vec<Reason> {
     let of_step = |step: &Step| match step {
@@ -363,7 +372,7 @@ fn every_reason_is_some_rows() {
         .chain(malformed)
         .chain(OF_RESOURCES)
         .chain(OF_COOKIES)
-        .chain(OF_LISTS)
+        .chain(OF_CLIENTS)
         .collect();
     let missing: Vec<_> = Reason::ALL.iter().filter(|reason| !seen.contains(reason)).collect();
     assert!(missing.is_empty(), "no row has {missing:?}");

@@ -23,10 +23,12 @@ use shunt::dataplane::snapshot::{
     Backend, Limit, Link, Locals, Mode, NextHop, PortView, Protocol, Scheduler, Service,
     ServiceAddress, Snapshot, Steering,
 };
+use shunt::dataplane::sources::Sources;
 use shunt::dataplane::verdict::Reason;
 use shunt::dataplane::worker::{Links, Worker};
 use shunt::ids::{BackendId, PortId, ServiceId, WorkerId};
 use shunt::stats::counters::WorkerStats;
+use shunt::stats::tallies::Tallies;
 use shunt::wire::Mac;
 use shunt::wire::vlan::Tags;
 
@@ -69,6 +71,8 @@ pub(crate) struct Plan {
     /// The port all backends are reached by.
     pub(crate) backend_port: PortId,
     pub(crate) seed: Seed,
+    /// Sources there is room for.
+    pub(crate) sources: usize,
     /// Packets a queue or lane takes.
     pub(crate) lane: usize,
 }
@@ -91,6 +95,7 @@ impl Default for Plan {
             tagged: vec![],
             backend_port: PortId(1),
             seed: Seed([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]),
+            sources: 600,
             lane: 4096,
         }
     }
@@ -152,7 +157,11 @@ impl World {
     fn add_worker(&mut self, w: usize, lanes: &[Vec<VecLane>], snapshot: &Arc<Snapshot>) {
         let id = WorkerId(u8::try_from(w).unwrap());
         let loads = self.stats.first().map(|stats| Arc::clone(&stats.loads));
-        let stats = Arc::new(WorkerStats::sharing(loads.unwrap_or_default()));
+        let tallies = self.stats.first().map(|stats| Arc::clone(&stats.tallies));
+        let sources = || Sources::new(self.plan.sources, self.plan.seed, HugePages::Never).unwrap();
+        let tallies = tallies.unwrap_or_else(|| Arc::new(Tallies::with(sources())));
+        let stats = WorkerStats::sharing(loads.unwrap_or_default()).with_tallies(tallies);
+        let stats = Arc::new(stats);
         let ports = [VecPort::new(self.plan.lane), VecPort::new(self.plan.lane)];
         let (punt, inject) = (VecLane::new(self.plan.lane), VecLane::new(self.plan.lane));
         let (control, end) = mailbox();

@@ -11,6 +11,7 @@ use shunt::dataplane::conn::record::{NewConnection, Way};
 use shunt::dataplane::conn::state::{self, State};
 use shunt::dataplane::conn::table::{Refusal, Slot, Table};
 use shunt::dataplane::snapshot::ClientAddress;
+use shunt::dataplane::sources::Seat;
 use shunt::ids::{BackendId, PortId, ServiceId};
 use shunt::wire::Mac;
 
@@ -30,6 +31,7 @@ fn connection(n: u32) -> NewConnection {
         state: State::None,
         way: Way::Translated,
         introduction: ClientAddress::None,
+        seat: Seat::NONE,
     }
 }
 

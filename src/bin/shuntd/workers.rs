@@ -22,6 +22,7 @@ use shunt::dataplane::orders::{Order, WorkerEnd};
 use shunt::dataplane::persistence::Templates;
 use shunt::dataplane::run;
 use shunt::dataplane::snapshot::{PortView, Snapshot};
+use shunt::dataplane::sources::Sources;
 use shunt::dataplane::worker::{Links, Worker};
 use shunt::dpdk::burst::Queue;
 use shunt::dpdk::clock::{self, Clock};
@@ -31,6 +32,7 @@ use shunt::dpdk::{lcore, memory};
 use shunt::ids::WorkerId;
 use shunt::stats::counters::WorkerStats;
 use shunt::stats::loads::Loads;
+use shunt::stats::tallies::Tallies;
 
 /// Packets that may wait on their way from one worker to another: some tens of bursts.
 const HANDOVER_DEPTH: u32 = 2048;
@@ -117,10 +119,13 @@ pub(crate) fn start(
     let (answer, answers) = channel();
     let (mut parts, mut punts, mut threads) = (vec![], vec![], vec![]);
     let loads = Arc::<Loads>::default();
+    let sources = plan.daemon.limited_sources_max as usize;
+    let tallies = Arc::new(Tallies::with(Sources::new(sources, Seed::random()?, huge)?));
     for ((id, core), ports) in (0..).map(WorkerId).zip(&plan.daemon.worker_cores).zip(queues) {
         let (punt, to_kernel) = lane(eal, KERNEL_DEPTH)?;
         let (mailbox, end) = mailbox();
-        let stats = Arc::new(WorkerStats::sharing(Arc::clone(&loads)));
+        let stats = WorkerStats::sharing(Arc::clone(&loads));
+        let stats = Arc::new(stats.with_tallies(Arc::clone(&tallies)));
         let (from_peers, to_peers) = mesh.ends_of(id);
         let kit = Kit {
             id,

@@ -1,7 +1,7 @@
 //! What people see, as a whole.
 
 use super::*;
-use crate::control::admin::view::{Drops, LastReload, Spelled, StaticFacts};
+use crate::control::admin::view::{Drops, LastReload, Refusal, Spelled, StaticFacts};
 use crate::dataplane::snapshot::{Encapsulation, GueChecksum, Mode};
 
 fn status_view() -> Status {
@@ -96,6 +96,10 @@ fn backend(port: u16, mode: Option<Mode>, weight: Option<u32>, reachable: bool) 
     }
 }
 
+fn refusal(reason: &str, connections: u64) -> Refusal {
+    Refusal { reason: reason.into(), connections }
+}
+
 #[test]
 fn services_list_their_backends_under_them_and_say_what_is_odd_about_one() {
     let tunnel = Mode::Tunnel(Encapsulation::Gue { port: 6080, checksum: GueChecksum::Outer });
@@ -116,15 +120,18 @@ fn services_list_their_backends_under_them_and_say_what_is_odd_about_one() {
             removed: false,
             connections: 20,
             new_connections: 400,
-            refused: 1,
+            refused: 4,
+            refusals: vec![refusal("no_backend", 3), refusal("source_rate", 1)],
             backends,
         }],
     };
     let want = "\
 service  protocol  address              scheduler  forward                   weight  connections  new  refused
-web      tcp       192.0.2.1:80         wrr                                                   20  400        1
+web      tcp       192.0.2.1:80         wrr                                                   20  400        4
          also      192.0.2.1:8000-8099
          also      192.0.2.2:80
+         refused   no_backend                                                                                3
+         refused   source_rate                                                                               1
          ->        10.0.0.2:80                     fullnat                        1            5  100
          ->        10.0.0.2:81                     nat                            0            5  100           draining
          ->        10.0.0.2:82                     tunnel gue:6080 checksum       1            5  100           unreachable

@@ -6,7 +6,7 @@ use crate::control::parts::Configure;
 use crate::control::runtime::Control;
 use crate::dataplane::verdict::Reason;
 use crate::ids::{PortId, ServiceId};
-use crate::stats::collect::{Directory, ServiceEntry};
+use crate::stats::collect::{Directory, Refusals, ServiceEntry};
 
 impl<C: Configure> Control<C> {
     /// Does what a handler asked for. A client that has gone away is nobody's concern.
@@ -114,7 +114,8 @@ impl<C: Configure> Control<C> {
             removed: entry.removed,
             connections: activity.connections,
             new_connections: activity.new_connections,
-            refused: activity.refused,
+            refused: activity.all_refused(),
+            refusals: refusals(activity.refused),
             backends: self.backend_views(directory, entry.id),
         }
     }
@@ -138,4 +139,14 @@ impl<C: Configure> Control<C> {
         };
         of_service.map(view).collect()
     }
+}
+
+/// Those that occurred.
+fn refusals(counts: Refusals) -> Vec<view::Refusal> {
+    let view = |(reason, count): (&Reason, u64)| view::Refusal {
+        reason: reason.label().into(),
+        connections: count,
+    };
+    let occurred = Reason::OF_SERVICES.iter().zip(counts).filter(|(_, count)| *count > 0);
+    occurred.map(view).collect()
 }

@@ -145,8 +145,20 @@ pub struct Service {
     pub new_connections: u64,
     /// New connections refused.
     pub refused: u64,
+    /// Why; reasons that never occurred are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<Refusal>,
     /// Its backends.
     pub backends: Vec<Backend>,
+}
+
+/// New connections of a service refused for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// As in `GET /status`.
+    pub reason: String,
+    /// How many.
+    pub connections: u64,
 }
 
 /// One backend.

@@ -238,6 +238,10 @@ fn daemon(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
         "[limits] cookie_connections",
         differ(&old.cookie_connections_max, &new.cookie_connections_max, u32::to_string),
     );
+    push(
+        "[limits] limited_sources",
+        differ(&old.limited_sources_max, &new.limited_sources_max, u32::to_string),
+    );
     push("[metrics] listen", differ(&old.metrics_listen, &new.metrics_listen, listen));
 }
 
@@ -330,6 +334,14 @@ fn settings(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
         differ(&old.drain_deadline, &new.drain_deadline, |v| v.as_secs().to_string()),
     );
     push("[shunt] strays", differ(&old.strays, &new.strays, ToString::to_string));
+    push(
+        "[shunt] drop_malformed_tcp",
+        differ(&old.drop_malformed_tcp, &new.drop_malformed_tcp, bool::to_string),
+    );
+    push(
+        "[shunt] udp_reflection_ports",
+        differ(&old.udp_reflection_ports, &new.udp_reflection_ports, |v| list(v)),
+    );
     push("[shunt] ping", differ(&old.ping, &new.ping, ToString::to_string));
     push(
         "[shunt] tunnels_ignore_df",
@@ -425,6 +437,15 @@ fn service_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
     for key in Timeouts::KEYS {
         let (was, is) = (old.timeouts.get(key).copied(), new.timeouts.get(key).copied());
         push(key, differ(&was, &is, |seconds| show::seconds(*seconds)));
+    }
+    let ports = |ports: &Option<Vec<u16>>| {
+        ports.as_ref().map_or_else(|| "default".to_owned(), |ports| list(ports))
+    };
+    let (was, is) = (&old.udp_reflection_ports, &new.udp_reflection_ports);
+    push("udp_reflection_ports", differ(was, is, ports));
+    let (was, is) = (show::quotas(old.quotas), show::quotas(new.quotas));
+    for ((key, from), (_, to)) in was.into_iter().zip(is) {
+        push(key, differ(&from, &to, |value| value.to_string()));
     }
     backend_changes(changes, old, new);
 }

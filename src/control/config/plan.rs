@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::dataplane::sched::{Flags, ServerId};
 use crate::dataplane::snapshot::{
-    ClientAddress, Limit, Mode, Ping, Ports, Protocol, Scheduler, ServiceAddress, Strays,
+    ClientAddress, Limit, Mode, Ping, Ports, Protocol, Quotas, Scheduler, ServiceAddress, Strays,
     SynCookies, Timeouts,
 };
 use crate::ids::PortId;
@@ -28,6 +28,11 @@ pub struct Plan {
     pub timeouts: Timeouts,
     /// Reloadable.
     pub strays: Strays,
+    /// Are TCP segments that no host sends dropped? Reloadable.
+    pub drop_malformed_tcp: bool,
+    /// Source ports of datagrams that start nothing with services that do not say it themselves, in
+    /// order. Reloadable.
+    pub udp_reflection_ports: Vec<u16>,
     /// Who answers a ping of a VIP. Reloadable.
     pub ping: Ping,
     /// Is DF of a tunnel's outer header always clear? Reloadable.
@@ -45,6 +50,15 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Source ports of datagrams that start nothing with a service.
+    pub fn reflection_ports<'a>(&'a self, service: &'a Service) -> &'a [u16] {
+        match (&service.udp_reflection_ports, service.protocol) {
+            (Some(own), _) => own,
+            (None, Protocol::Udp) => &self.udp_reflection_ports,
+            (None, Protocol::Tcp | Protocol::Sctp) => &[],
+        }
+    }
+
     /// This plan with all that only a restart changes taken from the `running` one: what a reload
     /// can put to use. `config::diff` names what it leaves aside.
     #[must_use]
@@ -70,6 +84,8 @@ pub struct Daemon {
     pub persistent_clients_max: u32,
     /// Connections made by SYN cookies over all workers, of each family.
     pub cookie_connections_max: u32,
+    /// Sources of services that limit them which are known at a time.
+    pub limited_sources_max: u32,
     /// Packet buffers over all ports.
     pub packet_buffers: u32,
     /// Path of the admin socket.
@@ -244,6 +260,12 @@ pub struct Service {
     /// The timeouts that are its own, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub timeouts: BTreeMap<&'static str, u32>,
+    /// How many connections it takes, and how many new ones a second; each source likewise.
+    #[serde(skip_serializing_if = "is_default")]
+    pub quotas: Quotas,
+    /// Source ports of datagrams that start nothing, if not everybody's. UDP only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub udp_reflection_ports: Option<Vec<u16>>,
     /// In file order.
     pub backends: Vec<Backend>,
 }
@@ -268,6 +290,8 @@ impl Default for Service {
             deny: vec![],
             syn_cookies: SynCookies::Never,
             syn_cookies_wait_for_data: false,
+            quotas: Quotas::default(),
+            udp_reflection_ports: None,
             timeouts: BTreeMap::new(),
             backends: vec![],
         }

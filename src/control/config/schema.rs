@@ -25,9 +25,11 @@ pub(super) type List<T> = Spanned<Vec<Spanned<T>>>;
 #[rustfmt::skip]
 pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[shunt]", &["workers", "control_core", "busy_poll", "admin_socket", "drain_deadline_s",
-        "strays", "ping", "tunnels_ignore_df", "sloppy", "punt_per_second", "deny"]),
+        "strays", "drop_malformed_tcp", "udp_reflection_ports", "ping", "tunnels_ignore_df", "sloppy",
+        "punt_per_second", "deny"]),
     ("[dpdk]", &["huge_pages", "memory_mb", "file_prefix", "eal_arguments", "packet_buffers"]),
-    ("[limits]", &["connections", "connections_ipv6", "persistent_clients", "cookie_connections"]),
+    ("[limits]", &["connections", "connections_ipv6", "persistent_clients", "cookie_connections",
+        "limited_sources"]),
     ("[metrics]", &["listen"]),
     ("[timeouts]", &Timeouts::KEYS),
     ("[[port]]", &["name", "device", "on", "vlan", "tap", "addresses", "mtu", "rx_descriptors",
@@ -38,7 +40,9 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
         "scheduler", "scheduler_flags", "mh_slots", "local_addresses", "one_packet", "sloppy",
         "client_address", "client_address_from", "persistence_s", "persistence_prefix",
         "persistence_to_drained", "allow", "deny", "syn_cookies", "syn_cookies_wait_for_data",
-        "timeouts", "backend"]),
+        "max_connections", "max_new_per_second", "max_new_burst", "source_prefix",
+        "source_max_connections", "source_max_new_per_second", "source_max_new_burst",
+        "udp_reflection_ports", "timeouts", "backend"]),
     ("[service.timeouts]", &Timeouts::KEYS),
     ("[service.tunnel]", &["kind", "port", "checksum", "remote_checksum"]),
     ("[[service.backend]]", &["address", "weight", "max_connections", "resume_below",
@@ -77,6 +81,8 @@ pub(super) struct Shunt {
     pub(super) admin_socket: Maybe<String>,
     pub(super) drain_deadline_s: Maybe<i64>,
     pub(super) strays: Maybe<String>,
+    pub(super) drop_malformed_tcp: Maybe<bool>,
+    pub(super) udp_reflection_ports: Option<List<i64>>,
     pub(super) ping: Maybe<String>,
     pub(super) tunnels_ignore_df: Maybe<bool>,
     pub(super) sloppy: Maybe<bool>,
@@ -103,6 +109,7 @@ pub(super) struct Limits {
     pub(super) connections_ipv6: Maybe<i64>,
     pub(super) persistent_clients: Maybe<i64>,
     pub(super) cookie_connections: Maybe<i64>,
+    pub(super) limited_sources: Maybe<i64>,
 }
 
 /// `[metrics]`: the Prometheus endpoint.
@@ -206,6 +213,14 @@ pub(super) struct Service {
     /// A word, or a table of one number, which no type of ours says.
     pub(super) syn_cookies: Maybe<toml::Value>,
     pub(super) syn_cookies_wait_for_data: Maybe<bool>,
+    pub(super) max_connections: Maybe<i64>,
+    pub(super) max_new_per_second: Maybe<i64>,
+    pub(super) max_new_burst: Maybe<i64>,
+    pub(super) source_prefix: Maybe<i64>,
+    pub(super) source_max_connections: Maybe<i64>,
+    pub(super) source_max_new_per_second: Maybe<i64>,
+    pub(super) source_max_new_burst: Maybe<i64>,
+    pub(super) udp_reflection_ports: Option<List<i64>>,
     #[serde(default)]
     pub(super) timeouts: Timeouts,
     #[serde(default)]

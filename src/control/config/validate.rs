@@ -18,9 +18,11 @@ mod lists;
 mod locals;
 mod modes;
 mod ports;
+mod quotas;
 mod scheduling;
 mod services;
 mod sloppy;
+mod suspects;
 mod timeouts;
 mod value;
 mod vips;
@@ -48,6 +50,8 @@ pub(super) fn validate(
         daemon,
         timeouts: timeouts::common(problems, &file.timeouts),
         strays: policy.strays,
+        drop_malformed_tcp: policy.drop_malformed_tcp,
+        udp_reflection_ports: policy.udp_reflection_ports,
         ping: policy.ping,
         tunnels_ignore_df: policy.tunnels_ignore_df,
         punt_per_second: policy.punt_per_second,

@@ -3,7 +3,7 @@
 //! ```text
 //! byte  0        16       24      28       32      36      40         48 49   50      56     60
 //!       addresses ports    seen_ms backend service deltas  client     st live way,    first  link
-//!       [2 × u64] [2 × u32]                        ip, l4  MAC,port,  at      intro-  sequ-  (free)
+//!       [2 × u64] [2 × u32]                 , seat ip, l4  MAC,port,  at      intro-  sequ-  (free)
 //!                                                          protocol   e       duction ence
 //! ```
 //!
@@ -25,7 +25,8 @@ use super::state::{self, Direction, State};
 use crate::dataplane::family::Family;
 use crate::dataplane::rewrite::translation_deltas;
 use crate::dataplane::snapshot::{ClientAddress, Encapsulation, GueChecksum};
-use crate::ids::{BackendId, PortId, ServiceId};
+use crate::dataplane::sources::Seat;
+use crate::ids::{BackendId, PortId, ServiceId, limits};
 use crate::wire::Mac;
 use crate::wire::checksum::Delta;
 
@@ -39,7 +40,9 @@ pub struct Record<F: Family = Ipv4Addr> {
     /// are used, and no timeout is longer than 31 days).
     pub seen_ms: u32,
     backend: u32,
-    service: u32,
+    service: u16,
+    /// [`Seat`]: where its source's connections are counted.
+    seat: u16,
     ip_delta: u16,
     l4_delta: u16,
     client_mac: [u8; 6],
@@ -86,6 +89,8 @@ pub struct NewConnection<F: Family = Ipv4Addr> {
     pub way: Way,
     /// How the backend learns who the client is.
     pub introduction: ClientAddress,
+    /// Where it counts for its source.
+    pub seat: Seat,
 }
 
 /// How packets of a connection go to its backend, for all its life: a reload that changes the
@@ -144,6 +149,13 @@ impl Way {
     }
 }
 
+/// Services are fewer than 65,536.
+#[expect(clippy::cast_possible_truncation, reason = "see above")]
+fn narrow(service: ServiceId) -> u16 {
+    const { assert!(limits::SERVICES <= 1 << 16) };
+    service.0 as u16
+}
+
 /// [`ClientAddress`] as a number: 0 none, these, or the kind of TOA's option.
 const PROXY_V1: u8 = 1;
 const PROXY_V2: u8 = 2;
@@ -166,7 +178,8 @@ impl<F: Family> Record<F> {
             ports: [new.client.ports, new.backend.ports],
             seen_ms: now_ms,
             backend: new.backend_id.0,
-            service: new.service.0,
+            service: narrow(new.service),
+            seat: new.seat.0,
             ip_delta: ip_delta.0,
             l4_delta: l4_delta.0,
             client_mac: new.client_mac.0,
@@ -372,7 +385,13 @@ impl<F: Family> Record<F> {
     /// The service's id.
     #[inline(always)]
     pub fn service_id(&self) -> ServiceId {
-        ServiceId(self.service)
+        ServiceId(self.service.into())
+    }
+
+    /// Where it counts for its source.
+    #[inline]
+    pub fn seat(&self) -> Seat {
+        Seat(self.seat)
     }
 
     /// Where the client was last seen on the link.

@@ -7,7 +7,7 @@
 
 /// The hash of `words` under `key`.
 #[inline]
-pub(super) fn siphash(key: [u64; 2], words: &[u64]) -> u64 {
+pub(in crate::dataplane) fn siphash(key: [u64; 2], words: &[u64]) -> u64 {
     let mut v = [
         key[0] ^ 0x736f_6d65_7073_6575,
         key[1] ^ 0x646f_7261_6e64_6f6d,

@@ -50,8 +50,8 @@ pub const METRICS: &[Name] = &[
     counter("shunt_new_connections_total", BACKEND, "Connections made."),
     counter(
         "shunt_refused_connections_total",
-        &["service"],
-        "New connections refused, for whatever reason.",
+        &["service", "reason"],
+        "New connections refused, by service and reason.",
     ),
     counter("shunt_syn_cookies_total", &["service", "event"], "What happened with SYN cookies."),
     counter("shunt_drops_total", &["reason"], "Packets refused, by reason."),
@@ -97,6 +97,16 @@ pub const METRICS: &[Name] = &[
         "shunt_templates_missed_total",
         WORKER,
         "Connections scheduled as if without persistence: another worker had the place.",
+    ),
+    counter(
+        "shunt_sources_evicted_total",
+        WORKER,
+        "Sources whose used-up new connections were forgotten for want of room: the limit is too low.",
+    ),
+    counter(
+        "shunt_sources_uncounted_total",
+        WORKER,
+        "Connections that do not count for their source: no room, or another worker had the place.",
     ),
     counter(
         "shunt_forgotten_destinations_total",

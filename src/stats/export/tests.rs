@@ -131,7 +131,9 @@ fn a_names_counters_never_fall_when_an_old_id_of_its_is_freed_or_reused() {
         let label = "{service=\"web\",backend=\"10.0.0.2:80\"}";
         for line in [
             format!("shunt_new_connections_total{label} {made}"),
-            format!("shunt_refused_connections_total{{service=\"web\"}} {refused}"),
+            format!(
+                "shunt_refused_connections_total{{service=\"web\",reason=\"no_backend\"}} {refused}"
+            ),
             format!("shunt_syn_cookies_total{{service=\"web\",event=\"sent\"}} {refused}"),
             "shunt_syn_cookies_total{service=\"web\",event=\"old\"} 0".to_owned(),
         ] {
@@ -141,14 +143,15 @@ fn a_names_counters_never_fall_when_an_old_id_of_its_is_freed_or_reused() {
     let (old, new) = ("192.0.2.1:80", "192.0.2.2:80");
     let worker = &sources.workers[0];
     worker.backends[0].new_connections.add(7);
-    worker.services[0].refused.add(3);
+    (0..3).for_each(|_| worker.services[0].count_refused(Reason::NoBackend));
     worker.services[0].cookies[Event::Sent as usize].add(3);
     // The VIP was edited: the name has two services, then one.
     let both = vec![service(0, old, true), service(1, new, false)];
     let backends = vec![backend(0, 0, "10.0.0.2:80", true), backend(2, 1, "10.0.0.2:80", false)];
     sources.rename(Names { services: both, backends });
     worker.backends[2].new_connections.add(10);
-    worker.services[1].refused.add(1);
+    worker.services[1].count_refused(Reason::NoBackend);
+    worker.services[1].count_refused(Reason::SourceRate);
     worker.services[1].cookies[Event::Sent as usize].add(1);
     counts(17, 4);
     let current = service(1, new, false);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use shunt::dataplane::verdict::Reason;
-use shunt::stats::counters::WorkerStats;
+use shunt::stats::counters::{ServiceCounters, WorkerStats};
 
 use super::{Exchange, Rule, Side, Step, Verdict};
 
@@ -119,7 +119,7 @@ fn by_name(stats: &WorkerStats) -> [(&'static str, u64); 11] {
         ("connections", stats.connections.get().into()),
         ("connections, by service", services().map(|s| u64::from(s.connections.get())).sum()),
         ("connections, by backend", backends().map(|b| u64::from(b.connections.get())).sum()),
-        ("connections refused", services().map(|s| s.refused.get()).sum()),
+        ("connections refused", services().map(ServiceCounters::all_refused).sum()),
         ("connections expired", run.expired.get()),
     ]
 }

@@ -7,7 +7,7 @@ use crate::control::config::client_address::word;
 use crate::control::config::mode::line;
 use crate::control::config::plan::{Backend, Persistence, Service};
 use crate::control::words::count;
-use crate::dataplane::snapshot::{ClientAddress, Limit, Mode, SynCookies};
+use crate::dataplane::snapshot::{ClientAddress, Limit, Mode, Quotas, SourceQuota, SynCookies};
 
 /// `name tcp 198.51.100.10:80, wrr, local 10.44.0.2, 3 backends`; what is not there, a default, or
 /// only FULL-NAT, is left out.
@@ -48,6 +48,12 @@ fn summary(service: &Service) -> String {
     for (key, seconds) in &service.timeouts {
         extra = format!("{extra}, {key} {seconds}");
     }
+    if let Some(ports) = &service.udp_reflection_ports {
+        extra = format!("{extra}, not from ports {}", join(ports.iter()));
+    }
+    for (key, value) in quotas(service.quotas).into_iter().filter(|(_, value)| *value > 0) {
+        extra = format!("{extra}, {key} {value}");
+    }
     if !service.local_addresses.is_empty() {
         extra = format!("{extra}, local {}", join(service.local_addresses.iter()));
     }
@@ -69,6 +75,21 @@ pub(super) fn persistence(persistence: Option<Persistence>) -> String {
 /// A timeout; `default` where it is not a service's own.
 pub(super) fn seconds(seconds: Option<u32>) -> String {
     seconds.map_or_else(|| "default".to_owned(), |seconds| seconds.to_string())
+}
+
+/// The keys that limit a service and its sources, with their values.
+pub(super) fn quotas(quotas: Quotas) -> [(&'static str, u32); 7] {
+    let Quotas { service, source } = quotas;
+    let SourceQuota { prefix, quota } = source.unwrap_or_default();
+    [
+        ("max_connections", service.connections),
+        ("max_new_per_second", service.rate.per_second),
+        ("max_new_burst", service.rate.burst),
+        ("source_prefix", prefix.into()),
+        ("source_max_connections", quota.connections),
+        ("source_max_new_per_second", quota.rate.per_second),
+        ("source_max_new_burst", quota.rate.burst),
+    ]
 }
 
 fn join<T: fmt::Display>(values: impl Iterator<Item = T>) -> String {

@@ -300,7 +300,7 @@ const ROWS: &[Row] = &[
             (
                 "workers = [1, 2]",
                 "workers = [2, 1]\ncontrol_core = 0\nbusy_poll = true\nadmin_socket = \"/x\"\n\
-                 [limits]\nconnections = 2048\nconnections_ipv6 = 4096\ncookie_connections = 2048\n\
+                 [limits]\nconnections = 2048\nconnections_ipv6 = 4096\ncookie_connections = 2048\nlimited_sources = 4096\n\
                  [metrics]\nlisten = \"\"",
             ),
             (
@@ -322,6 +322,7 @@ const ROWS: &[Row] = &[
             "! [limits] connections: 1000000 -> 2048 (needs a restart)",
             "! [limits] connections_ipv6: 1000000 -> 4096 (needs a restart)",
             "! [limits] cookie_connections: 65536 -> 2048 (needs a restart)",
+            "! [limits] limited_sources: 65536 -> 4096 (needs a restart)",
             "! [metrics] listen: 127.0.0.1:9150 -> off (needs a restart)",
         ],
     },

@@ -22,6 +22,7 @@ mod lists;
 mod modes;
 mod odd;
 mod ports;
+mod quotas;
 mod services;
 mod shape;
 mod sloppy;
@@ -69,6 +70,7 @@ fn every_refusal_says_what_is_wrong_and_where() {
         families::ROWS,
         cookies::ROWS,
         sloppy::ROWS,
+        quotas::ROWS,
         lists::ROWS,
         timeouts::ROWS,
     ];
@@ -133,6 +135,7 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
             connections_ipv6_max: 1_000_000,
             persistent_clients_max: 65_536,
             cookie_connections_max: 65_536,
+            limited_sources_max: 65_536,
             packet_buffers: 32_768,
             admin_socket: "/run/shunt/admin.sock".into(),
             metrics_listen: Some("127.0.0.1:9150".parse().unwrap()),
@@ -144,6 +147,8 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
         ports: vec![wan, port("lan", "net_tap0,iface=x", "10.44.0.1")],
         timeouts: Timeouts::default(),
         strays: Strays::Reject,
+        drop_malformed_tcp: false,
+        udp_reflection_ports: vec![],
         ping: Ping::Always,
         tunnels_ignore_df: false,
         punt_per_second: 20_000,
@@ -183,6 +188,7 @@ fn every_value_written_arrives_where_it_belongs() {
         connections = 4294967294
         connections_ipv6 = 1024
         cookie_connections = 4096
+        limited_sources = 2048
         [metrics]
         listen = ""
         [[port]]
@@ -213,6 +219,7 @@ fn every_value_written_arrives_where_it_belongs() {
     assert_eq!((plan.ping, plan.tunnels_ignore_df), (Ping::Live, true));
     assert_eq!(plan.daemon.connections_ipv6_max, 1024);
     assert_eq!(plan.daemon.cookie_connections_max, 4096);
+    assert_eq!(plan.daemon.limited_sources_max, 2048);
     assert_eq!(plan.drain_deadline, Duration::ZERO);
     let port = &plan.ports[0];
     assert_eq!((port.tap.as_str(), port.mtu), ("t", 9216));

@@ -29,8 +29,10 @@ pub(super) const ROWS: &[Row] = &[
              address, more_addresses, mode, tunnel, scheduler, scheduler_flags, \
              mh_slots, local_addresses, one_packet, sloppy, client_address, \
              client_address_from, persistence_s, persistence_prefix, persistence_to_drained, \
-             allow, deny, syn_cookies, syn_cookies_wait_for_data, timeouts, \
-             backend",
+             allow, deny, syn_cookies, syn_cookies_wait_for_data, \
+             max_connections, max_new_per_second, max_new_burst, source_prefix, \
+             source_max_connections, source_max_new_per_second, source_max_new_burst, \
+             udp_reflection_ports, timeouts, backend",
             "   23 | protocoll = \"tcp\"",
             "      | ^^^^^^^^^",
             "      help: did you mean `protocol`?",
@@ -82,7 +84,8 @@ pub(super) const ROWS: &[Row] = &[
         ),
         says: &[
             "shunt.toml:2:1: unknown key `worker`; known keys here: workers, control_core, \
-             busy_poll, admin_socket, drain_deadline_s, strays, ping, \
+             busy_poll, admin_socket, drain_deadline_s, strays, \
+             drop_malformed_tcp, udp_reflection_ports, ping, \
              tunnels_ignore_df, sloppy, punt_per_second, deny",
             "    2 | worker = [1, 2]",
             "      | ^^^^^^",
@@ -271,7 +274,8 @@ pub(super) const ROWS: &[Row] = &[
         ),
         says: &[
             "shunt.toml:3:1: unknown key `memory_mb`; known keys here: workers, \
-             control_core, busy_poll, admin_socket, drain_deadline_s, strays, ping, \
+             control_core, busy_poll, admin_socket, drain_deadline_s, strays, \
+             drop_malformed_tcp, udp_reflection_ports, ping, \
              tunnels_ignore_df, sloppy, punt_per_second, deny",
             "    3 | memory_mb = 512",
             "      | ^^^^^^^^^",

@@ -11,6 +11,7 @@ use super::super::error::{Problems, Span};
 use super::super::machine::{Machine, MissingCpu};
 use super::super::plan::{Daemon, HugePages};
 use super::super::schema;
+use super::suspects::reflection_ports;
 use super::value::{choice, integer, name};
 use crate::dataplane::snapshot::{Ping, Strays};
 use crate::ids::limits;
@@ -23,6 +24,8 @@ const WORKER_CONNECTIONS_MAX: i64 = (1 << 31) - 1;
 /// The reloadable part of `[shunt]`.
 pub(super) struct Policy {
     pub(super) strays: Strays,
+    pub(super) drop_malformed_tcp: bool,
+    pub(super) udp_reflection_ports: Vec<u16>,
     pub(super) ping: Ping,
     pub(super) tunnels_ignore_df: bool,
     /// Of services that do not say it themselves.
@@ -42,6 +45,7 @@ pub(super) fn daemon(problems: &mut Problems, file: &schema::File, machine: &Mac
     let worker_cores = workers(problems, shunt, span, machine);
     let (connections_max, connections_ipv6_max) = connections(problems, file, worker_cores.len());
     let cookies = file.limits.cookie_connections.as_ref();
+    let sources = file.limits.limited_sources.as_ref();
     Daemon {
         control_core: control_core(problems, shunt, &worker_cores, machine),
         busy_poll: shunt.busy_poll.as_ref().is_some_and(|on| *on.get_ref()),
@@ -61,6 +65,7 @@ pub(super) fn daemon(problems: &mut Problems, file: &schema::File, machine: &Mac
             1024..=1 << 28,
             65_536,
         ),
+        limited_sources_max: integer(problems, "limited_sources", sources, 1024..=1 << 26, 65_536),
         worker_cores,
         packet_buffers: integer(
             problems,
@@ -88,6 +93,8 @@ pub(super) fn policy(problems: &mut Problems, file: &schema::File) -> Policy {
         integer(problems, "drain_deadline_s", shunt.drain_deadline_s.as_ref(), 0..=86_400, 30);
     Policy {
         strays: choice(problems, "strays", shunt.strays.as_ref(), &strays, Strays::Reject),
+        drop_malformed_tcp: shunt.drop_malformed_tcp.as_ref().is_some_and(|on| *on.get_ref()),
+        udp_reflection_ports: reflection_ports(problems, shunt.udp_reflection_ports.as_ref()),
         ping: choice(problems, "ping", shunt.ping.as_ref(), &ping, Ping::Always),
         tunnels_ignore_df: shunt.tunnels_ignore_df.as_ref().is_some_and(|on| *on.get_ref()),
         sloppy: shunt.sloppy.as_ref().is_some_and(|on| *on.get_ref()),

@@ -17,7 +17,7 @@ use super::lists::names;
 use super::modes::ServiceMode;
 use super::value::{choice, integer, name, socket};
 use super::vips::{self, PlacedVip, refuse_unreachable};
-use super::{clients, cookies, locals, scheduling, sloppy, timeouts};
+use super::{clients, cookies, locals, quotas, scheduling, sloppy, suspects, timeouts};
 use crate::dataplane::snapshot::{Mode, Ports, Protocol, ServiceAddress};
 use crate::ids::limits;
 
@@ -106,6 +106,8 @@ fn draft(
         syn_cookies,
         syn_cookies_wait_for_data: cookies::wait_for_data(problems, written, syn_cookies),
         timeouts: timeouts::own(problems, &written.timeouts, known),
+        quotas: quotas::quotas(problems, written, &vips),
+        udp_reflection_ports: suspects::of_service(problems, written, known),
         backends,
     };
     service.sloppy = sloppy::sloppy(problems, written, &service, is_sloppy);

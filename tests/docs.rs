@@ -377,15 +377,17 @@ fn metrics_named_anywhere_exist() {
 
 #[test]
 fn the_benchs_options_are_those_documented() {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_shunt-bench")).args(["run", "--help"]).output().unwrap();
-    let help = String::from_utf8(output.stdout).unwrap();
-    let options = help.split_whitespace().filter(|word| word.starts_with("--"));
-    let known: BTreeSet<_> =
-        options.filter(|option| *option != "--help").map(str::to_owned).collect();
-    let document = Document::read("docs/performance.md");
-    let listed: BTreeSet<_> = document.first_column("Options").into_iter().collect();
-    assert_eq!(listed, known);
+    for (command, heading) in [("run", "Options"), ("flood", "Options of a flood")] {
+        let bench = Command::new(env!("CARGO_BIN_EXE_shunt-bench"));
+        let output = { bench }.args([command, "--help"]).output().unwrap();
+        let help = String::from_utf8(output.stdout).unwrap();
+        let options = help.split_whitespace().filter(|word| word.starts_with("--"));
+        let known: BTreeSet<_> =
+            options.filter(|option| *option != "--help").map(str::to_owned).collect();
+        let document = Document::read("docs/performance.md");
+        let listed: BTreeSet<_> = document.first_column(heading).into_iter().collect();
+        assert_eq!(listed, known, "{command}");
+    }
 }
 
 /// Keys of an object, those of objects within it behind a dot.
@@ -416,6 +418,39 @@ fn the_benchs_json_has_the_keys_documented() {
     assert_eq!(listed, printed);
     assert_eq!(rows[0]["lost_packets"], 0);
     assert_eq!(rows[0]["bytes_per_connection"], 96.0);
+}
+
+/// A flood, shortly and by counts: established connections lose nothing, and with cookies every new
+/// client gets through, where without it finds the table full.
+#[test]
+fn a_flood_keeps_new_clients_out_only_without_cookies_and_is_printed_as_documented() {
+    let options = ["--flows", "2000", "--sources", "100000", "--room", "2000", "--syns", "50"];
+    let output = Command::new(env!("CARGO_BIN_EXE_shunt-bench"))
+        .arg("flood")
+        .args(options)
+        .args(["--duration", "1", "--no-huge", "--json"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let rows: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let document = Document::read("docs/performance.md");
+    let listed: BTreeSet<_> = document.first_column("JSON keys of a flood").into_iter().collect();
+    let kinds: Vec<_> = rows.iter().map(|row| row["cookies"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["never", "above", "always"]);
+    for row in &rows {
+        let mut printed = BTreeSet::new();
+        keys(row, "", &mut printed);
+        assert_eq!(listed, printed);
+        assert_eq!(row["lost_packets"], 0, "{row}");
+        assert!(row["syns"].as_u64().unwrap() > 4000, "enough to fill the table: {row}");
+        let [came, connected] =
+            ["new_clients", "connected_clients"].map(|key| row[key].as_u64().unwrap());
+        if row["cookies"] == "never" {
+            assert!(connected * 2 < came, "the table is full: {row}");
+        } else {
+            assert_eq!(connected, came, "{row}");
+        }
+    }
 }
 
 #[test]

@@ -27,6 +27,9 @@ pub struct Config {
     pub metrics: Metrics,
     /// `[[port]]`.
     pub port: Vec<Port>,
+    /// `[[list]]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub list: Vec<ClientList>,
     /// `[[service]]`.
     pub service: Vec<Service>,
 }
@@ -148,6 +151,15 @@ impl Port {
     }
 }
 
+/// Networks of clients under a name.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClientList {
+    /// What `allow` and `deny` call it.
+    pub name: String,
+    /// Networks and addresses.
+    pub networks: Vec<String>,
+}
+
 /// A service and its backends.
 #[derive(Clone, Debug, Serialize)]
 pub struct Service {
@@ -173,6 +185,9 @@ pub struct Service {
     /// `[service.tunnel]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tunnel: Option<Tunnel>,
+    /// Further keys, as they are.
+    #[serde(flatten)]
+    pub more: toml::Table,
     /// Its backends.
     pub backend: Vec<Backend>,
 }
@@ -190,6 +205,7 @@ impl Service {
             client_address: None,
             syn_cookies: None,
             tunnel: None,
+            more: toml::Table::new(),
             backend: Vec::new(),
         }
     }
@@ -307,6 +323,7 @@ impl Config {
                 port(0, "wan", CLIENT_SIDE, (WAN, WAN6)),
                 port(1, "lan", SERVER_SIDE, (LAN, LAN6)),
             ],
+            list: Vec::new(),
             service: Vec::new(),
         }
     }

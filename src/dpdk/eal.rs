@@ -123,6 +123,7 @@ pub struct Eal {
 #[derive(Debug)]
 struct Inner {
     description: String,
+    memory_mb: u32,
     /// DPDK's control calls are made for one caller at a time.
     control: Mutex<()>,
     /// Pools nobody holds any more, waiting for the end.
@@ -160,6 +161,7 @@ impl Eal {
         remove_runtime_directory();
         let inner = Inner {
             description: describe(options, huge),
+            memory_mb: options.memory_mb,
             control: Mutex::default(),
             retired: Mutex::default(),
             claimed: Mutex::default(),
@@ -170,6 +172,11 @@ impl Eal {
     /// One line for the log: version, memory, addressing.
     pub fn description(&self) -> &str {
         &self.inner.description
+    }
+
+    /// Megabytes that were asked for. On huge pages DPDK takes more where there are more.
+    pub(super) fn memory_mb(&self) -> u32 {
+        self.inner.memory_mb
     }
 
     /// Gives the calling thread a DPDK core number and with it buffer caches, until the guard is

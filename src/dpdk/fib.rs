@@ -100,6 +100,7 @@ impl Fib4 {
     pub fn new(eal: &Eal, networks: &[Entry<Ipv4Addr>]) -> Result<Self, FibError> {
         let left = |base: Ipv4Addr| u128::from(base.to_bits()) << 96;
         let need = Need::of(networks.iter().map(|(base, length, _)| (left(*base), *length)));
+        need.check("IPv4", eal)?;
         let mut conf = sys::rte_fib_conf {
             type_: sys::rte_fib_type::RTE_FIB_DIR24_8,
             max_routes: need.routes(),
@@ -148,6 +149,7 @@ impl Fib6 {
     pub fn new(eal: &Eal, networks: &[Entry<Ipv6Addr>]) -> Result<Self, FibError> {
         let exact = Need::of(networks.iter().map(|(base, length, _)| (base.to_bits(), *length)));
         let need = Need { groups: exact.groups.max(Need::reserved(networks)), ..exact };
+        need.check("IPv6", eal)?;
         let mut conf = sys::rte_fib6_conf {
             type_: sys::rte_fib6_type::RTE_FIB6_TRIE,
             max_routes: need.routes(),
@@ -281,14 +283,33 @@ impl Need {
         self.groups() > c_uint::from(NUMBER_MAX)
     }
 
-    fn refused(self, family: &'static str, reason: String) -> FibError {
+    /// The tables of 2^24 entries, the groups, and the tree, in bytes.
+    fn bytes(self) -> [u64; 3] {
         let entry = if self.is_wide() { 4 } else { 2 };
-        let groups = self.groups as u64 * 256 * entry;
-        let (first, tree) = (FIRST_ENTRIES * entry, self.networks as u64 * NETWORK_BYTES);
+        let (groups, networks) = (self.groups as u64, self.networks as u64);
+        [FIRST_ENTRIES * entry, groups * 256 * entry, networks * NETWORK_BYTES]
+    }
+
+    fn megabytes(self) -> u64 {
+        self.bytes().iter().sum::<u64>().div_ceil(1 << 20)
+    }
+
+    /// Refuses at once what is more than all memory that was asked for: on huge pages DPDK would take
+    /// whatever the machine has.
+    fn check(self, family: &'static str, eal: &Eal) -> Result<(), FibError> {
+        let most = eal.memory_mb();
+        if self.megabytes() <= most.into() {
+            return Ok(());
+        }
+        Err(self.refused(family, format!("`memory_mb` is {most}")))
+    }
+
+    fn refused(self, family: &'static str, reason: String) -> FibError {
+        let [first, groups, _] = self.bytes();
         FibError::Memory {
             family,
             count: self.networks,
-            megabytes: (first + groups + tree).div_ceil(1 << 20),
+            megabytes: self.megabytes(),
             largest: first.max(groups).div_ceil(1 << 20),
             reason,
         }
@@ -334,6 +355,22 @@ mod tests {
         for (networks, groups) in table {
             assert_eq!(need(networks).groups, *groups, "{networks:?}");
         }
+    }
+
+    /// The worst there is: a million networks of 64 bits that have nothing in common.
+    #[test]
+    fn a_million_unrelated_ipv6_networks_take_five_gigabytes() {
+        let network = |n: u64| {
+            let bits = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 3 | 1 << 61;
+            (Ipv6Addr::from_bits(u128::from(bits) << 64), 64, 1)
+        };
+        let networks: Vec<Entry<Ipv6Addr>> = (0..1_000_000).map(network).collect();
+        let groups = Need::reserved(&networks);
+        assert_eq!(groups, 5_000_000, "five levels each, whatever they share");
+        let need = Need { networks: networks.len(), groups };
+        assert_eq!(need.megabytes(), 5_233);
+        let short = Need { groups: 0, ..need };
+        assert_eq!(short.megabytes(), 319, "a million of 24 bits or less");
     }
 
     #[test]

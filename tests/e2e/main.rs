@@ -10,6 +10,7 @@
 //! - [`families`]: every mode in both families, of [`ways`].
 //! - [`icmp`]: errors and pings. [`path_mtu`]: packets too long. [`pieces`]: packets in pieces.
 //! - [`client_address`]: PROXY headers and TOA. [`lossy`]: PROXY headers where packets are lost.
+//! - [`clients`]: lists, limits and persistence.
 //! - [`cookies`]: SYN cookies. [`sctp`]: whole associations.
 //! - [`vlan`]: clients behind 802.1Q and two tags.
 //! - [`reload`]: changing what runs. [`lifecycle`]: start, stop, kill.
@@ -19,6 +20,7 @@
 
 mod balance;
 mod client_address;
+mod clients;
 mod cookies;
 mod families;
 mod first_packet;

@@ -15,10 +15,10 @@ use shunt::dataplane::conn::table::Tables;
 use shunt::dataplane::flows::Flows;
 use shunt::dataplane::io::{Burst, Platform, Rx, Tx};
 use shunt::dataplane::mailbox::mailbox;
-use shunt::dataplane::orders::ControlEnd;
+use shunt::dataplane::orders::{Answer, ControlEnd, Order};
 use shunt::dataplane::snapshot::{
     Backend, Limit, Link, Mode, NextHop, PortView, Protocol, Scheduler, Service, ServiceAddress,
-    Snapshot, Steering,
+    Snapshot, Steering, SynCookies,
 };
 use shunt::dataplane::worker::{Links, Worker};
 use shunt::dpdk::eal::Eal;
@@ -99,8 +99,7 @@ pub(crate) struct Bed {
     pub(crate) worker: Worker<Rings>,
     pub(crate) wires: [Wire; 2],
     pub(crate) stats: Arc<WorkerStats>,
-    /// Kept: a worker without a control end would have nobody to answer.
-    _control: ControlEnd,
+    control: ControlEnd,
     _kernel: Receiver,
 }
 
@@ -113,7 +112,7 @@ impl Bed {
         depth: u32,
         seed: u64,
     ) -> anyhow::Result<Self> {
-        let snapshot = Arc::new(snapshot(backends));
+        let snapshot = Arc::new(snapshot(backends, SynCookies::Never));
         let stats = Arc::new(WorkerStats::default());
         let (ports, wires) = ports(eal, depth)?;
         let (punt, kernel) = lane(eal, 64)?;
@@ -130,11 +129,26 @@ impl Bed {
             inject: None,
         };
         let worker = Worker::new(flows, links, end);
-        Ok(Self { worker, wires, stats, _control: control, _kernel: kernel })
+        Ok(Self { worker, wires, stats, control, _kernel: kernel })
+    }
+
+    /// The service answers SYNs with cookies from now on, or does not.
+    pub(crate) fn publish(
+        &mut self,
+        backends: u16,
+        cookies: SynCookies,
+        now_ms: u32,
+    ) -> anyhow::Result<()> {
+        let order = Order::Publish(Arc::new(snapshot(backends, cookies)));
+        self.control.send(order).map_err(|_| anyhow::anyhow!("the worker's mailbox is full"))?;
+        self.worker.poll(now_ms);
+        let is_taken = matches!(self.control.answer(), Some(Answer::Retired(_)));
+        anyhow::ensure!(is_taken, "the worker did not take the snapshot");
+        Ok(())
     }
 }
 
-fn snapshot(backends: u16) -> Snapshot {
+fn snapshot(backends: u16, syn_cookies: SynCookies) -> Snapshot {
     let next_hop = NextHop { port: PortId(1), source: OUR_MACS[1], destination: BACKEND_MAC };
     let backend = |n: u16| {
         let [_, host] = (n + 1).to_be_bytes();
@@ -157,6 +171,7 @@ fn snapshot(backends: u16) -> Snapshot {
         scheduling: Scheduler::RR.into(),
         backends: (0..u32::from(backends)).rev().map(BackendId).collect(),
         locals: (1..=LOCALS).map(|n| Ipv4Addr::new(172, 17, 0, n).into()).collect(),
+        syn_cookies,
         revision: 1,
         ..Service::default()
     };

@@ -32,6 +32,37 @@ pub(crate) struct Row {
     pub(crate) refusals: Vec<(&'static str, u64)>,
 }
 
+/// One row of a flood.
+#[derive(Debug, Serialize)]
+pub(crate) struct FloodRow {
+    /// `never`, `above` (a hundred a second) or `always`.
+    pub(crate) cookies: &'static str,
+    /// Established connections.
+    pub(crate) flows: u32,
+    /// Forged addresses.
+    pub(crate) sources: u32,
+    /// SYNs for each hundred packets of established connections.
+    pub(crate) syns_per_100_packets: u32,
+    /// SYNs of the flood.
+    pub(crate) syns: u64,
+    /// TSC cycles a packet of established connections, without the flood.
+    pub(crate) alone_cycles_per_packet: Spread,
+    /// The same when all of the flood's cost falls on them.
+    pub(crate) flooded_cycles_per_packet: Spread,
+    /// How much of their rate they keep on a worker that is busy to the last cycle.
+    pub(crate) kept: f64,
+    /// What a SYN costs, with all that follows from it.
+    pub(crate) cycles_per_syn: f64,
+    /// New clients that came during the flood.
+    pub(crate) new_clients: u32,
+    /// Those of them that a backend agreed to.
+    pub(crate) connected_clients: u64,
+    /// Packets of established connections that did not leave.
+    pub(crate) lost_packets: u64,
+    /// Packets refused, by reason.
+    pub(crate) refusals: Vec<(&'static str, u64)>,
+}
+
 /// A figure over many rounds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Spread {
@@ -91,6 +122,48 @@ pub(crate) fn render(rows: &[Row], json: bool) -> String {
             row.cycles_per_packet.median / row.floor_cycles_per_packet.median,
             row.new_connections_per_second,
             row.bytes_per_connection,
+            row.lost_packets
+        );
+        for (reason, count) in &row.refusals {
+            let _ = writeln!(out, "         refused {count} ({reason})");
+        }
+    }
+    out
+}
+
+/// Rows of a flood as text.
+pub(crate) fn render_flood(rows: &[FloodRow], json: bool) -> String {
+    if json {
+        return serde_json::to_string_pretty(rows).unwrap_or_default() + "\n";
+    }
+    let mut out = String::new();
+    let _ = writeln!(
+        out,
+        "{:<8} {:>10} {:>9} {:>22} {:>22} {:>7} {:>10} {:>8} {:>9} {:>6}",
+        "cookies",
+        "flows",
+        "SYNs",
+        "alone (10-90%)",
+        "flooded (10-90%)",
+        "kept",
+        "cycles/SYN",
+        "clients",
+        "connected",
+        "lost"
+    );
+    for row in rows {
+        let _ = writeln!(
+            out,
+            "{:<8} {:>10} {:>9} {:>22} {:>22} {:>6.1}% {:>10.0} {:>8} {:>9} {:>6}",
+            row.cookies,
+            row.flows,
+            row.syns,
+            spread(row.alone_cycles_per_packet),
+            spread(row.flooded_cycles_per_packet),
+            row.kept * 100.0,
+            row.cycles_per_syn,
+            row.new_clients,
+            row.connected_clients,
             row.lost_packets
         );
         for (reason, count) in &row.refusals {

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, bail, ensure};
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::io::{Burst, Packet as _, Rx as _, Tx as _};
+use shunt::dataplane::verdict::Reason;
 use shunt::dpdk::clock::{self, Clock};
 use shunt::dpdk::eal::{Eal, EalOptions};
 use shunt::dpdk::lcore;
@@ -10,11 +11,11 @@ use shunt::dpdk::mbuf::Mbuf;
 use shunt::dpdk::memory::HugePages;
 use shunt::dpdk::pool::Pool;
 
-use crate::RunOptions;
 use crate::bed::{self, BACKEND_MAC, Bed, CLIENT_MAC, OUR_MACS, RingPort, Wire};
 use crate::flows::{Order, Reply, client};
 use crate::frame::{Template, is_right, key_of};
 use crate::report::{Row, Spread};
+use crate::{Common, RunOptions};
 
 /// Bytes of a packet buffer.
 const ROOM: u16 = 2048;
@@ -23,11 +24,17 @@ const WARM_UP_ROUNDS: u32 = 64;
 
 /// Measures every row asked for.
 pub(crate) fn run(options: &RunOptions) -> anyhow::Result<Vec<Row>> {
-    if let Some(core) = options.core {
+    let (eal, pool) = platform(&options.common)?;
+    options.flows.iter().map(|flows| Bench::new(&eal, &pool, options, *flows)?.row()).collect()
+}
+
+/// DPDK, and buffers for what is in flight.
+pub(crate) fn platform(common: &Common) -> anyhow::Result<(Eal, Pool)> {
+    if let Some(core) = common.core {
         lcore::pin(core)?;
     }
-    let huge_pages = if options.no_huge { HugePages::Never } else { HugePages::Auto };
-    let buffers = options.in_flight * 2 + 1024;
+    let huge_pages = if common.no_huge { HugePages::Never } else { HugePages::Auto };
+    let buffers = common.in_flight * 2 + 1024;
     let eal = Eal::start(&EalOptions {
         huge_pages,
         memory_mb: 64 + buffers * u32::from(ROOM + 512) / (1 << 20),
@@ -35,7 +42,7 @@ pub(crate) fn run(options: &RunOptions) -> anyhow::Result<Vec<Row>> {
         ..EalOptions::default()
     })?;
     let pool = Pool::new(&eal, buffers, ROOM)?;
-    options.flows.iter().map(|flows| Bench::new(&eal, &pool, options, *flows)?.row()).collect()
+    Ok((eal, pool))
 }
 
 /// One row's state.
@@ -63,12 +70,12 @@ struct Round {
 impl<'a> Bench<'a> {
     fn new(eal: &Eal, pool: &Pool, options: &'a RunOptions, flows: u32) -> anyhow::Result<Self> {
         ensure!(flows > 0, "expected at least one connection");
-        let depth = options.in_flight;
+        let depth = options.common.in_flight;
         let idle = (0..depth).map(|_| pool.alloc()).collect::<Option<Vec<_>>>();
         let size = options.packet_size;
         let mut bench = Self {
             options,
-            bed: Bed::new(eal, flows, options.backends, depth, options.seed)?,
+            bed: Bed::new(eal, flows, options.common.backends, depth, options.common.seed)?,
             floor: Floor::new(eal, depth)?,
             clock: Clock::shared(),
             idle: idle.context("the pool is too small")?,
@@ -77,7 +84,7 @@ impl<'a> Bench<'a> {
                 Template::ack(size, CLIENT_MAC, OUR_MACS[0]),
                 Template::ack(size, BACKEND_MAC, OUR_MACS[1]),
             ],
-            order: Order::new(options.seed),
+            order: Order::new(options.common.seed),
             expected: [Vec::new(), Vec::new()],
             new_connections_per_second: 0.0,
         };
@@ -89,8 +96,8 @@ impl<'a> Bench<'a> {
     fn prefill(&mut self, flows: u32) -> anyhow::Result<()> {
         let syn = Template::syn(CLIENT_MAC, OUR_MACS[0]);
         let mut total = Round::default();
-        for first in (0..flows).step_by(self.options.in_flight as usize) {
-            let last = flows.min(first + self.options.in_flight);
+        for first in (0..flows).step_by(self.options.common.in_flight as usize) {
+            let last = flows.min(first + self.options.common.in_flight);
             let mut burst = Burst::new();
             for n in first..last {
                 let packet = written(self.idle.pop(), &syn, client(n))?;
@@ -105,13 +112,17 @@ impl<'a> Bench<'a> {
                 replies.extend(key_of(frame).map(Reply::to));
             });
         }
-        ensure!(self.replies.len() == flows as usize, "connections refused: {:?}", self.refusals());
+        ensure!(
+            self.replies.len() == flows as usize,
+            "connections refused: {:?}",
+            refusals(&self.bed)
+        );
         self.new_connections_per_second = per_second(&self.clock, total);
         Ok(())
     }
 
     fn row(mut self) -> anyhow::Result<Row> {
-        let end = self.clock.now_ms() + u64::from(self.options.duration) * 1000;
+        let end = self.clock.now_ms() + u64::from(self.options.common.duration) * 1000;
         let (mut shunt, mut floor) = (Vec::new(), Vec::new());
         let mut lost = 0;
         let mut rounds = 0;
@@ -144,7 +155,7 @@ impl<'a> Bench<'a> {
             new_connections_per_second: self.new_connections_per_second,
             bytes_per_connection: ratio(table.bytes() as u64, u64::from(flows)),
             lost_packets: lost,
-            refusals: self.refusals(),
+            refusals: refusals(&self.bed),
         })
     }
 
@@ -217,14 +228,6 @@ impl<'a> Bench<'a> {
         let cycles = clock::now() - start;
         Round { cycles, packets: sent(&self.bed) - before }
     }
-
-    fn refusals(&self) -> Vec<(&'static str, u64)> {
-        shunt::dataplane::verdict::Reason::ALL
-            .iter()
-            .map(|reason| (reason.label(), self.bed.stats.drops[*reason as usize].get()))
-            .filter(|(_, count)| *count > 0)
-            .collect()
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,31 +268,41 @@ impl Floor {
     }
 }
 
+/// Refused packets, by reason.
+pub(crate) fn refusals(bed: &Bed) -> Vec<(&'static str, u64)> {
+    let count = |reason: &Reason| (reason.label(), bed.stats.drops[*reason as usize].get());
+    Reason::ALL.iter().map(count).filter(|(_, count)| *count > 0).collect()
+}
+
 /// Packets the worker's ports took.
 fn sent(bed: &Bed) -> u64 {
     bed.stats.ports.iter().take(2).map(|port| port.tx_packets.get()).sum()
 }
 
-fn written(packet: Option<Mbuf>, template: &Template, key: FlowKey) -> anyhow::Result<Mbuf> {
+pub(crate) fn written(
+    packet: Option<Mbuf>,
+    template: &Template,
+    key: FlowKey,
+) -> anyhow::Result<Mbuf> {
     let mut packet = packet.context("no idle packet is left")?;
     ensure!(packet.set_len(template.len()), "a frame of {} bytes does not fit", template.len());
     template.write(packet.data_mut(), key);
     Ok(packet)
 }
 
-fn put(wire: &mut Wire, burst: &mut Burst<Mbuf>, packet: Mbuf) -> anyhow::Result<()> {
+pub(crate) fn put(wire: &mut Wire, burst: &mut Burst<Mbuf>, packet: Mbuf) -> anyhow::Result<()> {
     burst.push(packet);
     if burst.is_full() { flush(wire, burst) } else { Ok(()) }
 }
 
-fn flush(wire: &mut Wire, burst: &mut Burst<Mbuf>) -> anyhow::Result<()> {
+pub(crate) fn flush(wire: &mut Wire, burst: &mut Burst<Mbuf>) -> anyhow::Result<()> {
     wire.to.tx(burst);
     ensure!(burst.is_empty(), "an in-memory port is too small");
     Ok(())
 }
 
 /// Takes everything out of a port, shows it, and keeps the buffers.
-fn take_out(wire: &mut Wire, idle: &mut Vec<Mbuf>, mut show: impl FnMut(&[u8])) {
+pub(crate) fn take_out(wire: &mut Wire, idle: &mut Vec<Mbuf>, mut show: impl FnMut(&[u8])) {
     let mut burst = Burst::new();
     while wire.from.rx(&mut burst) > 0 {
         burst.iter().for_each(|packet| show(packet.data()));

@@ -1,0 +1,157 @@
+//! Who may connect, how often, and where to: lists, limits and persistence, with real clients.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use lab::config::{ClientList, Config};
+use lab::network::{VIP, client_address};
+use lab::{Balancer, Host, programs, wait};
+
+use crate::harness::{Rig, web};
+
+const EVEN: [(u8, u32); 3] = [(1, 1), (2, 1), (3, 1)];
+
+fn url() -> String {
+    format!("http://{VIP}/")
+}
+
+/// The backend that answers one request of a client's; `None` if nobody does.
+fn ask(client: &Host) -> Option<String> {
+    let body = programs::curl(client, &url()).ok()?;
+    Some(body.split(' ').next()?.to_owned())
+}
+
+/// The backends that answer so many requests.
+fn backends(client: &Host, requests: u32) -> BTreeSet<String> {
+    let bodies = programs::curl_many(client, &url(), requests).unwrap();
+    bodies.iter().filter_map(|body| body.split(' ').next()).map(str::to_owned).collect()
+}
+
+/// The only service with one more key.
+fn set(config: &mut Config, key: &str, value: impl Into<toml::Value>) {
+    config.service[0].more.insert(key.to_owned(), value.into());
+}
+
+fn dropped(balancer: &Balancer<'_>, reason: &str) -> f64 {
+    let metrics = balancer.metrics().unwrap();
+    let labels = [("service", "web"), ("reason", reason)];
+    metrics.sum("shunt_refused_connections_total", &labels).unwrap_or(0.0)
+}
+
+fn lists(workers: usize) {
+    let rig = Rig::new(2, 3);
+    let [first, second] = [&rig.network.clients[0], &rig.network.clients[1]];
+    let open = rig.web_config(workers, "rr", &EVEN);
+    let with = |key: &str, networks: &[String]| {
+        let mut config = open.clone();
+        let list = ClientList { name: "some".to_owned(), networks: networks.to_vec() };
+        config.list.push(list);
+        set(&mut config, key, vec!["some".to_owned()]);
+        config
+    };
+    let only_first = [client_address(1).to_string()];
+    let mut balancer = rig.start(with("deny", &only_first));
+    assert_eq!((ask(first).is_some(), ask(second).is_some()), (false, true), "one is denied");
+    assert!(dropped(&balancer, "denied") >= 1.0);
+    balancer.reload(with("allow", &only_first)).unwrap();
+    assert_eq!((ask(first).is_some(), ask(second).is_some()), (true, false), "one is allowed");
+    let mut crowd: Vec<String> =
+        (0..20_000u32).map(|n| format!("10.{}.{}.{}", n >> 16, n >> 8 & 255, n & 255)).collect();
+    crowd.push("192.0.2.0/24".to_owned());
+    balancer.reload(with("deny", &crowd)).unwrap();
+    assert_eq!(
+        (ask(first).is_some(), ask(second).is_some()),
+        (false, false),
+        "a network is denied"
+    );
+    balancer.reload(open.clone()).unwrap();
+    assert_eq!((ask(first).is_some(), ask(second).is_some()), (true, true), "nobody is");
+    balancer.stop().unwrap();
+}
+
+#[test]
+fn lists_say_who_may_connect_and_follow_a_reload_with_one_worker() {
+    lists(1);
+}
+
+#[test]
+fn lists_say_who_may_connect_and_follow_a_reload_with_two_workers() {
+    lists(2);
+}
+
+fn persistence(workers: usize) {
+    let rig = Rig::new(2, 3);
+    let [first, second] = [&rig.network.clients[0], &rig.network.clients[1]];
+    let mut config = rig.web_config(workers, "rr", &EVEN);
+    set(&mut config, "persistence_s", 20);
+    let mut balancer = rig.start(config.clone());
+    let homes = [first, second].map(|client| backends(client, 60));
+    for home in &homes {
+        assert_eq!(home.len(), 1, "sixty connections, one backend: {homes:?}");
+    }
+    // Drained, the first client's backend gets nobody new; the second client stays where it is,
+    // unless it shared it.
+    let home = homes[0].iter().next().unwrap();
+    let number = home.trim_start_matches("backend-").parse().unwrap();
+    config.set_backend("web", web(number), 0).unwrap();
+    balancer.reload(config.clone()).unwrap();
+    let moved = backends(first, 60);
+    assert!(moved.len() == 1 && !moved.contains(home), "{home} is drained: {moved:?}");
+    if homes[1] != homes[0] {
+        assert_eq!(backends(second, 60), homes[1]);
+    }
+    // Back, and still the client goes where it went last.
+    config.set_backend("web", web(number), 1).unwrap();
+    balancer.reload(config).unwrap();
+    assert_eq!(backends(first, 60), moved);
+    let metrics = balancer.metrics().unwrap();
+    for name in ["shunt_templates_evicted_total", "shunt_templates_missed_total"] {
+        assert!(metrics.sum(name, &[]).unwrap() < 0.5, "{name}");
+    }
+    balancer.stop().unwrap();
+}
+
+#[test]
+fn a_client_stays_with_its_backend_with_one_worker() {
+    persistence(1);
+}
+
+#[test]
+fn a_client_stays_with_its_backend_with_two_workers() {
+    persistence(2);
+}
+
+/// Ended connections count for two minutes, as long as they are in the table: so each client gets its
+/// ten, and nobody more than the service has.
+#[test]
+fn limits_of_sources_and_services_are_exact_and_lifted_by_a_reload() {
+    let rig = Rig::new(2, 3);
+    let [first, second] = [&rig.network.clients[0], &rig.network.clients[1]];
+    let open = rig.web_config(2, "rr", &EVEN);
+    let mut config = open.clone();
+    set(&mut config, "source_max_connections", 10);
+    set(&mut config, "max_connections", 15);
+    let mut balancer = rig.start(config);
+    backends(first, 10);
+    assert_eq!(ask(first), None, "its eleventh");
+    backends(second, 5);
+    assert_eq!(ask(second), None, "the service's sixteenth");
+    assert!(dropped(&balancer, "source_full") >= 1.0);
+    assert!(dropped(&balancer, "service_full") >= 1.0);
+    balancer.reload(open.clone()).unwrap();
+    backends(first, 20);
+    let mut config = open;
+    set(&mut config, "max_new_per_second", 5);
+    set(&mut config, "max_new_burst", 10);
+    balancer.reload(config).unwrap();
+    // Refused SYNs come again after a second: 30 connections take four.
+    let start = std::time::Instant::now();
+    backends(second, 30);
+    let took = start.elapsed();
+    assert!((Duration::from_secs(3)..Duration::from_secs(25)).contains(&took), "{took:?}");
+    wait::until_true("refusals to be counted", Duration::from_secs(2), || {
+        Ok(dropped(&balancer, "service_rate") >= 1.0)
+    })
+    .unwrap();
+    balancer.stop().unwrap();
+}

@@ -55,6 +55,34 @@ id!(
     /// `device` first, then those with a `vlan`.
     PortId(u8)
 );
+
+impl PortId {
+    /// Tells the two sides of a port apart.
+    const TWIN: u8 = 1 << 7;
+
+    /// The kernel's side of this port, its TAP: what the box's own programs send to a VIP is said to
+    /// come by it, and so what goes back to them finds its way.
+    #[must_use]
+    pub const fn twin(self) -> Self {
+        Self(self.0 | Self::TWIN)
+    }
+
+    /// Is it the kernel's side?
+    #[inline(always)]
+    pub const fn is_twin(self) -> bool {
+        self.0 & Self::TWIN != 0
+    }
+
+    /// The port, whichever of its sides this is.
+    #[inline(always)]
+    #[must_use]
+    pub const fn link(self) -> Self {
+        Self(self.0 & !Self::TWIN)
+    }
+}
+
+const _: () = assert!(limits::PORTS <= PortId::TWIN as usize, "a bit for the side is left");
+
 id!(
     /// A service, below [`limits::SERVICES`].
     ServiceId(u32)

@@ -46,6 +46,9 @@ pub struct Shunt {
     /// `always`, `live` or `never`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ping: Option<String>,
+    /// Are programs of the balancer itself clients too?
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_out: Option<bool>,
 }
 
 /// DPDK's memory.
@@ -310,6 +313,7 @@ impl Config {
                 // Connections in TIME_WAIT count as living: every stop waits this long.
                 drain_deadline_s: 1,
                 ping: None,
+                local_out: None,
             },
             dpdk: Dpdk {
                 huge_pages: "auto".to_owned(),

@@ -220,6 +220,9 @@ impl Compiler {
         snapshot.drop_malformed_tcp = plan.drop_malformed_tcp;
         snapshot.ping = plan.ping;
         snapshot.tunnels_ignore_df = plan.tunnels_ignore_df;
+        let own = plan.ports.iter().flat_map(|port| &port.addresses);
+        let own = own.filter(|_| plan.local_out).map(|(address, _)| *address);
+        snapshot.own = own.collect();
         snapshot.members = members;
         snapshot.accepting = accepting;
         snapshot.cookie_secrets = self.secrets.now;

@@ -23,6 +23,7 @@ use crate::ids::PortId;
 
 mod addresses;
 pub mod keep;
+pub mod own;
 pub mod pace;
 pub mod place;
 pub mod pump;

@@ -10,6 +10,7 @@
 //! State has one owner, so nothing here is locked. What waits for the world (TAPs, netlink, HTTP)
 //! runs as tasks on the same thread and speaks to the loop by channels.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use super::neighbors::View;
 use super::parts::{Configure, TapSpec};
 use super::publish::Publisher;
 use super::punt::keep::Keeper;
+use super::punt::own::{OwnPrograms, ways};
 use super::punt::pace::Pace;
 use super::punt::place::{Addresses, Placed, place};
 use super::punt::setup;
@@ -67,6 +69,7 @@ pub(super) struct Control<C> {
     pub(super) slow_path: SlowPath,
     pub(super) addresses: Addresses,
     pub(super) keeper: Keeper,
+    pub(super) own: OwnPrograms,
     /// Rounds of housekeeping so far.
     pub(super) rounds: u64,
     pub(super) dumps: Dumps,
@@ -84,6 +87,7 @@ impl<C: Configure> Control<C> {
         mut commands: mpsc::Receiver<Command>,
     ) -> Result<(), ControlError> {
         if let Err(error) = self.begin().await {
+            self.leave().await;
             stop_workers(&mut self.publisher).await;
             return Err(error);
         }
@@ -101,6 +105,7 @@ impl<C: Configure> Control<C> {
             }
             self.turn();
             if let Ending::Ended { clean } = self.ending {
+                self.leave().await;
                 return self.verdict(clean);
             }
         }
@@ -119,6 +124,7 @@ impl<C: Configure> Control<C> {
             let (silent, unrouted) = (&self.view.unanswered, &self.view.unrouted);
             tracing::warn!(?silent, ?unrouted, "some backends cannot be reached yet");
         }
+        self.keep_taps().await;
         self.systemd.ready(&self.summary());
         tracing::info!(generation = self.snapshot.generation, "ready: {}", self.summary());
         Ok(())
@@ -216,6 +222,13 @@ impl<C: Configure> Control<C> {
         let SlowPath { netlink, twins, .. } = &self.slow_path;
         let (wanted, counters) = (self.addresses.on_taps(), &self.sources.slow.taps);
         self.keeper.keep(netlink, &self.taps, twins, &wanted, counters).await;
+        self.own.keep(netlink, &self.taps, twins, &ways(&self.taps, &self.plan)).await;
+    }
+
+    /// What the kernel was told for the box's own programs is taken back.
+    async fn leave(&mut self) {
+        let SlowPath { netlink, twins, .. } = &self.slow_path;
+        self.own.keep(netlink, &self.taps, twins, &BTreeSet::new()).await;
     }
 
     /// Adds these addresses to the TAPs.

@@ -20,6 +20,7 @@ use super::neighbors::{NeighborError, Neighbors};
 use super::parts::{Configure, Lanes, Parts, TapSpec};
 use super::publish::Publisher;
 use super::punt::keep::Keeper;
+use super::punt::own::OwnPrograms;
 use super::punt::place::Addresses;
 use super::punt::{PuntError, Twin, pump, setup};
 use super::runtime::Control;
@@ -116,6 +117,7 @@ where
         slow_path,
         addresses: Addresses::default(),
         keeper: Keeper::default(),
+        own: OwnPrograms::default(),
         rounds: 0,
         dumps: Dumps::default(),
         ending: Ending::Serving,

@@ -142,14 +142,14 @@ pub(super) fn translation<F: Family>(
 /// Longest IP packet that goes out by `port`.
 #[inline(always)]
 pub(super) fn port_mtu(snapshot: &Snapshot, port: PortId) -> u16 {
-    snapshot.ports.get(port.index()).map_or(0, |port| port.mtu)
+    snapshot.port(port).map_or(0, |port| port.mtu)
 }
 
 /// The way back to the client: where its last packet came from.
 #[inline(always)]
 pub(super) fn client_hop<F: Family>(snapshot: &Snapshot, record: &Record<F>) -> Option<NextHop> {
     let (port, destination) = record.client_link();
-    let source = snapshot.ports.get(port.index())?.mac;
+    let source = snapshot.port(port)?.mac;
     Some(NextHop { port, source, destination })
 }
 

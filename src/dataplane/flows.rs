@@ -9,7 +9,7 @@
 //!         └─ ICMP: icmp
 //! ```
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::accounts::{Judge, count_out};
@@ -199,6 +199,17 @@ impl Flows {
             Some(hit) => self.established(packet, parsed, hit, origin),
             None => self.unknown(packet, parsed, origin),
         }
+    }
+
+    /// Is this, which a program of the box sends, for a VIP?
+    pub(super) fn is_for_a_vip(&self, look: &Look) -> bool {
+        let to: IpAddr = match &look.parsed {
+            Parse::Flow(parsed) => parsed.key.destination().into(),
+            Parse::Flow6(parsed) => parsed.key.destination().into(),
+            Parse::Other(other) if other.kind == OtherKind::Fragment => other.destination,
+            _ => return false,
+        };
+        self.snapshot.is_vip(to)
     }
 
     /// ARP, IPv6, LLDP and whatever else: the kernel's.

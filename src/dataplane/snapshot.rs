@@ -193,6 +193,8 @@ pub struct Snapshot {
     pub cookie_secrets: [Secret; 2],
     /// Packets a second each worker may punt to the kernel.
     pub punt_per_second: u32,
+    /// Addresses of the box itself, if its own programs are clients of its services; else none.
+    pub own: Box<[IpAddr]>,
     /// Which configured lists an address is in; `None` without any.
     pub members: Option<Arc<dyn Membership>>,
     /// Built from the fields above by [`Snapshot::indexed`].
@@ -219,6 +221,18 @@ impl Snapshot {
         };
         self.limited = all.filter(|(_, service)| is_limited(service)).map(|(id, _)| id).collect();
         self
+    }
+
+    /// The port of that id, whichever of its sides is meant.
+    #[inline(always)]
+    pub fn port(&self, id: PortId) -> Option<&PortView> {
+        self.ports.get(id.link().index())
+    }
+
+    /// Is this a client on the box itself?
+    #[inline]
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        self.addresses.is_own(address)
     }
 
     /// The service for a VIP, port and protocol: the one at that very port, else the one with the

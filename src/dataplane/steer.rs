@@ -6,6 +6,8 @@
 //! a port which keeps flows together (all ports spreading alike; TCP, UDP) belongs to the worker that got it; else the
 //! owner follows from the client alone too, whatever the mode: a reload may change that.
 //!
+//! What the box's own programs send comes by no card at all: its owner follows from the client.
+//!
 //! ICMP errors and pieces do not come as packets of their flow do, so for these a card's choice is
 //! computed ([`Flows::flow_owners`]). Where a reload has put a backend into NAT mode, older
 //! connections stay with the worker to whom the card brings them, and new ones follow the client:
@@ -85,7 +87,8 @@ impl Flows {
         if origin == Origin::Handover {
             return self.ownership.me();
         }
-        let stays = self.ownership.is_by_card(key.protocol);
+        let is_own = self.snapshot.is_own(key.source().into());
+        let stays = self.ownership.is_by_card(key.protocol) && !is_own;
         let service = self.snapshot.service_for(
             key.destination().into(),
             key.destination_port(),
@@ -108,7 +111,8 @@ impl Flows {
         }
         let service = self.snapshot.service_for(vip, port, key.protocol);
         let by_client = service.is_some_and(|service| self.snapshot.is_by_client(service));
-        let by_card = self.ownership.card(key);
+        let is_own = self.snapshot.is_own(key.source().into());
+        let by_card = self.ownership.card(key).filter(|_| !is_own);
         let next = match by_card {
             Some(worker) if !by_client => worker,
             _ => self.client_owner(key.protocol, (key.source(), key.source_port())),

@@ -4,7 +4,8 @@
 //! poll ─► obey (mailbox)
 //!      ─► each device: rx ─► tags off ─► looks ─► decide ─► staged by destination
 //!      ─► each peer:   handed-over packets, the same way
-//!      ─► the kernel:  injected packets, straight to their port
+//!      ─► the kernel:  injected packets, straight to their port; to a VIP, where the box's own
+//!                      programs are clients too, the same way as all others
 //!      ─► flush, tick
 //! ```
 //!
@@ -203,8 +204,12 @@ impl<P: Platform> Worker<P> {
         }
     }
 
-    /// By a port without a device: what is not one of those has no way out at all.
+    /// By a port without a device, or to a program of the box: what is neither has no way out at all.
     fn send_tagged(&mut self, mut packet: P::Packet, port: PortId) {
+        if port.is_twin() {
+            packet.set_port(port.link());
+            return self.give_to_kernel(packet, PuntClass::Other);
+        }
         match self.edge.send(&mut packet, port, &self.stats) {
             Ok(device) => self.stage(packet, device),
             Err(reason) => self.stats.count_drop(reason),
@@ -243,14 +248,27 @@ impl<P: Platform> Worker<P> {
         }
     }
 
-    /// Packets the kernel sends through a TAP leave by that TAP's port as they are.
+    /// Packets the kernel sends through a TAP leave by that TAP's port as they are, but for those
+    /// that are a client's: see [`PortId::twin`].
     fn send_injected(&mut self, burst: &mut Burst<P::Packet>) -> usize {
         let Some(lane) = self.inject.as_mut() else { return 0 };
         let count = lane.rx(burst);
         self.stats.run.injected.add(count as u64);
-        for packet in burst.drain(..) {
+        let has_clients = count > 0 && !self.flows.snapshot.own.is_empty();
+        if has_clients {
+            self.looks.look(burst, self.flows.tables(), &[]);
+        }
+        for (at, mut packet) in burst.drain(..).enumerate() {
             let port = packet.port();
-            self.send(packet, port);
+            let look =
+                self.looks.get(at).filter(|look| has_clients && self.flows.is_for_a_vip(look));
+            if let Some(look) = look {
+                packet.set_port(port.twin());
+                let fate = self.flows.decide(&mut packet, &look, Origin::Port);
+                self.dispatch(packet, fate, Origin::Port);
+            } else {
+                self.send(packet, port);
+            }
         }
         count
     }

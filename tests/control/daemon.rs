@@ -86,6 +86,7 @@ fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
         udp_reflection_ports: vec![],
         ping: Ping::Always,
         tunnels_ignore_df: false,
+        local_out: false,
         punt_per_second: 1000,
         drain_deadline: Duration::from_secs(30),
         lists: vec![],

@@ -8,4 +8,5 @@ mod daemon;
 mod doors;
 mod namespace;
 mod neighbors;
+mod own;
 mod taps;

@@ -31,7 +31,7 @@ pub(crate) fn spec(id: u8, tap: &str, address: [u8; 4]) -> TapSpec {
     }
 }
 
-fn netlink() -> rtnetlink::Handle {
+pub(crate) fn netlink() -> rtnetlink::Handle {
     let (connection, handle, _) = rtnetlink::new_connection().unwrap();
     tokio::spawn(connection);
     handle
@@ -190,7 +190,7 @@ fn arp_request() -> VecPacket {
     VecPacket::new(&frame)
 }
 
-struct SlowPath {
+pub(crate) struct SlowPath {
     punt: VecLane,
     inject: VecLane,
     sources: Arc<Sources>,
@@ -200,7 +200,11 @@ struct SlowPath {
 /// The pumps over one TAP.
 async fn slow_path(inject_limit: usize) -> SlowPath {
     let twins = setup::create_all(&netlink(), &[spec(0, "tw0", [10, 0, 0, 1])]).await.unwrap();
-    let twins: Rc<[Twin]> = twins.into();
+    pumps(twins.into(), inject_limit).await
+}
+
+/// The pumps over the first of these TAPs.
+pub(crate) async fn pumps(twins: Rc<[Twin]>, inject_limit: usize) -> SlowPath {
     let (punt, inject) = (VecLane::new(1024), VecLane::new(inject_limit));
     let sources = Arc::new(Sources::new(StaticFacts::default(), vec!["port0".into()], vec![]));
     let make = Rc::new(|frame: &[u8]| Some(VecPacket::new(frame)));
@@ -216,6 +220,24 @@ async fn slow_path(inject_limit: usize) -> SlowPath {
 }
 
 impl SlowPath {
+    /// Waits for such a frame of the kernel's.
+    pub(crate) async fn frame(&self, is_it: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(2) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let found = std::iter::from_fn(|| self.inject.pop()).find(|it| is_it(it.data()));
+            if let Some(packet) = found {
+                return packet.data().to_vec();
+            }
+        }
+        panic!("the kernel did not send that");
+    }
+
+    /// Gives the kernel a frame.
+    pub(crate) fn deliver(&self, frame: &[u8]) {
+        assert!(self.punt.push(VecPacket::new(frame)).is_ok());
+    }
+
     /// Sends the request, waits for the kernel's answer, and says how long that took.
     async fn exchange(&self) -> Duration {
         let start = Instant::now();

@@ -12,6 +12,7 @@
 //! - [`client_address`]: PROXY headers and TOA. [`lossy`]: PROXY headers where packets are lost.
 //! - [`clients`]: lists, limits and persistence.
 //! - [`cookies`]: SYN cookies. [`sctp`]: whole associations.
+//! - [`local_out`]: the box's own programs as clients.
 //! - [`vlan`]: clients behind 802.1Q and two tags.
 //! - [`reload`]: changing what runs. [`lifecycle`]: start, stop, kill.
 //! - [`slow_path`]: what belongs to the box itself, and what belongs to nobody.
@@ -28,6 +29,7 @@ mod harness;
 mod icmp;
 mod lifecycle;
 mod load;
+mod local_out;
 mod lossy;
 mod modes;
 mod observe;

@@ -22,6 +22,7 @@ mod families;
 mod icmp;
 mod introduce;
 mod life;
+mod local_out;
 mod modes;
 mod nat64;
 mod nat64_pieces;

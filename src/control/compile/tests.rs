@@ -53,6 +53,7 @@ fn plan(services: Vec<PlanService>) -> Plan {
         udp_reflection_ports: vec![],
         ping: Ping::Live,
         tunnels_ignore_df: true,
+        local_out: false,
         punt_per_second: 5,
         drain_deadline: Duration::from_secs(1),
         lists: vec![],
@@ -107,6 +108,19 @@ fn id_of(compiler: &Compiler, vip: u16, port: u16) -> Option<BackendId> {
         let service = names.service(backend.service).unwrap();
         (service.address.ports.first, backend.address.port()) == (vip, port)
     })
+}
+
+#[test]
+fn the_boxs_own_addresses_are_clients_only_where_that_is_wanted() {
+    let mut plan = plan(vec![service(80, &[(1, 1)])]);
+    let addresses = plan.ports.iter().flat_map(|port| &port.addresses).map(|(own, _)| *own);
+    let own: Vec<IpAddr> = addresses.collect();
+    for (local_out, expected) in [(false, vec![]), (true, own)] {
+        plan.local_out = local_out;
+        let snapshot = Compiler::new().compile(&plan, &[], &|_| None, true, None).unwrap();
+        assert_eq!(snapshot.own[..], expected);
+        assert!(expected.iter().all(|address| snapshot.is_own(*address)));
+    }
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub struct Plan {
     pub ping: Ping,
     /// Is DF of a tunnel's outer header always clear? Reloadable.
     pub tunnels_ignore_df: bool,
+    /// Are the box's own programs clients of its services? Reloadable.
+    pub local_out: bool,
     /// Packets a second each worker may punt. Reloadable.
     pub punt_per_second: u32,
     /// How long SIGTERM waits for connections to end. Reloadable.

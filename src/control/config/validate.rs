@@ -54,6 +54,7 @@ pub(super) fn validate(
         udp_reflection_ports: policy.udp_reflection_ports,
         ping: policy.ping,
         tunnels_ignore_df: policy.tunnels_ignore_df,
+        local_out: policy.local_out,
         punt_per_second: policy.punt_per_second,
         drain_deadline: policy.drain_deadline,
         services: services::services(problems, &file.service, &ports, (&known, policy.sloppy)),

@@ -140,6 +140,16 @@ fn place_one(taps: &[TapSpec], address: IpAddr) -> Option<Placed> {
     home.map(|tap| Placed { port: tap.id, address })
 }
 
+/// The TAP that carries a VIP, as its port's own address or besides.
+pub(super) fn home(taps: &[TapSpec], vip: IpAddr) -> Option<&TapSpec> {
+    let has = |tap: &&TapSpec| tap.addresses.iter().any(|(own, _)| *own == vip);
+    let placed = || place_one(taps, vip);
+    taps.iter().find(has).or_else(|| {
+        let placed = placed()?;
+        taps.iter().find(|tap| tap.id == placed.port)
+    })
+}
+
 fn longest_match(tap: &TapSpec, address: IpAddr) -> Option<u8> {
     let contains = |(own, length): &&(IpAddr, u8)| same_network(*own, address, *length);
     tap.addresses.iter().filter(contains).map(|(_, length)| *length).max()

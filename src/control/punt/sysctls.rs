@@ -4,6 +4,7 @@
 //! ipv4   arp_notify 1        coming up tells the neighbours
 //!        arp_announce 2      requests never carry an address of another subnet
 //!        forwarding 0        the kernel routes nothing that arrives here
+//!        accept_local 1      with `local_out` only: see [`super::own`]
 //! ipv6   disable_ipv6 1      until the TAP gets its first IPv6 address: nothing is said unasked
 //!        accept_ra 0         addresses and routes come from the configuration or a routing daemon
 //!        router_solicitations 0, autoconf 0        so nobody is asked for them
@@ -13,6 +14,8 @@
 //!
 //! Best effort: a key this kernel does not have changes nothing that matters. Forwarding of IPv6 is
 //! not decided by interface and is left as it is.
+
+use crate::control::parts::TapSpec;
 
 /// Sets what does not depend on addresses, with IPv6 off.
 pub(super) fn settle(tap: &str) {
@@ -34,6 +37,13 @@ pub(super) fn enable_ipv6(tap: &str) {
     let file = format!("/proc/sys/net/ipv6/conf/{tap}/disable_ipv6");
     if std::fs::read_to_string(file).is_ok_and(|off| off.trim() == "1") {
         set_all("ipv6", tap, &[("disable_ipv6", "0")]);
+    }
+}
+
+/// Are packets from an address of the box's own taken, too? (IPv6 asks nobody.)
+pub(super) fn accept_local(taps: &[TapSpec], on: bool) {
+    for tap in taps {
+        set_all("ipv4", &tap.tap, &[("accept_local", if on { "1" } else { "0" })]);
     }
 }
 

@@ -129,7 +129,7 @@ impl Flows {
         error: IcmpError,
     ) -> Fate {
         let (port, client) = record.client_link();
-        let ours = self.snapshot.ports.get(port.index()).map(|port| port.mac);
+        let ours = self.snapshot.port(port).map(|port| port.mac);
         let vip = record.key(Side::Client).destination();
         let bare = ours.and_then(|ours| lay_bare::<G, P>(packet, end, quote.at, client, ours));
         packet.set_port(port);

@@ -29,12 +29,15 @@ pub(super) struct AddressTable {
     /// VIPs, and whether some service there has a backend that takes new connections.
     vips: HashMap<IpAddr, bool, RandomState>,
     locals: HashSet<IpAddr, RandomState>,
+    /// The box's own, if they may be clients'.
+    own: HashSet<IpAddr, RandomState>,
 }
 
 impl AddressTable {
     /// The table of a snapshot's services and backends.
     pub(super) fn new(snapshot: &Snapshot) -> Self {
-        let mut table = Self::default();
+        let own = snapshot.own.iter().copied().collect();
+        let mut table = Self { own, ..Self::default() };
         for (id, service) in (0u32..).zip(snapshot.services.iter()) {
             let Some(service) = service else { continue };
             let mut backends = service.backends.iter().filter_map(|id| snapshot.backend(*id));
@@ -108,6 +111,11 @@ impl AddressTable {
     #[inline]
     pub(super) fn vip(&self, address: IpAddr) -> Option<bool> {
         self.vips.get(&address).copied()
+    }
+
+    #[inline]
+    pub(super) fn is_own(&self, address: IpAddr) -> bool {
+        self.own.contains(&address)
     }
 
     #[inline]

@@ -273,7 +273,7 @@ const ROWS: &[Row] = &[
         edits: &[(
             "[dpdk]",
             "drain_deadline_s = 5\nstrays = \"drop\"\npunt_per_second = 9\nping = \"live\"\n\
-             tunnels_ignore_df = true\n\
+             tunnels_ignore_df = true\nlocal_out = true\n\
              [timeouts]\nudp_s = 60\ntcp_none_s = 3\n[dpdk]",
         )],
         says: &[
@@ -281,6 +281,7 @@ const ROWS: &[Row] = &[
             "~ [shunt] strays: reject -> drop",
             "~ [shunt] ping: always -> live",
             "~ [shunt] tunnels_ignore_df: false -> true",
+            "~ [shunt] local_out: false -> true",
             "~ [shunt] punt_per_second: 20000 -> 9",
             "~ [timeouts] tcp_none_s: 2 -> 3",
             "~ [timeouts] udp_s: 300 -> 60",

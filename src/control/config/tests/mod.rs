@@ -151,6 +151,7 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
         udp_reflection_ports: vec![],
         ping: Ping::Always,
         tunnels_ignore_df: false,
+        local_out: false,
         punt_per_second: 20_000,
         drain_deadline: Duration::from_secs(30),
         lists: vec![],

@@ -57,15 +57,11 @@ pub(super) fn brought_by(
 ) -> Vec<String> {
     let value = written.client_address_from.as_ref();
     let names = names(problems, "client_address_from", value, lists);
-    if let Some(value) = value.filter(|_| client_address == ClientAddress::None) {
-        if !names.is_empty() {
-            let message = "this does nothing without `client_address`";
-            problems.error_help(
-                value.span(),
-                message,
-                "for example `client_address = \"proxy-v2\"`",
-            );
-        }
+    let idle = !names.is_empty() && client_address == ClientAddress::None;
+    if let Some(value) = value.filter(|_| idle) {
+        let message = "this does nothing without `client_address`";
+        let help = "for example `client_address = \"proxy-v2\"`";
+        problems.error_help(value.span(), message, help);
     }
     names
 }

@@ -30,6 +30,7 @@ pub(super) struct Policy {
     pub(super) tunnels_ignore_df: bool,
     /// Of services that do not say it themselves.
     pub(super) sloppy: bool,
+    pub(super) local_out: bool,
     pub(super) punt_per_second: u32,
     pub(super) drain_deadline: Duration,
 }
@@ -98,6 +99,7 @@ pub(super) fn policy(problems: &mut Problems, file: &schema::File) -> Policy {
         ping: choice(problems, "ping", shunt.ping.as_ref(), &ping, Ping::Always),
         tunnels_ignore_df: shunt.tunnels_ignore_df.as_ref().is_some_and(|on| *on.get_ref()),
         sloppy: shunt.sloppy.as_ref().is_some_and(|on| *on.get_ref()),
+        local_out: shunt.local_out.as_ref().is_some_and(|on| *on.get_ref()),
         punt_per_second: integer(
             problems,
             "punt_per_second",

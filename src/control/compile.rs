@@ -37,7 +37,7 @@ use crate::dataplane::access::Membership;
 use crate::dataplane::persistence::Persistence;
 use crate::dataplane::sched::{Entry, Scheduling};
 use crate::dataplane::snapshot::{
-    Backend, Mode, PortView, Protocol, Scheduler, Service, ServiceAddress, Snapshot,
+    Backend, Mode, NextHop, PortView, Protocol, Scheduler, Service, ServiceAddress, Snapshot,
 };
 use crate::ids::{BackendId, ServiceId, limits};
 
@@ -159,6 +159,8 @@ pub struct Compiler {
     backends: Ids<BackendKey>,
     /// By [`ServiceId`].
     memory: Vec<Memory>,
+    /// By [`BackendId`]: how each was last reached.
+    hops: Vec<Option<NextHop>>,
     secrets: Secrets,
 }
 
@@ -176,6 +178,7 @@ impl Compiler {
             services: Ids::new(limits::SERVICES),
             backends: Ids::new(limits::BACKENDS),
             memory: Vec::new(),
+            hops: Vec::new(),
             secrets: Secrets::default(),
         }
     }
@@ -213,11 +216,14 @@ impl Compiler {
         snapshot.ports = ports.into();
         snapshot.services = self.service_table(plan, &service_ids);
         snapshot.backends = self.backend_table(plan, &service_ids, resolve);
+        snapshot.departed = self.departed(&snapshot.backends);
         let had_nat = service_ids.iter().filter(|id| self.memory[id.index()].had_nat);
         snapshot.had_nat = had_nat.copied().collect();
         snapshot.timeouts = plan.timeouts;
         snapshot.strays = plan.strays;
         snapshot.drop_malformed_tcp = plan.drop_malformed_tcp;
+        snapshot.restarts = plan.restarts;
+        snapshot.reset_on_end = plan.reset_on_end;
         snapshot.ping = plan.ping;
         snapshot.tunnels_ignore_df = plan.tunnels_ignore_df;
         let own = plan.ports.iter().flat_map(|port| &port.addresses);
@@ -243,6 +249,11 @@ impl Compiler {
     ) -> Vec<BackendId> {
         let freed =
             self.backends.release(generation_everywhere, |id| !has_connections(BackendId(id)));
+        for id in &freed {
+            if let Some(hop) = self.hops.get_mut(*id as usize) {
+                *hop = None;
+            }
+        }
         for memory in &mut self.memory {
             memory.nat.retain(|id| !freed.contains(&id.0));
         }
@@ -367,6 +378,18 @@ impl Compiler {
             });
         }
         table.into()
+    }
+
+    /// How removed backends were last reached whose connections may still be there: the kernel is not
+    /// asked for them any more.
+    fn departed(&mut self, backends: &[Option<Backend>]) -> Box<[(BackendId, NextHop)]> {
+        self.hops.resize(self.hops.len().max(backends.len()), None);
+        for (hop, backend) in self.hops.iter_mut().zip(backends) {
+            *hop = backend.and_then(|backend| backend.next_hop).or(*hop);
+        }
+        let is_retired = |id: &u32| self.backends.get(*id).is_some_and(|(_, retired)| retired);
+        let hops = (0u32..).zip(&self.hops).filter(|(id, _)| is_retired(id));
+        hops.filter_map(|(id, hop)| Some((BackendId(id), (*hop)?))).collect()
     }
 
     fn backend_table(

@@ -6,7 +6,8 @@
 
 use super::conn::key::Side;
 use super::conn::record::Record;
-use super::conn::table::Slot;
+use super::conn::table::{Slot, Table};
+use super::endings::Endings;
 use super::family::Family;
 use super::flows::Flows;
 use super::persistence::{self, Templates};
@@ -26,6 +27,25 @@ impl Flows {
         let record = F::table(&self.tables).record(slot);
         count_down(&self.stats, &self.snapshot, &mut self.chooser, record);
         F::table_mut(&mut self.tables).remove(slot);
+    }
+
+    /// A connection ends here: these sides of it will hear so.
+    pub(super) fn announce<F: Family>(&mut self, slot: Slot, sides: &[Side]) {
+        let table = F::table(&self.tables);
+        self.endings.announce((&self.snapshot, &self.stats), table, slot, sides);
+    }
+
+    /// Makes room in a full table, if somebody there can make way.
+    #[cold]
+    pub(super) fn reclaim<F: Family>(&mut self) {
+        let hand = if F::IS_V6 { &mut self.reclaim_v6 } else { &mut self.reclaim_v4 };
+        let victim = hand.victim(F::table(&self.tables), self.now_ms);
+        let Some((slot, stage)) = victim else { return };
+        self.announce::<F>(slot, &[Side::Client, Side::Backend]);
+        self.forget::<F>(slot);
+        if let Some(counter) = self.stats.run.reclaimed.get(stage as usize) {
+            counter.add(1);
+        }
     }
 
     /// A connection of `backend` became active, or inactive.
@@ -64,15 +84,21 @@ impl Judge<'_> {
     }
 }
 
-/// The connection of `record` has expired.
-pub(super) fn count_out<F: Family>(
-    stats: &WorkerStats,
-    snapshot: &Snapshot,
-    chooser: &mut Chooser,
-    record: &Record<F>,
-) {
-    stats.run.expired.add(1);
-    count_down(stats, snapshot, chooser, record);
+/// Counts those out that the sweep finds to be over, and has their ends told.
+pub(super) struct Ending<'a> {
+    pub(super) stats: &'a WorkerStats,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) chooser: &'a mut Chooser,
+    pub(super) endings: &'a mut Endings,
+}
+
+impl Ending<'_> {
+    pub(super) fn end<F: Family>(&mut self, table: &Table<F>, slot: Slot) {
+        let told = &[Side::Client, Side::Backend];
+        self.endings.announce((self.snapshot, self.stats), table, slot, told);
+        self.stats.run.expired.add(1);
+        count_down(self.stats, self.snapshot, self.chooser, table.record(slot));
+    }
 }
 
 /// The place of a connection that was, or was not, active is free again.

@@ -15,6 +15,8 @@
 //! dr, tunnel      a new one   the datagram has gone: answers do not pass here
 //! ```
 //!
+//! In a full table somebody makes way first, if there is anybody who can ([`super::conn::reclaim`]).
+//!
 //! A datagram in pieces makes an ordinary connection: its later pieces, which have no ports, must
 //! find the way the first one took.
 //!
@@ -326,6 +328,9 @@ impl Flows {
         // A closed connection whose local port was chosen is over now.
         if let Some(over) = table.find(new.backend, table.hash(new.backend)) {
             self.forget::<F>(over.slot);
+        }
+        if F::table(&self.tables).is_full() {
+            self.reclaim::<F>();
         }
         let slot = F::table_mut(&mut self.tables).insert(new, self.now_ms).map_err(|e| match e {
             Refusal::Full => Reason::TableFull,

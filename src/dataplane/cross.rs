@@ -12,6 +12,7 @@
 
 use super::conn::key::{FlowKey, Side};
 use super::conn::table::{Hit, Slot};
+use super::endings::said;
 use super::established::port_mtu;
 use super::family::Family;
 use super::fate::Fate;
@@ -93,6 +94,7 @@ impl Flows {
             Ok(next_hop) => next_hop,
             Err(reason) => {
                 if reason == Reason::BackendGone {
+                    self.announce::<Ipv6Addr>(hit.slot, &[Side::Client]);
                     self.forget::<Ipv6Addr>(hit.slot);
                 }
                 return self.refuse(packet, parsed, reason);
@@ -147,6 +149,9 @@ impl Flows {
             Ok(way) => way,
             Err(refusal) => return self.turn_away(packet, parsed, refusal),
         };
+        if let Some(number) = said(packet.data(), parsed) {
+            self.tables.v6.remember(slot, Side::Backend, number);
+        }
         let hit = Hit { slot, side: Side::Backend };
         self.note::<Ipv6Addr>(hit, parsed.signal);
         if self.renumber::<Ipv6Addr, F>(packet.data_mut(), parsed, hit).is_none() {

@@ -11,8 +11,9 @@
 use super::admit::starts;
 use super::conn::key::Side;
 use super::conn::record::Record;
-use super::conn::state::State;
+use super::conn::state::{Stage, State};
 use super::conn::table::{Hit, Slot};
+use super::endings::said;
 use super::family::Family;
 use super::fate::{Fate, Origin};
 use super::flows::Flows;
@@ -20,7 +21,7 @@ use super::io::Packet;
 use super::onward;
 use super::parse::Parsed;
 use super::rewrite::{Translation, translate};
-use super::snapshot::{NextHop, Snapshot};
+use super::snapshot::{Backend, NextHop, Restarts, Snapshot};
 use super::verdict::Reason;
 use crate::ids::PortId;
 use crate::wire::Mac;
@@ -40,7 +41,8 @@ impl Flows {
             return self.backend_gone(packet, parsed, hit, origin);
         };
         if hit.side == Side::Client {
-            if record.state().is_reusable() && starts(parsed) {
+            let may_restart = record.state().may_restart() && starts(parsed);
+            if may_restart && restarts(&self.snapshot, record, backend) {
                 return self.start_over(packet, parsed, hit.slot, origin);
             }
             record.set_client_link(packet.port(), source_mac(packet.data()));
@@ -53,6 +55,9 @@ impl Flows {
         let mtu = port_mtu(&self.snapshot, next_hop.port);
         if record.is_special() || parsed.end - parsed.l3 > mtu {
             return self.special(packet, parsed, hit, next_hop);
+        }
+        if let Some(number) = said(packet.data(), parsed) {
+            record.remember(hit.side, number);
         }
         self.note::<F>(hit, parsed.signal);
         let record = F::table(&self.tables).record(hit.slot);
@@ -75,8 +80,8 @@ impl Flows {
         self.established(packet, parsed, Hit { slot, side: Side::Client }, Origin::Handover)
     }
 
-    /// A SYN on a connection that is over makes room for a new one (IPVS `conn_reuse_mode=1`),
-    /// which another worker may own: a reload may have changed the mode in between.
+    /// A SYN on a connection that is over makes room for a new one, which another worker may own: a
+    /// reload may have changed the mode in between.
     #[cold]
     fn start_over<F: Family, P: Packet>(
         &mut self,
@@ -89,7 +94,7 @@ impl Flows {
         self.unknown(packet, parsed, origin)
     }
 
-    /// The connection's backend was removed: TCP is told, UDP finds another backend.
+    /// The connection's backend was removed: TCP is told, at both ends; UDP finds another backend.
     #[cold]
     fn backend_gone<F: Family, P: Packet>(
         &mut self,
@@ -98,6 +103,7 @@ impl Flows {
         hit: Hit,
         origin: Origin,
     ) -> Fate {
+        self.announce::<F>(hit.slot, &[hit.side.opposite()]);
         self.forget::<F>(hit.slot);
         if hit.side == Side::Client && starts(parsed) {
             return self.unknown(packet, parsed, origin);
@@ -124,6 +130,23 @@ impl Flows {
         if was_active != state.is_active() {
             self.turned(backend, !was_active);
         }
+    }
+}
+
+/// Does a client's SYN or INIT start this connection over?
+///
+/// What is half open at a backend that gets nobody new does in any case: it would wait there for an answer
+/// that may never come (IPVS: `expire_nodest_conn=1`; there it ends what is established, too, at anybody's
+/// SYN).
+#[cold]
+fn restarts<F: Family>(snapshot: &Snapshot, record: &Record<F>, backend: &Backend) -> bool {
+    let service = snapshot.service(record.service_id());
+    let follows = service.and_then(|service| service.persistence).is_some_and(|it| it.to_drained);
+    match (record.state(), record.state().stage()) {
+        (_, Stage::Over | Stage::HalfOpen) if backend.weight == 0 && !follows => true,
+        (state, Stage::Over) => state.is_reusable() && snapshot.restarts != Restarts::Never,
+        (State::FinWait, _) => snapshot.restarts == Restarts::Closing && record.is_direct(),
+        _ => false,
     }
 }
 

@@ -12,13 +12,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use super::accounts::{Judge, count_out};
+use super::accounts::{Ending, Judge};
 use super::allowance::Allowance;
 use super::conn::expiry::Sweep;
 use super::conn::key::FlowKey;
 use super::conn::ports::Ownership;
+use super::conn::reclaim::Reclaim;
 use super::conn::record::Record;
 use super::conn::table::Tables;
+use super::endings::Endings;
 use super::family::Family;
 pub use super::fate::{Fate, Origin, PuntClass};
 use super::handshake::Gate;
@@ -67,8 +69,12 @@ pub struct Flows {
     pub(super) templates: Option<Arc<Templates>>,
     /// What the ways to tunnel backends carry.
     pub(super) path_mtus: PathMtus,
+    /// Who is to hear that a connection has ended here.
+    pub(super) endings: Endings,
     sweep_v4: Sweep,
     sweep_v6: Sweep,
+    pub(super) reclaim_v4: Reclaim,
+    pub(super) reclaim_v6: Reclaim,
     pub(super) now_ms: u32,
 }
 
@@ -99,8 +105,11 @@ impl Flows {
             identification,
             templates: None,
             path_mtus: PathMtus::default(),
+            endings: Endings::default(),
             sweep_v4: Sweep::default(),
             sweep_v6: Sweep::default(),
+            reclaim_v4: Reclaim::default(),
+            reclaim_v6: Reclaim::default(),
             now_ms: 0,
         }
     }
@@ -153,6 +162,7 @@ impl Flows {
         }
         self.now_ms = now_ms;
         self.replies.refill(now_ms, REPLIES_PER_SECOND);
+        self.endings.refill(now_ms);
         let templates = self.templates.as_deref();
         if let Some(templates) = templates {
             templates.tidy(now_ms);
@@ -161,12 +171,15 @@ impl Flows {
             sources.tidy(now_ms);
         }
         let judge = Judge { now_ms, snapshot: &self.snapshot, templates };
-        let (stats, snapshot, chooser) = (&*self.stats, &*self.snapshot, &mut self.chooser);
+        let mut ending = Ending {
+            stats: &self.stats,
+            snapshot: &self.snapshot,
+            chooser: &mut self.chooser,
+            endings: &mut self.endings,
+        };
         let (v4, v6) = (&mut self.tables.v4, &mut self.tables.v6);
-        let sweep = &mut self.sweep_v4;
-        sweep.run(v4, now_ms, |r| judge.visit(r), |r| count_out(stats, snapshot, chooser, r));
-        let sweep = &mut self.sweep_v6;
-        sweep.run(v6, now_ms, |r| judge.visit(r), |r| count_out(stats, snapshot, chooser, r));
+        self.sweep_v4.run(v4, now_ms, |r| judge.visit(r), |table, slot| ending.end(table, slot));
+        self.sweep_v6.run(v6, now_ms, |r| judge.visit(r), |table, slot| ending.end(table, slot));
     }
 
     /// Milliseconds until a record is forgotten if no packet comes.

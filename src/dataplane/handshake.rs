@@ -21,6 +21,7 @@
 use zerocopy::FromBytes;
 
 use super::allowance::Allowance;
+use super::conn::key::Side;
 use super::conn::record::Way;
 use super::conn::splice::{SACK, STAMPS, Splice};
 use super::conn::state::State;
@@ -276,7 +277,9 @@ impl Flows {
         let slot = self.enter(&new)?;
         self.count_new(&new);
         splice.chain.serial = self.next_serial();
-        F::table_mut(&mut self.tables).put_splice(slot, splice);
+        let (table, ours) = (F::table_mut(&mut self.tables), splice.ours);
+        table.put_splice(slot, splice);
+        table.remember(slot, Side::Client, ours.wrapping_add(1));
         Ok(slot)
     }
 

@@ -19,6 +19,7 @@ pub mod conn;
 pub mod cookie;
 pub mod cross;
 pub mod describe;
+mod endings;
 mod established;
 pub mod family;
 mod fate;

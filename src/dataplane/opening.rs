@@ -27,6 +27,7 @@ use super::conn::splice::{Chain, SACK, STAMPS, Splice};
 use super::conn::state::State;
 use super::conn::table::{Hit, Slot};
 use super::cookie::{self, Event, OUR_SCALE, Offer, SCALE_MAX};
+use super::endings::said;
 use super::established::client_hop;
 use super::family::Family;
 use super::fate::Fate;
@@ -220,6 +221,7 @@ impl Flows {
         let segment = segment_of(packet.data(), parsed).unwrap_or_default();
         let offer = Offer::read(options::area(segment));
         let Some((sequence, _)) = number(packet.data(), parsed) else { return Fate::Free };
+        let said = said(packet.data(), parsed);
         let now_ms = self.now_ms;
         self.note::<F>(Hit { slot, side: Side::Backend }, parsed.signal);
         let table = F::table_mut(&mut self.tables);
@@ -235,6 +237,9 @@ impl Flows {
             self.count_cookie(service, Event::BackendPlain);
         }
         self.settle::<F>(slot, Event::Opened);
+        if let Some(number) = said {
+            F::table_mut(&mut self.tables).remember(slot, Side::Backend, number);
+        }
         let fate = self.acknowledge::<F, P>(packet, slot);
         self.about::<F>(slot);
         match fate {

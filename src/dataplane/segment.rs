@@ -80,24 +80,40 @@ impl Options {
     }
 }
 
-/// Writes a segment with this key, from one station to the other. `None` without room.
-pub(super) fn write<F: Family, P: Packet>(
+/// Who a frame is from, and to.
+pub(super) type Stations = (Mac, Mac);
+
+/// Makes a packet one of that key with `length` bytes behind its IP header, all headers up to there
+/// written; where these begin. `None` without room.
+pub(super) fn head<F: Family, P: Packet>(
     packet: &mut P,
     key: FlowKey<F>,
-    (from, to): (Mac, Mac),
-    segment: &Segment,
-) -> Option<Parsed<F>> {
-    let (options, length) = segment.options.bytes();
+    (from, to): Stations,
+    length: usize,
+) -> Option<usize> {
     let l4 = ether::LEN + F::HEADER;
-    let end = l4 + tcp::LEN + length;
-    if !packet.set_len(end) {
+    if !packet.set_len(l4 + length) {
         return None;
     }
     let frame = packet.data_mut();
     let ethertype = if F::IS_V6 { ether::IPV6 } else { ether::IPV4 };
     let link = ether::Header { destination: to, source: from, ethertype: ethertype.into() };
     link.write_to_prefix(frame).ok()?;
-    F::write_header(frame.get_mut(ether::LEN..)?, tcp::LEN + length, ipv4::TCP, key.addresses)?;
+    F::write_header(frame.get_mut(ether::LEN..)?, length, key.protocol, key.addresses)?;
+    Some(l4)
+}
+
+/// Writes a segment with this key, from one station to the other. `None` without room.
+pub(super) fn write<F: Family, P: Packet>(
+    packet: &mut P,
+    key: FlowKey<F>,
+    stations: Stations,
+    segment: &Segment,
+) -> Option<Parsed<F>> {
+    let (options, length) = segment.options.bytes();
+    let l4 = head(packet, key, stations, tcp::LEN + length)?;
+    let end = l4 + tcp::LEN + length;
+    let frame = packet.data_mut();
     let mut header = tcp::Header {
         ports: Raw32::new(key.ports),
         sequence: Be32::new(segment.sequence),

@@ -26,8 +26,8 @@ mod timeouts;
 use addresses::AddressTable;
 use seats::Seats;
 pub use terms::{
-    ClientAddress, Encapsulation, GueChecksum, Locals, Mode, Ping, Ports, Protocol, ServiceAddress,
-    Strays, SynCookies,
+    ClientAddress, Encapsulation, GueChecksum, Locals, Mode, Ping, Ports, Protocol, Restarts,
+    ServiceAddress, Strays, SynCookies,
 };
 use timeouts::Sets;
 pub use timeouts::Timeouts;
@@ -182,6 +182,12 @@ pub struct Snapshot {
     pub strays: Strays,
     /// Are segments that no host sends dropped, if they are of no connection?
     pub drop_malformed_tcp: bool,
+    /// Which connections a SYN starts over.
+    pub restarts: Restarts,
+    /// Are both ends told when a connection ends here, and not by them?
+    pub reset_on_end: bool,
+    /// How backends are reached that were removed and whose connections may still be here, by id.
+    pub departed: Box<[(BackendId, NextHop)]>,
     /// Answer to pings.
     pub ping: Ping,
     /// Is DF of a tunnel's outer header clear whatever the inner one says, so that the outer
@@ -296,6 +302,15 @@ impl Snapshot {
         let access = self.service(service).map_or_else(Access::default, |service| service.access);
         let lists = || self.members.as_ref().map(|members| members.lists_of(client));
         access.is_open() || access.admits(lists().unwrap_or_default())
+    }
+
+    /// How to reach a backend, also one that was removed a moment ago.
+    pub fn way_to(&self, id: BackendId) -> Option<NextHop> {
+        let departed = || {
+            let at = self.departed.binary_search_by_key(&id, |(departed, _)| *departed).ok()?;
+            self.departed.get(at).map(|(_, hop)| *hop)
+        };
+        self.backend(id).map_or_else(departed, |backend| backend.next_hop)
     }
 
     /// Milliseconds without a packet after which a connection of the service, in that state, is

@@ -11,6 +11,7 @@
 
 use super::conn::key::Side;
 use super::conn::table::Hit;
+use super::endings::said;
 use super::established::translation;
 use super::family::Family;
 use super::fate::Fate;
@@ -55,6 +56,8 @@ impl Flows {
         hit: Hit,
         next_hop: NextHop,
     ) -> Fate {
+        // Before the numbers are others.
+        let said = said(packet.data(), parsed);
         if hit.side == Side::Client {
             let record = F::table_mut(&mut self.tables).record_mut(hit.slot);
             introduce::begin(packet.data(), parsed, record);
@@ -71,6 +74,9 @@ impl Flows {
         }
         if self.introduce(packet, parsed, hit, &load.insertion).is_none() {
             return self.count(Reason::NoRoom);
+        }
+        if let Some(number) = said {
+            F::table_mut(&mut self.tables).remember(hit.slot, hit.side, number);
         }
         self.note::<F>(hit, parsed.signal);
         match (load.insertion, self.send_on(packet, parsed, hit, &onward, &load)) {

@@ -129,6 +129,7 @@ impl<P: Platform> Worker<P> {
             moved += self.take_over(index, &mut burst);
         }
         moved += self.send_injected(&mut burst);
+        self.tell_ends();
         self.flush();
         moved
     }
@@ -167,6 +168,9 @@ impl<P: Platform> Worker<P> {
     }
 
     fn process(&mut self, burst: &mut Burst<P::Packet>, origin: Origin) {
+        if let Some(first) = burst.first() {
+            self.waiting.keep_spare(first);
+        }
         let ports = match origin {
             Origin::Port => &self.flows.snapshot.ports[..],
             Origin::Handover => &[],

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::loads::Loads;
 use super::tallies::Tallies;
+use crate::dataplane::conn::state::Stage;
 use crate::dataplane::cookie::Event;
 use crate::dataplane::verdict::Reason;
 use crate::ids::limits;
@@ -142,6 +143,12 @@ pub struct LoopCounters {
     pub unanswered: Counter,
     /// Connections forgotten after their timeout.
     pub expired: Counter,
+    /// Connections that made way in a full table, by [`Stage`].
+    pub reclaimed: [Counter; Stage::COUNT],
+    /// Ends that were told that their connection has ended here.
+    pub ends_told: Counter,
+    /// Connections that ended here without a word, for want of allowance or packet buffers.
+    pub ends_untold: Counter,
     /// Persistence templates that made way for others.
     pub templates_evicted: Counter,
     /// Connections made without a persistence template: another worker had its place.

@@ -12,6 +12,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 
 use super::collect::{Activity, Refusals, Sources};
 use super::slow::ReloadResult;
+use crate::dataplane::conn::state::Stage;
 use crate::dataplane::cookie::Event;
 use crate::dataplane::snapshot::Protocol;
 use crate::dataplane::verdict::Reason;
@@ -93,6 +94,13 @@ fn daemon_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
             point(["unanswered"], slow.neighbors.unanswered.get()),
             point(["unrouted"], slow.neighbors.unrouted.get()),
         ],
+        "reclaimed_connections_total" => {
+            let total = |stage: Stage| {
+                let each = sources.workers.iter().map(|it| it.run.reclaimed[stage as usize].get());
+                point([stage.label()], each.sum())
+            };
+            Stage::ALL.into_iter().filter(|stage| *stage != Stage::Open).map(total).collect()
+        }
         "drops_total" => {
             let point = |reason: &Reason| point([reason.label()], sources.drops(*reason));
             Reason::ALL.iter().map(point).collect()
@@ -224,6 +232,8 @@ fn worker_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
             "expired_connections_total" => float(run.expired.get()),
             "sources_evicted_total" => float(run.sources_evicted.get()),
             "sources_uncounted_total" => float(run.sources_uncounted.get()),
+            "ends_told_total" => float(run.ends_told.get()),
+            "ends_untold_total" => float(run.ends_untold.get()),
             "forgotten_destinations_total" => float(run.forgotten_destinations.get()),
             _ => return None,
         };

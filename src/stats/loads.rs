@@ -85,7 +85,6 @@ impl Line {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "each half of the word is a count")]
 fn of(counts: u64) -> Load {
     Load { active: (counts & (MARK - 1)) as u32, total: (counts >> 32) as u32 }
 }

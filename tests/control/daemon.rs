@@ -81,6 +81,8 @@ fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
         },
         ports: Vec::<Port>::new(),
         timeouts: snapshot::Timeouts::default(),
+        restarts: snapshot::Restarts::default(),
+        reset_on_end: true,
         strays: snapshot::Strays::Reject,
         drop_malformed_tcp: false,
         udp_reflection_ports: vec![],

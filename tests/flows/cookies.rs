@@ -43,7 +43,7 @@ pub(crate) fn world(
     world
 }
 
-fn publish(
+pub(crate) fn publish(
     world: &mut World,
     families: Families,
     how: ClientAddress,

@@ -140,15 +140,19 @@ fn where_no_answer_passes_nothing_is_left_behind_even_by_a_refused_datagram() {
 }
 
 #[test]
-fn a_full_table_refuses_the_datagram_until_answers_are_no_longer_awaited() {
+fn in_a_full_table_the_datagram_whose_answer_is_awaited_longest_makes_way() {
     let mut world = world(Mode::Fullnat, Plan { capacity: 4, ..Plan::default() });
-    for _ in 0..4 {
-        world.one(0, 0, &ask(CLIENT));
+    let asked = |world: &mut World| {
+        world.now_ms += 10;
+        world.one(0, 0, &ask(CLIENT))
+    };
+    let first: Vec<Sent> = (0..4).map(|_| asked(&mut world)).collect();
+    let fifth = asked(&mut world);
+    assert_eq!((world.connections(), world.drops()), ([4; 4], vec![]));
+    for there in [&first[1], &fifth] {
+        assert_answered(&world.one(0, 1, &answer(there)), CLIENT);
     }
-    assert_eq!(world.exchange(0, 0, &ask(CLIENT)), []);
-    assert_eq!(world.drops(), [(Reason::TableFull, 1)]);
-    world.wait(8);
-    world.one(0, 0, &ask(CLIENT));
+    assert_eq!(world.exchange(0, 1, &answer(&first[0])), [], "it comes too late");
 }
 
 /// Two VIPs of one NAT backend would get answers that look the same: the second is refused, as

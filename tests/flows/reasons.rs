@@ -186,8 +186,10 @@ fn cases() -> Vec<Case> {
         }),
         case("a full table", Reason::TableFull, Nothing, || {
             let mut world = World::new(Plan { capacity: 2, ..Plan::default() });
-            world.one(0, 0, &from_client(client(1), SYN));
-            world.one(0, 0, &from_client(client(2), SYN));
+            for port in [1, 2] {
+                world.one(0, 0, &from_client(client(port), SYN));
+                world.one(0, 0, &from_client(client(port), ACK));
+            }
             let sent = world.exchange(0, 0, &syn());
             (world, sent)
         }),

@@ -130,7 +130,9 @@ fn what_is_refused_after_a_choice_takes_no_place() {
         with("rr", Limit { most: 100, least: 0 })(snapshot);
         snapshot.backends[1].as_mut().unwrap().next_hop = None;
     });
-    hosts(&mut world, 5000..5040);
+    for (port, flags) in (5000..5040).flat_map(|port| [(port, SYN), (port, ACK)]) {
+        world.exchange(0, 0, &from_client(client(port), flags));
+    }
     assert_eq!([0, 1, 2].map(|backend| load(&world, backend).1), [2, 0, 2]);
     assert_eq!(world.connections(), [4; 4]);
     let reasons: Vec<_> = world.drops().into_iter().map(|(reason, _)| reason).collect();

@@ -246,6 +246,13 @@ impl World {
         snapshot.services = services.collect();
         let ids = (0u32..).take(snapshot.services.len()).map(ServiceId);
         snapshot.backends = ids.flat_map(backends).collect();
+        let gone = (0u32..).zip(&snapshot.backends).filter(|(_, backend)| backend.is_none());
+        let departed = gone.map(|(id, _)| {
+            let host = 11 + u8::try_from(id % count).unwrap();
+            let (port, destination) = (self.plan.backend_port, backend_mac(host));
+            (BackendId(id), NextHop { port, source: OUR_INNER_MAC, destination })
+        });
+        snapshot.departed = departed.collect();
         snapshot.accepting = true;
         snapshot.punt_per_second = 1_000_000;
         edit(&mut snapshot);
@@ -372,6 +379,11 @@ impl World {
             sum(&|s| s.services.iter().map(|c| c.connections.get()).sum()),
             sum(&|s| s.backends.iter().map(|c| c.connections.get()).sum()),
         ]
+    }
+
+    /// Persistence templates whose time is not over.
+    pub(crate) fn templates(&self) -> usize {
+        self.templates.live(self.now_ms)
     }
 
     /// Packets handed from worker to worker.

@@ -15,10 +15,13 @@ use std::net::Ipv4Addr;
 use crate::dataplane::conn::state::State;
 use crate::dataplane::sched::Slots;
 use crate::dataplane::snapshot::{
-    ClientAddress, Encapsulation, GueChecksum, Limit, Mode, NextHop, Ping, Ports, Strays, Timeouts,
+    ClientAddress, Encapsulation, GueChecksum, Limit, Mode, NextHop, Ping, Ports, Restarts, Strays,
+    Timeouts,
 };
 use crate::ids::PortId;
 use crate::wire::Mac;
+
+mod lives;
 
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
 
@@ -51,6 +54,8 @@ fn plan(services: Vec<PlanService>) -> Plan {
         strays: Strays::Drop,
         drop_malformed_tcp: false,
         udp_reflection_ports: vec![],
+        restarts: Restarts::Closing,
+        reset_on_end: true,
         ping: Ping::Live,
         tunnels_ignore_df: true,
         local_out: false,
@@ -220,6 +225,7 @@ fn next_hops_change_no_id_and_no_revision() {
     assert_eq!((first.generation, second.generation), (1, 2));
     assert_eq!((first.accepting, second.accepting), (true, false));
     assert_eq!((second.timeouts, second.strays), (plan.timeouts, plan.strays));
+    assert_eq!((second.restarts, second.reset_on_end), (plan.restarts, plan.reset_on_end));
     assert_eq!(second.punt_per_second, 5);
     assert_eq!((second.ping, second.tunnels_ignore_df), (Ping::Live, true));
     let id = second.service_for(VIP, 80, 6).unwrap();
@@ -252,30 +258,6 @@ fn everything_a_service_says_reaches_the_snapshot() {
         assert_eq!(snapshot.service_for(vip6, port, 17), Some(ServiceId(0)), "{port}");
     }
     assert_eq!(snapshot.service_for(vip6, 8100, 17), None);
-}
-
-#[test]
-fn a_services_timeouts_are_those_of_its_connections() {
-    let mut own = service(80, &[(1, 1)]);
-    own.timeouts = BTreeMap::from([("tcp_close_s", 3)]);
-    let snapshot = compile(&mut Compiler::new(), vec![own, service(81, &[(1, 1)])]);
-    let ms = |service, state| snapshot.timeout_ms(ServiceId(service), state);
-    assert_eq!((ms(0, State::Close), ms(1, State::Close)), (3_000, 10_000));
-    assert_eq!((ms(0, State::Udp), ms(1, State::Udp)), (77_000, 77_000), "as all services'");
-}
-
-#[test]
-fn an_id_that_passes_to_another_service_begins_another_life() {
-    let mut compiler = Compiler::new();
-    let c = &mut compiler;
-    let first = compile(c, vec![service(80, &[(1, 1)])]);
-    let edited = compile(c, vec![service(80, &[(1, 2), (2, 1)])]);
-    assert_eq!(find(&first, 80).life, find(&edited, 80).life, "an edit is no new life");
-    compile(c, vec![]);
-    c.release(3, |_| false);
-    let other = compile(c, vec![service(81, &[(1, 1)])]);
-    assert_eq!(id_of(c, 81, 1), Some(BackendId(0)), "the ids are used again");
-    assert_ne!(find(&other, 81).life, find(&first, 80).life);
 }
 
 #[test]

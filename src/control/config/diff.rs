@@ -342,6 +342,8 @@ fn settings(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
         "[shunt] udp_reflection_ports",
         differ(&old.udp_reflection_ports, &new.udp_reflection_ports, |v| list(v)),
     );
+    push("[shunt] syn_restarts", differ(&old.restarts, &new.restarts, ToString::to_string));
+    push("[shunt] reset_on_end", differ(&old.reset_on_end, &new.reset_on_end, bool::to_string));
     push("[shunt] ping", differ(&old.ping, &new.ping, ToString::to_string));
     push(
         "[shunt] tunnels_ignore_df",

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crate::dataplane::sched::{Flags, ServerId};
 use crate::dataplane::snapshot::{
-    ClientAddress, Limit, Mode, Ping, Ports, Protocol, Quotas, Scheduler, ServiceAddress, Strays,
-    SynCookies, Timeouts,
+    ClientAddress, Limit, Mode, Ping, Ports, Protocol, Quotas, Restarts, Scheduler, ServiceAddress,
+    Strays, SynCookies, Timeouts,
 };
 use crate::ids::PortId;
 use crate::wire::vlan::Tags;
@@ -33,6 +33,10 @@ pub struct Plan {
     /// Source ports of datagrams that start nothing with services that do not say it themselves, in
     /// order. Reloadable.
     pub udp_reflection_ports: Vec<u16>,
+    /// Which connections a SYN starts over. Reloadable.
+    pub restarts: Restarts,
+    /// Are both ends told when a connection ends here? Reloadable.
+    pub reset_on_end: bool,
     /// Who answers a ping of a VIP. Reloadable.
     pub ping: Ping,
     /// Is DF of a tunnel's outer header always clear? Reloadable.

@@ -52,6 +52,8 @@ pub(super) fn validate(
         strays: policy.strays,
         drop_malformed_tcp: policy.drop_malformed_tcp,
         udp_reflection_ports: policy.udp_reflection_ports,
+        restarts: policy.restarts,
+        reset_on_end: policy.reset_on_end,
         ping: policy.ping,
         tunnels_ignore_df: policy.tunnels_ignore_df,
         local_out: policy.local_out,

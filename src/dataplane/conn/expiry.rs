@@ -46,7 +46,7 @@ impl Sweep {
         table: &mut Table<F>,
         now_ms: u32,
         is_over: impl Fn(&Record<F>) -> bool,
-        mut ended: impl FnMut(&Record<F>),
+        mut ended: impl FnMut(&Table<F>, Slot),
     ) {
         let elapsed = now_ms.wrapping_sub(self.last_ms);
         self.last_ms = now_ms;
@@ -63,13 +63,13 @@ impl Sweep {
         &mut self,
         table: &mut Table<F>,
         is_over: &impl Fn(&Record<F>) -> bool,
-        ended: &mut impl FnMut(&Record<F>),
+        ended: &mut impl FnMut(&Table<F>, Slot),
     ) {
         let slot = Slot(self.cursor);
         table.prefetch_record(Slot((self.cursor + AHEAD).min(table.used() - 1)));
         let record = table.record(slot);
         if record.is_live() && is_over(record) {
-            ended(record);
+            ended(table, slot);
             table.remove(slot);
         }
         self.cursor = if self.cursor + 1 >= table.used() { 0 } else { self.cursor + 1 };

@@ -13,6 +13,7 @@ pub mod expiry;
 pub mod index;
 pub mod key;
 pub mod ports;
+pub mod reclaim;
 pub mod record;
 pub mod splice;
 pub mod state;

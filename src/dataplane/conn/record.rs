@@ -1,10 +1,10 @@
 //! One connection in one cache line: all that an established packet needs, in either direction.
 //!
 //! ```text
-//! byte  0        16       24      28       32      36      40         48 49   50      56     60
-//!       addresses ports    seen_ms backend service deltas  client     st live way,    first  link
-//!       [2 × u64] [2 × u32]                 , seat ip, l4  MAC,port,  at      intro-  sequ-  (free)
-//!                                                          protocol   e       duction ence
+//! byte  0        16       24      28       34      38         46 47    48      50      52     56
+//!       addresses ports    seen_ms backend, deltas  client     st live  way,    stream  first  said
+//!       [2 × u64] [2 × u32]        service, ip, l4  MAC,port,  at       intro-  or GUE  sequ-  [2 × u32]
+//!                                  seat             protocol   e        duction port    ence   (free list)
 //! ```
 //!
 //! IPv6 addresses make it two lines: the first holds the addresses, the second the rest.
@@ -17,6 +17,9 @@
 //! the reverse of side 0, "translation" changes nothing, and only side 0 is in the index. Side 0 is
 //! not where every datagram is a connection. Checksum deltas are kept for side 0; side 1 is their
 //! inverse.
+//!
+//! *Said* is what each side's last packet had for the other's numbers: TCP's acknowledgement, SCTP's
+//! verification tag. A connection that ends here is ended with them (`dataplane/endings.rs`).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -39,7 +42,7 @@ pub struct Record<F: Family = Ipv4Addr> {
     /// When the last packet passed, in worker milliseconds (wraps after 49 days; only differences
     /// are used, and no timeout is longer than 31 days).
     pub seen_ms: u32,
-    backend: u32,
+    backend: u16,
     service: u16,
     /// [`Seat`]: where its source's connections are counted.
     seat: u16,
@@ -54,19 +57,26 @@ pub struct Record<F: Family = Ipv4Addr> {
     way: u8,
     /// [`ClientAddress`], as a number.
     introduction: u8,
-    way_port: u16,
-    /// Bytes put into the client's stream, and [`Progress`].
+    /// Bytes put into the client's stream, and [`Progress`]; nothing is put into what is wrapped, and there
+    /// they are the port of GUE.
     inserted: u8,
     progress: u8,
     /// Sequence number behind the client's SYN, where these bytes are.
     first_sequence: u32,
-    /// Free list link while the record is free, number of the splice while [`SPLICED`]; else where
-    /// the stream would start that the client's last SYN asked for.
-    pub(super) link: u32,
+    /// What each side said last; 0 is nothing. The backend's place is the free list's link while the
+    /// record is free, and the number of the splice, where the backend's is then, while [`SPLICED`].
+    /// The client's is where its stream would start after a SYN that asked for another start.
+    said: [u32; 2],
 }
 
 const _: () = assert!(size_of::<Record>() == 64, "a record is one cache line");
 const _: () = assert!(size_of::<Record<Ipv6Addr>>() == 128, "IPv6's is two");
+const _: () = assert!(limits::BACKENDS <= 1 << 16 && limits::SERVICES <= 1 << 16, "ids fit");
+
+/// An id as the record has it. Nobody gives out others: the limits say so.
+fn short(id: u32) -> u16 {
+    u16::try_from(id).unwrap_or(u16::MAX)
+}
 
 /// What a new connection is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,13 +159,6 @@ impl Way {
     }
 }
 
-/// Services are fewer than 65,536.
-#[expect(clippy::cast_possible_truncation, reason = "see above")]
-fn narrow(service: ServiceId) -> u16 {
-    const { assert!(limits::SERVICES <= 1 << 16) };
-    service.0 as u16
-}
-
 /// [`ClientAddress`] as a number: 0 none, these, or the kind of TOA's option.
 const PROXY_V1: u8 = 1;
 const PROXY_V2: u8 = 2;
@@ -173,12 +176,13 @@ impl<F: Family> Record<F> {
     /// A live record of a connection last seen `now_ms`.
     pub fn new(new: &NewConnection<F>, now_ms: u32) -> Self {
         let (ip_delta, l4_delta) = translation_deltas(new.client, new.backend.reversed());
+        let [inserted, progress] = new.way.port().to_be_bytes();
         Self {
             addresses: [new.client.addresses, new.backend.addresses],
             ports: [new.client.ports, new.backend.ports],
             seen_ms: now_ms,
-            backend: new.backend_id.0,
-            service: narrow(new.service),
+            backend: short(new.backend_id.0),
+            service: short(new.service.0),
             seat: new.seat.0,
             ip_delta: ip_delta.0,
             l4_delta: l4_delta.0,
@@ -189,11 +193,10 @@ impl<F: Family> Record<F> {
             live: 1,
             way: new.way.code(),
             introduction: introduction_code(new.introduction),
-            way_port: new.way.port(),
-            inserted: 0,
-            progress: 0,
+            inserted,
+            progress,
             first_sequence: 0,
-            link: 0,
+            said: [0; 2],
         }
     }
 
@@ -229,12 +232,35 @@ impl<F: Family> Record<F> {
     /// The number of its splice, if it has one.
     #[inline]
     pub fn splice(&self) -> Option<u32> {
-        self.is_spliced().then_some(self.link)
+        self.is_spliced().then_some(self.link())
+    }
+
+    /// The next free record, or the splice.
+    pub(super) fn link(&self) -> u32 {
+        self.said[Side::Backend as usize]
+    }
+
+    /// Sets that.
+    pub(super) fn set_link(&mut self, link: u32) {
+        self.said[Side::Backend as usize] = link;
+    }
+
+    /// What a side said last of the other's numbers; 0 is nothing. Of a spliced connection's backend
+    /// its splice knows.
+    pub fn said(&self, side: Side) -> u32 {
+        self.said[side as usize]
+    }
+
+    /// A side says so. Not for the backend of a spliced connection.
+    #[inline(always)]
+    pub fn remember(&mut self, side: Side, number: u32) {
+        self.said[side as usize] = number;
     }
 
     /// It has this splice now.
     pub(super) fn set_splice(&mut self, number: u32) {
-        (self.way, self.link) = (self.way | SPLICED, number);
+        self.way |= SPLICED;
+        self.set_link(number);
     }
 
     /// Does it need more than new addresses: an outer header, the other family's, other numbers?
@@ -284,14 +310,14 @@ impl<F: Family> Record<F> {
         if self.progress() == Progress::Open {
             (self.first_sequence, self.inserted) = (first_sequence, inserted);
         } else if !self.is_spliced() {
-            self.link = first_sequence;
+            self.said[Side::Client as usize] = first_sequence;
         }
     }
 
     /// The backend answers a SYN, after which the client's stream starts there. If it has forgotten
     /// the stream it had agreed to, and the client has asked for this one, they have a new one.
     pub fn restart_stream(&mut self, first_sequence: u32) {
-        let is_asked_for = !self.is_spliced() && self.link == first_sequence;
+        let is_asked_for = !self.is_spliced() && self.said(Side::Client) == first_sequence;
         if self.progress() > Progress::Open && is_asked_for {
             (self.first_sequence, self.progress) = (first_sequence, Progress::Agreed as u8);
         }
@@ -316,7 +342,8 @@ impl<F: Family> Record<F> {
                     6 => GueChecksum::Outer,
                     _ => GueChecksum::Remote,
                 };
-                Some(Encapsulation::Gue { port: self.way_port, checksum })
+                let port = u16::from_be_bytes([self.inserted, self.progress]);
+                Some(Encapsulation::Gue { port, checksum })
             }
         }
     }
@@ -379,7 +406,7 @@ impl<F: Family> Record<F> {
     /// The backend's id.
     #[inline(always)]
     pub fn backend_id(&self) -> BackendId {
-        BackendId(self.backend)
+        BackendId(self.backend.into())
     }
 
     /// The service's id.

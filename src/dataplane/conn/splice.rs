@@ -51,7 +51,8 @@ pub struct Splice {
     pub our_stamp: u32,
     /// What waits.
     pub chain: Chain,
-    /// When the backend is to be asked again, in worker milliseconds.
+    /// When the backend is to be asked again, in worker milliseconds; once it has answered, what
+    /// it said last of the client's numbers (0 is nothing).
     due_ms: u32,
     /// The record.
     slot: u32,
@@ -92,6 +93,11 @@ impl Splice {
     /// The client does.
     pub fn set(&mut self, flag: u8) {
         self.flags |= flag;
+    }
+
+    /// What the backend said last of the client's numbers; 0 is nothing.
+    pub fn said(&self) -> u32 {
+        if self.has(LISTED) { 0 } else { self.due_ms }
     }
 
     /// The record it belongs to.
@@ -204,6 +210,7 @@ impl Splices {
     pub fn settle(&mut self, at: u32) {
         let Some(place) = self.get_mut(at).filter(|place| place.has(LISTED)) else { return };
         place.flags &= !LISTED;
+        place.due_ms = 0;
         let (next, previous) = (place.next, place.previous);
         match self.get_mut(previous) {
             Some(before) => before.next = next,
@@ -212,6 +219,13 @@ impl Splices {
         match self.get_mut(next) {
             Some(behind) => behind.previous = previous,
             None => self.last = previous,
+        }
+    }
+
+    /// The backend says so of the client's numbers. Nothing is kept of one that has not agreed.
+    pub fn remember(&mut self, at: u32, number: u32) {
+        if let Some(place) = self.get_mut(at).filter(|place| !place.has(LISTED)) {
+            place.due_ms = number;
         }
     }
 

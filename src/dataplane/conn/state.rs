@@ -160,10 +160,84 @@ impl State {
         ACTIVE >> self as u32 & 1 != 0
     }
 
-    /// May a SYN or INIT that meets a connection in this state start another in its place?
-    /// (IPVS `conn_reuse_mode=1`, its default.)
+    /// Is it over for both ends, so that its places may be used for another?
     pub fn is_reusable(self) -> bool {
         matches!(self, State::TimeWait | State::Close | State::SctpClosed)
+    }
+}
+
+/// How far a connection has come, whatever its protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// Begun; not both ends know that the other agrees.
+    HalfOpen = 0,
+    /// Both ends talk, or it is a flow of UDP.
+    Open = 1,
+    /// One end has said its last, the other may still talk.
+    Closing = 2,
+    /// Over on both sides: kept for stragglers.
+    Over = 3,
+    /// One datagram, whose answer is awaited.
+    OnePacket = 4,
+}
+
+impl Stage {
+    /// How many there are.
+    pub const COUNT: usize = 5;
+
+    /// Every one, by number.
+    pub const ALL: [Stage; Self::COUNT] =
+        [Self::HalfOpen, Self::Open, Self::Closing, Self::Over, Self::OnePacket];
+
+    /// As metrics name it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::HalfOpen => "half_open",
+            Self::Open => "open",
+            Self::Closing => "closing",
+            Self::Over => "over",
+            Self::OnePacket => "one_packet",
+        }
+    }
+}
+
+impl State {
+    /// Its stage.
+    #[inline]
+    pub fn stage(self) -> Stage {
+        match self {
+            State::Established | State::Udp | State::SctpEstablished => Stage::Open,
+            State::FinWait
+            | State::CloseWait
+            | State::LastAck
+            | State::SctpShutdownSent
+            | State::SctpShutdownReceived
+            | State::SctpShutdownAckSent => Stage::Closing,
+            State::TimeWait | State::Close | State::SctpRejected | State::SctpClosed => Stage::Over,
+            State::OnePacket => Stage::OnePacket,
+            _ => Stage::HalfOpen,
+        }
+    }
+
+    /// Is it one in which a SYN or INIT of the client may start another connection, if the terms
+    /// say so? Asked of every packet: out are those that talk, that are between client and balancer
+    /// only, and whose very first packet it is.
+    #[inline(always)]
+    pub fn may_restart(self) -> bool {
+        const NEVER: u32 = 1 << State::None as u32
+            | 1 << State::SctpNone as u32
+            | 1 << State::Established as u32
+            | 1 << State::CloseWait as u32
+            | 1 << State::LastAck as u32
+            | 1 << State::Synack as u32
+            | 1 << State::Udp as u32
+            | 1 << State::OnePacket as u32
+            | 1 << State::SctpEstablished as u32
+            | 1 << State::SctpShutdownSent as u32
+            | 1 << State::SctpShutdownReceived as u32
+            | 1 << State::SctpShutdownAckSent as u32;
+        NEVER >> self as u32 & 1 == 0
     }
 }
 

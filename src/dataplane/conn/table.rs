@@ -166,6 +166,12 @@ impl<F: Family> Table<F> {
         self.live == 0
     }
 
+    /// Is there no room for another?
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.live as usize >= self.records.len()
+    }
+
     /// Records ever used; all live ones are below.
     pub fn used(&self) -> u32 {
         self.used
@@ -274,6 +280,22 @@ impl<F: Family> Table<F> {
         self.splices.get_mut(number)
     }
 
+    /// A side of a connection says so of the other's numbers.
+    pub fn remember(&mut self, slot: Slot, side: Side, number: u32) {
+        match self.record(slot).splice().filter(|_| side == Side::Backend) {
+            None => self.record_mut(slot).remember(side, number),
+            Some(splice) => self.splices.remember(splice, number),
+        }
+    }
+
+    /// What a side of a connection said last; 0 is nothing.
+    pub fn said(&self, slot: Slot, side: Side) -> u32 {
+        match self.splice(slot).filter(|_| side == Side::Backend) {
+            None => self.record(slot).said(side),
+            Some(splice) => splice.said(),
+        }
+    }
+
     /// Gives a connection that has none a splice; its number, if there is room.
     pub fn put_splice(&mut self, slot: Slot, splice: Splice) -> Option<u32> {
         let number = self.splices.put(splice, slot.0)?;
@@ -332,7 +354,7 @@ impl<F: Family> Table<F> {
     fn take_free(&mut self) -> Option<Slot> {
         if self.free != NIL {
             let slot = Slot(self.free);
-            self.free = self.records[self.free as usize].link;
+            self.free = self.records[self.free as usize].link();
             return Some(slot);
         }
         let slot = Slot(self.used);
@@ -343,7 +365,7 @@ impl<F: Family> Table<F> {
     fn give_back(&mut self, slot: Slot) {
         let record = &mut self.records[slot.0 as usize];
         record.retire();
-        record.link = self.free;
+        record.set_link(self.free);
         self.free = slot.0;
     }
 

@@ -244,6 +244,31 @@ impl std::fmt::Display for Ping {
     }
 }
 
+/// Which connections a client's SYN or INIT starts over, so that a backend is chosen anew (IPVS:
+/// `conn_reuse_mode`). Those of a backend at weight 0 that are not under way it always does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Restarts {
+    /// None: it goes where the one before went (0).
+    Never,
+    /// Those that both ends have closed (1).
+    #[default]
+    Closed,
+    /// And those the client has closed whose backend answers by itself, so that nobody here sees
+    /// whether it has closed, too (2, 3).
+    Closing,
+}
+
+impl std::fmt::Display for Restarts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Never => "never",
+            Self::Closed => "closed",
+            Self::Closing => "closing",
+        })
+    }
+}
+
 /// What a sender gets whose TCP or UDP packet no service or connection wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -53,7 +53,8 @@ impl<P: Packet> Waiting<P> {
     }
 
     /// Keeps a packet of this one's pool, if it has none.
-    fn keep_spare(&mut self, packet: &P) {
+    #[inline]
+    pub(super) fn keep_spare(&mut self, packet: &P) {
         if self.spare.is_none() {
             self.spare = packet.sibling();
         }
@@ -140,6 +141,19 @@ impl<P: Platform> Worker<P> {
             let spare = self.waiting.spare.as_ref();
             let Some(mut packet) = spare.and_then(Packet::sibling) else { return };
             let fate = self.flows.remind(&mut packet, due);
+            self.dispatch(packet, fate, Origin::Handover);
+        }
+    }
+
+    /// Tells the ends of connections that have ended in this poll.
+    #[inline]
+    pub(super) fn tell_ends(&mut self) {
+        while let Some(notice) = self.flows.next_notice() {
+            let Some(mut packet) = self.waiting.spare.as_ref().and_then(Packet::sibling) else {
+                self.stats.run.ends_untold.add(1);
+                continue;
+            };
+            let fate = self.flows.write_notice(&mut packet, &notice);
             self.dispatch(packet, fate, Origin::Handover);
         }
     }

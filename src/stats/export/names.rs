@@ -89,6 +89,21 @@ pub const METRICS: &[Name] = &[
         "Connections forgotten after their timeout.",
     ),
     counter(
+        "shunt_reclaimed_connections_total",
+        &["stage"],
+        "Connections that made way for others in a full table, by how far they had come.",
+    ),
+    counter(
+        "shunt_ends_told_total",
+        WORKER,
+        "RSTs and ABORTs to the ends of connections that ended here.",
+    ),
+    counter(
+        "shunt_ends_untold_total",
+        WORKER,
+        "Connections that ended here without a word: too many at once, or no packet buffer.",
+    ),
+    counter(
         "shunt_templates_evicted_total",
         WORKER,
         "Persistence templates that made way for others: the limit is too low.",

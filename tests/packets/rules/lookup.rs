@@ -8,7 +8,7 @@ use shunt::dataplane::verdict::Reason;
 use super::outer::wrapped;
 use super::setup::{FAMILIES, Ip, PROTOCOLS, Real, Setup, V4, V6, offer, through};
 use super::words::{
-    ACK, DR, FIN, FULLNAT, IPIP, NAT, PSH, SYN, datagram, first, init, second, segment, syn,
+    ACK, DR, FIN, FULLNAT, IPIP, NAT, PSH, SYN, data, datagram, first, init, second, segment, syn,
 };
 use super::{At, Rule, rule};
 use crate::packets::packet;
@@ -168,9 +168,11 @@ fn refusals(ip: Ip) -> Vec<Rule> {
             .dropped(Reason::NextHop)
             .refusals(1),
         rule(name, through(NAT, ip).capacity(1))
-            .case("a full table")
+            .case("a full table of connections that live")
             .client(syn(ip))
             .backend_gets(syn(ip).to(ip.backend()).onward())
+            .client(data(ip, b"x"))
+            .backend_gets(data(ip, b"x").to(ip.backend()).onward())
             .client(syn(ip).from((ip.client().ip(), 7).into()))
             .dropped(Reason::TableFull)
             .made(1)

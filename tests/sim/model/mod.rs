@@ -160,7 +160,12 @@ impl Model {
         let Some((packet, flow)) = input.packet.as_ref().and_then(|p| Some((p, p.flow()?))) else {
             return false;
         };
-        let may_be_lost = packet.length() > self.long() && rules::starts(packet, flow.protocol);
+        let starts = rules::starts(packet, flow.protocol);
+        let may_be_lost = packet.length() > self.long() && starts;
+        // Who makes way in a full table only the list tells.
+        if starts && self.of_family(flow) >= self.capacity {
+            return true;
+        }
         // Between workers there is no order, and pieces pass by two of them.
         may_be_lost || packet.piece.is_some()
     }

@@ -114,7 +114,8 @@ impl Model {
             }
             return self.refuse(Reason::BackendGone, packet, input, seen);
         }
-        if starts && connection.state.is_closed() {
+        let nobody_new = backend.weight == Some(0) && connection.state.is_unsettled();
+        if starts && (connection.state.is_closed() || nobody_new) {
             self.forget(&client);
             return self.start(client, packet, input, seen, list);
         }

@@ -51,6 +51,11 @@ pub(super) fn event(chunks: &[u8]) -> u8 {
 }
 
 impl Association {
+    /// Begun and not established, or refused.
+    pub(super) fn is_unsettled(self) -> bool {
+        (Init1..=Echoed).contains(&self) || matches!(self, Rejected | Closed)
+    }
+
     /// The state after a packet.
     pub(super) fn after(self, seat: Seat, event: u8) -> Self {
         match event {

@@ -1,12 +1,13 @@
 //! What starts a connection: which backend may be chosen, and who refuses.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use shunt::dataplane::snapshot::{Mode, Protocol, Scheduler};
 use shunt::dataplane::verdict::Reason;
 use shunt::ids::WorkerId;
 
 use super::answers::Trouble;
+use super::expiry::flow_of;
 use super::introduce::Stream;
 use super::rules::{List, shortest, starts};
 use super::sctp::Association;
@@ -62,7 +63,7 @@ impl Model {
         let missing = seen.forwarded(&as_sent).count() < self.copies;
         match (sent, refusal) {
             (_, Some(reason)) if missing => return self.refuse(reason, packet, input, seen),
-            (Some(sent), _) => self.made(client, &eligible, packet, &sent)?,
+            (Some(sent), _) => self.made(client, &eligible, packet, &sent, list)?,
             (None, _) => return self.stuck(client, &eligible, packet, input, seen),
         }
         self.of_client(client, packet, input, seen, list)
@@ -138,6 +139,7 @@ impl Model {
         eligible: &[Place],
         packet: &Packet,
         sent: &Packet,
+        list: List<'_>,
     ) -> Result<(), String> {
         let chosen = eligible.iter().find(|place| self.config.backend(**place).mac == sent.link.1);
         let place = *chosen.ok_or("the backend chosen is not eligible")?;
@@ -155,7 +157,7 @@ impl Model {
                 return Err(format!("{} is no local address and port", sent.from));
             }
         }
-        self.enter(client, place, answers, packet)
+        self.enter(client, place, answers, packet, list)
     }
 
     /// Enters a new connection, in the place of a closed one if need be.
@@ -165,6 +167,7 @@ impl Model {
         place: Place,
         answers: Option<Flow>,
         packet: &Packet,
+        list: List<'_>,
     ) -> Result<(), String> {
         if let Some(answers) = answers
             && let Some(holder) = self.answers.get(&answers).copied()
@@ -176,8 +179,29 @@ impl Model {
         }
         let connection = self.connection(client, place, answers, packet);
         self.insert(client, connection);
+        if self.of_family(client) > self.capacity {
+            self.somebody_made_way(client, list)?;
+        }
         if self.of_family(client) > self.capacity * self.workers {
             return Err("more connections than tables hold".to_owned());
+        }
+        Ok(())
+    }
+
+    /// One worker's table was full, perhaps: then somebody made way, who does not talk.
+    fn somebody_made_way(&mut self, client: Flow, list: List<'_>) -> Result<(), String> {
+        let there: HashSet<Flow> = list().iter().map(flow_of).collect();
+        let is_v6 = client.from.is_ipv6();
+        let gone = self.connections.keys().filter(|flow| flow.from.is_ipv6() == is_v6);
+        let gone: Vec<Flow> = gone.filter(|flow| !there.contains(*flow)).copied().collect();
+        if gone.len() > 1 || gone.contains(&client) {
+            return Err(format!("{gone:?} made way for one"));
+        }
+        for flow in gone {
+            let state = self.forget(&flow).map(|connection| connection.state);
+            if state.is_none_or(State::is_open) {
+                return Err(format!("{flow:?} made way, and it was {state:?}"));
+            }
         }
         Ok(())
     }
@@ -208,7 +232,7 @@ impl Model {
     }
 
     /// Connections whose clients are of this one's family: they share a table.
-    fn of_family(&self, client: Flow) -> usize {
+    pub(super) fn of_family(&self, client: Flow) -> usize {
         let is_v6 = client.from.is_ipv6();
         self.connections.keys().filter(|flow| flow.from.is_ipv6() == is_v6).count()
     }

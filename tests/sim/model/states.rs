@@ -111,6 +111,18 @@ impl State {
         matches!(self, TimeWait | Close | Self::Sctp(Association::SctpClosed))
     }
 
+    /// Closed, or not yet agreed on by both: at weight 0 a SYN starts another in its place.
+    pub(crate) fn is_unsettled(self) -> bool {
+        self.is_closed()
+            || matches!(self, SynSent | SynRecv)
+            || matches!(self, Self::Sctp(state) if state.is_unsettled())
+    }
+
+    /// Do both ends talk?
+    pub(crate) fn is_open(self) -> bool {
+        matches!(self, Established | Udp | Self::Sctp(Association::SctpEstablished))
+    }
+
     /// Milliseconds of silence after which it is over.
     pub(crate) fn timeout_ms(self, t: &Timeouts) -> u64 {
         let seconds = match self {

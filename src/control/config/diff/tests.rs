@@ -272,13 +272,15 @@ const ROWS: &[Row] = &[
         name: "settings that change at once",
         edits: &[(
             "[dpdk]",
-            "drain_deadline_s = 5\nstrays = \"drop\"\npunt_per_second = 9\nping = \"live\"\n\
-             tunnels_ignore_df = true\nlocal_out = true\n\
+            "drain_deadline_s = 5\nstrays = \"drop\"\nsyn_restarts = \"never\"\nreset_on_end = false\n\
+             punt_per_second = 9\nping = \"live\"\ntunnels_ignore_df = true\nlocal_out = true\n\
              [timeouts]\nudp_s = 60\ntcp_none_s = 3\n[dpdk]",
         )],
         says: &[
             "~ [shunt] drain_deadline_s: 30 -> 5",
             "~ [shunt] strays: reject -> drop",
+            "~ [shunt] syn_restarts: closed -> never",
+            "~ [shunt] reset_on_end: true -> false",
             "~ [shunt] ping: always -> live",
             "~ [shunt] tunnels_ignore_df: false -> true",
             "~ [shunt] local_out: false -> true",

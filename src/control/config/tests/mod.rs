@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dataplane::snapshot::{
-    ClientAddress, Limit, Mode, Ping, Protocol, Scheduler, ServiceAddress, Strays, SynCookies,
-    Timeouts,
+    ClientAddress, Limit, Mode, Ping, Protocol, Restarts, Scheduler, ServiceAddress, Strays,
+    SynCookies, Timeouts,
 };
 use crate::ids::limits;
 use plan::{Backend, Daemon, Device, HugePages, Link, Port, Service};
@@ -149,6 +149,8 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
         strays: Strays::Reject,
         drop_malformed_tcp: false,
         udp_reflection_ports: vec![],
+        restarts: Restarts::Closed,
+        reset_on_end: true,
         ping: Ping::Always,
         tunnels_ignore_df: false,
         local_out: false,
@@ -176,6 +178,8 @@ fn every_value_written_arrives_where_it_belongs() {
         admin_socket = "/tmp/x.sock"
         drain_deadline_s = 0
         strays = "drop"
+        syn_restarts = "closing"
+        reset_on_end = false
         ping = "live"
         tunnels_ignore_df = true
         punt_per_second = 7
@@ -217,6 +221,7 @@ fn every_value_written_arrives_where_it_belongs() {
     assert_eq!((plan.daemon.file_prefix.as_str(), plan.daemon.packet_buffers), ("p", 1024));
     assert_eq!(plan.daemon.eal_arguments, ["--log-level", "lib.eal:debug"]);
     assert_eq!((plan.strays, plan.punt_per_second), (Strays::Drop, 7));
+    assert_eq!((plan.restarts, plan.reset_on_end), (Restarts::Closing, false));
     assert_eq!((plan.ping, plan.tunnels_ignore_df), (Ping::Live, true));
     assert_eq!(plan.daemon.connections_ipv6_max, 1024);
     assert_eq!(plan.daemon.cookie_connections_max, 4096);

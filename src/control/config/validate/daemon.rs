@@ -13,7 +13,7 @@ use super::super::plan::{Daemon, HugePages};
 use super::super::schema;
 use super::suspects::reflection_ports;
 use super::value::{choice, integer, name};
-use crate::dataplane::snapshot::{Ping, Strays};
+use crate::dataplane::snapshot::{Ping, Restarts, Strays};
 use crate::ids::limits;
 
 /// Longest path of a unix socket: `sun_path` less its final zero byte (unix(7)).
@@ -26,6 +26,8 @@ pub(super) struct Policy {
     pub(super) strays: Strays,
     pub(super) drop_malformed_tcp: bool,
     pub(super) udp_reflection_ports: Vec<u16>,
+    pub(super) restarts: Restarts,
+    pub(super) reset_on_end: bool,
     pub(super) ping: Ping,
     pub(super) tunnels_ignore_df: bool,
     /// Of services that do not say it themselves.
@@ -89,6 +91,8 @@ pub(super) fn policy(problems: &mut Problems, file: &schema::File) -> Policy {
     let none = schema::Shunt::default();
     let shunt = file.shunt.as_ref().map_or(&none, Spanned::get_ref);
     let strays = [("reject", Strays::Reject), ("drop", Strays::Drop)];
+    let restarts =
+        [("never", Restarts::Never), ("closed", Restarts::Closed), ("closing", Restarts::Closing)];
     let ping = [("always", Ping::Always), ("live", Ping::Live), ("never", Ping::Never)];
     let deadline =
         integer(problems, "drain_deadline_s", shunt.drain_deadline_s.as_ref(), 0..=86_400, 30);
@@ -96,6 +100,14 @@ pub(super) fn policy(problems: &mut Problems, file: &schema::File) -> Policy {
         strays: choice(problems, "strays", shunt.strays.as_ref(), &strays, Strays::Reject),
         drop_malformed_tcp: shunt.drop_malformed_tcp.as_ref().is_some_and(|on| *on.get_ref()),
         udp_reflection_ports: reflection_ports(problems, shunt.udp_reflection_ports.as_ref()),
+        restarts: choice(
+            problems,
+            "syn_restarts",
+            shunt.syn_restarts.as_ref(),
+            &restarts,
+            Restarts::Closed,
+        ),
+        reset_on_end: shunt.reset_on_end.as_ref().is_none_or(|on| *on.get_ref()),
         ping: choice(problems, "ping", shunt.ping.as_ref(), &ping, Ping::Always),
         tunnels_ignore_df: shunt.tunnels_ignore_df.as_ref().is_some_and(|on| *on.get_ref()),
         sloppy: shunt.sloppy.as_ref().is_some_and(|on| *on.get_ref()),

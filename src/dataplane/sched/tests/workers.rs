@@ -151,3 +151,54 @@ fn a_limit_is_exact_with_several_workers() {
         }
     }
 }
+
+proptest! {
+    /// Whatever was before: connections to whichever worker, reloads that add, remove and weigh, until
+    /// the last of them each worker's turn is even by itself, so all together are within one each.
+    #[test]
+    fn rr_and_wrr_stay_even_after_any_history(
+        is_weighted: bool,
+        workers in proptest::sample::select(vec![1u8, 2, 4]),
+        history in proptest::collection::vec((0..4usize, 0..6u8, 0..5u32), 0..200),
+        last in proptest::collection::vec(1..5u32, 1..6),
+        whose in proptest::collection::vec(0..4usize, 0..60),
+    ) {
+        let scheduler = if is_weighted { "wrr" } else { "rr" };
+        let mut bed = bed(scheduler, workers, &[1, 2, 1]);
+        for (worker, what, n) in history {
+            let name = char::from_u32(u32::from('A') + n).unwrap();
+            match what {
+                0 => bed.weigh(name, n),
+                1 => bed.remove(name),
+                2 if bed.seats.iter().all(|seat| seat.name != name) => bed.seat(name, n),
+                _ => {
+                    bed.connect(worker % usize::from(workers), &from(client(), 1));
+                    continue;
+                }
+            }
+            bed.publish();
+        }
+        let old: Vec<char> = bed.seats.iter().map(|seat| seat.name).collect();
+        for name in old {
+            bed.remove(name);
+        }
+        let weights: Vec<u32> = last.iter().map(|w| if is_weighted { *w } else { 1 }).collect();
+        for (name, weight) in ('A'..).zip(&weights) {
+            bed.seat(name, *weight);
+        }
+        bed.publish();
+        // Whole rounds of each worker, in whichever order they come.
+        let round: u32 = weights.iter().sum();
+        let mut turns: Vec<usize> =
+            (0..usize::from(workers)).flat_map(|w| std::iter::repeat_n(w, 3 * round as usize)).collect();
+        for (at, swap) in whose.iter().enumerate() {
+            let length = turns.len();
+            turns.swap(at % length, (at * 7 + swap * 13) % length);
+        }
+        let shares = shares(&mut bed, turns.into_iter());
+        for (share, weight) in shares.iter().zip(&weights) {
+            let ideal = 3 * usize::from(workers) * *weight as usize;
+            prop_assert!(share.abs_diff(ideal) <= usize::from(workers), "{:?} {:?}", shares, weights);
+        }
+    }
+}

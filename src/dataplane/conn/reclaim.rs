@@ -1,0 +1,169 @@
+//! Who makes way when the table is full: the connection whose end costs least.
+//!
+//! | order | stage | states | what is lost |
+//! |---|---|---|---|
+//! | 1 | over | `TIME_WAIT`, CLOSE, SCTP's CLOSED, REJECTED | nothing but the answer to stragglers |
+//! | 2 | half open | `SYN_RECV`, SYNACK, SCTP before ESTABLISHED | a handshake, which begins again |
+//! | 3 | one packet | `ONE_PACKET` | an answer that is still on its way |
+//! | 4 | closing | `FIN_WAIT`, `CLOSE_WAIT`, SCTP's SHUTDOWN ones | what one end still had to say |
+//! | | open | ESTABLISHED, UDP | never given up |
+//!
+//! Of several of the first stage there is, the one that has been silent longest. So a flood of SYNs that
+//! fills the table pushes out what it brought itself, and clients that finish their handshake stay.
+//!
+//! [`LOOKED_AT`] records are looked at each time one is needed, and nothing is remembered: the best of these
+//! makes way, and if there is none, the new connection is refused. They lie far apart, by the golden ratio,
+//! which leaves no gap large: connections that came together lie together, and a hand that went round in order
+//! would find nobody for as long as it passed the lasting ones. Those for the next time are asked for at once,
+//! so that they are there when it comes.
+
+use super::state::Stage;
+use super::table::{Slot, Table};
+use crate::dataplane::family::Family;
+
+/// Records looked at for one that makes way.
+pub const LOOKED_AT: u32 = 16;
+
+/// 2^32 divided by the golden ratio.
+const GOLDEN: u32 = 0x9e37_79b9;
+
+/// Who was looked at last.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reclaim {
+    turn: u32,
+}
+
+impl Reclaim {
+    /// The connection that makes way, and how far it had come.
+    pub fn victim<F: Family>(&mut self, table: &Table<F>, now_ms: u32) -> Option<(Slot, Stage)> {
+        let used = table.used();
+        let mut best: Option<((u8, u32), Slot, Stage)> = None;
+        let looked_at = if used == 0 { 0 } else { LOOKED_AT };
+        for ahead in 0..looked_at {
+            let slot = self.slot(ahead, used);
+            let record = table.record(slot);
+            let stage = record.state().stage();
+            let Some(order) = order(stage).filter(|_| record.is_live()) else { continue };
+            // Least first: the order, then who was seen longest ago.
+            let rank = (order, u32::MAX - now_ms.wrapping_sub(record.seen_ms));
+            if best.is_none_or(|(known, ..)| rank < known) {
+                best = Some((rank, slot, stage));
+            }
+        }
+        self.turn = self.turn.wrapping_add(LOOKED_AT);
+        for ahead in 0..looked_at {
+            table.prefetch_record(self.slot(ahead, used));
+        }
+        best.map(|(_, slot, stage)| (slot, stage))
+    }
+
+    /// The one that is so many ahead, of those in use.
+    fn slot(self, ahead: u32, used: u32) -> Slot {
+        let spread = self.turn.wrapping_add(ahead).wrapping_mul(GOLDEN);
+        Slot(((u64::from(spread) * u64::from(used)) >> 32) as u32)
+    }
+}
+
+/// Who goes first; `None` never goes.
+fn order(stage: Stage) -> Option<u8> {
+    match stage {
+        Stage::Over => Some(0),
+        Stage::HalfOpen => Some(1),
+        Stage::OnePacket => Some(2),
+        Stage::Closing => Some(3),
+        Stage::Open => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::dataplane::conn::index::Seed;
+    use crate::dataplane::conn::key::FlowKey;
+    use crate::dataplane::conn::record::{NewConnection, Way};
+    use crate::dataplane::conn::state::State;
+    use crate::dataplane::snapshot::ClientAddress;
+    use crate::dataplane::sources::Seat;
+    use crate::ids::{BackendId, PortId, ServiceId};
+    use crate::wire::Mac;
+
+    fn connection(port: u16, state: State) -> NewConnection {
+        let (client, vip) = (Ipv4Addr::new(192, 0, 2, 2), Ipv4Addr::new(198, 51, 100, 10));
+        let (backend, local) = (Ipv4Addr::new(10, 44, 0, 11), Ipv4Addr::new(10, 44, 0, 2));
+        NewConnection {
+            client: FlowKey::new(6, (client, port), (vip, 80)),
+            backend: FlowKey::new(6, (backend, 8080), (local, port)),
+            service: ServiceId(0),
+            backend_id: BackendId(0),
+            client_mac: Mac([0; 6]),
+            client_port: PortId(0),
+            state,
+            way: Way::Translated,
+            introduction: ClientAddress::None,
+            seat: Seat::NONE,
+        }
+    }
+
+    /// A table of records in these states, seen then.
+    fn table(kept: &[(usize, u32)]) -> Table<Ipv4Addr> {
+        let mut table = Table::new(4096, Seed([1, 2])).unwrap();
+        for (port, (state, seen_ms)) in (1..).zip(kept) {
+            table.insert(&connection(port, State::ALL[*state]), *seen_ms).unwrap();
+        }
+        table
+    }
+
+    proptest! {
+        /// Of all records of a small table, the one that goes first by the table above.
+        #[test]
+        fn the_best_of_those_looked_at_makes_way(
+            kept in proptest::collection::vec((0..State::COUNT, 0u32..50), 1..8),
+            turns in 1usize..8,
+        ) {
+            let place = |stage| match stage {
+                Stage::Over => 1,
+                Stage::HalfOpen => 2,
+                Stage::OnePacket => 3,
+                Stage::Closing => 4,
+                Stage::Open => 9,
+            };
+            let (table, mut reclaim) = (table(&kept), Reclaim::default());
+            let ranks = kept.iter().map(|(state, seen)| (place(State::ALL[*state].stage()), *seen));
+            let best = ranks.filter(|(place, _)| *place < 9).min();
+            for _ in 0..turns {
+                let victim = reclaim.victim(&table, 60);
+                let got = victim.map(|(slot, stage)| (place(stage), table.record(slot).seen_ms));
+                prop_assert_eq!(got, best);
+            }
+        }
+    }
+
+    /// Connections that last lie together, as they came: whoever looks on is not held up by them.
+    #[test]
+    fn a_long_run_of_those_that_talk_hides_nobody() {
+        for lasting in [0, 500, 1500, 2500] {
+            let half_open = (State::SynRecv as usize, 5);
+            let kept: Vec<(usize, u32)> =
+                std::iter::repeat_n((State::Established as usize, 5), lasting)
+                    .chain(std::iter::repeat_n(half_open, 3000 - lasting))
+                    .collect();
+            let (mut table, mut reclaim) = (table(&kept), Reclaim::default());
+            for n in 0..2_000 {
+                let (slot, stage) = reclaim.victim(&table, 60).expect("one of the half open");
+                assert_eq!(stage, Stage::HalfOpen, "{lasting} {n}");
+                table.remove(slot);
+                table.insert(&connection(10_000 + n, State::SynRecv), 6).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_table_has_nobody_to_give() {
+        let table = Table::<Ipv4Addr>::new(64, Seed([1, 2])).unwrap();
+        assert_eq!(Reclaim::default().victim(&table, 5), None);
+    }
+}

@@ -1,0 +1,148 @@
+//! A full table: who makes way, who never does, and what it costs the others.
+
+use shunt::dataplane::conn::state::flags::{ACK, FIN, SYN};
+use shunt::dataplane::conn::state::{Stage, State};
+use shunt::dataplane::snapshot::{Mode, Snapshot};
+use shunt::dataplane::verdict::Reason;
+
+use crate::life::{answer, client, from_client, open};
+use crate::packets::{Endpoint, VIP, packet};
+use crate::world::{Plan, World};
+
+use std::net::Ipv4Addr;
+
+/// One table of eight.
+fn world(mode: Mode) -> World {
+    World::new(Plan { capacity: 8, modes: vec![mode; 3], ..Plan::default() })
+}
+
+fn reclaimed(world: &World) -> [u64; Stage::COUNT] {
+    let of = |stage: Stage| {
+        let each = world.stats.iter().map(|stats| stats.run.reclaimed[stage as usize].get());
+        each.sum()
+    };
+    Stage::ALL.map(of)
+}
+
+fn states(world: &mut World) -> Vec<(u16, State)> {
+    let mut states: Vec<_> = world.list(64).iter().map(|it| (it.client.port(), it.state)).collect();
+    states.sort_unstable_by_key(|(port, _)| *port);
+    states
+}
+
+fn talking(world: &mut World, from: Endpoint) {
+    open(world, from);
+}
+
+fn one_packet(world: &mut World, from: Endpoint) {
+    world.one(0, 0, &packet().udp(from, VIP).payload(b"?").build());
+}
+
+fn half_open(world: &mut World, from: Endpoint) {
+    world.one(0, 0, &from_client(from, SYN));
+}
+
+fn closing(world: &mut World, from: Endpoint) {
+    open(world, from);
+    world.one(0, 0, &from_client(from, FIN | ACK));
+}
+
+fn over(world: &mut World, from: Endpoint) {
+    let there = open(world, from);
+    world.one(0, 0, &from_client(from, FIN | ACK));
+    world.one(0, 1, &answer(&there, FIN | ACK));
+}
+
+#[test]
+fn what_is_over_goes_first_then_half_open_then_one_packet_then_closing_and_nobody_who_talks() {
+    let mut world = world(Mode::Fullnat);
+    let alone = |snapshot: &mut Snapshot| {
+        snapshot.services[1].as_mut().unwrap().one_packet = true;
+    };
+    world.publish(alone);
+    type Begin = fn(&mut World, Endpoint);
+    let steps: [Begin; 8] =
+        [closing, talking, one_packet, half_open, over, half_open, over, talking];
+    for (port, step) in (1..).zip(steps) {
+        step(&mut world, client(port));
+        world.now_ms += 10;
+    }
+    // The oldest of each, in the table's order.
+    let gone = [5, 7, 4, 6, 3, 1];
+    let mut left: Vec<u16> = (1..=8).collect();
+    for (new, gone) in (100..).zip(gone) {
+        open(&mut world, client(new));
+        left.retain(|port| *port != gone);
+        let there: Vec<u16> = states(&mut world).iter().map(|(port, _)| *port).collect();
+        let expected: Vec<u16> = left.iter().copied().chain(100..=new).collect();
+        assert_eq!(there, expected);
+    }
+    assert_eq!(world.drops(), []);
+    // All that are left talk.
+    assert_eq!(world.exchange(0, 0, &from_client(client(200), SYN)), []);
+    assert_eq!(world.drops(), [(Reason::TableFull, 1)]);
+    assert_eq!(world.connections(), [8; 4]);
+    let mut expected = [0; Stage::COUNT];
+    for stage in [Stage::Over, Stage::Over, Stage::HalfOpen, Stage::HalfOpen] {
+        expected[stage as usize] += 1;
+    }
+    expected[Stage::OnePacket as usize] = 1;
+    expected[Stage::Closing as usize] = 1;
+    assert_eq!(reclaimed(&world), expected);
+}
+
+#[test]
+fn what_makes_way_while_it_closes_is_told() {
+    for (mode, told) in [(Mode::Fullnat, 2), (Mode::Nat, 2), (Mode::Dr, 0)] {
+        let mut world = world(mode);
+        let resets = |snapshot: &mut Snapshot| snapshot.reset_on_end = true;
+        world.publish(resets);
+        for port in 1..=8 {
+            world.one(0, 0, &from_client(client(port), SYN));
+            let there = world.one(0, 0, &from_client(client(port), ACK));
+            if mode != Mode::Dr {
+                world.one(0, 1, &answer(&there, ACK));
+            }
+        }
+        world.one(0, 0, &from_client(client(3), FIN | ACK));
+        let sent = world.exchange(0, 0, &from_client(client(9), SYN));
+        assert_eq!(sent.len(), 1 + told, "{mode:?}");
+        assert_eq!(world.connections(), [8; 4]);
+    }
+}
+
+/// Forged SYNs fill the table many times over; who has finished a handshake stays, and who comes finds
+/// room.
+#[test]
+fn a_flood_of_syns_pushes_out_itself_and_not_the_clients() {
+    for workers in [1u8, 2, 4] {
+        let mut world = World::new(Plan { workers, capacity: 64, lane: 256, ..Plan::default() });
+        let each = usize::from(workers);
+        for port in 1..=20 {
+            open(&mut world, client(port));
+        }
+        for n in 0..5_000u32 {
+            let forged = (Ipv4Addr::from(0x0b00_0000 + n), 40_000);
+            world.arrive(n as usize % each, 0, &from_client(forged, SYN));
+            if n % 16 == 15 || n % 500 == 499 {
+                world.now_ms += 1;
+                world.poll();
+                world.sent();
+            }
+            if n % 500 == 499 {
+                let port = 1_000 + u16::try_from(n / 500).unwrap();
+                open(&mut world, client(port));
+            }
+        }
+        let open_now = |world: &mut World| {
+            states(world).iter().filter(|(_, state)| *state == State::Established).count()
+        };
+        assert_eq!(open_now(&mut world), 30, "{workers}");
+        assert_eq!(world.drops(), [], "{workers}: nobody is refused");
+        let made_way: u64 = reclaimed(&world)[Stage::HalfOpen as usize];
+        assert!(made_way >= 5_000 - 64 * u64::from(workers), "{workers}: {made_way}");
+        for port in 1..=20 {
+            world.one(0, 0, &from_client(client(port), ACK));
+        }
+    }
+}

@@ -106,6 +106,10 @@ struct Memory {
     scheduling: Option<Scheduling>,
     /// Newest first, with weights.
     order: Vec<(BackendId, u32)>,
+    /// As [`Memory::order`]: how many had been added before each.
+    ages: Vec<u64>,
+    /// Backends ever added.
+    added: u64,
     /// As [`Memory::order`]: what tables are made of.
     entries: Vec<Entry>,
     revision: u64,
@@ -121,6 +125,22 @@ struct Memory {
 }
 
 impl Memory {
+    /// Gives the backends of a new order their ages: the old ones theirs, each new one the next.
+    fn age(&mut self, order: &[(BackendId, u32)]) {
+        let ids = self.order.iter().map(|(id, _)| *id);
+        let known: HashMap<BackendId, u64> = ids.zip(self.ages.iter().copied()).collect();
+        let mut added = self.added;
+        let mut age = |(id, _): &(BackendId, u32)| {
+            known.get(id).copied().unwrap_or_else(|| {
+                added += 1;
+                added
+            })
+        };
+        let oldest_first: Vec<u64> = order.iter().rev().map(&mut age).collect();
+        self.ages = oldest_first.into_iter().rev().collect();
+        self.added = added;
+    }
+
     /// Works out what the scheduler needs, if anything it is made of has changed.
     fn schedule(
         &mut self,
@@ -298,6 +318,7 @@ impl Compiler {
         for id in self.services.retired_at(self.generation) {
             let memory = &mut self.memory[id as usize];
             memory.order.clear();
+            memory.ages.clear();
             memory.life = self.generation;
             memory.prefix = None;
             memory.scheduler = None;
@@ -326,6 +347,7 @@ impl Compiler {
         let listed: Vec<(BackendId, u32)> = service.backends.iter().filter_map(find).collect();
         let memory = &mut self.memory[id.index()];
         let order = newest_first(&memory.order, &listed);
+        memory.age(&order);
         if memory.order != order || memory.scheduler != Some(service.scheduler) {
             memory.revision += 1;
             memory.order = order;
@@ -361,6 +383,7 @@ impl Compiler {
                 addresses: service.addresses().collect(),
                 scheduling,
                 backends: memory.order.iter().map(|&(id, _)| id).collect(),
+                ages: memory.ages.as_slice().into(),
                 locals: service.local_addresses.iter().copied().collect(),
                 one_packet: service.one_packet,
                 sloppy: service.sloppy,

@@ -74,14 +74,15 @@ impl Flows {
                 }
             }
         }
-        self.has_room(id, service.quotas.service) && self.can_be_served(service)
+        self.has_room(id, service.quotas.service) && self.can_be_served(id, service)
     }
 
     /// Is there a backend that takes connections and can be reached?
-    fn can_be_served(&self, service: &Service) -> bool {
-        let mut backends = service.backends.iter().filter_map(|id| self.snapshot.backend(*id));
-        service.is_scheduled()
-            && backends.any(|backend| backend.weight > 0 && backend.next_hop.is_some())
+    fn can_be_served(&self, id: ServiceId, service: &Service) -> bool {
+        let (seats, count) = (self.snapshot.seats(), service.backends.len());
+        let (weights, _) = seats.weights(id, count);
+        let mut seats = weights.iter().zip(seats.reachable(id, count));
+        service.is_scheduled() && seats.any(|(weight, reachable)| *weight > 0 && *reachable)
     }
 
     /// Answers a client's SYN and forgets it.

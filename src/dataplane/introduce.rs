@@ -355,6 +355,10 @@ pub(super) fn take_back<F: Family>(quoted: &mut [u8], record: &Record<F>) {
     }
 }
 
+/// The least MSS announced in a backend's name: below, a client would send headers and next to no data.
+/// A backend that announces less is taken at its word.
+const MSS_MIN: u16 = 48;
+
 /// Lowers the MSS a backend announces by what will be inserted.
 fn lower_mss<F: Family>(segment: &mut [u8], record: &Record<F>) -> Delta {
     let room = room(record);
@@ -363,7 +367,8 @@ fn lower_mss<F: Family>(segment: &mut [u8], record: &Record<F>) -> Delta {
         let &[_, _, high, low] = option.bytes.first_chunk()?;
         Some(u16::from_be_bytes([high, low]))
     });
-    announced.map_or(Delta::ZERO, |mss| options::lower_mss(area, mss.saturating_sub(room)))
+    let lowered = |mss: u16| mss.saturating_sub(room).max(MSS_MIN);
+    announced.map_or(Delta::ZERO, |mss| options::lower_mss(area, lowered(mss)))
 }
 
 /// Sets a sequence number; what that does to the checksum.

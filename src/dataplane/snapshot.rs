@@ -80,6 +80,9 @@ pub struct Service {
     pub scheduling: Scheduling,
     /// Its backends, *newest first*: the order IPVS walks and every scheduler here relies on.
     pub backends: Box<[BackendId]>,
+    /// How many were added to the service before each of `backends` and since gone or not: falls from
+    /// the first to the last. Empty where ids tell as much: higher ones came later.
+    pub ages: Box<[u64]>,
     /// Addresses FULL-NAT may use towards the backends, by family.
     pub locals: Locals,
     /// Is every datagram scheduled by itself (UDP)?
@@ -111,6 +114,18 @@ pub struct Service {
 }
 
 impl Service {
+    /// The age of the backend at that place of the list.
+    pub fn age(&self, position: usize) -> Option<u64> {
+        let by_id = || self.backends.get(position).map(|id| u64::from(id.0));
+        self.ages.get(position).copied().or_else(by_id)
+    }
+
+    /// The first place whose backend was added before one of that age; past the end if none was.
+    pub fn first_below(&self, age: u64) -> usize {
+        let count = self.backends.len();
+        (0..count).find(|place| self.age(*place).is_some_and(|other| other < age)).unwrap_or(count)
+    }
+
     /// Does anybody get new connections, as far as its scheduler goes?
     pub fn is_scheduled(&self) -> bool {
         self.scheduling.scheduler != Scheduler::NONE

@@ -130,6 +130,10 @@ impl Loads {
             return false;
         }
         let one_more = |counts: u64| {
+            // Marked by another worker since: a mark is lifted by who gives back, not here.
+            if counts & MARK != 0 && line.marked_under.load(Relaxed) >= limit.most {
+                return None;
+            }
             let after = (counts & !MARK) + TOTAL;
             match of(after).total {
                 total if total > limit.most => None,
@@ -153,7 +157,13 @@ impl Loads {
         let before = of(counts);
         debug_assert!(before.total > 0, "a place is given back once");
         debug_assert!(before.active >= u32::from(was_active), "active is what was counted so");
-        if counts & MARK != 0 && limit.is_relieved(before.total.wrapping_sub(1)) {
+        let is_unmarked = counts & MARK == 0 && limit.most > 0 && before.total >= limit.most;
+        if is_unmarked {
+            // Full without having been filled: the limit was lowered, or is new.
+            line.marked_under.store(limit.most, Relaxed);
+            line.counts.fetch_or(MARK, Release);
+        }
+        if (counts & MARK != 0 || is_unmarked) && limit.is_relieved(before.total.wrapping_sub(1)) {
             // Unless others have filled it again meanwhile.
             let lift = |counts: u64| {
                 let is_due = counts & MARK != 0 && limit.is_relieved(of(counts).total);
@@ -186,6 +196,20 @@ mod tests {
     /// Takes places until there is none.
     fn fill(loads: &Loads, limit: Limit) -> usize {
         (0..1000).take_while(|_| loads.take(B, limit)).count()
+    }
+
+    #[test]
+    fn a_limit_lowered_below_what_is_there_reopens_where_it_says() {
+        let loads = Loads::default();
+        (0..6).for_each(|_| assert!(loads.take(B, Limit::NONE)));
+        let limit = Limit { most: 4, least: 1 };
+        for left in (1..6).rev() {
+            loads.give_back(B, false, limit);
+            assert_eq!(loads.of(B).total, left);
+            assert!(!loads.take(B, limit), "{left} are left");
+        }
+        loads.give_back(B, false, limit);
+        assert!(loads.take(B, limit), "none is");
     }
 
     #[test]

@@ -446,17 +446,26 @@ fn errors_quote_the_clients_own_numbers_and_leave_room() {
         } else {
             "10.44.0.99".parse().unwrap()
         };
-        let error = packet()
-            .macs(backend_mac(11), OUR_INNER_MAC)
-            .between((router, 0), (seen.source, 0))
-            .icmp(kind, code, 1400)
-            .payload(&got.frame[14..]);
-        let told = world.one(0, 1, &error.build()).frame;
+        let error = |mtu: u32| {
+            packet()
+                .macs(backend_mac(11), OUR_INNER_MAC)
+                .between((router, 0), (seen.source, 0))
+                .icmp(kind, code, mtu)
+                .payload(&got.frame[14..])
+                .build()
+        };
+        let told = world.one(0, 1, &error(1400)).frame;
         assert!(judge_any(&told).unwrap().l4_right, "{how:?} {families:?}");
         let (icmp, quoted) = if families == V4 { (34, 42) } else { (54, 62) };
         let gain = if families == Nat64 { 20 } else { 0 };
         let mtu = u32::from(1400 + gain - room);
         assert_eq!(told[icmp + 4..icmp + 8], mtu.to_be_bytes(), "{how:?} {families:?}");
+        if families == V6 {
+            // A number of four bytes, more than any packet has: the most there is, less the same.
+            let told = world.one(0, 1, &error(0x1_0500)).frame;
+            let most = u32::from(u16::MAX - room);
+            assert_eq!(told[icmp + 4..icmp + 8], most.to_be_bytes(), "{how:?}");
+        }
         // The quoted packet is a whole one: as the client sent it, but for the hop it went.
         let quote = [&late[..14], &told[quoted..]].concat();
         let quote = Segment::read(&quote);

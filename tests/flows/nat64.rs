@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use shunt::dataplane::snapshot::Mode;
 use shunt::dataplane::verdict::Reason;
+use shunt::wire::checksum;
 
 use crate::ends::{
     Opened, ask, client, ends, from_backend, local, open, plan, read, to_backend, to_client, told,
@@ -99,6 +100,26 @@ fn a_udp_answer_without_checksum_gets_one() {
         assert_eq!(back.frame, expected.build());
         assert_ne!(back.frame[60..62], [0, 0]);
     }
+}
+
+/// UDP may say that it ends before the packet does (RFC 9868): its checksum covers what it says.
+#[test]
+fn the_checksum_of_a_udp_answer_covers_the_datagram_and_not_what_follows_it() {
+    let mut world = World::new(crossing());
+    let there = world.one(0, 0, &ask(true, 4000, false).build());
+    let (from, to) = ends(&there.frame);
+    let answer = from_backend(13).udp(to, from).payload(b"said");
+    let mut frame = answer.without_checksum().build();
+    frame.extend(b"more");
+    frame[17] += 4;
+    frame[24..26].copy_from_slice(&[0, 0]);
+    let header = checksum::checksum(&frame[14..34]);
+    frame[24..26].copy_from_slice(&header.to_ne_bytes());
+    let back = world.one(0, 1, &frame).frame;
+    assert_eq!((&back[58..60], back[18..20].last()), (&[0, 12][..], Some(&16)));
+    let addresses: [u8; 32] = back[22..54].try_into().unwrap();
+    assert_eq!(checksum::sum_l4(addresses, 17, &back[54..66]), 0xffff);
+    assert_eq!(back[66..], *b"more");
 }
 
 #[test]
@@ -212,6 +233,9 @@ const TO_V6: &[(Words, Option<Words>)] = &[
     ((3, 2, 0), Some((4, 1, 6))),
     ((3, 3, 0), Some((1, 4, 0))),
     ((3, 4, 1400), Some((2, 0, 1420))),
+    // No more than our own link to the client carries.
+    ((3, 4, 1490), Some((2, 0, 1500))),
+    ((3, 4, 9000), Some((2, 0, 1500))),
     ((3, 4, 1260), Some((2, 0, 1280))),
     ((3, 4, 576), Some((2, 0, 1280))),
     ((3, 5, 0), Some((1, 0, 0))),
@@ -249,7 +273,8 @@ const TO_V4: &[(Words, Option<Words>)] = &[
     ((1, 5, 0), None),
     ((2, 0, 1400), Some((3, 4, 1380))),
     ((2, 0, 1280), Some((3, 4, 1260))),
-    ((2, 0, 0x1_0000), Some((3, 4, 65_515))),
+    ((2, 0, 1530), Some((3, 4, 1500))),
+    ((2, 0, 0x1_0000), Some((3, 4, 1500))),
     ((3, 0, 0), Some((11, 0, 0))),
     ((3, 1, 0), Some((11, 1, 0))),
     ((4, 0, 4), Some((12, 0, 2 << 24))),

@@ -1,12 +1,12 @@
 //! Persistence: a client stays with its backend, in every mode, whichever worker is asked.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use proptest::prelude::*;
-use shunt::dataplane::conn::state::flags::{ACK, FIN, SYN};
+use shunt::dataplane::conn::state::flags::{ACK, FIN, RST, SYN};
 use shunt::dataplane::persistence::Persistence;
-use shunt::dataplane::snapshot::{Encapsulation, Mode, Scheduler, Snapshot};
+use shunt::dataplane::snapshot::{Backend, Encapsulation, Limit, Mode, Scheduler, Snapshot};
 use shunt::dataplane::verdict::Reason;
 use shunt::stats::counters::Counter;
 
@@ -114,6 +114,41 @@ fn a_drained_backend_gets_nobody_unless_asked_for_and_a_removed_one_never() {
         assert_eq!(next == 13, stays, "{to_drained} {removed}: {next}");
         assert_eq!(ask(&mut world, 0, client(1, 2002)), next, "and stays where it went");
     }
+}
+
+/// The backend 10.44.0.13, the first of the list.
+fn thirteen(snapshot: &mut Snapshot) -> &mut Backend {
+    let is_it = |backend: &&mut Backend| backend.address == IpAddr::from([10, 44, 0, 13]);
+    snapshot.backends.iter_mut().flatten().find(is_it).expect("it is in every plan here")
+}
+
+#[test]
+fn a_full_backend_gets_not_even_its_own_clients_who_come_back_when_there_is_room() {
+    let mut world = World::new(Plan::default());
+    world.publish(|snapshot| {
+        terms(TERMS)(snapshot);
+        thirteen(snapshot).limit = Limit { most: 1, least: 1 };
+    });
+    assert_eq!(ask(&mut world, 0, client(1, 2000)), 13);
+    assert_ne!(ask(&mut world, 0, client(1, 2001)), 13, "full");
+    // The first connection ends: CLOSE, 10 s.
+    world.exchange(0, 0, &from_client(client(1, 2000), RST));
+    world.wait(12);
+    assert_eq!(ask(&mut world, 0, client(1, 2002)), 13, "there is room again");
+}
+
+#[test]
+fn a_backend_that_cannot_be_reached_loses_its_clients() {
+    let mut world = world(Plan::default());
+    assert_eq!(ask(&mut world, 0, client(1, 2000)), 13);
+    world.publish(|snapshot| {
+        terms(TERMS)(snapshot);
+        thirteen(snapshot).next_hop = None;
+    });
+    let next = ask(&mut world, 0, client(1, 2001));
+    assert_ne!(next, 13);
+    world.publish(terms(TERMS));
+    assert_eq!(ask(&mut world, 0, client(1, 2002)), next, "and stays where it went");
 }
 
 #[test]

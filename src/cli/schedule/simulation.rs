@@ -19,6 +19,7 @@ struct Known {
     address: SocketAddr,
     weight: u32,
     last_weight: u32,
+    age: u64,
 }
 
 /// A service, its backends and who chooses among them.
@@ -26,6 +27,8 @@ pub(super) struct Simulation {
     scheduler: Scheduler,
     flags: Flags,
     known: Vec<Known>,
+    /// Backends ever added.
+    added: u64,
     /// Those that are there, newest first.
     order: Vec<BackendId>,
     revision: u64,
@@ -42,6 +45,7 @@ impl Simulation {
             flags,
             known: vec![],
             order: vec![],
+            added: 0,
             revision: 0,
             is_current: false,
             snapshot: Snapshot::default(),
@@ -74,7 +78,7 @@ impl Simulation {
     pub(super) fn set(&mut self, address: SocketAddr, weight: u32) {
         self.is_current = false;
         let id = self.find(address).unwrap_or_else(|| {
-            self.known.push(Known { address, weight, last_weight: 0 });
+            self.known.push(Known { address, weight, last_weight: 0, age: 0 });
             BackendId(u32::try_from(self.known.len() - 1).unwrap_or(u32::MAX))
         });
         let is_there = self.order.contains(&id);
@@ -84,6 +88,9 @@ impl Simulation {
             known.weight = weight;
         }
         if !is_there {
+            self.added += 1;
+            let age = self.added;
+            self.known.get_mut(id.index()).into_iter().for_each(|known| known.age = age);
             self.order.insert(0, id);
         }
     }
@@ -134,6 +141,7 @@ impl Simulation {
             protocol: Protocol::Tcp,
             scheduling: Scheduling::prepare(self.scheduler, self.flags, &entries),
             backends: self.order.as_slice().into(),
+            ages: self.order.iter().filter_map(|id| Some(self.known(*id)?.age)).collect(),
             revision: self.revision,
             ..Service::default()
         };

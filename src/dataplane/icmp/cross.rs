@@ -21,6 +21,7 @@ use super::quote::{Quote, rewrite_transport};
 use crate::dataplane::conn::key::{FlowKey, Side};
 use crate::dataplane::conn::record::Record;
 use crate::dataplane::cross::DIFFERENCE;
+use crate::dataplane::established::port_mtu;
 use crate::dataplane::family::Family;
 use crate::dataplane::fate::Fate;
 use crate::dataplane::flows::Flows;
@@ -59,6 +60,7 @@ impl Flows {
         let Some(error) = in_family::<F, Ipv6Addr>(packet.data(), message) else {
             return self.count(Reason::IcmpUntold);
         };
+        let error = at_most(error, port_mtu(&self.snapshot, hop.port));
         let error = less(error, introduce::room(&record));
         introduce::take_back(quote.segment(packet.data_mut()), &record);
         let about = record.key(Side::Client);
@@ -80,6 +82,7 @@ impl Flows {
         let Some(error) = in_family::<F, Ipv4Addr>(packet.data(), message) else {
             return self.count(Reason::IcmpUntold);
         };
+        let error = at_most(error, port_mtu(&self.snapshot, hop.port));
         let delta = translation_deltas(quote.key, record.key(Side::Backend)).1;
         let done = ports_changed(packet, quote, about.ports, delta)
             .and_then(|()| to_v4(packet, message, quote, about, error, hop));
@@ -102,6 +105,15 @@ fn in_family<F: Family, G: Family>(frame: &[u8], message: &Message<F>) -> Option
         mtu.saturating_sub(DIFFERENCE)
     };
     Some(IcmpError::TooBig { mtu })
+}
+
+/// An error that promises no more than the way to whoever gets it carries (RFC 7915 sections 4.2
+/// and 5.2).
+fn at_most(error: IcmpError, mtu: u16) -> IcmpError {
+    match error {
+        IcmpError::TooBig { mtu: told } => IcmpError::TooBig { mtu: told.min(mtu) },
+        other => other,
+    }
 }
 
 /// An error that leaves room for what is inserted into a client's packets. Nobody sends less than

@@ -113,9 +113,11 @@ impl<F: Family> Message<F> {
     pub(in crate::dataplane) fn leave_room(&self, frame: &mut [u8], room: u16) -> Option<u16> {
         let mtu = convert::too_big(frame, self).filter(|_| room > 0)?;
         let told = mtu.saturating_sub(room);
-        // Behind two unused bytes, or two that are zero in a number of four.
-        if let Some(place) = frame.get_mut(self.l4 + 6..self.l4 + 8) {
-            place.copy_from_slice(&told.max(F::MTU_MIN).to_be_bytes());
+        // A number of four bytes, or of two behind two that are unused.
+        let number = u32::from(told.max(F::MTU_MIN)).to_be_bytes();
+        let unused = if F::IS_V6 { 0 } else { 2 };
+        if let Some(place) = frame.get_mut(self.l4 + 4 + unused..self.l4 + 8) {
+            place.copy_from_slice(&number[unused..]);
         }
         (told < F::MTU_MIN).then_some(mtu.max(F::MTU_MIN))
     }

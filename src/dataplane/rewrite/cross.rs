@@ -151,13 +151,17 @@ pub(in crate::dataplane) fn lacks_checksum(segment: &[u8], protocol: u8) -> bool
         && udp::Header::ref_from_prefix(segment).is_ok_and(|(udp, _)| udp.checksum.get() == 0)
 }
 
-/// A UDP datagram without checksum gets one.
+/// A UDP datagram without checksum gets one. It covers as much as the datagram says is its own: more
+/// may follow in the packet (UDP options, RFC 9868).
 fn fill_udp_checksum(segment: &mut [u8], protocol: u8, addresses: ipv6::Addresses) {
     if !lacks_checksum(segment, protocol) {
         return;
     }
-    let sum = checksum::udp(addresses, segment);
-    if let Ok((header, _)) = udp::Header::mut_from_prefix(segment) {
+    let said = udp::Header::ref_from_prefix(segment).map(|(udp, _)| udp.length.get());
+    let own = usize::from(said.unwrap_or_default());
+    let Some(datagram) = segment.get_mut(..own) else { return };
+    let sum = checksum::udp(addresses, datagram);
+    if let Ok((header, _)) = udp::Header::mut_from_prefix(datagram) {
         header.checksum.set(sum);
     }
 }

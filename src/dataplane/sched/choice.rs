@@ -17,9 +17,8 @@ pub(super) struct Turn {
     /// The service's life and revision this is about; 0 is none yet.
     pub(super) life: u64,
     pub(super) revision: u64,
-    /// Backend chosen last, and the one before it in the list: where to go on if it is deleted.
+    /// Backend chosen last.
     pub(super) last: Option<Place>,
-    pub(super) before: Option<BackendId>,
     /// wrr: the weight a backend needs in this pass.
     pub(super) threshold: u32,
     /// wrr: greatest common divisor of the weights above zero, and where passes start over.
@@ -27,15 +26,18 @@ pub(super) struct Turn {
     pub(super) top: u32,
     /// The time of the chooser in which the trees were built; 0 is never.
     pub(super) grown: u64,
+    /// When they were last built anew because they knew of no place.
+    pub(super) grown_again_ms: Option<u32>,
     /// The backend looked at last for other workers' changes.
     pub(super) look: u32,
 }
 
-/// A backend and where it stood in the list.
+/// A place in the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    pub(super) backend: BackendId,
     pub(super) position: usize,
+    /// That of the backend that was there: [`Service::age`].
+    pub(super) age: u64,
 }
 
 /// A service's backends, by position in the list.
@@ -167,9 +169,8 @@ impl Choice<'_> {
     /// Notes that the backend at `position` was chosen.
     #[inline]
     pub(super) fn choose(&mut self, position: usize) -> Option<usize> {
-        let backend = self.walk.id(position)?;
-        self.turn.last = Some(Place { backend, position });
-        self.turn.before = position.checked_sub(1).and_then(|before| self.walk.id(before));
+        let age = self.walk.service.age(position)?;
+        self.turn.last = Some(Place { position, age });
         Some(position)
     }
 
@@ -196,6 +197,19 @@ impl Choice<'_> {
                 tree::build(self.tree(which), |position| rank(&walk, which, position));
             }
         }
+    }
+
+    /// Builds the trees anew, unless that has been done in this millisecond.
+    #[cold]
+    pub(super) fn grow_again(&mut self) -> bool {
+        let now_ms = Some(self.flow.now_ms);
+        if self.turn.grown_again_ms == now_ms {
+            return false;
+        }
+        self.turn.grown_again_ms = now_ms;
+        self.turn.grown = 0;
+        self.grow();
+        true
     }
 
     /// Brings one backend's place in the trees up to date.

@@ -3,7 +3,9 @@
 //!
 //! With one worker the tree is always up to date, since every change of a load is this worker's
 //! own. With several the winner's load is read again before it is believed, and with every pick
-//! two more backends are looked at in turn, so that what others freed is seen after a round.
+//! two more backends are looked at in turn, so that what others freed is seen after a round. Nobody is
+//! refused on the word of an old tree: where it knows of no place, it is built anew, once a
+//! millisecond at most.
 
 use super::choice::Choice;
 use super::tree::{self, Rank};
@@ -36,19 +38,31 @@ pub(super) fn pick(choice: &mut Choice<'_>) -> Option<usize> {
 /// The best by the method's rank number `which`, and its rank.
 pub(super) fn best(choice: &mut Choice<'_>, which: usize) -> Option<(usize, Rank)> {
     choice.grow();
-    if choice.workers > 1 {
-        look_around(choice);
+    if choice.workers == 1 {
+        return top(choice, which);
     }
+    look_around(choice);
+    let found = believed(choice, which);
+    if found.is_none() && choice.grow_again() { believed(choice, which) } else { found }
+}
+
+/// The tree's answer.
+fn top(choice: &mut Choice<'_>, which: usize) -> Option<(usize, Rank)> {
+    let best = tree::best(choice.tree(which))?;
+    best.rank().is_eligible().then_some((best.position as usize, best.rank()))
+}
+
+/// The tree's answer, put right where other workers have made it wrong.
+fn believed(choice: &mut Choice<'_>, which: usize) -> Option<(usize, Rank)> {
     for _ in 0..CORRECTIONS {
         let best = tree::best(choice.tree(which))?;
         let position = best.position as usize;
-        if choice.workers == 1 || choice.rank(which, position) == best.rank() {
+        if choice.rank(which, position) == best.rank() {
             return best.rank().is_eligible().then_some((position, best.rank()));
         }
         choice.put_right(position);
     }
-    let best = tree::best(choice.tree(which))?;
-    best.rank().is_eligible().then_some((best.position as usize, best.rank()))
+    top(choice, which)
 }
 
 fn look_around(choice: &mut Choice<'_>) {

@@ -108,7 +108,8 @@ fn turns(entries: &[Entry], slots: Slots) -> impl Iterator<Item = u32> {
     let weights = || entries.iter().map(|entry| entry.last_weight);
     let divisor = weights().fold(0, gcd).max(1);
     let largest = weights().max().unwrap_or(0) / divisor;
-    let shift = (u32::BITS - largest.leading_zeros()).saturating_sub((u32::BITS - slots.count().leading_zeros()) / 2);
+    let shift = (u32::BITS - largest.leading_zeros())
+        .saturating_sub((u32::BITS - slots.count().leading_zeros()) / 2);
     weights().map(move |weight| if weight == 0 { 0 } else { ((weight / divisor) >> shift).max(1) })
 }
 
@@ -123,6 +124,10 @@ fn pick(choice: &mut Choice<'_>) -> Option<usize> {
 /// The backend at `word`'s slot, if it is open; else, if `look_on`, the first that is.
 pub(super) fn at(choice: &Choice<'_>, word: u32, look_on: bool) -> Option<usize> {
     let slots = &choice.walk.service.scheduling.prepared().slots;
+    // A service that is drained: nothing to probe for.
+    if slots.is_empty() || choice.walk.sums.last().is_none_or(|sum| *sum == 0) {
+        return None;
+    }
     let size = choice.flags().slots.count();
     let slot = |offset: u32| hash(FIRST, offset.wrapping_add(word)) % size;
     let open = |slot: u32| {

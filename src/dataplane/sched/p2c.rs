@@ -1,5 +1,5 @@
-//! Power of two choices (Mitzenmacher, 2001): two different backends drawn at random, and of them
-//! the one with fewer connections for its weight. All workers' connections count, not latency:
+//! Power of two choices (Mitzenmacher, 2001): two different backends drawn at random, each as often
+//! as its weight, and of them the one with fewer connections for its weight. All workers' connections count, not latency:
 //! this box does not measure any.
 
 use super::choice::Choice;
@@ -12,7 +12,7 @@ pub(super) const METHOD: Method = Method::new(
     pick,
 );
 
-/// Draws that hit a backend that is not open before the list itself is walked.
+/// Draws that hit the same backend, or one that is not open, before the list itself is walked.
 const DRAWS: usize = 16;
 
 fn pick(choice: &mut Choice<'_>) -> Option<usize> {
@@ -25,18 +25,18 @@ fn pick(choice: &mut Choice<'_>) -> Option<usize> {
     Some(if connections(other).is_less(connections(one)) { other } else { one })
 }
 
-/// An open backend other than `not`, each as often.
+/// An open backend other than `not`, each as often as its weight.
 fn draw(choice: &mut Choice<'_>, not: Option<usize>) -> Option<usize> {
-    let others = choice.walk.len().checked_sub(usize::from(not.is_some()))?;
-    let mut position = None;
+    let sums = choice.walk.sums;
+    let sum = u64::from(*sums.last()?);
     for _ in 0..DRAWS {
-        let drawn = usize::try_from(choice.random.below(others as u64)).unwrap_or(0);
-        let drawn = drawn + usize::from(not.is_some_and(|not| drawn >= not));
-        position = Some(drawn);
-        if choice.walk.is_ready(drawn) {
-            return position;
+        let drawn = choice.random.below(sum.max(1));
+        let position = sums.partition_point(|up_to| u64::from(*up_to) <= drawn);
+        if Some(position) != not && choice.walk.is_ready(position) {
+            return Some(position);
         }
     }
+    let from = usize::try_from(choice.random.below(sums.len() as u64)).unwrap_or(0);
     let walk = &choice.walk;
-    walk.round_from(position?).find(|position| Some(*position) != not && walk.is_ready(*position))
+    walk.round_from(from).find(|position| Some(*position) != not && walk.is_ready(*position))
 }

@@ -11,12 +11,15 @@
 //! made up to where the client's first packet went. So **every backend has to write its own server
 //! id into its connection ids**, in the plaintext encoding, and the configuration says which id is
 //! whose. A backend that is drained keeps its connections: a server id leads to it all the same.
-//! Limits hold. An id without a known server id is hashed if all of it is there (a long header's);
+//! Limits hold. A long header may carry an id that the client made up and that has a drained
+//! backend's server id in it by chance or by design: it does not lead there, or the backend
+//! would never be empty. (A connection changes its address with short headers: RFC 9000
+//! section 9.) An id without a known server id is hashed if all of it is there (a long header's);
 //! a short header's is not, as nobody knows its length: then, and for what is not QUIC, the
 //! client's address and port are hashed.
 //!
-//! An id that a client made up may by chance have a known server id in it. It leads there, every
-//! time: no harm.
+//! An id that a client made up may by chance have the server id of a backend with weight in it. It
+//! leads there, every time: no harm.
 
 use super::choice::Choice;
 use super::hash::{fold, sip13};
@@ -51,7 +54,10 @@ fn pick(choice: &mut Choice<'_>) -> Option<usize> {
     let Some(ConnectionId::Long(bytes) | ConnectionId::Short(bytes)) = id else {
         return mh::at(choice, address(choice), true);
     };
-    if let Some(position) = server_ids.find(bytes) {
+    let is_made_up = |position: &usize| {
+        matches!(id, Some(ConnectionId::Long(_))) && choice.walk.weight(*position) == 0
+    };
+    if let Some(position) = server_ids.find(bytes).filter(|position| !is_made_up(position)) {
         return (!choice.walk.is_overloaded(position)).then_some(position);
     }
     let word = match id {

@@ -1,5 +1,7 @@
 //! Round robin: the next open backend after the last chosen. A weight only matters as zero or
-//! not. If the last chosen was deleted, the pointer has moved back to the one before it.
+//! not. In IPVS the pointer moves back to the one before whenever the last chosen is deleted; new
+//! backends come at the head of the list. Both together: next is the first that was there before
+//! the last chosen was added, whatever has come and gone since.
 
 use super::choice::Choice;
 use super::method::Method;
@@ -11,10 +13,7 @@ fn pick(choice: &mut Choice<'_>) -> Option<usize> {
     let first = match choice.turn.last {
         None => choice.start(),
         Some(last) if !choice.has_changed => last.position + 1,
-        Some(last) => {
-            let stands = |id| choice.walk.seated(id).map(|position| position + 1);
-            stands(last.backend).or_else(|| stands(choice.turn.before?)).unwrap_or(0)
-        }
+        Some(last) => choice.walk.service.first_below(last.age),
     };
     let first = if first < choice.walk.len() { first } else { 0 };
     let position = choice.walk.open_from(first)?;

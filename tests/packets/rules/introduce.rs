@@ -324,14 +324,19 @@ impl Road<'_> {
             let options =
                 if how == TOA { [&own[..], &MSS_1460].concat() } else { MSS_1460.to_vec() };
             let ask = syn(ip).tcp_options(&MSS_1460);
-            rows.push(
-                self.named("mss: what the backend announces leaves room for what is inserted", how)
-                    .client(ask.clone())
-                    .backend_gets(self.there(ask.tcp_options(&options)))
-                    .backend(self.answer().tcp_options(&MSS_1460))
-                    .client_gets(self.home(self.answer().tcp_options(&mss(1460 - taken))))
-                    .made(1),
-            );
+            let room = "mss: what the backend announces leaves room for what is inserted";
+            let least = "mss: a small one keeps something for data";
+            for (name, announced) in [(room, 1460), (least, 80)] {
+                let lowered = (announced - taken.min(announced)).max(48);
+                rows.push(
+                    self.named(name, how)
+                        .client(ask.clone())
+                        .backend_gets(self.there(ask.clone().tcp_options(&options)))
+                        .backend(self.answer().tcp_options(&mss(announced)))
+                        .client_gets(self.home(self.answer().tcp_options(&mss(lowered))))
+                        .made(1),
+                );
+            }
         }
         rows
     }

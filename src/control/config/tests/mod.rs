@@ -21,6 +21,7 @@ mod families;
 mod lists;
 mod modes;
 mod odd;
+mod persistence;
 mod ports;
 mod quotas;
 mod services;
@@ -71,6 +72,7 @@ fn every_refusal_says_what_is_wrong_and_where() {
         cookies::ROWS,
         sloppy::ROWS,
         quotas::ROWS,
+        persistence::ROWS,
         lists::ROWS,
         timeouts::ROWS,
     ];

@@ -30,6 +30,7 @@ struct Seat {
     limit: Limit,
     server_id: Option<ServerId>,
     is_reachable: bool,
+    age: u64,
 }
 
 /// A service with backends named by letters, A at 10.44.0.11, and the workers that serve it.
@@ -38,6 +39,8 @@ struct Bed {
     flags: Flags,
     /// Newest first.
     seats: Vec<Seat>,
+    /// Backends ever seated.
+    added: u64,
     revision: u64,
     life: u64,
     snapshot: Snapshot,
@@ -71,6 +74,7 @@ impl Bed {
             scheduler: named(scheduler),
             flags: flags.iter().fold(Flags::default(), |flags, flag| flags.with(*flag)),
             seats: vec![],
+            added: 0,
             revision: 0,
             life: 0,
             snapshot: Snapshot::default(),
@@ -98,7 +102,9 @@ impl Bed {
             limit: Limit::NONE,
             server_id: None,
             is_reachable: true,
+            age: self.added,
         };
+        self.added += 1;
         self.seats.insert(0, seat);
     }
 
@@ -133,6 +139,7 @@ impl Bed {
             addresses: [ServiceAddress::one(VIP, 80)].into(),
             scheduling: Scheduling::prepare(self.scheduler, self.flags, &entries),
             backends: self.seats.iter().map(|seat| id(seat.name)).collect(),
+            ages: self.seats.iter().map(|seat| seat.age).collect(),
             locals: [Ipv4Addr::new(10, 44, 0, 2).into()].into_iter().collect(),
             revision: self.revision,
             life: self.life,

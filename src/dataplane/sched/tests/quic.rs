@@ -53,9 +53,12 @@ fn a_drained_backend_keeps_its_connections_and_gets_no_new_ones() {
     bed.weigh('B', 0);
     bed.publish();
     assert_eq!(ask(&mut bed, [192, 0, 2, 1], &short(&[0, 0x0a, 2, 7, 7])), Some('B'));
+    // Not even where a client makes up an id with its server id in it.
+    let aimed = |n: u8| [0, 0x0a, 2, n, 7, 1, 1, 1];
     for n in 0..60 {
-        let backend = ask(&mut bed, [192, 0, 2, n], &initial(&[n; 8])).unwrap();
-        assert_ne!(backend, 'B');
+        for id in [[n; 8], aimed(n)] {
+            assert_ne!(ask(&mut bed, [192, 0, 2, n], &initial(&id)).unwrap(), 'B', "{id:?}");
+        }
     }
 }
 

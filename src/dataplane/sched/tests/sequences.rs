@@ -50,6 +50,30 @@ fn nobody_serves_where_there_is_nobody() {
     }
 }
 
+/// IPVS moves the pointer back with each deletion; new backends come at the head.
+#[test]
+fn rr_goes_on_where_it_was_whatever_has_come_and_gone_between_two_choices() {
+    let mut bed = Bed::of("rr", &[], &[1, 1, 1, 1]);
+    assert_eq!(bed.sequence(3), "DCB");
+    ['B', 'C'].into_iter().for_each(|name| bed.remove(name));
+    bed.publish();
+    assert_eq!(bed.sequence(3), "ADA", "the last chosen and the one before it are gone");
+
+    let mut bed = Bed::of("rr", &[], &[1, 1, 1]);
+    assert_eq!(bed.sequence(2), "CB");
+    bed.remove('B');
+    bed.seat('B', 1);
+    bed.publish();
+    assert_eq!(bed.sequence(4), "ABCA", "the last chosen is another one by now");
+}
+
+#[test]
+fn a_drained_service_is_refused_without_a_search() {
+    for (name, flags) in [("mh", &[Flag::Fallback][..]), ("mh", &[]), ("qh", &[])] {
+        assert_eq!(Bed::of(name, flags, &[0, 0, 0]).sequence(2), "..", "{name}");
+    }
+}
+
 #[test]
 fn without_a_scheduler_nobody_is_chosen() {
     assert_eq!(Bed::of("none", &[], &[1, 5]).sequence(3), "...");
@@ -182,6 +206,15 @@ fn drawn_backends_follow_weights_and_loads() {
                 "{name}: {backend} {}",
                 count(backend)
             );
+        }
+    }
+    // One that is as strong as all the others together, however many they are.
+    for others in [19u32, 99] {
+        for name in ["twos", "p2c"] {
+            let weights: Vec<u32> = std::iter::once(others).chain((0..others).map(|_| 1)).collect();
+            let got = Bed::of(name, &[], &weights).sequence(4_000);
+            let strong = got.matches('A').count();
+            assert!(strong.abs_diff(2_000) < 200, "{name}, {others} others: {strong}");
         }
     }
     for name in ["twos", "p2c"] {

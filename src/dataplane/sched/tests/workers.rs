@@ -85,6 +85,26 @@ fn what_another_worker_frees_is_filled_again() {
     assert!(more[id('K').index()] >= 18, "{more:?}");
 }
 
+#[test]
+fn nobody_is_refused_while_another_worker_has_freed_a_place() {
+    for scheduler in ["lc", "wlc", "sed", "nq", "fo", "ovf", "lblc", "lblcr"] {
+        let mut bed = bed(scheduler, 2, &[1; 20]);
+        for seat in 'A'..='T' {
+            bed.edit(seat, |seat| seat.limit = Limit { most: 1, least: 1 });
+        }
+        bed.publish();
+        let taken = (0..20).filter(|n| bed.connect(0, &from(client(), *n)).is_some()).count();
+        assert_eq!(taken, 20, "{scheduler}");
+        assert_eq!(bed.connect(1, &from(client(), 99)), None, "{scheduler}: all are full");
+        for (now_ms, freed) in (1..).zip(['A', 'T', 'K']) {
+            bed.end(0, freed, true);
+            bed.now_ms = now_ms;
+            let flow = bed.flow(client(), 100, VIP);
+            assert_eq!(bed.connect(1, &flow), Some(freed), "{scheduler}: {freed}");
+        }
+    }
+}
+
 proptest! {
     /// Any worker may end what another began: counts end at zero and are what lives.
     #[test]

@@ -169,7 +169,7 @@ fn service_rows(service: &Service) -> Vec<Vec<String>> {
 fn refusal_row(refusal: &Refusal) -> Vec<String> {
     let mut row = vec![String::new(); SERVICE_HEADINGS.len()];
     row[1] = "refused".into();
-    row[2] = refusal.reason.clone();
+    row[2].clone_from(&refusal.reason);
     row[8] = refusal.connections.to_string();
     row
 }

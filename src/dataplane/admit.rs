@@ -100,7 +100,9 @@ impl Flows {
         let vip = key.destination().into();
         let found = self.snapshot.service_for(vip, key.destination_port(), key.protocol);
         if let Some(reason) = self.suspect(parsed, found) {
-            found.into_iter().for_each(|service| self.count_refused(service, reason));
+            if let Some(service) = found {
+                self.count_refused(service, reason);
+            }
             return self.refuse(packet, parsed, reason);
         }
         let Some(service) = found else {

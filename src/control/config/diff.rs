@@ -448,7 +448,7 @@ fn service_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
     push("udp_reflection_ports", differ(was, is, ports));
     let (was, is) = (show::quotas(old.quotas), show::quotas(new.quotas));
     for ((key, from), (_, to)) in was.into_iter().zip(is) {
-        push(key, differ(&from, &to, |value| value.to_string()));
+        push(key, differ(&from, &to, u32::to_string));
     }
     backend_changes(changes, old, new);
 }

@@ -186,7 +186,9 @@ proptest! {
             prop_assert_eq!(sources.in_use().0, total as u64);
         }
         for (who, seats) in open {
-            seats.into_iter().for_each(|seat| sources.leave(source(who), seat));
+            for seat in seats {
+                sources.leave(source(who), seat);
+            }
         }
         (0..sources.buckets.len()).for_each(|_| sources.tidy(now_ms));
         prop_assert_eq!(sources.in_use(), (0, 0));

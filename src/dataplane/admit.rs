@@ -32,7 +32,7 @@ use super::conn::key::{FlowKey, Side, port_pair};
 use super::conn::record::{NewConnection, Record, Way};
 use super::conn::state::{State, flags, sctp};
 use super::conn::table::{Hit, Refusal, Slot};
-use super::established::source_mac;
+use super::established::{port_mtu, source_mac};
 use super::family::Family;
 use super::fate::Fate;
 use super::flows::Flows;
@@ -297,6 +297,14 @@ impl Flows {
         parsed: &Parsed<F>,
         new: &NewConnection<F>,
     ) -> Result<(), onward::Refusal> {
+        // Next hop and TTL were asked on the way here; of most packets there is no more to ask.
+        let is_plain = matches!(new.way, Way::Translated | Way::Direct)
+            && new.introduction == ClientAddress::None;
+        let next_hop = self.snapshot.backend(new.backend_id).and_then(|it| it.next_hop);
+        let mtu = next_hop.map_or(0, |hop| port_mtu(&self.snapshot, hop.port));
+        if is_plain && parsed.end - parsed.l3 <= mtu {
+            return Ok(());
+        }
         let mut record = Record::new(new, self.now_ms);
         introduce::begin(frame, parsed, &mut record);
         self.ask(frame, parsed, (&record, Side::Client))

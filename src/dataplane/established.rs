@@ -59,9 +59,11 @@ impl Flows {
         if let Some(number) = said(packet.data(), parsed) {
             record.remember(hit.side, number);
         }
-        self.note::<F>(hit, parsed.signal);
-        let record = F::table(&self.tables).record(hit.slot);
+        let has_turned = record.note(hit.side, parsed.signal, self.now_ms);
         let translation = translation(record, hit.side, next_hop);
+        if has_turned {
+            self.turn_load::<F>(hit.slot);
+        }
         if translate::rewrite(packet.data_mut(), parsed, &translation) {
             Fate::Send(next_hop.port)
         } else {
@@ -113,22 +115,28 @@ impl Flows {
 
     /// A packet passes: when, what it means for the connection's state, and that for its backend's
     /// load.
-    #[inline(always)]
     pub(super) fn note<F: Family>(&mut self, hit: Hit, signal: u8) {
         let record = F::table_mut(&mut self.tables).record_mut(hit.slot);
         if record.note(hit.side, signal, self.now_ms) {
-            let (backend, active) = (record.backend_id(), record.state().is_active());
-            self.turned(backend, active);
+            self.turn_load::<F>(hit.slot);
         }
+    }
+
+    /// The connection counts as active now and did not before, or the other way round.
+    #[cold]
+    fn turn_load<F: Family>(&mut self, slot: Slot) {
+        let record = F::table(&self.tables).record(slot);
+        let (backend, active) = (record.backend_id(), record.state().is_active());
+        self.turned(backend, active);
     }
 
     /// The connection is in that state now, with the same consequence.
     pub(super) fn enter_state<F: Family>(&mut self, slot: Slot, state: State) {
         let record = F::table_mut(&mut self.tables).record_mut(slot);
-        let (backend, was_active) = (record.backend_id(), record.state().is_active());
+        let was_active = record.state().is_active();
         record.set_state(state);
         if was_active != state.is_active() {
-            self.turned(backend, !was_active);
+            self.turn_load::<F>(slot);
         }
     }
 }

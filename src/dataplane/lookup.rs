@@ -20,7 +20,7 @@ use super::io::{BURST, Packet};
 use super::parse::{Parse, Parsed, common, common_v6, examine};
 use super::snapshot::PortView;
 use super::verdict::Reason;
-use crate::wire::{Mac, ether};
+use crate::wire::Mac;
 
 /// What is known of one packet between the stages.
 #[derive(Clone, Copy, Debug)]
@@ -84,12 +84,21 @@ impl Look {
 /// Is the frame for its port's station, or for everybody? One that is cut off is nobody's.
 #[inline(always)]
 fn is_for_us(frame: &[u8], port: Option<&PortView>) -> bool {
-    let (Some(port), Some(link)) = (port, frame.first_chunk::<{ ether::LEN }>()) else {
-        return true;
-    };
-    let [a, b, c, d, e, f, ..] = *link;
-    let to = Mac([a, b, c, d, e, f]);
-    to == port.mac || to.is_group()
+    let (Some(port), Some(link)) = (port, frame.first_chunk()) else { return true };
+    let to = u64::from_le_bytes(*link) & STATION;
+    to == station(port.mac) || to & GROUP != 0
+}
+
+/// The bytes of a station's address among the first eight of a frame, read as one number.
+const STATION: u64 = (1 << 48) - 1;
+/// The bit of its first byte that says that it is a group's (IEEE 802, section 8.2.2).
+const GROUP: u64 = 1;
+
+#[inline(always)]
+fn station(mac: Mac) -> u64 {
+    let mut bytes = [0; 8];
+    bytes[..6].copy_from_slice(&mac.0);
+    u64::from_le_bytes(bytes)
 }
 
 /// The looks of one burst.

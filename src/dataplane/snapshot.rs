@@ -178,6 +178,7 @@ pub struct PortView {
 }
 
 /// The world, as one generation of the configuration and the kernel's neighbour table make it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Counts publications, from 1.

@@ -53,6 +53,9 @@ fn over(world: &mut World, from: Endpoint) {
     world.one(0, 1, &answer(&there, FIN | ACK));
 }
 
+/// Opens a connection and brings it where it is to be.
+type Begin = fn(&mut World, Endpoint);
+
 #[test]
 fn what_is_over_goes_first_then_half_open_then_one_packet_then_closing_and_nobody_who_talks() {
     let mut world = world(Mode::Fullnat);
@@ -60,7 +63,6 @@ fn what_is_over_goes_first_then_half_open_then_one_packet_then_closing_and_nobod
         snapshot.services[1].as_mut().unwrap().one_packet = true;
     };
     world.publish(alone);
-    type Begin = fn(&mut World, Endpoint);
     let steps: [Begin; 8] =
         [closing, talking, one_packet, half_open, over, half_open, over, talking];
     for (port, step) in (1..).zip(steps) {

@@ -18,6 +18,7 @@ use crate::ids::PortId;
 use crate::wire::vlan::Tags;
 
 /// A whole configuration, valid.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// What is fixed at start.

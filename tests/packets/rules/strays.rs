@@ -152,7 +152,7 @@ fn silence(ip: Ip) -> Vec<Rule> {
     rows.map(silent).to_vec()
 }
 
-/// Backends that talk without having been asked, and connections whose backend has left.
+/// Backends that talk without having been asked.
 fn gone(at: &At, ip: Ip) -> Vec<Rule> {
     let local = at.local(ip.backend());
     let refused = |case, to| {
@@ -169,16 +169,6 @@ fn gone(at: &At, ip: Ip) -> Vec<Rule> {
     };
     let udp = packet().udp(ip.backend(), ip.client()).sent_by(11).payload(b"unasked");
     let late_udp = packet().udp(ip.backend(), local).sent_by(11).payload(b"late");
-    let end = "reload: both ends of a connection whose backend left get a RST";
-    let open = |mode| {
-        let from = if mode == NAT { ip.client() } else { local };
-        rule(end, through(mode, ip))
-            .client(syn(ip))
-            .backend_gets(syn(ip).between(from, ip.backend()).onward())
-            .reload(through(mode, ip).removed())
-    };
-    let late = backend_ack(ip.backend(), local);
-    let asked = segment(ip);
     let mut rows = vec![
         refused("TCP", ip.client()),
         refused("TCP", local),
@@ -206,6 +196,28 @@ fn gone(at: &At, ip: Ip) -> Vec<Rule> {
             .case("UDP of no connection")
             .backend(udp)
             .dropped(Reason::NoConnection),
+    ];
+    rows.extend(left(at, ip));
+    if ip == V4 {
+        rows.push(weight_zero(ip));
+    }
+    rows
+}
+
+/// Connections whose backend has left.
+fn left(at: &At, ip: Ip) -> Vec<Rule> {
+    let local = at.local(ip.backend());
+    let end = "reload: both ends of a connection whose backend left get a RST";
+    let open = |mode| {
+        let from = if mode == NAT { ip.client() } else { local };
+        rule(end, through(mode, ip))
+            .client(syn(ip))
+            .backend_gets(syn(ip).between(from, ip.backend()).onward())
+            .reload(through(mode, ip).removed())
+    };
+    let late = backend_ack(ip.backend(), local);
+    let asked = segment(ip);
+    vec![
         open(NAT)
             .case("client")
             .client(asked.clone())
@@ -224,11 +236,7 @@ fn gone(at: &At, ip: Ip) -> Vec<Rule> {
             .refused(Reason::BackendGone, to_backend(reset(&late, 1001), 11))
             .made(1)
             .open(0),
-    ];
-    if ip == V4 {
-        rows.push(weight_zero(ip));
-    }
-    rows
+    ]
 }
 
 /// Weight 0 is for new connections.

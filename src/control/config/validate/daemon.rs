@@ -22,6 +22,7 @@ const SOCKET_PATH_MAX: usize = 107;
 const WORKER_CONNECTIONS_MAX: i64 = (1 << 31) - 1;
 
 /// The reloadable part of `[shunt]`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct Policy {
     pub(super) strays: Strays,
     pub(super) drop_malformed_tcp: bool,

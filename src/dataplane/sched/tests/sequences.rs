@@ -55,7 +55,8 @@ fn nobody_serves_where_there_is_nobody() {
 fn rr_goes_on_where_it_was_whatever_has_come_and_gone_between_two_choices() {
     let mut bed = Bed::of("rr", &[], &[1, 1, 1, 1]);
     assert_eq!(bed.sequence(3), "DCB");
-    ['B', 'C'].into_iter().for_each(|name| bed.remove(name));
+    bed.remove('B');
+    bed.remove('C');
     bed.publish();
     assert_eq!(bed.sequence(3), "ADA", "the last chosen and the one before it are gone");
 

@@ -420,10 +420,10 @@ fn the_benchs_json_has_the_keys_documented() {
     assert_eq!(rows[0]["bytes_per_connection"], 96.0);
 }
 
-/// A flood, shortly and by counts: established connections lose nothing, and with cookies every new
-/// client gets through, where without it finds the table full.
+/// A flood, shortly and by counts: established connections lose nothing, and new clients get through,
+/// with cookies all of them, and nearly all without, as what is half open makes way in the full table.
 #[test]
-fn a_flood_keeps_new_clients_out_only_without_cookies_and_is_printed_as_documented() {
+fn a_flood_keeps_nobody_out_and_is_printed_as_documented() {
     let options = ["--flows", "2000", "--sources", "100000", "--room", "2000", "--syns", "50"];
     let output = Command::new(env!("CARGO_BIN_EXE_shunt-bench"))
         .arg("flood")
@@ -446,7 +446,7 @@ fn a_flood_keeps_new_clients_out_only_without_cookies_and_is_printed_as_document
         let [came, connected] =
             ["new_clients", "connected_clients"].map(|key| row[key].as_u64().unwrap());
         if row["cookies"] == "never" {
-            assert!(connected * 2 < came, "the table is full: {row}");
+            assert!(connected * 10 > came * 9, "the flood pushes out itself: {row}");
         } else {
             assert_eq!(connected, came, "{row}");
         }

@@ -147,7 +147,10 @@ fn what_is_refused_for_another_reason_is_not_counted() {
     let quotas = Quotas { service: most(3), source: of_source(most(3)).source };
     let mut world = World::new(Plan { capacity: 1, ..Plan::default() });
     world.publish(with(quotas));
-    assert_eq!(ask(&mut world, 1, 2000..2006), 1);
+    assert_eq!(ask(&mut world, 1, 2000..2001), 1);
+    // One that is established makes no way.
+    world.one(0, 0, &from_client(client(1, 2000), ACK));
+    assert_eq!(ask(&mut world, 1, 2001..2006), 0);
     assert_eq!(world.drops(), [(Reason::TableFull, 5)]);
     assert_eq!(tallied(&world), (1, 1));
     world.publish(|snapshot| {

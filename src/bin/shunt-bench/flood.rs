@@ -116,7 +116,8 @@ impl<'a> Flood<'a> {
         Ok(flood)
     }
 
-    /// Makes the connections that are there before the flood, a SYN each.
+    /// Makes the connections that are there before the flood: a SYN and an ACK each, as what is half open
+    /// makes way in a full table.
     fn prefill(&mut self) -> anyhow::Result<()> {
         self.refill()?;
         let syn = Template::syn(CLIENT_MAC, OUR_MACS[0]);
@@ -133,6 +134,13 @@ impl<'a> Flood<'a> {
             take_out(&mut self.bed.wires[1], &mut self.idle, |frame| {
                 replies.extend(key_of(frame).map(Reply::to));
             });
+            for n in first..last {
+                let packet = written(self.idle.pop(), &self.established[0], client(n))?;
+                put(&mut self.bed.wires[0], &mut burst, packet)?;
+            }
+            flush(&mut self.bed.wires[0], &mut burst)?;
+            self.work();
+            take_out(&mut self.bed.wires[1], &mut self.idle, |_| {});
         }
         let made = self.replies.len() == self.options.flows as usize;
         ensure!(made, "connections refused: {:?}", refusals(&self.bed));

@@ -25,7 +25,7 @@ fn connection(n: u32) -> NewConnection {
         client: FlowKey::new(6, client, (Ipv4Addr::new(198, 51, 100, 10), 80)),
         backend: FlowKey::new(6, backend, local),
         service: ServiceId(n % 7),
-        backend_id: BackendId(n),
+        backend_id: BackendId(n % 65_536),
         client_mac: Mac([2, 0, high, upper, lower, low]),
         client_port: PortId(0),
         state: State::None,
@@ -54,9 +54,14 @@ fn found(n: u32) -> [bool; 2] {
     [!one_packet, !direct]
 }
 
+/// Its number: there are more connections than ids of backends.
+fn number(Mac([.., high, upper, lower, low]): Mac) -> u32 {
+    u32::from_be_bytes([high, upper, lower, low])
+}
+
 fn find(table: &Table, key: FlowKey) -> Option<(u32, Side)> {
     let hit = table.find(key, table.hash(key))?;
-    Some((table.record(hit.slot).backend_id().0, hit.side))
+    Some((number(table.record(hit.slot).client_link().1), hit.side))
 }
 
 /// Both sides of `n` are found exactly as the model says, by the plain and by the staged lookup.
@@ -69,7 +74,7 @@ fn agree(table: &Table, n: u32, present: bool) {
 fn agree_on(table: &Table, new: &NewConnection, found: [bool; 2]) {
     let sides = [(new.client, Side::Client), (new.backend, Side::Backend)];
     for ((key, side), found) in sides.into_iter().zip(found) {
-        assert_eq!(find(table, key), found.then_some((new.backend_id.0, side)));
+        assert_eq!(find(table, key), found.then_some((number(new.client_mac), side)));
         let hash = table.hash(key);
         let staged = table.confirm(table.guess(hash), key, hash);
         assert_eq!(staged, table.find(key, hash));

@@ -20,7 +20,7 @@ use super::io::{BURST, Packet};
 use super::parse::{Parse, Parsed, common, common_v6, examine};
 use super::snapshot::PortView;
 use super::verdict::Reason;
-use crate::wire::Mac;
+use crate::wire::{Mac, ether};
 
 /// What is known of one packet between the stages.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +84,8 @@ impl Look {
 /// Is the frame for its port's station, or for everybody? One that is cut off is nobody's.
 #[inline(always)]
 fn is_for_us(frame: &[u8], port: Option<&PortView>) -> bool {
-    let (Some(port), Some(link)) = (port, frame.first_chunk()) else { return true };
+    let (Some(port), true) = (port, frame.len() >= ether::LEN) else { return true };
+    let Some(link) = frame.first_chunk() else { return true };
     let to = u64::from_le_bytes(*link) & STATION;
     to == station(port.mac) || to & GROUP != 0
 }

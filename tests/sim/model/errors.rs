@@ -155,7 +155,9 @@ impl Model {
             Packet { link, from, to, payload, ttl: error.ttl - 1, ..error.clone() }
         } else {
             // IPv6's header is longer, and nobody carries less than 1280.
-            let wider = |mtu: usize| (2, 0, u32::try_from((mtu + 20).max(1_280)).unwrap());
+            let most = usize::from(self.config.mtu[0]);
+            let wider =
+                |mtu: usize| (2, 0, u32::try_from((mtu + 20).max(1_280).min(most)).unwrap());
             let growth = u32::try_from(self.growth(&client)).unwrap();
             let less = |(kind, code, mtu): Said| (kind, code, (mtu - growth).max(1_280));
             let words = too_big(error).map(wider).map(less).or_else(|| in_other_words(error));
@@ -230,7 +232,9 @@ impl Model {
             if answers.to.is_ipv6() == error.is_v6() {
                 told.payload = quote::of_flow(&error.payload, &answers);
             } else {
-                let narrower = |mtu: usize| (3, 4, u32::try_from(mtu.saturating_sub(20)).unwrap());
+                let most = usize::from(self.config.mtu[1]);
+                let narrower =
+                    |mtu: usize| (3, 4, u32::try_from(mtu.saturating_sub(20).min(most)).unwrap());
                 let words = too_big(error).map(narrower).or_else(|| in_other_words(error));
                 let Some(words) = words else { return self.drop(Reason::IcmpUntold, seen) };
                 let payload = quote::crossed(&error.payload, &answers);

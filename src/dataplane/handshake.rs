@@ -11,6 +11,9 @@
 //! connected only where that can be kept. Every SYN gets one answer, which has at most 4 bytes more:
 //! spoofed SYNs are not amplified. There is no other limit on answers.
 //!
+//! Here the handshake ends, so here the checksum is looked at, unless the port has: what a damaged
+//! segment says would be passed on in one of our own, with a right one.
+//!
 //! **Waiting for data** (`syn_cookies_wait_for_data`): nothing is kept for an ACK alone either. The
 //! first data brings the same two numbers, so the cookie is in it: that makes the connection, as
 //! long as the cookie may be taken. Clients that connect and say nothing cost nobody anything.
@@ -31,6 +34,7 @@ use super::family::Family;
 use super::flows::{Fate, Flows};
 use super::io::Packet;
 use super::parse::Parsed;
+use super::refuse::is_intact;
 use super::segment::{self, Options, Segment};
 use super::snapshot::{ClientAddress, Protocol, Service, SynCookies};
 use super::verdict::Reason;
@@ -98,6 +102,9 @@ impl Flows {
         }
         if in_pieces(packet.data(), parsed) {
             return self.count(Reason::Fragment);
+        }
+        if !is_intact(packet, parsed) {
+            return self.count(Reason::L4Checksum);
         }
         if F::table(&self.tables).splices().is_full() {
             self.count_cookie(id, Event::Full);
@@ -180,6 +187,7 @@ impl Flows {
         let ours = ack.acknowledgment.get().wrapping_sub(1);
         let secrets: [Secret; 2] = self.snapshot.cookie_secrets;
         Some(match cookie::check(secrets, parsed.key, start, ours, self.now_ms) {
+            Verdict::Right(_) if !is_intact(packet, parsed) => self.count(Reason::L4Checksum),
             Verdict::Right(_) if is_bare(segment) && self.waits_for_data(id) => {
                 self.count_cookie(id, Event::Waited);
                 Fate::Free

@@ -36,6 +36,7 @@ use super::handshake::{in_pieces, segment_of};
 use super::introduce;
 use super::io::Packet;
 use super::parse::Parsed;
+use super::refuse::is_intact;
 use super::reply::tcp_reset;
 use super::segment::{self, Options, Segment};
 use super::snapshot::Strays;
@@ -192,6 +193,9 @@ impl Flows {
                 splice.ahead = splice.ours.wrapping_add(1).wrapping_sub(sequence);
                 self.settle::<F>(slot, Event::BackendRefused);
                 None
+            }
+            _ if is_answer && flags & tcp::SYN != 0 && !is_intact(packet, parsed) => {
+                Some(self.count(Reason::L4Checksum))
             }
             _ if is_answer && flags & tcp::SYN != 0 => {
                 Some(self.backend_agrees::<F, G, P>(packet, parsed, slot))

@@ -7,16 +7,22 @@
 //! Answers have a limit, so a flood from forged addresses is not reflected. Silence where an answer
 //! would mislead: a full table, a missing next hop or exhausted ports may be over when the client
 //! tries again; nor is a backend told to give up a connection that its client may yet bring here from
-//! another box (`sloppy`).
+//! another box (`sloppy`). And a stray with a wrong checksum is not answered, as no host would: who
+//! knows whose it was.
+
+use zerocopy::FromBytes;
 
 use super::conn::key::FlowKey;
 use super::family::Family;
 use super::flows::{Fate, Flows};
-use super::io::Packet;
+use super::handshake::{in_pieces, segment_of};
+use super::io::{ChecksumVerdict, Packet};
 use super::parse::Parsed;
 use super::reply::{IcmpError, sctp_abort, tcp_reset};
+use super::rewrite::cross::lacks_checksum;
 use super::snapshot::{Protocol, Strays};
 use super::verdict::Reason;
+use crate::wire::{checksum, udp};
 
 /// What the sender of a refused packet is told.
 enum Answer {
@@ -38,6 +44,12 @@ impl Flows {
         let answered = match self.answer_to(parsed.key.protocol, reason) {
             // A client may yet come over whose connection this is: see `Service::sloppy`.
             _ if reason == Reason::NoConnection && self.is_patient(parsed.key) => false,
+            Some(Answer::Reset) if !is_intact(packet, parsed) => false,
+            Some(Answer::Error(IcmpError::PortUnreachable))
+                if reason != Reason::NoBackend && !is_intact(packet, parsed) =>
+            {
+                false
+            }
             // Only what would be answered counts against the limit: no flood of other refusals
             // shall silence a path MTU.
             Some(answer) if self.may_answer() => match answer {
@@ -114,4 +126,21 @@ impl Flows {
         self.stats.run.unanswered.add(u64::from(!may));
         may
     }
+}
+
+/// Is the checksum of a TCP or UDP packet right, as far as that can be told? Of a piece it cannot.
+pub(super) fn is_intact<F: Family, P: Packet>(packet: &P, parsed: &Parsed<F>) -> bool {
+    let (frame, protocol) = (packet.data(), parsed.key.protocol);
+    if packet.rx_info().l4_checksum == ChecksumVerdict::Good || in_pieces(frame, parsed) {
+        return true;
+    }
+    let Some(segment) = segment_of(frame, parsed) else { return false };
+    let is_right = |bytes| checksum::sum_l4(parsed.key.addresses, protocol, bytes) == 0xffff;
+    if protocol != Protocol::Udp as u8 {
+        return is_right(segment);
+    }
+    // A datagram may end before its packet does.
+    let Ok((header, _)) = udp::Header::ref_from_prefix(segment) else { return false };
+    let datagram = segment.get(..usize::from(header.length.get()));
+    lacks_checksum(segment, protocol) || datagram.is_some_and(is_right)
 }

@@ -100,9 +100,6 @@ pub(crate) fn datagrams(
 /// A packet socket of DPDK's sees IPv4 pieces put together again, so the balancer cuts those anew;
 /// pieces of IPv6 it sees as they are.
 pub(crate) fn pieces(everyone: &Everyone, way: Way) -> Result<()> {
-    if way.name == "nat64" {
-        return Ok(()); // Refused, and documented as such.
-    }
     let client = everyone.wide_client();
     // In a tunnel pieces of 1500 bytes are too big, and the first tells the client so.
     let _learns = datagrams(everyone, client, way, "4000", 1);

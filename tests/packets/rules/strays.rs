@@ -89,11 +89,26 @@ fn associations(ip: Ip) -> Vec<Rule> {
             .case("DATA and ABORT")
             .client(sctp(ip, 0).payload(&both))
             .dropped(Reason::NoConnection),
+        rule(WRONG, box_of(ip))
+            .case("TCP")
+            .client(segment(ip).l4_wrong_by(1))
+            .dropped(Reason::NoConnection),
+        rule(WRONG, box_of(ip))
+            .case("TCP to a port without service")
+            .client(syn(ip).to((ip.vip().ip(), 81).into()).l4_wrong_by(1))
+            .dropped(Reason::NoService),
+        rule(WRONG, box_of(ip))
+            .case("UDP to a port without service")
+            .client(datagram(ip).to((ip.vip().ip(), 81).into()).l4_wrong_by(1))
+            .dropped(Reason::NoService),
         rule("strays: SCTP with a wrong checksum gets nothing", box_of(ip))
             .client(sctp(ip, 0).l4_wrong_by(1))
             .dropped(Reason::NoConnection),
     ]
 }
+
+/// As of any host.
+const WRONG: &str = "strays: TCP and UDP with a wrong checksum get nothing";
 
 /// A port of the VIP without service.
 fn elsewhere(ip: Ip) -> Vec<Rule> {

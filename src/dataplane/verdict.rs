@@ -44,7 +44,8 @@ reasons! {
     IpTotalLength => "ip_total_length",
     /// The IPv4 header checksum is wrong.
     IpChecksum => "ip_checksum",
-    /// The port found the TCP or UDP checksum wrong.
+    /// The port found the TCP or UDP checksum wrong, or we did, where a handshake ends here (SYN
+    /// cookies).
     L4Checksum => "l4_checksum",
     /// The frame is for another station: a switch flooded it, or the port is promiscuous.
     OtherStation => "other_station",

@@ -93,7 +93,7 @@ fn a_backend_that_refuses_is_heard_of() {
     for event in ["accepted", "backend_refused"] {
         let labels = [("service", "web"), ("event", event)];
         let count = metrics.sum("shunt_syn_cookies_total", &labels).unwrap();
-        assert_eq!(count, 1.0, "{event}");
+        assert!((count - 1.0).abs() < 0.5, "{event}: {count}");
     }
     balancer.stop().unwrap();
 }

@@ -163,8 +163,14 @@ pub(super) fn said<F: Family>(frame: &[u8], parsed: &Parsed<F>) -> Option<u32> {
         _ => return None,
     };
     let number = frame.get(usize::from(parsed.l4) + at..)?.first_chunk()?;
-    // An INIT has no tag yet.
-    Some(u32::from_be_bytes(*number)).filter(|number| *number != 0)
+    match u32::from_be_bytes(*number) {
+        // 0 stands for nothing: one off, its end asks back with the number it means (RFC 5961
+        // section 3.2).
+        0 if parsed.key.protocol == ipv4::TCP => Some(1),
+        // An INIT has no tag yet.
+        0 => None,
+        number => Some(number),
+    }
 }
 
 impl Flows {

@@ -13,7 +13,7 @@ MAKEFLAGS += --no-print-directory
 BUILD_PACKAGES := libdpdk-dev libclang-dev pkg-config gcc libc6-dev make
 # To test: real servers, clients and instruments. `prometheus` brings promtool.
 TEST_PACKAGES := nginx-light haproxy curl wrk iproute2 ethtool nftables procps socat \
-  bind9-dnsutils iperf3 iputils-ping iputils-tracepath tcpdump prometheus
+  bind9-dnsutils iperf3 iputils-ping iputils-tracepath tcpdump prometheus valgrind
 PACKAGES := $(BUILD_PACKAGES) $(TEST_PACKAGES)
 
 # What needs root is run as root; building never is, unless all of make runs as root.
@@ -24,7 +24,6 @@ endif
 
 SECONDS_EACH ?= 60
 SEEDS ?= 100000
-DURATION ?= 5
 
 .PHONY: help deps need-tools need-root build demo test test-long lint bench fuzz fmt clean
 
@@ -100,6 +99,7 @@ test: need-tools need-root ## Formatting, lints, every test (needs root: network
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo test --quiet --package shunt --package lab --doc
+	cargo build --release --quiet --example instructions
 	cargo nextest run --workspace
 
 test-long: need-tools ## Simulate whole connections, SEEDS=100000 runs (`make test` has 2,400 of them)
@@ -113,10 +113,9 @@ lint: need-tools ## Formatting, clippy, rustdoc; licences and advisories if carg
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; \
 	else echo "lint: cargo-deny is not installed, deny.toml was not checked"; fi
 
-bench: need-tools ## Measure FULL-NAT beside its floor, fail below the bars (DURATION=5)
+bench: need-tools ## Measure all that has a bar, write the table into docs/performance.md
 	cargo build --release --bin shunt-bench
-	target/release/shunt-bench run --mode fullnat --flows 1000,64000,1000000 --assert \
-	  --duration $(DURATION)
+	target/release/shunt-bench standard --write docs/performance.md
 
 fuzz: need-tools ## Random input to parse and rewrite, SECONDS_EACH=60 for each target
 	BOLERO_RANDOM_TEST_TIME_MS=$$(( $(SECONDS_EACH) * 1000 )) \

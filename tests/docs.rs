@@ -410,14 +410,19 @@ fn the_benchs_json_has_the_keys_documented() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let row: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let mut printed = BTreeSet::new();
-    keys(&rows[0], "", &mut printed);
+    keys(&row, "", &mut printed);
     let document = Document::read("docs/performance.md");
-    let listed: BTreeSet<_> = document.first_column("JSON keys").into_iter().collect();
+    let mut listed: BTreeSet<_> = document.first_column("JSON keys").into_iter().collect();
+    if row["latency_ns"].is_null() {
+        // A machine with one CPU cannot tell.
+        listed.retain(|key| !key.starts_with("latency_ns."));
+        listed.insert("latency_ns".to_owned());
+    }
     assert_eq!(listed, printed);
-    assert_eq!(rows[0]["lost_packets"], 0);
-    assert_eq!(rows[0]["bytes_per_connection"], 96.0);
+    assert_eq!(row["lost_packets"], 0);
+    assert_eq!(row["bytes_per_connection"], 96.0);
 }
 
 /// A flood, shortly and by counts: established connections lose nothing, and new clients get through,
@@ -432,7 +437,9 @@ fn a_flood_keeps_nobody_out_and_is_printed_as_documented() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let rows: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let rows: Vec<serde_json::Value> =
+        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let document = Document::read("docs/performance.md");
     let listed: BTreeSet<_> = document.first_column("JSON keys of a flood").into_iter().collect();
     let kinds: Vec<_> = rows.iter().map(|row| row["cookies"].as_str().unwrap()).collect();

@@ -135,6 +135,11 @@ impl Flows {
         &self.tables
     }
 
+    /// The same, to be changed by what measures them alone.
+    pub fn tables_mut(&mut self) -> &mut Tables {
+        &mut self.tables
+    }
+
     /// The counters.
     pub fn stats(&self) -> &WorkerStats {
         &self.stats

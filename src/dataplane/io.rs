@@ -7,6 +7,7 @@
 
 use arrayvec::ArrayVec;
 
+use super::probe::Probe;
 use crate::ids::PortId;
 
 pub mod dpdk;
@@ -101,4 +102,6 @@ pub trait Platform {
     type LaneRx: Rx<Packet = Self::Packet>;
     /// The sending end of a lane (handover, punt): single producer.
     type LaneTx: Tx<Packet = Self::Packet>;
+    /// Who is told where cycles go; `()` for nobody.
+    type Probe: Probe;
 }

@@ -18,6 +18,7 @@ use super::conn::table::{Hit, Tables};
 use super::family::Family;
 use super::io::{BURST, Packet};
 use super::parse::{Parse, Parsed, common, common_v6, examine};
+use super::probe::{Probe, Stage};
 use super::snapshot::PortView;
 use super::verdict::Reason;
 use crate::wire::{Mac, ether};
@@ -117,13 +118,20 @@ impl Looks {
     /// Runs the first two stages over a burst that came by `ports`, or, without any, from where
     /// their stations were asked for already. The looks are in the burst's order.
     #[inline]
-    pub fn look<P: Packet>(&mut self, burst: &[P], tables: &Tables, ports: &[PortView]) {
+    pub fn look<P: Packet>(
+        &mut self,
+        burst: &[P],
+        tables: &Tables,
+        ports: &[PortView],
+        probe: &mut impl Probe,
+    ) {
         for packet in burst {
             packet.prefetch();
         }
         for (packet, look) in burst.iter().zip(&mut self.0) {
             look.receive(packet, tables, ports);
         }
+        probe.mark(Stage::Parse);
         for look in self.0.iter_mut().take(burst.len()) {
             match &look.parsed {
                 Parse::Flow(_) => look.guess = tables.v4.guess(look.hash),
@@ -131,6 +139,7 @@ impl Looks {
                 _ => {}
             }
         }
+        probe.mark(Stage::Lookup);
     }
 
     /// The look of the packet at that position of the burst.

@@ -40,6 +40,7 @@ mod path_mtu;
 pub mod persistence;
 mod pieces;
 mod place;
+pub mod probe;
 pub mod quota;
 pub mod refuse;
 pub mod reply;

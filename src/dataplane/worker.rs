@@ -20,6 +20,7 @@ use super::frag::Fragments;
 use super::io::{Burst, Packet, Platform, Rx};
 use super::lookup::Looks;
 use super::orders::{Answer, Order, Page, WorkerEnd};
+use super::probe::{Probe as _, Stage};
 use super::tx::Staged;
 use super::verdict::Reason;
 use super::vlan::Edge;
@@ -58,6 +59,7 @@ pub struct Worker<P: Platform> {
     waiting: Waiting<P::Packet>,
     mailbox: WorkerEnd,
     looks: Looks,
+    probe: P::Probe,
     /// By [`PuntClass`].
     punts: [Allowance; PuntClass::COUNT],
     stats: Arc<WorkerStats>,
@@ -81,6 +83,7 @@ impl<P: Platform> Worker<P> {
             waiting: Waiting::new(),
             mailbox,
             looks: Looks::default(),
+            probe: P::Probe::default(),
             punts: Default::default(),
             stats,
             stopped: false,
@@ -107,6 +110,16 @@ impl<P: Platform> Worker<P> {
         &self.flows
     }
 
+    /// The same, to be changed by what measures the tables alone.
+    pub fn flows_mut(&mut self) -> &mut Flows {
+        &mut self.flows
+    }
+
+    /// Who is told where its cycles go.
+    pub fn probe(&mut self) -> &mut P::Probe {
+        &mut self.probe
+    }
+
     /// Its counters.
     pub fn stats(&self) -> &WorkerStats {
         &self.stats
@@ -120,6 +133,7 @@ impl<P: Platform> Worker<P> {
         self.remind(now_ms);
         let per_second = self.flows.snapshot.punt_per_second;
         self.punts.iter_mut().for_each(|class| class.refill(now_ms, per_second));
+        self.probe.mark(Stage::Other);
         let mut burst = Burst::new();
         let mut moved = 0;
         for index in 0..self.ports.len() {
@@ -131,6 +145,7 @@ impl<P: Platform> Worker<P> {
         moved += self.send_injected(&mut burst);
         self.tell_ends();
         self.flush();
+        self.probe.mark(Stage::Ports);
         moved
     }
 
@@ -153,6 +168,7 @@ impl<P: Platform> Worker<P> {
             counters.rx_bytes.add(bytes);
         }
         self.edge.receive(id, burst, &self.stats);
+        self.probe.mark(Stage::Ports);
         self.process(burst, Origin::Port);
         count
     }
@@ -175,12 +191,13 @@ impl<P: Platform> Worker<P> {
             Origin::Port => &self.flows.snapshot.ports[..],
             Origin::Handover => &[],
         };
-        self.looks.look(burst, self.flows.tables(), ports);
+        self.looks.look(burst, self.flows.tables(), ports, &mut self.probe);
         for (at, mut packet) in burst.drain(..).enumerate() {
             let Some(look) = self.looks.get(at) else { continue };
             let fate = self.flows.decide(&mut packet, &look, origin);
             self.dispatch(packet, fate, origin);
         }
+        self.probe.mark(Stage::Rewrite);
     }
 
     #[inline]
@@ -225,7 +242,9 @@ impl<P: Platform> Worker<P> {
         let Some(stage) = self.ports.get_mut(port.index()) else { return };
         stage.push(packet);
         if stage.is_full() {
+            self.probe.mark(Stage::Rewrite);
             flush_port(stage, port.index(), &self.stats);
+            self.probe.mark(Stage::Ports);
         }
     }
 
@@ -260,7 +279,7 @@ impl<P: Platform> Worker<P> {
         self.stats.run.injected.add(count as u64);
         let has_clients = count > 0 && !self.flows.snapshot.own.is_empty();
         if has_clients {
-            self.looks.look(burst, self.flows.tables(), &[]);
+            self.looks.look(burst, self.flows.tables(), &[], &mut self.probe);
         }
         for (at, mut packet) in burst.drain(..).enumerate() {
             let port = packet.port();

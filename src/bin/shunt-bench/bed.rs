@@ -5,38 +5,32 @@
 //! generator ─► [backend port] ─► worker ─► [client port] ─►
 //! ```
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::ports::Ownership;
-use shunt::dataplane::conn::table::Tables;
+use shunt::dataplane::conn::table::{Sizes, Table, Tables};
 use shunt::dataplane::flows::Flows;
 use shunt::dataplane::io::{Burst, Platform, Rx, Tx};
 use shunt::dataplane::mailbox::mailbox;
-use shunt::dataplane::orders::{Answer, ControlEnd, Order};
-use shunt::dataplane::snapshot::{
-    Backend, Limit, Link, Mode, NextHop, PortView, Protocol, Scheduler, Service, ServiceAddress,
-    Snapshot, Steering, SynCookies,
-};
+use shunt::dataplane::mem::HugePages;
+use shunt::dataplane::orders::{ControlEnd, Order};
+use shunt::dataplane::snapshot::Snapshot;
 use shunt::dataplane::worker::{Links, Worker};
+use shunt::dpdk::clock;
 use shunt::dpdk::eal::Eal;
 use shunt::dpdk::mbuf::Mbuf;
 use shunt::dpdk::ring::{Receiver, Sender, lane};
-use shunt::ids::{BackendId, PortId, ServiceId, WorkerId};
+use shunt::ids::WorkerId;
 use shunt::stats::counters::WorkerStats;
-use shunt::wire::Mac;
 
-use crate::flows::VIP;
+use crate::host::Hosts;
+use crate::options::Scene;
+use crate::stages::Stopwatch;
 
-/// Link addresses: client, our two ports, backends.
-pub(crate) const CLIENT_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xc1]);
-pub(crate) const OUR_MACS: [Mac; 2] = [Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2])];
-pub(crate) const BACKEND_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xb1]);
-
-/// Local addresses: enough for tens of millions of connections.
-const LOCALS: u8 = 64;
+/// Connections made by SYN cookies there is room for: the balancer's default.
+const SPLICES: u32 = 1 << 16;
 
 /// The worker's end of an in-memory port.
 #[derive(Debug)]
@@ -72,6 +66,7 @@ impl Platform for Rings {
     type Port = RingPort;
     type LaneRx = Receiver;
     type LaneTx = Sender;
+    type Probe = Stopwatch;
 }
 
 /// The generator's end of an in-memory port.
@@ -83,7 +78,7 @@ pub(crate) struct Wire {
     pub(crate) from: Receiver,
 }
 
-/// A pair of ports, both ends.
+/// A pair of ports, both ends: the clients' and the backends'.
 pub(crate) fn ports(eal: &Eal, depth: u32) -> anyhow::Result<([RingPort; 2], [Wire; 2])> {
     let port = || -> anyhow::Result<(RingPort, Wire)> {
         let (to, inbound) = lane(eal, depth)?;
@@ -94,37 +89,74 @@ pub(crate) fn ports(eal: &Eal, depth: u32) -> anyhow::Result<([RingPort; 2], [Wi
     Ok(([a, b], [client, backend]))
 }
 
+/// What some polls took, and how many packets left.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Round {
+    pub(crate) cycles: u64,
+    pub(crate) packets: u64,
+}
+
+impl std::ops::AddAssign for Round {
+    fn add_assign(&mut self, other: Self) {
+        self.cycles += other.cycles;
+        self.packets += other.packets;
+    }
+}
+
 /// The worker under test.
 pub(crate) struct Bed {
     pub(crate) worker: Worker<Rings>,
     pub(crate) wires: [Wire; 2],
     pub(crate) stats: Arc<WorkerStats>,
-    control: ControlEnd,
+    pub(crate) control: ControlEnd,
     _kernel: Receiver,
 }
 
+/// A worker's ways to the others.
+#[derive(Debug, Default)]
+pub(crate) struct Lanes {
+    /// From each of them.
+    pub(crate) from: Vec<Receiver>,
+    /// To each, by id; `None` at its own place.
+    pub(crate) to: Vec<Option<Sender>>,
+}
+
 impl Bed {
-    /// A worker with room for `connections`, on ports `depth` packets deep.
-    pub(crate) fn new(
+    /// A lone worker with room for so many connections of family `F`.
+    pub(crate) fn new<F: Hosts>(
         eal: &Eal,
+        scene: &Scene,
         connections: u32,
-        backends: u16,
-        depth: u32,
-        seed: u64,
+        snapshot: Snapshot,
     ) -> anyhow::Result<Self> {
-        let snapshot = Arc::new(snapshot(backends, SynCookies::Never));
+        let lanes = Lanes { from: vec![], to: vec![None] };
+        Self::among::<F>(eal, scene, connections, Arc::new(snapshot), WorkerId(0), lanes)
+    }
+
+    /// Worker `id` among as many as `lanes` says.
+    pub(crate) fn among<F: Hosts>(
+        eal: &Eal,
+        scene: &Scene,
+        connections: u32,
+        snapshot: Arc<Snapshot>,
+        id: WorkerId,
+        lanes: Lanes,
+    ) -> anyhow::Result<Self> {
         let stats = Arc::new(WorkerStats::default());
-        let (ports, wires) = ports(eal, depth)?;
+        let (ports, wires) = ports(eal, scene.in_flight)?;
         let (punt, kernel) = lane(eal, 64)?;
-        let seed = Seed([seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, !seed]);
-        let table = Tables::new(connections, seed).context("no memory for the table")?;
-        let ownership = Ownership::new(WorkerId(0), 1, &snapshot.ports);
-        let flows = Flows::new(table, snapshot, ownership, Arc::clone(&stats));
+        let seed = Seed([scene.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, !scene.seed]);
+        let huge_pages = if scene.no_huge { HugePages::Never } else { HugePages::Auto };
+        let tables = Tables::on(sizes::<F>(connections), seed, huge_pages)
+            .context("no memory for the tables")?;
+        let workers = u8::try_from(lanes.to.len()).context("too many workers")?;
+        let ownership = Ownership::new(id, workers, &snapshot.ports);
+        let flows = Flows::new(tables, snapshot, ownership, Arc::clone(&stats));
         let (control, end) = mailbox();
         let links = Links::<Rings> {
             ports: ports.into(),
-            from_peers: vec![],
-            to_peers: vec![None],
+            from_peers: lanes.from,
+            to_peers: lanes.to,
             punt,
             inject: None,
         };
@@ -132,57 +164,52 @@ impl Bed {
         Ok(Self { worker, wires, stats, control, _kernel: kernel })
     }
 
-    /// The service answers SYNs with cookies from now on, or does not.
-    pub(crate) fn publish(
-        &mut self,
-        backends: u16,
-        cookies: SynCookies,
-        now_ms: u32,
-    ) -> anyhow::Result<()> {
-        let order = Order::Publish(Arc::new(snapshot(backends, cookies)));
-        self.control.send(order).map_err(|_| anyhow::anyhow!("the worker's mailbox is full"))?;
+    /// Publishes a snapshot and lets the worker take it; how many cycles it stood still for it.
+    pub(crate) fn publish(&mut self, snapshot: Arc<Snapshot>, now_ms: u32) -> anyhow::Result<u64> {
+        let sent = self.control.send(Order::Publish(snapshot));
+        ensure!(sent.is_ok(), "the worker's mailbox is full");
+        let start = clock::now();
         self.worker.poll(now_ms);
-        let is_taken = matches!(self.control.answer(), Some(Answer::Retired(_)));
-        anyhow::ensure!(is_taken, "the worker did not take the snapshot");
-        Ok(())
+        let cycles = clock::now() - start;
+        // The old one is freed here, not by the worker.
+        drop(self.control.answer());
+        Ok(cycles)
+    }
+
+    /// Lets the worker run at the time `now_ms` until its ports are empty.
+    pub(crate) fn time_worker(&mut self, now_ms: u32) -> Round {
+        let before = self.sent();
+        let start = clock::now();
+        while self.worker.poll(now_ms) > 0 {}
+        let cycles = clock::now() - start;
+        Round { cycles, packets: self.sent() - before }
+    }
+
+    /// Packets the worker's ports took.
+    fn sent(&self) -> u64 {
+        self.stats.ports.iter().take(2).map(|port| port.tx_packets.get()).sum()
+    }
+
+    /// The connections.
+    pub(crate) fn table<F: Hosts>(&self) -> &Table<F> {
+        F::table(self.worker.flows().tables())
+    }
+
+    /// Packets refused, by reason.
+    pub(crate) fn refusals(&self) -> Vec<(&'static str, u64)> {
+        shunt::dataplane::verdict::Reason::ALL
+            .iter()
+            .map(|reason| (reason.label(), self.stats.drops[*reason as usize].get()))
+            .filter(|(_, count)| *count > 0)
+            .collect()
     }
 }
 
-fn snapshot(backends: u16, syn_cookies: SynCookies) -> Snapshot {
-    let next_hop = NextHop { port: PortId(1), source: OUR_MACS[1], destination: BACKEND_MAC };
-    let backend = |n: u16| {
-        let [_, host] = (n + 1).to_be_bytes();
-        Some(Backend {
-            service: ServiceId(0),
-            address: Ipv4Addr::new(172, 16, 0, host).into(),
-            port: 8080,
-            weight: 1,
-            limit: Limit::NONE,
-            mode: Mode::Fullnat,
-            answers_here: false,
-            our_address: Ipv4Addr::new(172, 16, 0, 254).into(),
-            next_hop: Some(next_hop),
-        })
-    };
-    let service = Service {
-        name: "bench".into(),
-        protocol: Protocol::Tcp,
-        addresses: [ServiceAddress::one(VIP.0.into(), VIP.1)].into(),
-        scheduling: Scheduler::RR.into(),
-        backends: (0..u32::from(backends)).rev().map(BackendId).collect(),
-        locals: (1..=LOCALS).map(|n| Ipv4Addr::new(172, 17, 0, n).into()).collect(),
-        syn_cookies,
-        revision: 1,
-        ..Service::default()
-    };
-    let mut snapshot = Snapshot::default();
-    snapshot.ports = OUR_MACS
-        .map(|mac| PortView { mac, mtu: 1500, steering: Steering::Software, link: Link::Device })
-        .into();
-    snapshot.services = [Some(service)].into();
-    snapshot.backends = (0..backends).map(backend).collect();
-    // Longer than any run: a measurement of forwarding, not of forgetting.
-    snapshot.timeouts.tcp_syn_recv_s = 900;
-    snapshot.accepting = true;
-    snapshot.indexed()
+fn sizes<F: Hosts>(connections: u32) -> Sizes {
+    let splices = connections.min(SPLICES);
+    if F::IS_V6 {
+        Sizes { v4: 1, v6: connections, splices }
+    } else {
+        Sizes { v4: connections, v6: 1, splices }
+    }
 }

@@ -13,25 +13,32 @@
 //! thousand in all, starts with every flooded round and goes on when it is answered. Only the worker's share is timed.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use clap::Args;
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::cookie::Event;
 use shunt::dataplane::io::{Burst, Packet as _};
-use shunt::dataplane::snapshot::SynCookies;
-use shunt::dpdk::clock::{self, Clock};
-use shunt::dpdk::eal::Eal;
+use shunt::dataplane::snapshot::{Snapshot, SynCookies};
+use shunt::dpdk::clock;
 use shunt::dpdk::mbuf::Mbuf;
-use shunt::dpdk::pool::Pool;
 
-use crate::FloodOptions;
-use crate::bed::{BACKEND_MAC, Bed, CLIENT_MAC, OUR_MACS};
-use crate::flows::{Order, Reply, VIP, client};
-use crate::frame::{ACK, Handshake, SYN, Template, handshake_of, is_established, key_of};
+use crate::bed::Bed;
+use crate::frame::{Layout, Template, flags};
+use crate::handshake::{Handshake, handshake_of, is_established};
+use crate::host::{Hosts as _, VIP_PORT, client};
+use crate::machine::Machine;
+use crate::options::{IpVersion, Mode, Scene, Transport};
+use crate::order::{Order, Reply};
 use crate::report::{FloodRow, Spread};
-use crate::run::{flush, platform, put, refusals, take_out, written};
+use crate::scene;
+use crate::traffic::{TO_US, flush, put, take_out, written};
 
 const TCP: u8 = 6;
+const SYN: u8 = flags::SYN;
+const ACK: u8 = flags::ACK;
 /// Rounds of each kind thrown away before measuring.
 const WARM_UP_ROUNDS: u32 = 16;
 /// Rounds at the end in which nobody new comes.
@@ -43,22 +50,70 @@ const ABOVE_PER_SECOND: u32 = 100;
 /// New clients of a row: each keeps an entry.
 const NEW_CLIENTS_MAX: u32 = 1_000;
 
+/// What to flood with.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FloodOptions {
+    #[command(flatten)]
+    pub(crate) scene: Scene,
+    /// Connections that are established before.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) flows: u32,
+    /// Forged addresses the SYNs come from.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=16_000_000))]
+    pub(crate) sources: u32,
+    /// SYNs for each hundred packets of established connections.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=400))]
+    pub(crate) syns: u32,
+    /// Connections there is room for beside those that are established.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(2_000..))]
+    pub(crate) room: u32,
+    /// Seconds of measuring for each row.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) duration: u32,
+    /// Print JSON, an object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Exit code 1, naming the row, if with cookies established connections keep less than 90 % of
+    /// their rate.
+    #[arg(long)]
+    pub(crate) assert: bool,
+}
+
 /// Measures without cookies, with cookies above a rate, and with cookies always.
 pub(crate) fn run(options: &FloodOptions) -> anyhow::Result<Vec<FloodRow>> {
-    let (eal, pool) = platform(&options.common)?;
+    let scene = &options.scene;
+    let is_possible = scene.mode == Mode::Fullnat
+        && scene.protocol == Transport::Tcp
+        && scene.ip == IpVersion::V4;
+    ensure!(
+        is_possible,
+        "expected --mode fullnat --protocol tcp --ip 4: the flood is made for that"
+    );
+    let machine = Machine::start(scene, 1)?;
     let above = SynCookies::Above { per_second: ABOVE_PER_SECOND };
     let kinds = [("never", SynCookies::Never), ("above", above), ("always", SynCookies::Always)];
-    let row = |(name, cookies)| Flood::new(&eal, &pool, options, cookies)?.row(name);
+    let row = |(name, cookies)| Flood::new(&machine, options, cookies)?.row(name);
     kinds.into_iter().map(row).collect()
 }
 
+/// The world, with cookies or without.
+fn snapshot(scene: &Scene, cookies: SynCookies) -> Snapshot {
+    let mut snapshot = scene::snapshot::<Ipv4Addr>(scene);
+    for service in snapshot.services.iter_mut().flatten() {
+        service.syn_cookies = cookies;
+    }
+    // As long as on a real box: what a flood leaves behind is not gone in a second.
+    snapshot.timeouts.tcp_syn_recv_s = 60;
+    snapshot.indexed()
+}
+
 struct Flood<'a> {
+    machine: &'a Machine,
     options: &'a FloodOptions,
     bed: Bed,
-    clock: Clock,
-    pool: &'a Pool,
     idle: Vec<Mbuf>,
-    replies: Vec<Reply>,
+    replies: Vec<Reply<Ipv4Addr>>,
+    layout: Layout,
     /// Established, from clients and from backends.
     established: [Template; 2],
     /// Handshakes, the same.
@@ -85,25 +140,25 @@ struct Round {
 
 impl<'a> Flood<'a> {
     fn new(
-        eal: &Eal,
-        pool: &'a Pool,
+        machine: &'a Machine,
         options: &'a FloodOptions,
         cookies: SynCookies,
     ) -> anyhow::Result<Self> {
-        let common = &options.common;
-        ensure!(options.flows > 0, "expected at least one connection");
+        let scene = &options.scene;
+        let idle = (0..scene.in_flight).map(|_| machine.pool.alloc()).collect::<Option<Vec<_>>>();
         let room = options.flows.saturating_add(options.room);
-        let macs = [(CLIENT_MAC, OUR_MACS[0]), (BACKEND_MAC, OUR_MACS[1])];
+        let before = snapshot(scene, SynCookies::Never);
+        let established = |macs| Template::new::<Ipv4Addr>(64, Transport::Tcp, flags::ACK, macs);
         let mut flood = Self {
+            machine,
             options,
-            bed: Bed::new(eal, room, common.backends, common.in_flight, common.seed)?,
-            clock: Clock::shared(),
-            pool,
-            idle: Vec::new(),
+            bed: Bed::new::<Ipv4Addr>(&machine.eal, scene, room, before)?,
+            idle: idle.context("the pool is too small")?,
             replies: Vec::with_capacity(options.flows as usize),
-            established: macs.map(|(from, to)| Template::ack(64, from, to)),
-            bare: macs.map(|(from, to)| Template::bare(from, to)),
-            order: Order::new(common.seed),
+            layout: Layout::plain(Transport::Tcp),
+            established: TO_US.map(established),
+            bare: TO_US.map(Template::bare::<Ipv4Addr>),
+            order: Order::new(scene.seed),
             due: [Vec::new(), Vec::new()],
             waiting: Vec::new(),
             new_clients: 0,
@@ -111,46 +166,51 @@ impl<'a> Flood<'a> {
             syns: 0,
         };
         flood.prefill()?;
-        let now_ms = flood.now_ms();
-        flood.bed.publish(common.backends, cookies, now_ms)?;
+        let after = Arc::new(snapshot(scene, cookies));
+        flood.bed.publish(after, machine.now_ms())?;
         Ok(flood)
     }
 
-    /// Makes the connections that are there before the flood: a SYN and an ACK each, as what is half open
-    /// makes way in a full table.
+    /// Makes the connections that are there before the flood: a SYN each, and an ACK, so that they
+    /// last.
     fn prefill(&mut self) -> anyhow::Result<()> {
-        self.refill()?;
-        let syn = Template::syn(CLIENT_MAC, OUR_MACS[0]);
-        for first in (0..self.options.flows).step_by(self.options.common.in_flight as usize) {
-            let last = self.options.flows.min(first + self.options.common.in_flight);
-            let mut burst = Burst::new();
-            for n in first..last {
-                let packet = written(self.idle.pop(), &syn, client(n))?;
-                put(&mut self.bed.wires[0], &mut burst, packet)?;
-            }
-            flush(&mut self.bed.wires[0], &mut burst)?;
+        for first in (0..self.options.flows).step_by(self.options.scene.in_flight as usize) {
+            let last = self.options.flows.min(first + self.options.scene.in_flight);
+            self.offer_each(first..last, true)?;
             self.work();
-            let replies = &mut self.replies;
+            let (layout, replies) = (self.layout, &mut self.replies);
             take_out(&mut self.bed.wires[1], &mut self.idle, |frame| {
-                replies.extend(key_of(frame).map(Reply::to));
+                replies.extend(layout.key_of(frame).map(Reply::to));
             });
-            for n in first..last {
-                let packet = written(self.idle.pop(), &self.established[0], client(n))?;
-                put(&mut self.bed.wires[0], &mut burst, packet)?;
-            }
-            flush(&mut self.bed.wires[0], &mut burst)?;
+            self.offer_each(first..last, false)?;
             self.work();
-            take_out(&mut self.bed.wires[1], &mut self.idle, |_| {});
+            take_out(&mut self.bed.wires[1], &mut self.idle, |_| ());
         }
         let made = self.replies.len() == self.options.flows as usize;
-        ensure!(made, "connections refused: {:?}", refusals(&self.bed));
+        ensure!(made, "connections refused: {:?}", self.bed.refusals());
         Ok(())
     }
 
+    /// A packet of each of these clients: its SYN, or one of an established connection.
+    fn offer_each(&mut self, clients: std::ops::Range<u32>, is_syn: bool) -> anyhow::Result<()> {
+        let mut burst = Burst::new();
+        for n in clients {
+            let key = client(TCP, n);
+            let template = if is_syn { &self.bare[0] } else { &self.established[0] };
+            let mut packet = written(self.idle.pop(), template, key, 0)?;
+            if is_syn {
+                let syn = Handshake { key, flags: SYN, sequence: 0, acknowledgment: 0 };
+                syn.write(packet.data_mut());
+            }
+            put(&mut self.bed.wires[0], &mut burst, packet)?;
+        }
+        flush(&mut self.bed.wires[0], &mut burst)
+    }
+
     fn row(mut self, cookies: &'static str) -> anyhow::Result<FloodRow> {
-        let end = self.clock.now_ms() + u64::from(self.options.common.duration) * 1000;
+        let end = self.machine.in_time(Duration::from_secs(self.options.duration.into()));
         let (mut alone, mut flooded, mut rounds) = (Vec::new(), Vec::new(), 0);
-        while rounds < 2 * WARM_UP_ROUNDS || self.clock.now_ms() < end {
+        while rounds < 2 * WARM_UP_ROUNDS || clock::now() < end {
             let (a, b) = (self.round(false)?, self.round(true)?);
             rounds += 1;
             if rounds > WARM_UP_ROUNDS {
@@ -183,7 +243,7 @@ impl<'a> Flood<'a> {
             new_clients: self.new_clients,
             connected_clients: self.connected(),
             lost_packets: offered - delivered.min(offered),
-            refusals: refusals(&self.bed),
+            refusals: self.bed.refusals(),
         })
     }
 
@@ -194,10 +254,10 @@ impl<'a> Flood<'a> {
 
     /// What was refused has gone back to the pool, and what the worker wrote itself has come out of it.
     fn refill(&mut self) -> anyhow::Result<()> {
-        let count = self.options.common.in_flight as usize;
+        let count = self.options.scene.in_flight as usize;
         self.idle.truncate(count);
         while self.idle.len() < count {
-            self.idle.push(self.pool.alloc().context("the pool is too small")?);
+            self.idle.push(self.machine.pool.alloc().context("the pool is too small")?);
         }
         Ok(())
     }
@@ -219,7 +279,7 @@ impl<'a> Flood<'a> {
             return;
         }
         let [_, _, c, d] = self.new_clients.to_be_bytes();
-        let key = FlowKey::new(TCP, (Ipv4Addr::new(30, 0, c, d), 1024), VIP);
+        let key = FlowKey::new(TCP, (Ipv4Addr::new(30, 0, c, d), 1024), vip());
         self.new_clients += 1;
         self.waiting.push(key);
         self.due[0].push(Handshake { key, flags: SYN, sequence: 0, acknowledgment: 0 });
@@ -228,12 +288,12 @@ impl<'a> Flood<'a> {
     /// Handshakes that go on, as far as there is room: at most a quarter, from each side, of what
     /// may be in flight.
     fn offer_due(&mut self) -> anyhow::Result<()> {
-        let most = self.options.common.in_flight as usize / 4;
+        let most = self.options.scene.in_flight as usize / 4;
         for (side, wire) in self.bed.wires.iter_mut().enumerate() {
             let mut burst = Burst::new();
             let due = &mut self.due[side];
             for handshake in due.drain(..due.len().min(most)) {
-                let mut packet = written(self.idle.pop(), &self.bare[side], handshake.key)?;
+                let mut packet = written(self.idle.pop(), &self.bare[side], handshake.key, 0)?;
                 handshake.write(packet.data_mut());
                 put(wire, &mut burst, packet)?;
             }
@@ -250,13 +310,13 @@ impl<'a> Flood<'a> {
         let flows = u32::try_from(self.replies.len()).context("too many connections")?;
         let [mut to_clients, mut to_backends] = [Burst::new(), Burst::new()];
         let [clients, backends] = &mut self.bed.wires;
-        let count = self.options.common.in_flight / 2 * 100 / (100 + self.options.syns);
+        let count = self.options.scene.in_flight / 2 * 100 / (100 + self.options.syns);
         let mut owed = 0;
         for _ in 0..count {
             let (n, from_backend) = self.order.below(flows);
-            let key = if from_backend { self.replies[n as usize].key() } else { client(n) };
+            let key = if from_backend { self.replies[n as usize].key(TCP) } else { client(TCP, n) };
             let template = &self.established[usize::from(from_backend)];
-            let packet = written(self.idle.pop(), template, key)?;
+            let packet = written(self.idle.pop(), template, key, 0)?;
             if from_backend {
                 put(backends, &mut to_backends, packet)?;
             } else {
@@ -268,8 +328,8 @@ impl<'a> Flood<'a> {
                 let (port, _) = self.order.below(60_000);
                 let address = u32::from(Ipv4Addr::new(20, 0, 0, 0)) + source;
                 let port = 1024 + u16::try_from(port).unwrap_or(0);
-                let key = FlowKey::new(TCP, (Ipv4Addr::from(address), port), VIP);
-                let mut packet = written(self.idle.pop(), &self.bare[0], key)?;
+                let key = FlowKey::new(TCP, (Ipv4Addr::from(address), port), vip());
+                let mut packet = written(self.idle.pop(), &self.bare[0], key, 0)?;
                 let syn = Handshake { key, flags: SYN, sequence: source, acknowledgment: 0 };
                 syn.write(packet.data_mut());
                 put(clients, &mut to_clients, packet)?;
@@ -282,14 +342,9 @@ impl<'a> Flood<'a> {
         Ok(count.into())
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "workers count milliseconds in 32 bits")]
-    fn now_ms(&self) -> u32 {
-        self.clock.now_ms() as u32
-    }
-
     /// Lets the worker run until its ports are empty; the cycles it took.
     fn work(&mut self) -> u64 {
-        let now_ms = self.now_ms();
+        let now_ms = self.machine.now_ms();
         let start = clock::now();
         while self.bed.worker.poll(now_ms) > 0 {}
         clock::now() - start
@@ -330,6 +385,10 @@ impl<'a> Flood<'a> {
         });
         delivered
     }
+}
+
+fn vip() -> (Ipv4Addr, u16) {
+    (Ipv4Addr::VIP, VIP_PORT)
 }
 
 /// Rows that keep less than this much of their rate are told of by `--assert`.

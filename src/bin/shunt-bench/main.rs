@@ -1,21 +1,57 @@
 //! `shunt-bench`: how fast the data path is, on this machine, now.
 //!
-//! One core, one process: a generator writes packets into in-memory ports, the real worker moves
-//! them, a reflector takes them out. Only the worker's share is timed; plain forwarding of the same
-//! kind of packets through the same kind of ports is timed in the same run: the *floor*. Ratios to it are
-//! the truth; absolute figures on shared machines are not.
+//! A generator writes packets into in-memory ports, the real worker moves them, a reflector takes
+//! them out. Only the worker's share is timed; plain forwarding of the same kind of packets through the
+//! same kind of ports is timed in the same run: the *floor*. Ratios to it are the truth; absolute
+//! figures on shared machines are not.
+//!
+//! `scene` and `host` say who takes part, `frame`, `order` and `traffic` make packets, `bed` holds the
+//! worker, `rig` puts it on a core of its own. A subcommand is a file: `run`, `sweep`, `life`,
+//! `choices`, `handover`, `reload`, `compare`.
 
 mod bars;
 mod bed;
+mod choices;
+mod compare;
+mod established;
 mod flood;
-mod flows;
+mod floor;
 mod frame;
+mod handover;
+mod handshake;
+mod host;
+mod latency;
+mod life;
+mod machine;
+mod options;
+mod order;
+mod plot;
+mod progress;
+mod reload;
 mod report;
+mod rig;
 mod run;
+mod scene;
+mod stages;
+mod standard;
+mod sweep;
+mod synthetic;
+mod traffic;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use anyhow::ensure;
+use clap::{Parser, Subcommand};
+
+use crate::choices::ChoicesOptions;
+use crate::compare::CompareOptions;
+use crate::flood::FloodOptions;
+use crate::handover::HandoverOptions;
+use crate::life::LifeOptions;
+use crate::options::RunOptions;
+use crate::reload::ReloadOptions;
+use crate::standard::StandardOptions;
+use crate::sweep::SweepOptions;
 
 /// Measures the data path over in-memory ports.
 #[derive(Debug, Parser)]
@@ -29,112 +65,75 @@ struct Arguments {
 enum Command {
     /// Forwards established connections, both directions in random order, and prints the cost.
     Run(RunOptions),
+    /// Searches the highest rate without loss, and measures latency below it.
+    Sweep(SweepOptions),
+    /// Opens connections, and opens and closes them.
+    Life(LifeOptions),
+    /// Opens connections with every scheduler, beside `rr`.
+    Choices(ChoicesOptions),
+    /// Offers packets to a worker that is not their owner.
+    Handover(HandoverOptions),
+    /// Reloads under traffic.
+    Reload(ReloadOptions),
+    /// Measures everything that has a bar.
+    Standard(StandardOptions),
     /// Floods the worker with SYNs from forged addresses, and prints what established connections
     /// keep of their rate and how many new clients get through: without cookies, with, and above a rate.
     Flood(FloodOptions),
-}
-
-/// How packets are forwarded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Mode {
-    /// Both addresses and ports are rewritten.
-    Fullnat,
-}
-
-/// What every measurement needs.
-#[derive(Debug, clap::Args)]
-struct Common {
-    /// Seconds of measuring for each row.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3600))]
-    duration: u32,
-    /// Backends the connections are spread over.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=250))]
-    backends: u16,
-    /// Packets that are in flight between generator and worker at once.
-    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(64..=65536))]
-    in_flight: u32,
-    /// Seed of the order in which connections are visited.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// CPU to run on.
-    #[arg(long)]
-    core: Option<usize>,
-    /// Do not use huge pages.
-    #[arg(long)]
-    no_huge: bool,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-/// What to measure.
-#[derive(Debug, clap::Args)]
-struct RunOptions {
-    /// How packets are forwarded.
-    #[arg(long, value_enum, default_value = "fullnat")]
-    mode: Mode,
-    /// Connections made beforehand; several counts, separated by commas, give a row each.
-    #[arg(long, value_delimiter = ',', default_value = "1000000")]
-    flows: Vec<u32>,
-    /// Bytes of a frame, FCS included: 64 to 1518.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(64..=1518))]
-    packet_size: u16,
-    #[command(flatten)]
-    common: Common,
-    /// Exit code 1, naming the bar, if a million connections cost over 200 cycles a packet or not
-    /// under twice what a thousand cost. Needs rows of both counts.
-    #[arg(long)]
-    assert: bool,
-}
-
-/// What to flood with.
-#[derive(Debug, clap::Args)]
-struct FloodOptions {
-    /// Connections that are established before.
-    #[arg(long, default_value_t = 100_000)]
-    flows: u32,
-    /// Forged addresses the SYNs come from.
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=16_000_000))]
-    sources: u32,
-    /// SYNs for each hundred packets of established connections.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=400))]
-    syns: u32,
-    /// Connections there is room for beside those that are established.
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(2_000..))]
-    room: u32,
-    #[command(flatten)]
-    common: Common,
-    /// Exit code 1, naming the row, if with cookies established connections keep less than 90 % of
-    /// their rate.
-    #[arg(long)]
-    assert: bool,
+    /// Runs two builds in turn and compares them.
+    Compare(CompareOptions),
 }
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
+    let done = match Arguments::parse().command {
         Command::Run(options) => established(&options),
+        Command::Sweep(options) => swept(&options),
+        Command::Life(options) => {
+            life::run(&options).map(|rows| shown(&life::render(&rows, options.json)))
+        }
+        Command::Choices(options) => {
+            choices::run(&options).map(|rows| shown(&choices::render(&rows, options.json)))
+        }
+        Command::Handover(options) => {
+            handover::run(&options).map(|found| shown(&handover::render(&found, options.json)))
+        }
+        Command::Reload(options) => {
+            reload::run(&options).map(|found| shown(&reload::render(&found, options.json)))
+        }
         Command::Flood(options) => flooded(&options),
+        Command::Standard(options) => standard(&options),
+        Command::Compare(options) => {
+            compare::run(&options).map(|rows| shown(&compare::render(&rows, options.json)))
+        }
     };
-    outcome.unwrap_or_else(|error| {
+    done.unwrap_or_else(|error| {
         eprintln!("shunt-bench: {error:#}");
         ExitCode::from(2)
     })
 }
 
+/// Exit code 1 if packets were lost or a bar was missed.
 fn established(options: &RunOptions) -> anyhow::Result<ExitCode> {
-    if options.assert && !bars::can_judge(&options.flows) {
+    if options.assert {
         let (many, few) = (bars::MANY, bars::FEW);
-        anyhow::bail!("--assert compares {few} and {many} flows: give both to --flows");
+        ensure!(
+            bars::can_judge(&options.flows),
+            "--assert compares {few} and {many} flows: give both to --flows"
+        );
     }
     let rows = run::run(options)?;
-    print!("{}", report::render(&rows, options.common.json));
+    print!("{}", report::render(&rows, options.json));
+    if let Some(file) = &options.plot {
+        plot::rate_against_flows(file, &rows)?;
+    }
     let missed = if options.assert { bars::missed(&rows) } else { Vec::new() };
     Ok(verdict(rows.iter().any(|row| row.lost_packets > 0), &missed))
 }
 
+/// Exit code 1 if packets of established connections were lost or a bar was missed.
 fn flooded(options: &FloodOptions) -> anyhow::Result<ExitCode> {
     let rows = flood::run(options)?;
-    print!("{}", report::render_flood(&rows, options.common.json));
+    print!("{}", report::render_flood(&rows, options.json));
     let missed = if options.assert { flood::missed(&rows) } else { Vec::new() };
     Ok(verdict(rows.iter().any(|row| row.lost_packets > 0), &missed))
 }
@@ -144,4 +143,26 @@ fn verdict(lost: bool, missed: &[String]) -> ExitCode {
         eprintln!("shunt-bench: {bar}");
     }
     ExitCode::from(u8::from(lost || !missed.is_empty()))
+}
+
+fn swept(options: &SweepOptions) -> anyhow::Result<ExitCode> {
+    let found = sweep::run(options)?;
+    if let Some(file) = &options.plot {
+        plot::latency_against_load(file, &found)?;
+    }
+    Ok(shown(&sweep::render(&found, options.json)))
+}
+
+fn standard(options: &StandardOptions) -> anyhow::Result<ExitCode> {
+    let judged = standard::run()?;
+    print!("{}", standard::render(&judged, options.json));
+    if let Some(file) = &options.write {
+        standard::write(file, &standard::render(&judged, false))?;
+    }
+    Ok(ExitCode::from(u8::from(options.assert && standard::is_missed(&judged))))
+}
+
+fn shown(text: &str) -> ExitCode {
+    print!("{text}");
+    ExitCode::SUCCESS
 }

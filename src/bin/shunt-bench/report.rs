@@ -1,33 +1,51 @@
-//! What is printed: a table for people, JSON for programs. The JSON's keys are stable.
+//! What `run` prints: a table for people, JSON for programs. The JSON's keys are stable.
 
 use std::fmt::Write as _;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
+use shunt::dataplane::snapshot::Protocol;
+
+use crate::latency::Latency;
+use crate::stages::StageCycles;
 
 /// One row of measurement.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
     /// How packets were forwarded.
     pub(crate) mode: &'static str,
+    /// How backends were chosen.
+    pub(crate) scheduler: &'static str,
+    /// What connections spoke.
+    pub(crate) protocol: Protocol,
+    /// 4 or 6.
+    pub(crate) ip: u8,
     /// Connections in the table.
     pub(crate) flows: u32,
-    /// Bytes of a frame, FCS included.
-    pub(crate) packet_size: u16,
+    /// Bytes of a frame, FCS included, on average.
+    pub(crate) packet_size: f64,
     /// Packets measured.
     pub(crate) packets: u64,
     /// Millions of packets a second of one core's time, both directions together (median round).
     pub(crate) mpps: f64,
-    /// TSC cycles a packet.
-    pub(crate) cycles_per_packet: Spread,
+    /// TSC cycles a packet: the median round.
+    pub(crate) cycles_per_packet: f64,
+    /// The same over all rounds.
+    pub(crate) cycles_spread: Spread,
     /// TSC cycles a packet of plain forwarding through the same ports, in the same run.
-    pub(crate) floor_cycles_per_packet: Spread,
+    pub(crate) floor_cycles_per_packet: f64,
+    /// TSC cycles a packet of looking up and rewriting alone, in the same table.
+    pub(crate) synthetic_cycles_per_packet: f64,
+    /// Where the cycles go.
+    pub(crate) stage_cycles: StageCycles,
     /// Connections made a second while prefilling.
     pub(crate) new_connections_per_second: f64,
     /// Bytes of table reserved for each connection, index included.
     pub(crate) bytes_per_connection: f64,
     /// Packets offered that did not leave.
     pub(crate) lost_packets: u64,
+    /// Latency at half of what the worker can do, if there were two CPUs.
+    pub(crate) latency_ns: Option<Latency>,
     /// Packets refused, by reason.
     pub(crate) refusals: Vec<(&'static str, u64)>,
 }
@@ -88,53 +106,70 @@ impl Spread {
     }
 }
 
-/// The rows as text.
+/// One figure in terms of another.
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
+pub(crate) fn ratio(a: u64, b: u64) -> f64 {
+    a as f64 / b as f64
+}
+
+/// The rows as text: a table, or an object a line.
 pub(crate) fn render(rows: &[Row], json: bool) -> String {
     if json {
-        let text = serde_json::to_string_pretty(rows).unwrap_or_default();
-        return text + "\n";
+        let line = |row: &Row| serde_json::to_string(row).unwrap_or_default() + "\n";
+        return rows.iter().map(line).collect();
     }
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "{:<8} {:>10} {:>6} {:>8} {:>22} {:>22} {:>6} {:>12} {:>8} {:>6}",
+        "{:<8} {:>10} {:>6} {:>7} {:>20} {:>6} {:>6} {:>9} {:>9} {:>7} {:>5}  {:<31} {:>20}",
         "mode",
         "flows",
         "bytes",
         "Mpps",
-        "cycles/packet (10-90%)",
-        "floor (10-90%)",
+        "cycles (10-90%)",
+        "floor",
         "ratio",
+        "synthetic",
         "new conn/s",
         "B/conn",
-        "lost"
+        "lost",
+        "ports+parse+lookup+rewrite+other",
+        "µs p50/p99/p99.9",
     );
     for row in rows {
-        let _ = writeln!(
-            out,
-            "{:<8} {:>10} {:>6} {:>8.2} {:>22} {:>22} {:>6.1} {:>12.0} {:>8.1} {:>6}",
-            row.mode,
-            row.flows,
-            row.packet_size,
-            row.mpps,
-            spread(row.cycles_per_packet),
-            spread(row.floor_cycles_per_packet),
-            row.cycles_per_packet.median / row.floor_cycles_per_packet.median,
-            row.new_connections_per_second,
-            row.bytes_per_connection,
-            row.lost_packets
-        );
-        for (reason, count) in &row.refusals {
-            let _ = writeln!(out, "         refused {count} ({reason})");
-        }
+        line(&mut out, row);
     }
     out
+}
+
+fn line(out: &mut String, row: &Row) {
+    let _ = writeln!(
+        out,
+        "{:<8} {:>10} {:>6.0} {:>7.2} {:>20} {:>6.1} {:>6.1} {:>9.1} {:>10.0} {:>7.1} {:>5}  {:<32} {:>20}",
+        row.mode,
+        row.flows,
+        row.packet_size,
+        row.mpps,
+        spread(row.cycles_spread),
+        row.floor_cycles_per_packet,
+        row.cycles_per_packet / row.floor_cycles_per_packet,
+        row.synthetic_cycles_per_packet,
+        row.new_connections_per_second,
+        row.bytes_per_connection,
+        row.lost_packets,
+        stages(&row.stage_cycles),
+        row.latency_ns.map_or_else(|| "one CPU".to_owned(), latency),
+    );
+    for (reason, count) in &row.refusals {
+        let _ = writeln!(out, "         refused {count} ({reason})");
+    }
 }
 
 /// Rows of a flood as text.
 pub(crate) fn render_flood(rows: &[FloodRow], json: bool) -> String {
     if json {
-        return serde_json::to_string_pretty(rows).unwrap_or_default() + "\n";
+        let line = |row: &FloodRow| serde_json::to_string(row).unwrap_or_default() + "\n";
+        return rows.iter().map(line).collect();
     }
     let mut out = String::new();
     let _ = writeln!(
@@ -175,6 +210,16 @@ pub(crate) fn render_flood(rows: &[FloodRow], json: bool) -> String {
 
 fn spread(figure: Spread) -> String {
     format!("{:.1} ({:.1}-{:.1})", figure.median, figure.p10, figure.p90)
+}
+
+fn stages(cycles: &StageCycles) -> String {
+    let StageCycles { ports, parse, lookup, rewrite, other } = cycles;
+    format!("{ports:.1}+{parse:.1}+{lookup:.1}+{rewrite:.1}+{other:.1}")
+}
+
+fn latency(figure: Latency) -> String {
+    let Latency { p50, p99, p999, .. } = figure;
+    format!("{:.1}/{:.1}/{:.1}", p50 / 1e3, p99 / 1e3, p999 / 1e3)
 }
 
 #[cfg(test)]

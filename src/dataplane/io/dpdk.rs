@@ -17,4 +17,5 @@ impl Platform for Dpdk {
     type Port = Queue;
     type LaneRx = Receiver;
     type LaneTx = Sender;
+    type Probe = ();
 }

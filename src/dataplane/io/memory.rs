@@ -219,4 +219,5 @@ impl Platform for Memory {
     type Port = VecPort;
     type LaneRx = VecLane;
     type LaneTx = VecLane;
+    type Probe = ();
 }

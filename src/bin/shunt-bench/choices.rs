@@ -1,0 +1,142 @@
+//! `choices`: what a new connection costs with each scheduler, beside `rr` in the same run.
+//!
+//! Two workers, two tables, one thread: a round of SYNs for `rr`, the same for the scheduler, in turn.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use shunt::dataplane::sched::Scheduler;
+use shunt::dpdk::clock;
+
+use crate::bed::{Bed, Round};
+use crate::host::Hosts;
+use crate::machine::Machine;
+use crate::options::{IpVersion, Scene};
+use crate::report::Spread;
+use crate::scene;
+use crate::traffic::{CLIENTS, Traffic};
+
+/// Room for each of the two: what half a second brings and another until it is swept.
+const PLACES: u32 = 1 << 23;
+/// How long until connections begin to end.
+const WARM_UP: Duration = Duration::from_millis(300);
+
+/// What `choices` measures.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ChoicesOptions {
+    #[command(flatten)]
+    pub(crate) scene: Scene,
+    /// Milliseconds of measuring for each scheduler.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub(crate) each_ms: u32,
+    /// Print JSON, an object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A scheduler's row.
+#[derive(Debug, Serialize)]
+pub(crate) struct Choice {
+    /// The scheduler.
+    pub(crate) scheduler: &'static str,
+    /// Backends to choose from.
+    pub(crate) backends: u32,
+    /// Cycles a new connection.
+    pub(crate) cycles_per_connection: Spread,
+    /// The same with `rr`, in turn with it.
+    pub(crate) rr_cycles_per_connection: Spread,
+    /// The difference of the medians.
+    pub(crate) over_rr: f64,
+}
+
+/// A row for each scheduler that chooses among all backends without being told more.
+pub(crate) fn run(options: &ChoicesOptions) -> anyhow::Result<Vec<Choice>> {
+    let machine = Machine::start(&options.scene, 2)?;
+    let row = |&scheduler: &Scheduler| match options.scene.ip {
+        IpVersion::V4 => row::<Ipv4Addr>(&machine, options, scheduler),
+        IpVersion::V6 => row::<Ipv6Addr>(&machine, options, scheduler),
+    };
+    let all = Scheduler::ALL.iter().filter(|scheduler| !scheduler.method().needs_server_ids);
+    all.map(row).collect()
+}
+
+fn row<F: Hosts>(
+    machine: &Machine,
+    options: &ChoicesOptions,
+    scheduler: Scheduler,
+) -> anyhow::Result<Choice> {
+    let mut rr = Opener::<F>::new(machine, &options.scene, Scheduler::RR)?;
+    let mut other = Opener::<F>::new(machine, &options.scene, scheduler)?;
+    let mut turns = |duration: Duration| -> anyhow::Result<[Vec<Round>; 2]> {
+        let end = machine.in_time(duration);
+        let mut rounds = [Vec::new(), Vec::new()];
+        while clock::now() < end {
+            rounds[0].push(rr.round(machine)?);
+            rounds[1].push(other.round(machine)?);
+        }
+        Ok(rounds)
+    };
+    turns(WARM_UP)?;
+    let [rr, other] = turns(Duration::from_millis(options.each_ms.into()))?;
+    let spread = |rounds: &[Round]| Spread::of(rounds.iter().map(|r| (r.cycles, r.packets)));
+    let (rr, other) = (spread(&rr)?, spread(&other)?);
+    Ok(Choice {
+        scheduler: scheduler.method().name,
+        backends: options.scene.backends,
+        cycles_per_connection: other,
+        rr_cycles_per_connection: rr,
+        over_rr: other.median - rr.median,
+    })
+}
+
+/// A worker that only ever sees new clients.
+struct Opener<F: Hosts> {
+    bed: Bed,
+    traffic: Traffic<F>,
+    count: u32,
+}
+
+impl<F: Hosts> Opener<F> {
+    fn new(machine: &Machine, scene: &Scene, scheduler: Scheduler) -> anyhow::Result<Self> {
+        let scene = Scene { scheduler, ..scene.clone() };
+        let snapshot = scene::snapshot::<F>(&scene);
+        Ok(Self {
+            bed: Bed::new::<F>(&machine.eal, &scene, PLACES, snapshot)?,
+            traffic: Traffic::new(&scene, &machine.pool)?,
+            count: scene.in_flight,
+        })
+    }
+
+    /// What is refused (`ovf` refuses when all are full) costs, and does not count.
+    fn round(&mut self, machine: &Machine) -> anyhow::Result<Round> {
+        let offered = self.traffic.offer_new(&mut self.bed.wires[CLIENTS], self.count)?;
+        let round = self.bed.time_worker(machine.now_ms());
+        self.traffic.collect(&mut self.bed.wires, false);
+        Ok(Round { packets: offered.into(), ..round })
+    }
+}
+
+/// The rows as text.
+pub(crate) fn render(rows: &[Choice], json: bool) -> String {
+    if json {
+        let line = |row: &Choice| serde_json::to_string(row).unwrap_or_default() + "\n";
+        return rows.iter().map(line).collect();
+    }
+    let spread = |Spread { median, p10, p90 }: Spread| format!("{median:.0} ({p10:.0}-{p90:.0})");
+    let head = format!(
+        "{:<10} {:>8} {:>20} {:>20} {:>8}\n",
+        "scheduler", "backends", "cycles", "rr", "over rr"
+    );
+    rows.iter().fold(head, |text, row| {
+        text + &format!(
+            "{:<10} {:>8} {:>20} {:>20} {:>8.0}\n",
+            row.scheduler,
+            row.backends,
+            spread(row.cycles_per_connection),
+            spread(row.rr_cycles_per_connection),
+            row.over_rr
+        )
+    })
+}

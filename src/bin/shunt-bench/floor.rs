@@ -1,0 +1,43 @@
+//! Plain forwarding: what comes in by one port leaves by the other, untouched. What ports and loop
+//! cost here, now; every figure is to be read beside it.
+
+use shunt::dataplane::io::{Burst, Rx as _, Tx as _};
+use shunt::dpdk::clock;
+use shunt::dpdk::eal::Eal;
+
+use crate::bed::{self, RingPort, Round, Wire};
+
+/// Two ports and nobody between them.
+pub(crate) struct Floor {
+    ports: [RingPort; 2],
+    /// The generator's ends.
+    pub(crate) wires: [Wire; 2],
+}
+
+impl Floor {
+    /// Ports `depth` packets deep.
+    pub(crate) fn new(eal: &Eal, depth: u32) -> anyhow::Result<Self> {
+        let (ports, wires) = bed::ports(eal, depth)?;
+        Ok(Self { ports, wires })
+    }
+
+    /// Forwards until both ports are empty.
+    pub(crate) fn time(&mut self) -> Round {
+        let start = clock::now();
+        let mut packets = 0;
+        loop {
+            let moved = self.forward(0, 1) + self.forward(1, 0);
+            packets += moved as u64;
+            if moved == 0 {
+                return Round { cycles: clock::now() - start, packets };
+            }
+        }
+    }
+
+    #[inline]
+    fn forward(&mut self, from: usize, to: usize) -> usize {
+        let mut burst = Burst::new();
+        self.ports[from].rx(&mut burst);
+        self.ports[to].tx(&mut burst)
+    }
+}

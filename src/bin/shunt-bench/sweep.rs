@@ -1,0 +1,177 @@
+//! `sweep`: the highest rate at which nothing is lost, and latency below it (after RFC 2544,
+//! sections 26.1 and 26.2).
+//!
+//! A trial offers packets at a fixed rate for a fixed time. Nothing lost: the next is faster, else
+//! slower, halving the interval each time. The worker has a core of its own, the generator another;
+//! what the generator cannot offer is not claimed.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use serde::Serialize;
+
+use crate::established::Established;
+use crate::host::Hosts;
+use crate::latency::Latency;
+use crate::machine::Machine;
+use crate::options::{IpVersion, Scene};
+use crate::rig::{Rig, Trial};
+
+/// Trials of the search: the answer is known to a thousandth of the first interval.
+const TRIALS: u32 = 10;
+/// Shares of the no-loss rate latency is measured at, in percent.
+const LOADS: [u32; 3] = [10, 50, 90];
+/// Short of what was asked by more than this the generator was the limit.
+const KEPT_UP: f64 = 0.98;
+
+/// What `sweep` measures.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SweepOptions {
+    #[command(flatten)]
+    pub(crate) scene: Scene,
+    /// Connections made beforehand.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub(crate) flows: u32,
+    /// Milliseconds of a trial.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(10..=60_000))]
+    pub(crate) trial_ms: u32,
+    /// Packets of a million that may be lost in a trial that counts as without loss: a shared
+    /// machine takes the core away now and then.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) tolerated_ppm: u32,
+    /// Highest rate tried, in thousands of packets a second.
+    #[arg(long, default_value_t = 50_000)]
+    pub(crate) highest_kpps: u32,
+    /// Draw latency against load into this file (SVG).
+    #[arg(long)]
+    pub(crate) plot: Option<std::path::PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+pub(crate) struct Found {
+    /// How packets were forwarded.
+    pub(crate) mode: &'static str,
+    /// Connections in the table.
+    pub(crate) flows: u32,
+    /// The highest rate tried at which nothing was lost, millions a second.
+    pub(crate) no_loss_mpps: f64,
+    /// Was the generator the limit, and not the worker?
+    pub(crate) generator_bound: bool,
+    /// Latency at shares of it.
+    pub(crate) latency: Vec<AtLoad>,
+}
+
+/// Latency at a share of the no-loss rate.
+#[derive(Debug, Serialize)]
+pub(crate) struct AtLoad {
+    /// The share, in percent.
+    pub(crate) load_percent: u32,
+    /// Packets lost meanwhile.
+    pub(crate) lost_packets: u64,
+    /// Latency.
+    pub(crate) latency_ns: Latency,
+}
+
+/// Searches, then measures.
+pub(crate) fn run(options: &SweepOptions) -> anyhow::Result<Found> {
+    let machine = Machine::start(&options.scene, 1)?;
+    match options.scene.ip {
+        IpVersion::V4 => sweep::<Ipv4Addr>(&machine, options),
+        IpVersion::V6 => sweep::<Ipv6Addr>(&machine, options),
+    }
+}
+
+fn sweep<F: Hosts>(machine: &Machine, options: &SweepOptions) -> anyhow::Result<Found> {
+    let cpus = machine.two_cpus();
+    let cpus = cpus.context("expected two CPUs: one for the worker, one for the generator")?;
+    let made = Established::<F>::new(machine, &options.scene, options.flows, false)?;
+    let mut rig = Rig::start(machine, made.bed, made.traffic, made.mix, cpus)?;
+    let (no_loss, generator_bound) = search(&mut rig, options)?;
+    ensure!(no_loss > 0.0, "something was lost in every trial: see --tolerated-ppm and --trial-ms");
+    let latency = LOADS.iter().map(|&load| at_load(&mut rig, machine, options, no_loss, load));
+    let latency = latency.collect::<anyhow::Result<Vec<_>>>()?;
+    rig.end()?;
+    Ok(Found {
+        mode: options.scene.mode.name(),
+        flows: options.flows,
+        no_loss_mpps: no_loss / 1e6,
+        generator_bound,
+        latency,
+    })
+}
+
+/// The highest rate without loss, in packets a second, and whether the generator was the limit.
+fn search<F: Hosts>(rig: &mut Rig<'_, F>, options: &SweepOptions) -> anyhow::Result<(f64, bool)> {
+    let (mut good, mut bad) = (0.0, f64::from(options.highest_kpps) * 1e3);
+    let mut generator_bound = false;
+    for _ in 0..TRIALS {
+        let rate = f64::midpoint(good, bad);
+        let trial = rig.trial(rate, trial_time(options))?;
+        if is_lossless(&trial, options.tolerated_ppm) {
+            // What was really offered counts, not what was asked for.
+            good = trial.offered_per_second.min(rate).max(good);
+            generator_bound = trial.offered_per_second < rate * KEPT_UP;
+            if generator_bound {
+                break;
+            }
+        } else {
+            bad = rate;
+        }
+    }
+    Ok((good, generator_bound))
+}
+
+fn at_load<F: Hosts>(
+    rig: &mut Rig<'_, F>,
+    machine: &Machine,
+    options: &SweepOptions,
+    no_loss: f64,
+    load_percent: u32,
+) -> anyhow::Result<AtLoad> {
+    let rate = no_loss * f64::from(load_percent) / 100.0;
+    let trial = rig.trial(rate, trial_time(options))?;
+    let latency_ns = Latency::of(machine, trial.offered_per_second, &trial.latency);
+    Ok(AtLoad { load_percent, lost_packets: trial.lost, latency_ns })
+}
+
+fn trial_time(options: &SweepOptions) -> Duration {
+    Duration::from_millis(options.trial_ms.into())
+}
+
+fn is_lossless(trial: &Trial, tolerated_ppm: u32) -> bool {
+    u128::from(trial.lost) * 1_000_000 <= u128::from(trial.offered) * u128::from(tolerated_ppm)
+}
+
+/// What was found, as text.
+pub(crate) fn render(found: &Found, json: bool) -> String {
+    if json {
+        return serde_json::to_string(found).unwrap_or_default() + "\n";
+    }
+    let limit = if found.generator_bound { " (the generator\'s limit)" } else { "" };
+    let head = format!(
+        "{} {} flows: {:.2} Mpps without loss{limit}\n{:>6} {:>8} {:>6} {:>9} {:>9} {:>9}\n",
+        found.mode,
+        found.flows,
+        found.no_loss_mpps,
+        "load",
+        "Mpps",
+        "lost",
+        "p50 µs",
+        "p99 µs",
+        "p99.9 µs"
+    );
+    found.latency.iter().fold(head, |text, at| {
+        let Latency { offered_mpps, p50, p99, p999 } = at.latency_ns;
+        let [p50, p99, p999] = [p50, p99, p999].map(|ns| ns / 1e3);
+        text + &format!(
+            "{:>5}% {offered_mpps:>8.2} {:>6} {p50:>9.1} {p99:>9.1} {p999:>9.1}\n",
+            at.load_percent, at.lost_packets
+        )
+    })
+}

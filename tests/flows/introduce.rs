@@ -236,6 +236,62 @@ fn a_port_used_again_starts_over() {
     }
 }
 
+/// What a backend has forgotten begins anew when it agrees to the client's next SYN, whatever of the
+/// old connection still comes in between, and whichever state that was in.
+#[test]
+fn a_port_used_again_while_the_old_connection_is_known_starts_over_when_the_backend_agrees() {
+    let closings: [&[(bool, u8)]; 3] = [&[], &[(true, FIN | ACK)], &[(false, FIN | ACK)]];
+    let late: [&[(bool, u8)]; 4] =
+        [&[], &[(true, ACK)], &[(true, RST | ACK)], &[(false, ACK), (true, ACK)]];
+    for (how, closing, late) in [V1, V2, TOA]
+        .into_iter()
+        .flat_map(|how| closings.map(|closing| (how, closing)))
+        .flat_map(|(how, closing)| late.map(|late| (how, closing, late)))
+    {
+        let length = u32::try_from(inserted(how, V4)).unwrap();
+        let (mut world, syn) = opened(how, V4, 1000);
+        let mut say = |world: &mut World, (is_client, flags): (bool, u8)| {
+            if is_client {
+                world.one(0, 0, &tcp(V4).flags(flags).numbers(1006, 501).build());
+            } else {
+                let back = answer(&syn).flags(flags).numbers(501, 1006 + length).build();
+                world.one(0, 1, &back);
+            }
+        };
+        world.one(0, 0, &tcp(V4).numbers(1001, 501).payload(b"hello").build());
+        say(&mut world, (false, ACK));
+        for step in closing {
+            say(&mut world, *step);
+        }
+        let again = world.one(0, 0, &tcp(V4).flags(SYN).numbers(70_000, 0).build());
+        for step in late {
+            say(&mut world, *step);
+        }
+        for _ in 0..2 {
+            let back = answer(&again).flags(SYN | ACK).numbers(900, 70_001).build();
+            let told = Segment::read(&world.one(0, 1, &back).frame);
+            assert_eq!(told.ack, 70_001, "{how:?} {closing:?} {late:?}");
+        }
+        let sent = world.one(0, 0, &tcp(V4).numbers(70_001, 901).payload(b"new").build());
+        let sent = Segment::read(&sent.frame);
+        assert_eq!(sent.sequence, 70_001, "{how:?} {closing:?} {late:?}");
+        match how {
+            TOA => assert_eq!(sent.options, expected_option(TOA, CLIENT.into())),
+            _ => assert_eq!(sent.payload.len(), inserted(how, V4) + 3),
+        }
+        let back = answer(&again).flags(ACK).numbers(901, 70_004 + length).build();
+        assert_eq!(Segment::read(&world.one(0, 1, &back).frame).ack, 70_004);
+        // The answer to the SYN came twice: that does not take back what was said since.
+        let twice = answer(&again).flags(SYN | ACK).numbers(900, 70_001).build();
+        world.one(0, 0, &tcp(V4).flags(SYN).numbers(70_000, 0).build());
+        world.one(0, 1, &twice);
+        let more = world.one(0, 0, &tcp(V4).numbers(70_001, 901).payload(b"new").build());
+        let more = Segment::read(&more.frame);
+        let expected = if how == TOA { 70_001 } else { 70_001 + length };
+        assert_eq!((more.sequence, &more.payload[..]), (expected, &b"new"[..]), "{how:?}");
+    }
+}
+
 #[test]
 fn what_is_no_data_is_shifted_and_carries_the_header_if_it_may() {
     let length = 28;

@@ -129,7 +129,7 @@ fn much_happens() {
         ("drops", sum(|o| o.tally.dropped), 100),
         ("handed over", sum(|o| o.handed_over), 1_000),
         ("completed at clients", sum(|o| o.completed.0), 500),
-        ("completed at backends", sum(|o| o.completed.1), 300),
+        ("completed at backends", sum(|o| o.completed.1), 200),
     ];
     for (what, figure, least) in figures {
         println!("{what}: {figure}");

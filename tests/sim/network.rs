@@ -24,6 +24,8 @@ pub(crate) enum Event {
     Change(usize),
     /// A way carries more or less from now on.
     Path(usize),
+    /// A backend's host starts again.
+    Reboot(usize),
     /// Somebody sends what belongs to nothing.
     Stray,
 }

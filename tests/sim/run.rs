@@ -95,6 +95,9 @@ impl Run {
         for (n, (at_ms, ..)) in scenario.paths.iter().enumerate() {
             network.at(*at_ms, Event::Path(n));
         }
+        for (at_ms, host) in &scenario.reboots {
+            network.at(*at_ms, Event::Reboot(*host));
+        }
         scenario.strays.iter().for_each(|at_ms| network.at(*at_ms, Event::Stray));
         Self {
             balancer: Balancer::new(&scenario, scenario.clock_ms),
@@ -155,6 +158,10 @@ impl Run {
                     let (_, host, mtu) = self.scenario.paths[n];
                     self.trace.note(now_ms, format!("the way to {host} carries {mtu}"));
                     self.paths[host] = mtu;
+                }
+                Event::Reboot(n) => {
+                    self.trace.note(now_ms, format!("backend {n} has forgotten everything"));
+                    self.backends[n].reboot();
                 }
                 Event::Stray => self.stray(),
             }

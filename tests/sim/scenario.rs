@@ -77,6 +77,8 @@ pub(crate) struct Scenario {
     pub(crate) slots: Vec<Slot>,
     /// When a way begins to carry this much: to which host, [`CLIENTS`] being all clients.
     pub(crate) paths: Vec<(u64, usize, usize)>,
+    /// When a host forgets what it was told, and which.
+    pub(crate) reboots: Vec<(u64, usize)>,
     /// When the configuration changes, and how.
     pub(crate) changes: Vec<(u64, Change)>,
     /// When somebody sends what belongs to nothing.
@@ -106,9 +108,11 @@ impl Scenario {
             (conditions.cut, conditions.complained) = (0, 0);
             paths.clear();
         }
+        let mut reboots = reboots(&mut rng.fork(8));
         if rng.fork(7).chance(100) {
             (conditions.lost, conditions.complained) = (0, 0);
             changes.clear();
+            reboots.clear();
         }
         let mut at = rng.fork(3);
         let strays = (0..at.below(12)).map(|_| at.below(BUSY_MS)).collect();
@@ -122,6 +126,7 @@ impl Scenario {
             conditions,
             routers: (0..rng.range(1, 2)).map(|n| Mac([2, 0, 0, 0, 0xc, byte(n)])).collect(),
             paths,
+            reboots,
             changes,
             slots,
             strays,
@@ -141,6 +146,7 @@ impl Scenario {
         let Conditions { lost, complained, .. } = self.conditions;
         (lost, complained) == (0, 0)
             && self.changes.is_empty()
+            && self.reboots.is_empty()
             && self.capacity > 64
             && self.config.rejects
             && self.config.services.iter().all(serves)
@@ -334,6 +340,16 @@ fn paths(rng: &mut Rng) -> Vec<(u64, usize, usize)> {
     let mut paths: Vec<_> = (0..count).map(|_| one(rng)).collect();
     paths.sort_unstable();
     paths
+}
+
+/// In every other run hosts start again under way, some of them soon after one another.
+fn reboots(rng: &mut Rng) -> Vec<(u64, usize)> {
+    let count = rng.pick(&[0, 0, 5, 30]);
+    let one = |rng: &mut Rng| {
+        let within = rng.pick(&[BUSY_MS, BUSY_MS, 20 * BUSY_MS]);
+        (rng.below(within), rng.index(HOSTS))
+    };
+    (0..count).map(|_| one(rng)).collect()
 }
 
 fn changes(rng: &mut Rng, config: &Config) -> Vec<(u64, Change)> {

@@ -65,7 +65,8 @@ pub struct Record<F: Family = Ipv4Addr> {
     first_sequence: u32,
     /// What each side said last; 0 is nothing. The backend's place is the free list's link while the
     /// record is free, and the number of the splice, where the backend's is then, while [`SPLICED`].
-    /// The client's is where its stream would start after a SYN that asked for another start.
+    /// The client's is where its stream would start, from a SYN that asks for another start until the
+    /// backend agrees ([`ASKED`]).
     said: [u32; 2],
 }
 
@@ -132,6 +133,10 @@ pub enum Progress {
     /// round.
     Far = 3,
 }
+
+/// Added to the progress: the client has asked for another start. Of what the old connection still
+/// says nothing is kept from then on: it would hide what the new one asked for.
+const ASKED: u8 = 0x80;
 
 /// [`Way::Crossed`]'s code; those between 0 and it are of backends that answer by themselves.
 const CROSSED: u8 = 16;
@@ -295,7 +300,7 @@ impl<F: Family> Record<F> {
     /// How far the client's stream has come.
     #[inline]
     pub fn progress(&self) -> Progress {
-        match self.progress {
+        match self.progress & !ASKED {
             0 => Progress::Open,
             1 => Progress::Agreed,
             2 => Progress::Delivered,
@@ -309,23 +314,29 @@ impl<F: Family> Record<F> {
     pub fn start_stream(&mut self, first_sequence: u32, inserted: u8) {
         if self.progress() == Progress::Open {
             (self.first_sequence, self.inserted) = (first_sequence, inserted);
-        } else if !self.is_spliced() {
+        } else if !self.is_spliced() && first_sequence != self.first_sequence {
             self.said[Side::Client as usize] = first_sequence;
+            self.progress |= ASKED;
         }
+    }
+
+    /// Has the client asked for another start than the one its backend has agreed to?
+    pub fn asks_anew(&self) -> bool {
+        self.progress & ASKED != 0 && !self.is_direct()
     }
 
     /// The backend answers a SYN, after which the client's stream starts there. If it has forgotten
     /// the stream it had agreed to, and the client has asked for this one, they have a new one.
     pub fn restart_stream(&mut self, first_sequence: u32) {
-        let is_asked_for = !self.is_spliced() && self.said(Side::Client) == first_sequence;
-        if self.progress() > Progress::Open && is_asked_for {
+        if self.asks_anew() && self.said(Side::Client) == first_sequence {
             (self.first_sequence, self.progress) = (first_sequence, Progress::Agreed as u8);
+            self.said[Side::Client as usize] = 0;
         }
     }
 
     /// The client's stream has come so far; never goes back.
     pub fn set_progress(&mut self, progress: Progress) {
-        self.progress = self.progress.max(progress as u8);
+        self.progress = self.progress & ASKED | self.progress().max(progress) as u8;
     }
 
     /// What its packets are wrapped in, if they are.

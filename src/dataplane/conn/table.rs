@@ -280,8 +280,12 @@ impl<F: Family> Table<F> {
         self.splices.get_mut(number)
     }
 
-    /// A side of a connection says so of the other's numbers.
+    /// A side of a connection says so of the other's numbers. Not of the old ones, once the client
+    /// has asked for new ones.
     pub fn remember(&mut self, slot: Slot, side: Side, number: u32) {
+        if side == Side::Client && self.record(slot).asks_anew() {
+            return;
+        }
         match self.record(slot).splice().filter(|_| side == Side::Backend) {
             None => self.record_mut(slot).remember(side, number),
             Some(splice) => self.splices.remember(splice, number),
@@ -291,6 +295,7 @@ impl<F: Family> Table<F> {
     /// What a side of a connection said last; 0 is nothing.
     pub fn said(&self, slot: Slot, side: Side) -> u32 {
         match self.splice(slot).filter(|_| side == Side::Backend) {
+            None if side == Side::Client && self.record(slot).asks_anew() => 0,
             None => self.record(slot).said(side),
             Some(splice) => splice.said(),
         }

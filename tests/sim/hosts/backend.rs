@@ -41,6 +41,11 @@ impl Backend {
         self.served.values_mut().flat_map(|served| served.end.on_time(now_ms)).collect()
     }
 
+    /// It starts again, and knows of nothing.
+    pub(crate) fn reboot(&mut self) {
+        self.served.clear();
+    }
+
     /// A packet came; `Err` if it is not what was sent.
     pub(crate) fn receive(&mut self, packet: &Packet, now_ms: u64) -> Result<Vec<Packet>, String> {
         match packet.body {

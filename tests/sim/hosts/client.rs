@@ -100,16 +100,14 @@ impl Client {
         };
         if let Talking::Tcp(connection) = &self.talking {
             connection.check()?;
-            let wrong = connection.end.wrong.as_ref().filter(|_| self.is_first());
-            if let Some(wrong) = wrong {
+            if let Some(wrong) = &connection.end.wrong {
                 return Err(format!("the client was told of a {wrong}"));
             }
         }
         Ok(self.go_on(packets, now_ms))
     }
 
-    /// Is it this port's first connection? A SYN of a later one may overtake the reset of the one
-    /// before: what was inserted into that one's stream then counts for the new one, too.
+    /// Is it this port's first connection? A later one may meet what is left of the one before.
     fn is_first(&self) -> bool {
         self.left + 1 == self.slot.connections
     }
@@ -241,8 +239,13 @@ impl Connection {
 
     /// The connection is over, or nobody will do anything about it any more.
     fn is_over(&self, now_ms: u64) -> bool {
-        let left = self.talk.ending == Ending::Silence
-            && self.close_ms.is_some_and(|close_ms| close_ms <= now_ms);
+        let left = match self.talk.ending {
+            Ending::Silence => self.close_ms.is_some_and(|close_ms| close_ms <= now_ms),
+            Ending::ClientForgets(after) => {
+                self.end.is_connected() && self.end.received.len() >= after
+            }
+            _ => false,
+        };
         self.end.end.is_some() || left || self.gives_up_ms().is_some_and(|at| at <= now_ms)
     }
 

@@ -21,6 +21,8 @@ pub(crate) enum Ending {
     BackendResets(usize),
     /// The client goes away without a word.
     Silence,
+    /// It does so after so many bytes of the answer, in the middle of everything.
+    ClientForgets(usize),
 }
 
 /// A stream or datagram without the PROXY header in front of it, if there is one; `None` while
@@ -55,12 +57,14 @@ impl Talk {
         let mut rng = Rng::new(name);
         let length = |rng: &mut Rng| rng.pick(&[0, 1, 100, 1_460, 5_000]) + rng.index(700);
         let (asked, answered) = (length(&mut rng), length(&mut rng));
-        let ending = match rng.below(10) {
+        let ending = match rng.below(12) {
             0..=3 => Ending::Client,
             4..=5 => Ending::HalfClose,
             6..=7 => Ending::Backend,
             8 if rng.chance(500) => Ending::ClientResets(rng.index(answered + 1)),
             8 => Ending::BackendResets(NAME + rng.index(asked + 1)),
+            9 => Ending::ClientForgets(rng.index(answered + 1)),
+            10 => Ending::ClientResets(rng.index(answered + 1)),
             _ => Ending::Silence,
         };
         let pause = |rng: &mut Rng| rng.pick(&[0, 0, 0, 0, 0, 40, 4_000, 40_000, 1_000_000]);

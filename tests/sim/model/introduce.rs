@@ -202,7 +202,11 @@ impl Model {
             && flags & SYN != 0
         {
             let first = sequence.wrapping_add(1);
-            if stream.agreed { stream.asked = Some(first) } else { stream.first = first }
+            if !stream.agreed {
+                stream.first = first;
+            } else if first != stream.first {
+                stream.asked = Some(first);
+            }
         }
         introduced(introduces, client, packet, *stream, room)
     }
@@ -246,7 +250,7 @@ impl Model {
         }
         // A backend that has forgotten one stream agrees to the next.
         if *flags & (SYN | ACK) == SYN | ACK && stream.agreed && stream.asked == Some(*ack) {
-            *stream = Stream { first: *ack, delivered: false, ..*stream };
+            *stream = Stream { first: *ack, agreed: true, delivered: false, asked: None };
         }
         for sack in options(area, &[5]) {
             for edge in area[sack.start + 2..sack.end].chunks_mut(4) {

@@ -326,11 +326,13 @@ fn as_the_client_counts<F: Family>(record: &Record<F>, number: u32) -> u32 {
 
 /// What a backend's acknowledgment says. Of the first one only a SYN's counts: any other is about
 /// a connection that the backend has had before. So is one, until the header has arrived, of more
-/// than the client can have sent.
+/// than the client can have sent; and a SYN's that does not have the header to come.
 fn learn<F: Family>(record: &mut Record<F>, flags: u8, acknowledged: u32) {
     let ahead = acknowledged.wrapping_sub(record.first_sequence());
     let most = if record.progress() < Progress::Delivered { FLIGHT_MAX } else { AHEAD_MAX };
-    if ahead > most || (record.progress() == Progress::Open && flags & tcp::SYN == 0) {
+    let is_syn = flags & tcp::SYN != 0;
+    let is_of_another = is_syn && ahead != 0 && record.inserted() > 0;
+    if ahead > most || is_of_another || (record.progress() == Progress::Open && !is_syn) {
         return;
     }
     record.set_progress(match ahead {
@@ -378,11 +380,13 @@ pub(super) fn set_number(place: &mut Be32, number: u32) -> Delta {
     Delta::of_u32(before, u32::from_ne_bytes(place.to_bytes()))
 }
 
-/// Learns from a client's SYN where its stream starts, and what goes into it there.
+/// Learns from a client's SYN where its stream starts, and what goes into it there. With numbers of
+/// ours in between, too (`opening.rs`).
 pub(super) fn begin<F: Family>(frame: &[u8], parsed: &Parsed<F>, record: &mut Record<F>) {
     let is_tcp = parsed.key.protocol == Protocol::Tcp as u8;
     let is_syn = is_tcp && parsed.signal & tcp::SYN != 0;
-    if !is_syn || record.introduction() == ClientAddress::None {
+    let counts = record.introduction() != ClientAddress::None || record.is_spliced();
+    if !is_syn || !counts {
         return;
     }
     let segment = segment(frame, parsed).unwrap_or_default();

@@ -15,6 +15,11 @@
 //! go through, TOA and PROXY headers included. A SYN+ACK that comes again is answered again: the ACK
 //! was lost.
 //!
+//! **Anew.** A client that uses its port again while the connection is known sends its SYN to the backend
+//! as it is. A backend that lives on asks back, as it would without us. One that has forgotten the
+//! connection agrees to the SYN: that SYN+ACK is the client's, and from there on both have each other's own
+//! numbers, clocks and windows.
+//!
 //! Held: ten segments of a connection, a thousand of a worker (`worker/waiting.rs`). What finds no
 //! room, or waits for a backend that never answers, is counted as `cookie_held`; TCP sends it again.
 
@@ -23,6 +28,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use zerocopy::FromBytes;
 
 use super::conn::key::Side;
+use super::conn::record::Progress;
 use super::conn::splice::{Chain, SACK, STAMPS, Splice};
 use super::conn::state::State;
 use super::conn::table::{Hit, Slot};
@@ -50,6 +56,8 @@ const ASK_AGAIN_MS: u32 = 1_000;
 const ASKED_MAX: u8 = 4;
 /// What a backend takes that does not say (RFC 9293 section 3.7.1).
 const MSS_UNSAID: u16 = 536;
+/// A SYN+ACK, by those flags that are looked at.
+const AGREES: u8 = tcp::SYN | tcp::ACK;
 /// Whoever writes the stations last.
 const NOWHERE: (Mac, Mac) = (Mac([0; 6]), Mac([0; 6]));
 
@@ -178,17 +186,18 @@ impl Flows {
         parsed: &Parsed<G>,
         slot: Slot,
     ) -> Option<Fate> {
-        let table = F::table_mut(&mut self.tables);
-        let is_open = table.record(slot).state() != State::Synack;
-        let splice = table.splice_mut(slot)?;
         let (sequence, acknowledgment) = number(packet.data(), parsed)?;
         let flags = parsed.signal & (tcp::SYN | tcp::ACK | tcp::RST);
+        let table = F::table_mut(&mut self.tables);
+        if table.record(slot).state() != State::Synack {
+            return match flags {
+                AGREES => self.agrees_again::<F, P>(packet, slot, (sequence, acknowledgment)),
+                _ => None,
+            };
+        }
+        let splice = table.splice_mut(slot)?;
         let is_answer = flags & tcp::ACK != 0 && acknowledgment == splice.start.wrapping_add(1);
         match flags {
-            _ if is_open && flags == tcp::SYN | tcp::ACK => {
-                Some(self.acknowledge::<F, P>(packet, slot))
-            }
-            _ if is_open => None,
             _ if is_answer && flags & tcp::RST != 0 => {
                 splice.ahead = splice.ours.wrapping_add(1).wrapping_sub(sequence);
                 self.settle::<F>(slot, Event::BackendRefused);
@@ -203,6 +212,26 @@ impl Flows {
             _ if flags == tcp::ACK => Some(self.clear_away::<F, P>(packet, slot, acknowledgment)),
             _ => Some(self.count(Reason::NoConnection)),
         }
+    }
+
+    /// A backend's SYN+ACK on a connection that is open: the answer to the client's next SYN, or the
+    /// one to ours once more, because our ACK was lost. `None` if it goes on to the client.
+    fn agrees_again<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        slot: Slot,
+        (sequence, acknowledgment): (u32, u32),
+    ) -> Option<Fate> {
+        let table = F::table_mut(&mut self.tables);
+        let is_anew = table.record_mut(slot).restart_stream(acknowledgment);
+        let splice = table.splice_mut(slot)?;
+        if is_anew {
+            splice.step_aside();
+        }
+        // By its own first number: what it acknowledges grows while it is on its way.
+        let is_known = sequence.wrapping_add(splice.ahead) == splice.ours;
+        let is_for_us = is_known && !splice.is_aside();
+        is_for_us.then(|| self.acknowledge::<F, P>(packet, slot))
     }
 
     /// The backend waits for nobody any more.
@@ -234,6 +263,7 @@ impl Flows {
         if introduce::from_backend(packet.data_mut(), parsed, record).is_none() {
             return self.count(Reason::Truncated);
         }
+        record.set_progress(Progress::Agreed);
         let service = record.service_id();
         let keeps_promises =
             table.splice_mut(slot).is_some_and(|it| agree(it, sequence, &offer, now_ms));

@@ -19,6 +19,7 @@ use crate::world::{Card, Plan, Sent, World, backend_mac};
 
 use Families::{Nat64, V4, V6};
 
+mod anew;
 mod damage;
 mod limits;
 mod patience;

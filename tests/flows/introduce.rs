@@ -203,6 +203,21 @@ fn before_the_backend_has_answered_a_client_may_choose_another_number() {
     assert_eq!(Segment::read(&sent.frame).payload.len(), 28);
 }
 
+/// The answer to the SYN before says nothing of how far the new stream has come.
+#[test]
+fn the_answer_to_a_number_the_client_no_longer_means_does_not_take_the_header_away() {
+    for (before, now) in [(9000, 5), (5, 9000), (90_000, 5), (20, 5)] {
+        let mut world = world(V2, V4, |_| {});
+        world.one(0, 0, &tcp(V4).flags(SYN).numbers(before, 0).build());
+        let syn = world.one(0, 0, &tcp(V4).flags(SYN).numbers(now, 0).build());
+        world.one(0, 1, &answer(&syn).flags(SYN | ACK).numbers(700, before + 1).build());
+        world.one(0, 1, &answer(&syn).flags(SYN | ACK).numbers(500, now + 1).build());
+        let sent = world.one(0, 0, &tcp(V4).flags(ACK).numbers(now + 1, 501).build());
+        let sent = Segment::read(&sent.frame);
+        assert_eq!((sent.sequence, sent.payload.len()), (now + 1, 28), "{before}, then {now}");
+    }
+}
+
 /// A late one of the connection that had these ports before says nothing about the header of the
 /// one that has them now.
 #[test]
@@ -250,7 +265,7 @@ fn a_port_used_again_while_the_old_connection_is_known_starts_over_when_the_back
     {
         let length = u32::try_from(inserted(how, V4)).unwrap();
         let (mut world, syn) = opened(how, V4, 1000);
-        let mut say = |world: &mut World, (is_client, flags): (bool, u8)| {
+        let say = |world: &mut World, (is_client, flags): (bool, u8)| {
             if is_client {
                 world.one(0, 0, &tcp(V4).flags(flags).numbers(1006, 501).build());
             } else {

@@ -314,7 +314,7 @@ impl<F: Family> Record<F> {
     pub fn start_stream(&mut self, first_sequence: u32, inserted: u8) {
         if self.progress() == Progress::Open {
             (self.first_sequence, self.inserted) = (first_sequence, inserted);
-        } else if !self.is_spliced() && first_sequence != self.first_sequence {
+        } else if first_sequence != self.first_sequence {
             self.said[Side::Client as usize] = first_sequence;
             self.progress |= ASKED;
         }
@@ -327,11 +327,14 @@ impl<F: Family> Record<F> {
 
     /// The backend answers a SYN, after which the client's stream starts there. If it has forgotten
     /// the stream it had agreed to, and the client has asked for this one, they have a new one.
-    pub fn restart_stream(&mut self, first_sequence: u32) {
-        if self.asks_anew() && self.said(Side::Client) == first_sequence {
+    /// True if so.
+    pub fn restart_stream(&mut self, first_sequence: u32) -> bool {
+        let restarts = self.asks_anew() && self.said(Side::Client) == first_sequence;
+        if restarts {
             (self.first_sequence, self.progress) = (first_sequence, Progress::Agreed as u8);
             self.said[Side::Client as usize] = 0;
         }
+        restarts
     }
 
     /// The client's stream has come so far; never goes back.

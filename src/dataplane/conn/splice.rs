@@ -81,6 +81,8 @@ const _: () = assert!(size_of::<Splice>() == 64, "a splice is one cache line");
 pub const SACK: u8 = 1;
 /// The client sends timestamps.
 pub const STAMPS: u8 = 2;
+/// Client and backend have shaken hands without us since: nothing differs.
+const ASIDE: u8 = 8;
 /// It is in the list.
 const LISTED: u8 = 4;
 
@@ -93,6 +95,20 @@ impl Splice {
     /// The client does.
     pub fn set(&mut self, flag: u8) {
         self.flags |= flag;
+    }
+
+    /// From here on client and backend read each other's own numbers: they have begun anew, and what
+    /// was agreed before is void.
+    pub fn step_aside(&mut self) {
+        (self.ahead, self.stamp_ahead, self.client_shift, self.backend_shift) = (0, 0, 0, 0);
+        // The client has heard the backend's own.
+        self.mss = u16::MAX;
+        self.set(ASIDE);
+    }
+
+    /// Have they?
+    pub fn is_aside(&self) -> bool {
+        self.has(ASIDE)
     }
 
     /// What the backend said last of the client's numbers; 0 is nothing.

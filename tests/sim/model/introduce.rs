@@ -262,7 +262,10 @@ impl Model {
             let ahead = ack.wrapping_sub(stream.first);
             *ack = as_client_counts(*stream, inserted, *ack);
             let plausible = ahead <= if stream.delivered { HALF - 1 } else { FLIGHT_MAX };
-            if plausible && (stream.agreed || *flags & SYN != 0) {
+            let is_syn = *flags & SYN != 0;
+            // With a header to come, a SYN can acknowledge nothing but the SYN.
+            let of_another = is_syn && ahead != 0 && inserted > 0;
+            if plausible && !of_another && (stream.agreed || is_syn) {
                 stream.agreed = true;
                 stream.delivered |= ahead >= inserted;
             }

@@ -55,6 +55,7 @@ pub(crate) struct Balancer {
     toeplitz: Toeplitz,
     generation: u64,
     dropped: Vec<u64>,
+    untold: u64,
 }
 
 impl Balancer {
@@ -68,6 +69,7 @@ impl Balancer {
             toeplitz: Toeplitz::new(&RSS_KEY).unwrap(),
             generation: 1,
             dropped: vec![0; Reason::COUNT],
+            untold: 0,
         };
         let workers = scenario.workers;
         let first = Arc::new(balancer.snapshot(&scenario.config, workers));
@@ -141,6 +143,9 @@ impl Balancer {
         snapshot.timeouts = config.timeouts;
         snapshot.strays =
             if config.rejects { snapshot::Strays::Reject } else { snapshot::Strays::Drop };
+        snapshot.reset_on_end = config.resets;
+        snapshot.tunnels_ignore_df = config.ignores_df;
+        snapshot.departed = departed(config);
         snapshot.accepting = config.accepting;
         snapshot.punt_per_second = 1_000_000;
         snapshot.indexed()
@@ -246,6 +251,12 @@ impl Balancer {
         Seen::new(sent, punted, self.drops())
     }
 
+    /// Ends that were not told of their connection's end, since the last call.
+    pub(crate) fn untold(&mut self) -> u64 {
+        let total = self.total(|stats| stats.run.ends_untold.get());
+        total - std::mem::replace(&mut self.untold, total)
+    }
+
     /// Drops since the last call.
     fn drops(&mut self) -> BTreeMap<Reason, u64> {
         let mut new = BTreeMap::new();
@@ -313,8 +324,23 @@ impl Balancer {
     }
 }
 
-fn compiled(service: usize, backend: &Backend) -> Option<snapshot::Backend> {
+fn hop(backend: &Backend) -> Option<NextHop> {
     let hop = NextHop { port: PortId(1), source: OUR_INNER_MAC, destination: backend.mac };
+    backend.reachable.then_some(hop)
+}
+
+/// Backends that were removed, and the ways to them.
+fn departed(config: &Config) -> Box<[(BackendId, NextHop)]> {
+    let services = config.services.iter().enumerate();
+    let all = services.flat_map(|(service, of)| {
+        let place = move |(backend, it)| (backend_id(Place { service, backend }), it);
+        of.backends.iter().enumerate().map(place)
+    });
+    let gone = all.filter(|(_, backend)| backend.weight.is_none());
+    gone.filter_map(|(id, backend)| Some((id, hop(backend)?))).collect()
+}
+
+fn compiled(service: usize, backend: &Backend) -> Option<snapshot::Backend> {
     Some(snapshot::Backend {
         service: ServiceId(u32::try_from(service).unwrap()),
         address: backend.address.ip(),
@@ -324,7 +350,7 @@ fn compiled(service: usize, backend: &Backend) -> Option<snapshot::Backend> {
         our_address: our_address(backend.address.is_ipv6()),
         weight: backend.weight?,
         limit: Limit::NONE,
-        next_hop: backend.reachable.then_some(hop),
+        next_hop: hop(backend),
     })
 }
 

@@ -9,6 +9,7 @@ use shunt::dataplane::snapshot::{ClientAddress, Mode, Protocol, Scheduler, Timeo
 use shunt::wire::Mac;
 
 /// The whole of it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) services: Vec<Service>,
@@ -19,6 +20,10 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     /// Are strays answered?
     pub(crate) rejects: bool,
+    /// Are both ends told of a connection that ends here?
+    pub(crate) resets: bool,
+    /// May a tunnel's outer packet be cut, whatever the inner one says?
+    pub(crate) ignores_df: bool,
     /// Not draining.
     pub(crate) accepting: bool,
 }
@@ -67,6 +72,8 @@ pub(crate) enum Change {
     Mtu(usize, u16),
     /// Are strays answered?
     Rejects(bool),
+    /// Are both ends told of a connection that ends here?
+    Resets(bool),
     /// Timeouts.
     Timeouts(Timeouts),
     /// No new connections.
@@ -93,6 +100,7 @@ impl Config {
             Change::Reachable(place, reachable) => self.backend_mut(*place).reachable = *reachable,
             Change::Mtu(port, mtu) => self.mtu[*port] = *mtu,
             Change::Rejects(rejects) => self.rejects = *rejects,
+            Change::Resets(resets) => self.resets = *resets,
             Change::Timeouts(timeouts) => self.timeouts = *timeouts,
             Change::Drain => self.accepting = false,
         }

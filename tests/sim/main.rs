@@ -125,6 +125,7 @@ fn much_happens() {
         ("later pieces", sum(|o| o.tally.pieces), 100),
         ("errors passed on", sum(|o| o.tally.errors), 100),
         ("headers ahead", sum(|o| o.tally.ahead), 10),
+        ("ends told", sum(|o| o.tally.told), 50),
         ("path MTUs learned", sum(|o| o.tally.learned), 5),
         ("drops", sum(|o| o.tally.dropped), 100),
         ("handed over", sum(|o| o.handed_over), 1_000),

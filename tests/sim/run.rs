@@ -179,7 +179,11 @@ impl Run {
         let clock = self.scenario.clock_ms.wrapping_add(u32::try_from(now_ms).unwrap());
         self.balancer.advance(clock);
         let count = self.balancer.connections();
-        self.model.tick(now_ms, count, &mut || self.balancer.list())
+        self.model.tick(now_ms, count, &mut || self.balancer.list())?;
+        let seen = self.balancer.work();
+        self.model.were_not_told(self.balancer.untold());
+        self.deliver(&seen);
+        self.model.pass(seen)
     }
 
     fn change(&mut self, n: usize) {
@@ -387,6 +391,7 @@ impl Run {
             seen = lie.tell(seen);
         }
         self.deliver(&seen);
+        self.model.were_not_told(self.balancer.untold());
         self.model.judge(inputs, seen, &mut || self.balancer.list())
     }
 
@@ -437,6 +442,10 @@ impl Run {
         let answered = self.balancer.total(|s| s.run.replied.get());
         if answered != tally.answered {
             return Err(format!("{answered} answers counted, {} sent", tally.answered));
+        }
+        let told = self.balancer.total(|s| s.run.ends_told.get());
+        if told != tally.told {
+            return Err(format!("{told} ends are counted as told, and {} were", tally.told));
         }
         let handed_over = self.balancer.total(|s| s.run.handed_over.get());
         if handed_over > 0 && self.scenario.needs_no_handover() {

@@ -203,6 +203,8 @@ fn config(rng: &mut Rng) -> Config {
         mtu: [1500, rng.pick(&[1500, 1500, 1400])],
         timeouts: timeouts(rng),
         rejects: rng.chance(850),
+        resets: rng.chance(700),
+        ignores_df: rng.chance(200),
         accepting: true,
     }
 }
@@ -370,7 +372,7 @@ fn change(rng: &mut Rng, config: &Config) -> Change {
     let place = Place { service, backend: rng.index(config.services[service].backends.len()) };
     let of = &config.services[service];
     let keeps_port = config.backend(place).address.port() == of.vip.port();
-    match rng.below(12) {
+    match rng.below(13) {
         0..=2 => Change::Weight(place, Some(u32::from(byte(rng.below(4))))),
         3..=5 => Change::Weight(place, None),
         6..=7 => {
@@ -380,6 +382,7 @@ fn change(rng: &mut Rng, config: &Config) -> Change {
         8 => Change::Reachable(place, rng.chance(500)),
         9 => Change::Mtu(rng.index(2), rng.pick(&[1280, 1400, 1500])),
         10 => Change::Rejects(rng.chance(700)),
+        11 => Change::Resets(rng.chance(700)),
         _ => Change::Timeouts(timeouts(rng)),
     }
 }

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use shunt::dataplane::orders::ConnectionView;
 use shunt::dataplane::snapshot::Protocol;
 
+use super::states::Seat;
 use super::{Connection, Model};
 use crate::packet::Flow;
 
@@ -38,7 +39,9 @@ impl Model {
             over.into_iter().filter(|flow| !there.contains(flow)).collect()
         };
         for flow in gone {
-            self.forget(&flow);
+            if let Some(connection) = self.forget(&flow) {
+                self.announce(&flow, &connection, &[Seat::Input, Seat::Output]);
+            }
         }
         if count != self.connections.len() {
             let known = self.connections.len();

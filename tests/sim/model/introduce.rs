@@ -74,6 +74,13 @@ pub(super) struct Stream {
     asked: Option<u32>,
 }
 
+impl Stream {
+    /// Has the client asked for another start than the one the backend has agreed to?
+    pub(super) fn is_asked_anew(self) -> bool {
+        self.asked.is_some()
+    }
+}
+
 fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
@@ -206,6 +213,7 @@ impl Model {
                 stream.first = first;
             } else if first != stream.first {
                 stream.asked = Some(first);
+                connection.said[0] = 0;
             }
         }
         introduced(introduces, client, packet, *stream, room)

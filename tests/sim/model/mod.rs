@@ -10,11 +10,13 @@
 //! - [`answers`]: RST and ICMP.
 //! - [`errors`]: who hears of ICMP errors.
 //! - [`expiry`]: what must be forgotten, and what must not.
+//! - [`endings`]: who hears that a connection has ended here.
 //! - [`introduce`]: who the client is, said to the backend.
 //! - [`pieces`]: datagrams in pieces.
 //! - [`states`], [`sctp`]: TCP's states, SCTP's.
 
 mod answers;
+mod endings;
 mod errors;
 mod expiry;
 mod introduce;
@@ -77,6 +79,8 @@ struct Connection {
     /// The source port its tunnel packets have.
     tunnel_port: Option<u16>,
     stream: introduce::Stream,
+    /// What the client and the backend said last of the other's numbers; 0 is nothing.
+    said: [u32; 2],
     /// Who has it, as far as it mattered.
     worker: Option<WorkerId>,
 }
@@ -96,6 +100,8 @@ pub(crate) struct Tally {
     pub(crate) errors: u64,
     /// Headers that went ahead, in segments of their own.
     pub(crate) ahead: u64,
+    /// Ends told that their connection has ended here.
+    pub(crate) told: u64,
     /// Path MTUs learned from them.
     pub(crate) learned: u64,
     /// Packets refused.
@@ -120,6 +126,9 @@ pub(crate) struct Model {
     datagrams: HashMap<pieces::Name, pieces::Datagram>,
     /// Pieces that waited in vain, and whose drop has not been seen yet.
     pieces_lost: usize,
+    /// What ends of connections are to hear, and who was not told as the balancer counts it.
+    notices: Vec<(usize, Packet)>,
+    untold: u64,
     /// What the way to a backend carries and when a worker heard so.
     learned: HashMap<(WorkerId, Place), (usize, u64)>,
     pub(crate) tally: Tally,
@@ -139,6 +148,8 @@ impl Model {
             numbers: VecDeque::new(),
             datagrams: HashMap::new(),
             pieces_lost: 0,
+            notices: vec![],
+            untold: 0,
             learned: HashMap::new(),
             tally: Tally::default(),
         }
@@ -182,16 +193,22 @@ impl Model {
         mut seen: Seen,
         list: &mut dyn FnMut() -> Vec<ConnectionView>,
     ) -> Result<(), String> {
-        for _ in 0..std::mem::take(&mut self.pieces_lost) {
-            self.drop(Reason::FragmentTimeout, &mut seen)?;
-        }
+        self.drop_lost_pieces(&mut seen)?;
         for (at, input) in inputs.iter().enumerate() {
             let copies = inputs[at..].iter().filter(|other| other.frame == input.frame).count();
             self.copies = copies;
             self.packet(input, &mut seen, list)
                 .map_err(|error| format!("{}: {error}", input.words()))?;
         }
+        self.tell(&mut seen)?;
         seen.is_explained()
+    }
+
+    fn drop_lost_pieces(&mut self, seen: &mut Seen) -> Result<(), String> {
+        for _ in 0..std::mem::take(&mut self.pieces_lost) {
+            self.drop(Reason::FragmentTimeout, seen)?;
+        }
+        Ok(())
     }
 
     fn forget(&mut self, client: &Flow) -> Option<Connection> {

@@ -141,7 +141,10 @@ impl Model {
             let connection = &self.connections[&flow];
             let is_gone = self.config.backend(connection.place).weight.is_none();
             if is_gone || connection.state.is_closed() {
-                self.forget(&flow);
+                let gone = self.forget(&flow).filter(|_| is_gone);
+                if let Some(connection) = gone {
+                    self.announce(&flow, &connection, &[Seat::Output]);
+                }
                 return self.drop(Reason::Fragment, seen);
             }
         }

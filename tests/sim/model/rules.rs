@@ -108,7 +108,9 @@ impl Model {
         let backend = self.config.backend(connection.place).clone();
         let starts = starts(packet, client.protocol);
         if backend.weight.is_none() {
-            self.forget(&client);
+            if let Some(connection) = self.forget(&client) {
+                self.announce(&client, &connection, &[Seat::Output]);
+            }
             if starts {
                 return self.start(client, packet, input, seen, list);
             }
@@ -138,6 +140,7 @@ impl Model {
         }
         // Nobody need make anything shorter than this: then what has grown is cut.
         let room = introduced.room.max(shortest(packet.is_v6()));
+        let room = if self.may_cut(mode, packet) { usize::MAX } else { room };
         if !self.goes_on(packet, room, input, seen)? {
             return Ok(());
         }
@@ -161,6 +164,11 @@ impl Model {
             None if is_v6 != backend.is_ipv6() => way + 20,
             None => way,
         }
+    }
+
+    /// May its outer packet be cut, though it must not be itself?
+    pub(super) fn may_cut(&self, mode: Mode, packet: &Packet) -> bool {
+        self.config.ignores_df && !packet.is_v6() && wrapping(mode).is_some()
     }
 
     /// What the way to a client's backend carries. Where packets grow, and a way was said to carry
@@ -236,7 +244,9 @@ impl Model {
             if connection.mode == Mode::Nat && self.workers > 1 && seen.is_punted(&input.frame) {
                 return seen.punt(&input.frame);
             }
-            self.forget(&client);
+            if let Some(connection) = self.forget(&client) {
+                self.announce(&client, &connection, &[Seat::Input]);
+            }
             return self.refuse(Reason::BackendGone, packet, input, seen);
         }
         let crosses = packet.is_v6() != client.from.is_ipv6();
@@ -317,6 +327,7 @@ impl Model {
         if let Some(connection) = self.connections.get_mut(client) {
             connection.seen_ms = now_ms;
             connection.state = connection.state.after(seat, packet);
+            connection.hears(seat, packet);
         }
     }
 
@@ -338,7 +349,7 @@ impl Model {
         // None where nobody may cut, and a fresh one where somebody may.
         let mtu = self.path_mtu(client);
         let fits = inner.length() + overhead(encapsulation, backend) <= mtu;
-        let whole = inner.df && !inner.is_v6() && fits;
+        let whole = inner.df && !inner.is_v6() && fits && !self.config.ignores_df;
         if whole {
             outer.id = 0;
         }

@@ -11,7 +11,7 @@ use super::expiry::flow_of;
 use super::introduce::Stream;
 use super::rules::{List, shortest, starts};
 use super::sctp::Association;
-use super::states::State;
+use super::states::{Seat, State};
 use super::{Connection, Input, Model};
 use crate::config::{Backend, Place};
 use crate::packet::{Flow, Packet, SYN};
@@ -89,7 +89,8 @@ impl Model {
                 if is_syn_in_pieces && inserted > 0 && seen.may_drop(Reason::Fragment) {
                     return self.drop(Reason::Fragment, seen);
                 }
-                if packet.length() <= room || !packet.df {
+                let may_cut = self.may_cut(self.config.backend(*place).mode, packet);
+                if packet.length() <= room || !packet.df || may_cut {
                     continue;
                 }
                 let told = self.error(packet, &input.frame, Trouble::TooBig(room));
@@ -198,10 +199,11 @@ impl Model {
             return Err(format!("{gone:?} made way for one"));
         }
         for flow in gone {
-            let state = self.forget(&flow).map(|connection| connection.state);
-            if state.is_none_or(State::is_open) {
-                return Err(format!("{flow:?} made way, and it was {state:?}"));
+            let Some(connection) = self.forget(&flow) else { continue };
+            if connection.state.is_open() {
+                return Err(format!("{flow:?} made way, and it was {:?}", connection.state));
             }
+            self.announce(&flow, &connection, &[Seat::Input, Seat::Output]);
         }
         Ok(())
     }
@@ -227,6 +229,7 @@ impl Model {
             router: packet.link.0,
             tunnel_port: None,
             stream: Stream::default(),
+            said: [0; 2],
             worker: None,
         }
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use shunt::dataplane::access::{Access, ListSet, Listed, Network};
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::conn::ports::{Ownership, Toeplitz};
@@ -146,6 +147,7 @@ impl Balancer {
         snapshot.reset_on_end = config.resets;
         snapshot.tunnels_ignore_df = config.ignores_df;
         snapshot.departed = departed(config);
+        snapshot.members = Some(Arc::new(members(config)));
         snapshot.accepting = config.accepting;
         snapshot.punt_per_second = 1_000_000;
         snapshot.indexed()
@@ -162,6 +164,10 @@ impl Balancer {
             backends: ids.rev().collect(),
             locals: config.locals.iter().copied().collect(),
             client_address: service.introduces,
+            access: Access {
+                deny: service.access.denied.map_or_else(ListSet::default, ListSet::of),
+                allow: service.access.allowed.map_or_else(ListSet::default, ListSet::of),
+            },
             revision: self.generation,
             ..snapshot::Service::default()
         }
@@ -327,6 +333,18 @@ impl Balancer {
 fn hop(backend: &Backend) -> Option<NextHop> {
     let hop = NextHop { port: PortId(1), source: OUR_INNER_MAC, destination: backend.mac };
     backend.reachable.then_some(hop)
+}
+
+/// Every address on a list, with all its lists.
+fn members(config: &Config) -> Listed {
+    let [first, second] = &config.lists;
+    let networks = first.iter().chain(second).map(|address| {
+        let lists = [(0, first), (1, second)];
+        let on = lists.iter().filter(|(_, list)| list.contains(address));
+        let lists = on.fold(ListSet::default(), |all, (at, _)| all.and(ListSet::of(*at)));
+        Network { base: *address, length: if address.is_ipv6() { 128 } else { 32 }, lists }
+    });
+    Listed(networks.collect())
 }
 
 /// Backends that were removed, and the ways to them.

@@ -24,6 +24,8 @@ pub(crate) struct Config {
     pub(crate) resets: bool,
     /// May a tunnel's outer packet be cut, whatever the inner one says?
     pub(crate) ignores_df: bool,
+    /// Clients' addresses that are on the lists.
+    pub(crate) lists: [Vec<IpAddr>; 2],
     /// Not draining.
     pub(crate) accepting: bool,
 }
@@ -35,6 +37,7 @@ pub(crate) struct Service {
     pub(crate) scheduler: Scheduler,
     /// How backends learn who the client is.
     pub(crate) introduces: ClientAddress,
+    pub(crate) access: Access,
     /// Oldest first.
     pub(crate) backends: Vec<Backend>,
 }
@@ -50,6 +53,13 @@ pub(crate) struct Backend {
     pub(crate) weight: Option<u32>,
     /// Its link address is known.
     pub(crate) reachable: bool,
+}
+
+/// Who may start connections: nobody on the one list, nobody who is not on the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Access {
+    pub(crate) denied: Option<usize>,
+    pub(crate) allowed: Option<usize>,
 }
 
 /// One backend of one service.
@@ -74,6 +84,8 @@ pub(crate) enum Change {
     Rejects(bool),
     /// Are both ends told of a connection that ends here?
     Resets(bool),
+    /// Who may start connections to a service.
+    Access(usize, Access),
     /// Timeouts.
     Timeouts(Timeouts),
     /// No new connections.
@@ -101,9 +113,17 @@ impl Config {
             Change::Mtu(port, mtu) => self.mtu[*port] = *mtu,
             Change::Rejects(rejects) => self.rejects = *rejects,
             Change::Resets(resets) => self.resets = *resets,
+            Change::Access(service, access) => self.services[*service].access = *access,
             Change::Timeouts(timeouts) => self.timeouts = *timeouts,
             Change::Drain => self.accepting = false,
         }
+    }
+
+    /// May this client start connections to the service?
+    pub(crate) fn admits(&self, service: usize, client: IpAddr) -> bool {
+        let Access { denied, allowed } = self.services[service].access;
+        let is_on = |list: usize| self.lists[list].contains(&client);
+        !denied.is_some_and(is_on) && allowed.is_none_or(is_on)
     }
 
     /// Has this address a backend whose answers to clients pass here?

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use shunt::dataplane::snapshot::{ClientAddress, Mode, Protocol, Scheduler, Timeouts};
 use shunt::wire::Mac;
 
-use crate::config::{Backend, Change, Config, Place, Service};
+use crate::config::{Access, Backend, Change, Config, Place, Service};
 use crate::rng::Rng;
 use crate::tunnel;
 
@@ -142,6 +142,7 @@ impl Scenario {
             let mut backends = service.backends.iter();
             backends.clone().any(|b| b.weight > Some(0))
                 && backends.all(|b| b.reachable && !b.was_nat)
+                && (service.access.denied, service.access.allowed) == (None, None)
         };
         let Conditions { lost, complained, .. } = self.conditions;
         (lost, complained) == (0, 0)
@@ -204,6 +205,7 @@ fn config(rng: &mut Rng) -> Config {
         timeouts: timeouts(rng),
         rejects: rng.chance(850),
         resets: rng.chance(700),
+        lists: [list(rng), list(rng)],
         ignores_df: rng.chance(200),
         accepting: true,
     }
@@ -254,7 +256,21 @@ fn service(rng: &mut Rng, protocol: Protocol, vip: SocketAddr) -> Service {
     });
     let backends = backends.collect();
     let scheduler = Scheduler::named(rng.pick(&SCHEDULERS)).unwrap();
-    Service { protocol, vip, scheduler, introduces, backends }
+    let access = access(rng);
+    Service { protocol, vip, scheduler, introduces, access, backends }
+}
+
+/// Some of those there are, strangers included.
+fn list(rng: &mut Rng) -> Vec<IpAddr> {
+    let all = [2, 3, 4, 77].into_iter().flat_map(|host| both([192, 0, 2, host]));
+    let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 77).into();
+    all.chain([v6]).filter(|_| rng.chance(400)).collect()
+}
+
+/// Most services take everybody.
+fn access(rng: &mut Rng) -> Access {
+    let mut which = || rng.pick(&[None, None, None, None, None, None, Some(0), Some(1)]);
+    Access { denied: which(), allowed: which() }
 }
 
 /// Those that refuse nobody as long as any backend has a weight.
@@ -372,7 +388,7 @@ fn change(rng: &mut Rng, config: &Config) -> Change {
     let place = Place { service, backend: rng.index(config.services[service].backends.len()) };
     let of = &config.services[service];
     let keeps_port = config.backend(place).address.port() == of.vip.port();
-    match rng.below(13) {
+    match rng.below(14) {
         0..=2 => Change::Weight(place, Some(u32::from(byte(rng.below(4))))),
         3..=5 => Change::Weight(place, None),
         6..=7 => {
@@ -383,6 +399,7 @@ fn change(rng: &mut Rng, config: &Config) -> Change {
         9 => Change::Mtu(rng.index(2), rng.pick(&[1280, 1400, 1500])),
         10 => Change::Rejects(rng.chance(700)),
         11 => Change::Resets(rng.chance(700)),
+        12 => Change::Access(service, access(rng)),
         _ => Change::Timeouts(timeouts(rng)),
     }
 }

@@ -38,6 +38,9 @@ impl Model {
         let Some(service) = found else {
             return self.refuse(Reason::NoService, packet, input, seen);
         };
+        if !self.config.admits(service, client.from.ip()) {
+            return self.refuse(Reason::Denied, packet, input, seen);
+        }
         // Port 20 is where active FTP connects from; it asks for nothing.
         let is_ftp_data = client.protocol == Protocol::Tcp && client.from.port() == 20;
         if !starts(packet, client.protocol) || is_ftp_data {

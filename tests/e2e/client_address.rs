@@ -258,3 +258,8 @@ fn the_clients_address_is_in_the_options_of_syn_and_first_data_with_one_worker()
 fn the_clients_address_is_in_the_options_of_syn_and_first_data_with_two_workers() {
     toa(2);
 }
+
+#[test]
+fn the_clients_address_is_in_the_options_of_syn_and_first_data_with_four_workers() {
+    toa(4);
+}

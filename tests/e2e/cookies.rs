@@ -75,6 +75,11 @@ fn connections_by_cookies_carry_everything_whole_with_two_workers() {
 }
 
 #[test]
+fn connections_by_cookies_carry_everything_whole_with_four_workers() {
+    every_way(4);
+}
+
+#[test]
 fn a_backend_that_refuses_is_heard_of() {
     let rig = Rig::new(1, 1);
     let closed = std::net::SocketAddrV4::new(lab::network::backend_address(1), 81);

@@ -77,6 +77,11 @@ fn ten_thousand_short_connections_all_succeed_with_two_workers() {
     ten_thousand_connections(2);
 }
 
+#[test]
+fn ten_thousand_short_connections_all_succeed_with_four_workers() {
+    ten_thousand_connections(4);
+}
+
 /// As many as were asked for, each answered by the right backend.
 fn connects(everyone: &Everyone, way: Way) -> Result<()> {
     let (rig, client) = (&everyone.rig, everyone.narrow_client());
@@ -145,4 +150,9 @@ fn ten_thousand_short_connections_succeed_in_every_mode_and_family_with_one_work
 #[test]
 fn ten_thousand_short_connections_succeed_in_every_mode_and_family_with_two_workers() {
     ten_thousand_on_every_way(2);
+}
+
+#[test]
+fn ten_thousand_short_connections_succeed_in_every_mode_and_family_with_four_workers() {
+    ten_thousand_on_every_way(4);
 }

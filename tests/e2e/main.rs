@@ -12,7 +12,7 @@
 //! - [`client_address`]: PROXY headers and TOA. [`lossy`]: PROXY headers where packets are lost.
 //! - [`clients`]: lists, limits and persistence.
 //! - [`cookies`]: SYN cookies. [`sctp`]: whole associations.
-//! - [`local_out`]: the box's own programs as clients.
+//! - [`local_out`]: the box's own programs as clients. [`outbound`]: NAT backends' own way out.
 //! - [`vlan`]: clients behind 802.1Q and two tags.
 //! - [`reload`]: changing what runs. [`lifecycle`]: start, stop, kill.
 //! - [`slow_path`]: what belongs to the box itself, and what belongs to nobody.
@@ -33,6 +33,7 @@ mod local_out;
 mod lossy;
 mod modes;
 mod observe;
+mod outbound;
 mod path_mtu;
 mod pieces;
 mod refuse;

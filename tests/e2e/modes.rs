@@ -98,6 +98,11 @@ fn nat_shows_backends_the_client_with_two_workers() {
 }
 
 #[test]
+fn nat_shows_backends_the_client_with_four_workers() {
+    without_a_tunnel(4, "nat");
+}
+
+#[test]
 fn dr_shows_backends_the_client_with_one_worker() {
     without_a_tunnel(1, "dr");
 }
@@ -198,6 +203,11 @@ fn weights_hold_over_four_modes_in_one_service_with_one_worker() {
 #[test]
 fn weights_hold_over_four_modes_in_one_service_with_two_workers() {
     four_modes_in_one_service(2);
+}
+
+#[test]
+fn weights_hold_over_four_modes_in_one_service_with_four_workers() {
+    four_modes_in_one_service(4);
 }
 
 #[test]

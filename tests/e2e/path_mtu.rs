@@ -87,6 +87,11 @@ fn a_step_from_9000_to_1500_is_told_and_learned_in_every_mode_with_two_workers()
     a_step_from_9000_to_1500(2);
 }
 
+#[test]
+fn a_step_from_9000_to_1500_is_told_and_learned_in_every_mode_with_four_workers() {
+    a_step_from_9000_to_1500(4);
+}
+
 /// The narrow link.
 const NARROW: u16 = 1400;
 const FAR: Ipv4Addr = Ipv4Addr::new(10, 45, 0, 11);

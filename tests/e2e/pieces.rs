@@ -124,18 +124,14 @@ fn real_pieces(workers: usize) {
         watch(&everyone, TAPS[1], "in", FILTER),
         watch(&everyone, TAPS[0], "out", WHOLE),
     ];
-    // Between the families pieces are refused, and documented as such.
-    let unless_refused = |act: &dyn Fn() -> Result<()>, way: Way| {
-        let refused = way.name == "nat64";
-        if refused { Ok(()) } else { watched(&everyone, way, [&into, &out], act) }
-    };
+    let watching = [&into, &out];
     let mut failures = on_every_way("carries pieces", |way| {
-        unless_refused(&|| cut_by_the_kernel(&everyone, way), way)
+        watched(&everyone, way, watching, || cut_by_the_kernel(&everyone, way))
     });
     for order in ["forward", "reversed", "shuffled"] {
         let what = format!("carries pieces sent {order}");
         failures.extend(on_every_way(&what, |way| {
-            unless_refused(&|| cut_by_hand(&everyone, way, order), way)
+            watched(&everyone, way, watching, || cut_by_hand(&everyone, way, order))
         }));
     }
     let status = balancer.shunt(&["status"]).unwrap();

@@ -22,7 +22,7 @@ const ASSOCIATIONS: u16 = 10;
 /// Port of the VIP, its family, mode, the backend and its family, whom that may see.
 type Row = (u16, IpAddr, &'static str, (u8, bool), Vec<IpAddr>);
 
-fn rows() -> [Row; 11] {
+fn rows() -> [Row; 15] {
     let (vip, vip6) = (IpAddr::from(VIP), IpAddr::from(VIP6));
     let locals = LOCAL.map(IpAddr::from).to_vec();
     let client: Vec<IpAddr> = vec![network::client_address(1).into()];
@@ -37,8 +37,12 @@ fn rows() -> [Row; 11] {
         (1007, vip6, "dr", (3, true), client6.clone()),
         (1008, vip, "ipip", (3, false), client.clone()),
         (1009, vip6, "ipip", (3, true), client6.clone()),
-        (1010, vip, "gre", (3, false), client),
-        (1011, vip6, "gre", (3, true), client6),
+        (1010, vip, "gre", (3, false), client.clone()),
+        (1011, vip6, "gre", (3, true), client6.clone()),
+        (1012, vip, "gue", (3, false), client.clone()),
+        (1013, vip6, "gue", (3, true), client6.clone()),
+        (1014, vip, "ipip", (3, true), client),
+        (1015, vip6, "ipip", (3, false), client6),
     ]
 }
 
@@ -47,6 +51,7 @@ fn mode(row: &str) -> (&str, Option<Tunnel>) {
     match row {
         "ipip" => ("tunnel", Some(Tunnel::ipip())),
         "gre" => ("tunnel", Some(Tunnel::gre(false))),
+        "gue" => ("tunnel", Some(Tunnel::gue(6080, true))),
         mode => (mode, None),
     }
 }
@@ -86,11 +91,15 @@ fn servers(rig: &Rig) -> Vec<Program> {
 
 /// The far ends of the tunnels among the rows.
 fn far_ends(rig: &Rig) -> Vec<Program> {
-    let rows: [(IpAddr, &[&str]); 4] = [
+    let rows: [(IpAddr, &[&str]); 8] = [
         (LAN.into(), &["ipip", "--device", "ipip4"]),
         (LAN6.into(), &["ipip", "--inner", "ipv6", "--device", "ipip6"]),
         (LAN.into(), &["gre", "--device", "gre4"]),
         (LAN6.into(), &["gre", "--inner", "ipv6", "--device", "gre6"]),
+        (LAN.into(), &["gue", "--checksum", "--device", "gue4"]),
+        (LAN6.into(), &["gue", "--checksum", "--inner", "ipv6", "--device", "gue6"]),
+        (LAN6.into(), &["ipip", "--device", "ipip46"]),
+        (LAN.into(), &["ipip", "--inner", "ipv6", "--device", "ipip64"]),
     ];
     let host = &rig.network.backends[2];
     let start = |(from, arguments): (IpAddr, &[&str])| {

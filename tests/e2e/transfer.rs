@@ -46,6 +46,11 @@ fn two_hundred_megabytes_arrive_whole_both_ways_with_two_workers() {
     two_hundred_megabytes_both_ways(2);
 }
 
+#[test]
+fn two_hundred_megabytes_arrive_whole_both_ways_with_four_workers() {
+    two_hundred_megabytes_both_ways(4);
+}
+
 /// An echo on port 7 of every backend, and a service for it.
 fn udp_service(rig: &Rig, workers: usize) -> (Vec<Program>, Config) {
     let echoes = rig
@@ -90,4 +95,9 @@ fn datagrams_from_many_sources_are_all_answered_with_one_worker() {
 #[test]
 fn datagrams_from_many_sources_are_all_answered_with_two_workers() {
     every_source_is_answered(2);
+}
+
+#[test]
+fn datagrams_from_many_sources_are_all_answered_with_four_workers() {
+    every_source_is_answered(4);
 }

@@ -106,3 +106,8 @@ fn clients_on_vlans_get_the_service_with_one_worker() {
 fn clients_on_vlans_get_the_service_with_two_workers() {
     clients_on_vlans_get_the_service(2);
 }
+
+#[test]
+fn clients_on_vlans_get_the_service_with_four_workers() {
+    clients_on_vlans_get_the_service(4);
+}

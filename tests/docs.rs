@@ -469,6 +469,33 @@ fn compatibility_names_tests_that_exist() {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
+/// How a row says what has become of what IPVS does.
+const MARKS: [&str; 3] = ["same", "better", "not done"];
+
+/// A row of three cells begins what it says of Shunt with a mark, and names what holds it, unless
+/// there is nothing to hold; then it says why.
+#[test]
+fn compatibility_marks_every_row_and_names_what_holds_it() {
+    let text = fs::read_to_string("docs/lvs-compatibility.md").unwrap();
+    let rows = text.lines().filter(|line| line.starts_with('|') && !line.starts_with("|---"));
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for row in rows.filter(|row| !row.ends_with("| Shunt | test |")) {
+        seen += 1;
+        let mut cells = row.trim_matches('|').splitn(3, " | ").map(str::trim);
+        let [_, says, holds] = [(); 3].map(|()| cells.next().unwrap_or_default());
+        let follows = |rest: &str| !rest.starts_with(char::is_alphanumeric);
+        let mark = MARKS.iter().find(|mark| says.strip_prefix(**mark).is_some_and(follows));
+        let held = match mark {
+            None => false,
+            Some(&"not done") => says.starts_with("not done: "),
+            Some(_) => holds.contains('`'),
+        };
+        wrong.extend((!held).then(|| format!("docs/lvs-compatibility.md: {row}")));
+    }
+    assert!(seen > 150, "only {seen} rows were found");
+    report(&wrong);
+}
+
 /// Rules of what IPVS leaves to the kernel it sits in: VLANs.
 const BEYOND_IPVS: &str = "vlan: ";
 

@@ -266,6 +266,6 @@ impl Flows {
 /// start alike.
 fn first_identification(tables: &Tables, ownership: &Ownership) -> u32 {
     let nobody = FlowKey::<Ipv4Addr> { addresses: 0, ports: 0, protocol: 0 };
-    let (start, workers) = (tables.v4.hash(nobody).spread(), u32::from(ownership.workers()));
-    (start - start % workers).wrapping_add(u32::from(ownership.me().0))
+    let (start, step) = (tables.v4.hash(nobody).spread(), ownership.number_step());
+    (start - start % step).wrapping_add(u32::from(ownership.me().0))
 }

@@ -18,25 +18,28 @@
 //! In DR and tunnel mode the backend answers under the VIP by itself, so an error about its
 //! packets goes to it as it came, by the connection's own way. What concerns no flow of ours is the
 //! kernel's, as any ICMP; what concerns a flow we do not know is refused. So is an error with a wrong
-//! checksum: a recomputed one would vouch for it. Limits: an error in pieces, or one that quotes less
+//! checksum: a recomputed one would vouch for it. One that is longer than its next link carries quotes
+//! less. Limits: an error in pieces, or one that quotes less
 //! than the ports, is not translated; an SCTP checksum in a quote stays as it was.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::conn::key::{FlowKey, Side};
 use super::conn::record::Record;
-use super::conn::table::Hit;
+use super::established::port_mtu;
 use super::family::Family;
 use super::fate::{Fate, Origin, PuntClass};
 use super::flows::Flows;
 use super::introduce;
 use super::io::Packet;
 use super::parse::Other;
+use super::rewrite::number;
 use super::rewrite::translate::rewrite_link;
 use super::snapshot::Ping;
 use super::splice;
 use super::verdict::Reason;
 
+mod astray;
 mod convert;
 mod cross;
 mod message;
@@ -114,12 +117,19 @@ impl Flows {
             return self.count(reason);
         }
         let table = F::table(&self.tables);
-        match table.find(key, table.hash(key)) {
-            Some(hit) => self.pass_on(packet, message, quote, hit),
-            None => match self.next_elsewhere(owners) {
-                Some(owner) => Fate::HandOver(owner),
-                None => self.icmp_between_families(packet, message, quote),
-            },
+        if let Some(hit) = table.find(key, table.hash(key)) {
+            let record = *table.record(hit.slot);
+            if let (Side::Client, Some(splice)) = (hit.side, table.splice(hit.slot)) {
+                splice::take_back(quote.segment(packet.data_mut()), splice);
+            }
+            return self.pass_on(packet, message, quote, (&record, hit.side));
+        }
+        if let Some(owner) = self.next_elsewhere(owners) {
+            return Fate::HandOver(owner);
+        }
+        match self.elsewhere(packet, key) {
+            Some(record) => self.pass_on(packet, message, quote, (&record, Side::Client)),
+            None => self.icmp_between_families(packet, message, quote),
         }
     }
 
@@ -129,32 +139,31 @@ impl Flows {
         packet: &mut P,
         message: &Message<F>,
         quote: &Quote<F>,
-        hit: Hit,
+        (record, side): (&Record<F>, Side),
     ) -> Fate {
-        let record = *F::table(&self.tables).record(hit.slot);
-        let next_hop = match self.leaves(&record, hit.side, message.ttl) {
+        let next_hop = match self.leaves(record, side, message.ttl) {
             Ok(next_hop) => next_hop,
             Err(reason) => return self.count(reason),
         };
-        if let (Side::Client, Some(splice)) = (hit.side, F::table(&self.tables).splice(hit.slot)) {
-            splice::take_back(quote.segment(packet.data_mut()), splice);
-        }
         if record.is_crossed() {
-            return self.cross_error(packet, message, quote, &record, next_hop);
+            return self.cross_error(packet, message, quote, record, next_hop);
         }
-        let about = record.key(hit.side.opposite());
-        let to = F::pair(error_source(&record, hit.side, message, about), about.source());
-        if hit.side == Side::Backend {
-            let room = introduce::room(&record);
+        let about = record.key(side.opposite());
+        let to = F::pair(error_source(record, side, message, about), about.source());
+        if side == Side::Backend {
+            let room = introduce::room(record);
             if let Some(mtu) = message.leave_room(packet.data_mut(), room) {
                 self.path_mtus.learn::<F>(record.backend_id(), mtu, self.now_ms);
             }
-            introduce::take_back(quote.segment(packet.data_mut()), &record);
+            introduce::take_back(quote.segment(packet.data_mut()), record);
+            number::mask_piece(quote.packet(packet.data_mut()), self.number_mask(record));
         }
+        let onward = self.onward(record, side, next_hop);
+        let (message, link) = (&mut { *message }, port_mtu(&self.snapshot, next_hop.port));
         let done = quote.rewrite(packet.data_mut(), about)
             && rewrite_link(packet.data_mut(), next_hop)
+            && (onward.outer.is_some() || message.fit(packet, link))
             && message.rewrite(packet.data_mut(), to, next_hop);
-        let onward = self.onward(&record, hit.side, next_hop);
         match (onward.outer, message.as_parsed(quote.key.reversed())) {
             (Some(outer), Some(parsed)) if done => self.wrap(packet, &parsed, outer, &onward),
             (None, _) if done => Fate::Send(next_hop.port),
@@ -171,6 +180,6 @@ fn error_source<F: Family>(
     message: &Message<F>,
     about: FlowKey<F>,
 ) -> F {
-    let sees_clients = record.key(Side::Client).source() == record.key(Side::Backend).destination();
-    if side == Side::Client && sees_clients { message.source } else { about.destination() }
+    let is_passed_on = side == Side::Client && record.shows_client();
+    if is_passed_on { message.source } else { about.destination() }
 }

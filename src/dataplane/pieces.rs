@@ -27,6 +27,7 @@ use zerocopy::FromBytes;
 
 use super::admit::starts;
 use super::conn::key::{FlowKey, Side};
+use super::conn::record::Record;
 use super::conn::table::Hit;
 use super::established::{source_mac, translation};
 use super::family::Family;
@@ -36,6 +37,7 @@ use super::frag::{self, Told};
 use super::introduce;
 use super::io::Packet;
 use super::parse::{self, Parsed};
+use super::rewrite::number;
 use super::rewrite::translate::rewrite_link;
 use super::snapshot::Protocol;
 use super::verdict::Reason;
@@ -262,9 +264,38 @@ impl Flows {
         told: Told,
     ) -> Fate {
         match piece {
-            AnyPiece::V4(piece) => self.piece_of(packet, piece, told),
-            AnyPiece::V6(piece) => self.piece_of(packet, piece, told),
+            AnyPiece::V4(piece) => self.numbered(packet, piece, told),
+            AnyPiece::V6(piece) => self.numbered(packet, piece, told),
         }
+    }
+
+    /// A piece, and the number of its datagram, where that has to be ours ([`number`]).
+    fn numbered<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        piece: &Piece<F>,
+        told: Told,
+    ) -> Fate {
+        let fate = self.piece_of(packet, piece, told);
+        let goes_on = matches!(fate, Fate::Send(_) | Fate::Cut(..) | Fate::SendBehind(..));
+        if goes_on && piece.part != Part::Whole {
+            let key = piece.parsed.key.with_ports(told.ports);
+            let table = F::table(&self.tables);
+            let hit = table.find(key, table.hash(key)).filter(|hit| hit.side == Side::Client);
+            let mask = hit.map_or(0, |hit| self.number_mask(table.record(hit.slot)));
+            // An answer to what was refused is no piece.
+            number::mask_piece(packet.data_mut().get_mut(ether::LEN..).unwrap_or_default(), mask);
+        }
+        fate
+    }
+
+    /// What the numbers of a client's datagrams are changed by; 0 where they stay.
+    #[expect(clippy::cast_possible_truncation, reason = "half of it is enough")]
+    pub(super) fn number_mask<F: Family>(&self, record: &Record<F>) -> u32 {
+        if record.shows_client() {
+            return 0;
+        }
+        F::table(&self.tables).shown(record.key(Side::Client).addresses) as u32
     }
 
     fn piece_of<F: Family, P: Packet>(

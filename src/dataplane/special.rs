@@ -20,8 +20,8 @@ use super::introduce::{self, Insertion};
 use super::io::Packet;
 use super::onward::{Load, Onward, Outer};
 use super::parse::Parsed;
-use super::rewrite::translate;
 use super::rewrite::tunnel::{self, Tunnel};
+use super::rewrite::{number, translate};
 use super::snapshot::{ClientAddress, NextHop};
 use super::splice;
 use super::verdict::Reason;
@@ -101,12 +101,18 @@ impl Flows {
             let inserted = load.insertion.length();
             return self.cross_over(packet, parsed, &translation, (onward.way, inserted));
         }
+        let l3 = usize::from(parsed.l3);
         match onward.outer {
             _ if !translate::rewrite(packet.data_mut(), parsed, &translation) => {
                 self.count(Reason::Truncated)
             }
             Some(outer) => self.wrap(packet, parsed, outer, onward),
-            None if load.too_long => Fate::Cut(onward.next_hop.port, onward.way),
+            None if load.too_long => {
+                // What is cut here is numbered as what comes in pieces, which it may be.
+                let mask = if hit.side == Side::Client { self.number_mask(record) } else { 0 };
+                number::mask_whole(packet.data_mut().get_mut(l3..).unwrap_or_default(), mask);
+                Fate::Cut(onward.next_hop.port, onward.way)
+            }
             None => Fate::Send(onward.next_hop.port),
         }
     }
@@ -173,10 +179,9 @@ impl Flows {
     }
 
     /// A fresh identification for a packet that may be cut. Workers share the addresses: each has
-    /// numbers of its own.
+    /// numbers of its own, also in the lower half, as the step divides it.
     pub(super) fn next_identification(&mut self) -> u32 {
-        let workers = u32::from(self.ownership.workers());
-        self.identification = self.identification.wrapping_add(workers);
+        self.identification = self.identification.wrapping_add(self.ownership.number_step());
         self.identification
     }
 

@@ -1,15 +1,18 @@
 //! ICMP errors about our connections, in both families: to whom, from whom, quoting what.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 
+use shunt::dataplane::sched::{Entry, Flags, Scheduler, Scheduling};
 use shunt::dataplane::snapshot::{Encapsulation, Mode, Ping, Snapshot};
 use shunt::dataplane::verdict::Reason;
+use shunt::ids::BackendId;
 
 use crate::ends::{
     Opened, ask, client, from_backend, local, open, plan, to_backend, to_client, vip,
 };
 use crate::packets::{Builder, CLIENT_MAC, OUR_MAC, packet};
-use crate::world::{Card, Plan, World, host};
+use crate::world::{Card, Plan, Sent, World, host};
 
 /// A router on our way to the backends, and one on the clients' side.
 fn router(is_v6: bool, behind: bool) -> IpAddr {
@@ -134,11 +137,10 @@ fn an_error_about_a_direct_backends_answer_goes_to_it_unchanged() {
     }
 }
 
-/// A quoted UDP datagram without a checksum, IP options, extension headers, the first piece of a
-/// packet: what is quoted stays what it is.
+/// A quoted UDP datagram without a checksum, IP options, extension headers: what is quoted stays what
+/// it is.
 #[test]
 fn what_is_special_about_a_quoted_packet_stays() {
-    let frag = |b: Builder| b.extension(44, &[0, 0, 1, 0, 0, 0, 5]);
     for is_v6 in [false, true] {
         let mut world = World::new(plan(is_v6, is_v6, Mode::Fullnat));
         let plain = ask(is_v6, 4000, false);
@@ -146,13 +148,10 @@ fn what_is_special_about_a_quoted_packet_stays() {
         let variants: Vec<fn(Builder) -> Builder> = if is_v6 {
             vec![|b| b.extension(0, &[0, 1, 4, 0, 0, 0, 0]), |b| b.flow_label(0x12345).tos(3)]
         } else {
-            vec![Builder::without_checksum, |b| b.ip_options(&[1; 8]), |b| {
-                b.flags_fragment(0x2000).identification(9)
-            }]
+            vec![Builder::without_checksum, |b| b.ip_options(&[1; 8])]
         };
-        let pieces = is_v6.then(|| (frag(opened.asked.clone()), frag(plain.clone().ttl(63))));
         let pairs = variants.iter().map(|v| (v(opened.asked.clone()), v(plain.clone().ttl(63))));
-        for (before, after) in pairs.chain(pieces) {
+        for (before, after) in pairs {
             let ends = (router(is_v6, true), opened.asked.addresses().0);
             let said = (if is_v6 { 1 } else { 3 }, 1, 0);
             let came = error(from_backend(13), ends, said, &before.ip_packet());
@@ -359,5 +358,72 @@ fn errors_find_older_connections_when_a_reload_changes_who_makes_new_ones() {
             assert_eq!((heard.port, &heard.frame[..6]), (1, &first.frame[..6]), "{before:?}");
         }
         assert_eq!((world.connections(), world.drops()), ([40; 4], vec![]));
+    }
+}
+
+/// Every service chooses by this scheduler.
+fn choosing(scheduler: &'static str) -> impl Fn(&mut Snapshot) {
+    move |snapshot| {
+        let backends = snapshot.backends.clone();
+        for service in snapshot.services.iter_mut().flatten() {
+            let found = service.backends.iter().filter_map(|id| backends[id.index()].as_ref());
+            let entries: Vec<Entry> = found
+                .map(|backend| Entry {
+                    address: (backend.address, backend.port).into(),
+                    weight: backend.weight,
+                    last_weight: backend.weight,
+                    server_id: None,
+                })
+                .collect();
+            let scheduler = Scheduler::named(scheduler).unwrap();
+            service.scheduling = Scheduling::prepare(scheduler, Flags::default(), &entries);
+        }
+    }
+}
+
+/// Routers that spread packets over boxes may give an error to another box than its flow. If it is told by
+/// a hash which backend has the flow, and that answers by itself, the error gets there; nothing is kept.
+#[test]
+fn an_error_about_another_boxs_flow_goes_where_a_hash_sends_the_flow() {
+    let modes = [Mode::Dr, Mode::Tunnel(Encapsulation::Ipip), Mode::Nat, Mode::Fullnat];
+    let pairs = ["mh", "sh", "dh", "rr"].into_iter().flat_map(|s| modes.map(|mode| (s, mode)));
+    for (scheduler, mode) in pairs {
+        for is_v6 in [false, true] {
+            let [mut has_it, mut other] = [0, 1].map(|_| {
+                let mut world = World::new(plan(is_v6, is_v6, mode));
+                world.publish(choosing(scheduler));
+                world
+            });
+            let knows = scheduler != "rr" && matches!(mode, Mode::Dr | Mode::Tunnel(_));
+            let mut backends = BTreeSet::new();
+            for n in 0..20 {
+                let (client, vip) = (SocketAddr::new(host(is_v6, 100 + n), 4000), vip(is_v6));
+                let syn = packet().tcp(client, vip).flags(2);
+                let sent = has_it.one(0, 0, &syn.build());
+                backends.insert(sent.frame[..6].to_vec());
+                let answer = packet().tcp(vip, client).payload(b"by itself");
+                let said = if is_v6 { (2, 0, 1280) } else { (3, 4, 1300) };
+                let ends = (router(is_v6, false), vip.ip());
+                let came = error(packet(), ends, said, &answer.ip_packet()).build();
+                let got = other.exchange(0, 0, &came);
+                let expected = if knows { has_it.exchange(0, 0, &came) } else { vec![] };
+                let frames =
+                    |sent: Vec<Sent>| sent.into_iter().map(|s| s.frame).collect::<Vec<_>>();
+                let (got, expected) = (frames(got), frames(expected));
+                assert_eq!(got.len(), usize::from(knows), "{scheduler} {mode:?}");
+                assert!(got.iter().all(|frame| frame[..6] == sent.frame[..6]));
+                if mode == Mode::Dr {
+                    assert_eq!(got, expected, "as the box that has it sends it");
+                }
+            }
+            let refused = if knows { vec![] } else { vec![(Reason::NoConnection, 20)] };
+            assert_eq!(other.drops(), refused, "{scheduler} {mode:?}");
+            assert_eq!(other.connections()[0], 0);
+            assert!(scheduler == "dh" || backends.len() > 1, "{scheduler} chooses");
+            let loads = other.plan.weights.len();
+            for id in 0..u32::try_from(loads).unwrap() {
+                assert_eq!(other.stats[0].loads.of(BackendId(id)).total, 0, "no place is kept");
+            }
+        }
     }
 }

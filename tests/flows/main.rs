@@ -29,6 +29,7 @@ mod local_out;
 mod modes;
 mod nat64;
 mod nat64_pieces;
+mod numbers;
 mod one_packet;
 mod ownership;
 mod parts;

@@ -9,7 +9,7 @@ use crate::ends::{
     ask, client, ends, from_backend, local, plan, read, to_backend, to_client, told, vip,
 };
 use crate::packets::Builder;
-use crate::parts::{cut, exchange_all, joined, lengths, put};
+use crate::parts::{cut, exchange_all, joined, lengths, numbered, put};
 use crate::world::{Card, Plan, Sent, World};
 
 /// The identification of a client's datagram; its low half is what IPv4 has room for.
@@ -45,7 +45,9 @@ fn a_clients_pieces_become_ipv4_pieces_to_the_byte() {
         assert_eq!((from.ip(), to.port()), (local(false), 8080));
         // In pieces it may be cut again: no DF.
         let whole = to_backend(&ask, sent[0].frame[5]).between(from, to).flags_fragment(0).build();
-        let expected = cut(&whole, &[800, 800], NUMBER);
+        let number = crate::parts::number(&sent[0].frame);
+        assert_ne!(number, NUMBER & 0xffff, "under a local address, which clients share");
+        let expected = cut(&whole, &[800, 800], number);
         let first = order.iter().position(|number| *number == 0).unwrap();
         let mut left = vec![0];
         left.extend(order[..first].iter().chain(&order[first + 1..]));
@@ -133,7 +135,7 @@ fn a_piece_longer_than_the_way_is_cut_again() {
     assert_eq!(lengths(&sent), [700, 340, 700, 340]);
     let (from, to) = seen_at_backend(&sent);
     let expected = to_backend(&ask, sent[0].frame[5]).between(from, to).flags_fragment(0);
-    assert_eq!(joined(&sent), expected.identification(0xcafe).build());
+    assert_eq!(numbered(joined(&sent), 0xcafe), expected.identification(0xcafe).build());
 
     let answer = from_backend(13).udp(to, from).flags_fragment(0).payload(&bytes(2600));
     let pieces = cut(&answer.build(), &[1304], 0xbeef);

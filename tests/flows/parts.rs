@@ -90,6 +90,24 @@ pub(crate) fn joined(sent: &[Sent]) -> Vec<u8> {
     join(sent.iter().map(|sent| &sent.frame[..]))
 }
 
+/// A whole IPv4 frame with that number; pieces under a local address have others than were sent.
+pub(crate) fn numbered(mut whole: Vec<u8>, number: u16) -> Vec<u8> {
+    if whole[14] >> 4 == 4 {
+        whole[18..20].copy_from_slice(&number.to_be_bytes());
+        seal(&mut whole);
+    }
+    whole
+}
+
+/// The number of the datagram that a frame holds a piece of.
+pub(crate) fn number(frame: &[u8]) -> u32 {
+    if frame[14] >> 4 == 4 {
+        return word(frame, 18).into();
+    }
+    assert_eq!(frame[20], 44, "a piece");
+    u32::from_be_bytes(frame[58..62].try_into().unwrap())
+}
+
 /// Lengths of the IP packets that left, in order.
 pub(crate) fn lengths(sent: &[Sent]) -> Vec<usize> {
     sent.iter().map(|sent| sent.frame.len() - 14).collect()

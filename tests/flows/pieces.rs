@@ -13,7 +13,9 @@ use shunt::dataplane::verdict::Reason;
 use crate::packets::builder::sum;
 use crate::packets::oracle::judge_any;
 use crate::packets::{Builder, CLIENT, OUR_INNER_MAC, VIP, packet};
-use crate::parts::{CLIENT6, VIP6, all_v6, cut, exchange_all, join, joined, lengths, put};
+use crate::parts::{
+    CLIENT6, VIP6, all_v6, cut, exchange_all, join, joined, lengths, numbered, put,
+};
 use crate::world::{Card, Plan, Sent, World, backend_mac};
 
 const IPIP: Mode = Mode::Tunnel(Encapsulation::Ipip);
@@ -74,7 +76,7 @@ fn received(mode: Mode, sent: &[Sent]) -> Vec<u8> {
         [&frame[..14], &frame[14 + outer + shim..]].concat()
     };
     let frames: Vec<_> = sent.iter().map(|sent| bare(&sent.frame)).collect();
-    join(frames.iter().map(|frame| &frame[..]))
+    numbered(join(frames.iter().map(|frame| &frame[..])), 7)
 }
 
 /// Pieces of 820, 820 and 40 bytes come out as such, in order of arrival but for those that wait
@@ -328,7 +330,7 @@ fn a_piece_longer_than_the_next_link_is_cut_again() {
         let mut world = world(mode, false, narrow);
         let pieces = cut(&whole, &[1000], 7);
         let sent = exchange_all(&mut world, 0, &[pieces[1].clone(), pieces[0].clone()]);
-        assert_eq!(joined(&sent), expected, "{mode:?}");
+        assert_eq!(numbered(joined(&sent), 7), expected, "{mode:?}");
         assert!(lengths(&sent).iter().all(|length| *length <= 700), "{:?}", lengths(&sent));
         assert_eq!((sent.len(), world.drops()), (4, vec![]));
     }
@@ -374,7 +376,7 @@ fn a_packet_longer_than_its_port_carries_is_cut_to_that_ports_mtu() {
         let whole = wide.one(0, 0, &ask);
         let mut world = world(mode, false, narrow);
         let sent = world.exchange(0, 0, &ask);
-        assert_eq!(joined(&sent), whole.frame, "{mode:?}");
+        assert_eq!(numbered(joined(&sent), 7), whole.frame, "{mode:?}");
         assert_eq!(lengths(&sent), [20 + 680, 20 + 680, 20 + 40]);
         assert!(sent.iter().all(|sent| sent.port == 1));
         if mode != Mode::Dr {

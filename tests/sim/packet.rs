@@ -103,6 +103,16 @@ impl Packet {
         Self { link, from, to, ttl, tos, id, df, body, payload, padding, piece, damaged }
     }
 
+    /// The same with another number.
+    pub(crate) fn masked(&self, mask: u32) -> Self {
+        let (mut masked, is_v6) = (self.clone(), self.is_v6());
+        match &mut masked.piece {
+            Some(piece) if is_v6 => piece.identification ^= mask,
+            _ => masked.id ^= u16::try_from(mask & 0xffff).unwrap(),
+        }
+        masked
+    }
+
     /// As bytes.
     pub(crate) fn frame(&self) -> Vec<u8> {
         let whole = self.whole_frame();

@@ -150,6 +150,25 @@ pub(crate) fn of_flow(quote: &[u8], about: &Flow) -> Vec<u8> {
     [front, transport_as(&quote[l4..], &was, about)].concat()
 }
 
+/// The quote of a piece, its identification changed by a mask; of a whole packet, as it is.
+pub(crate) fn masked(quote: &[u8], mask: u32) -> Vec<u8> {
+    let mut quote = quote.to_vec();
+    let change = |place: &mut [u8], mask: &[u8]| {
+        place.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
+    };
+    if is_v6(&quote) {
+        let is_piece =
+            quote.get(6) == Some(&FRAGMENT) && word(&quote, 42).is_some_and(|it| it & !6 != 0);
+        if let Some(place) = quote.get_mut(44..48).filter(|_| is_piece) {
+            change(place, &mask.to_be_bytes());
+        }
+    } else if quote.len() >= 20 && word(&quote, 6).is_some_and(|it| it & 0x3fff != 0) {
+        change(&mut quote[4..6], &mask.to_be_bytes()[2..]);
+        seal(&mut quote);
+    }
+    quote
+}
+
 /// The quote of a TCP segment, its sequence number another one.
 pub(crate) fn renumbered(quote: &[u8], number: impl Fn(u32) -> u32) -> Vec<u8> {
     let mut quote = quote.to_vec();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use shunt::dataplane::verdict::Reason;
+use shunt::wire::Mac;
 
 use crate::packet::{LINK, Packet};
 use crate::pieces::{self, Assembly, Piece, Slice};
@@ -113,16 +114,23 @@ impl Seen {
         let left = |view: &&View| view.port == 1 && !view.frames.iter().any(|at| self.taken[*at]);
         let same = |view: &&View| {
             let inner = &view.inner;
-            let named = inner.is_v6() != packet.is_v6() || inner.id == packet.id;
+            // Pieces may have got another number, and so what was cut here.
+            let same_family = inner.is_v6() == packet.is_v6();
+            let in_pieces = packet.piece.is_some() || view.frames.len() > 1;
+            let named = !same_family || inner.id == packet.id || in_pieces;
             let whole = inner.body == packet.body && inner.payload == packet.payload;
             // A piece may have been cut again: its first part stands for it.
-            let crosses = inner.is_v6() != packet.is_v6();
-            let begins =
-                |piece: Slice| (piece.offset, if crosses { 0 } else { piece.identification });
+            let begins = |piece: Slice| piece.offset;
             let same_part = inner.piece.map(begins) == packet.piece.map(begins);
             named && same_part && (whole || packet.piece.is_some())
         };
         self.views.iter().filter(left).filter(same).map(|view| (&view.inner, view.outer))
+    }
+
+    /// The numbers of pieces left that go to that backend.
+    pub(crate) fn numbers(&self, backend: Mac) -> Vec<u32> {
+        let to_it = self.left().filter(|sent| sent.port == 1 && sent.frame[..6] == backend.0);
+        to_it.filter_map(|sent| Some(Piece::read(&sent.frame)?.identification())).collect()
     }
 
     /// One drop of this reason is accounted for.

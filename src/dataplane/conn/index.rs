@@ -13,9 +13,12 @@
 //! The hash is seeded afresh at every start, so nobody outside can aim at a bucket; tags and
 //! buckets only *propose* a record, the full key is always compared there.
 
+use zerocopy::IntoBytes;
+
 use crate::dataplane::mem::{Pages, Region, prefetch};
 
 use super::key::FlowKey;
+use crate::dataplane::cookie::siphash::siphash;
 use crate::dataplane::family::{Family, fold};
 
 /// Entries of a bucket.
@@ -61,6 +64,17 @@ impl Seed {
         let ports = u64::from(key.ports) | u64::from(key.protocol) << 32;
         let mixed = fold(F::condensed(key.addresses, self.0), ports ^ self.0[1]);
         FlowHash(fold(mixed, 0x9e37_79b9_7f4a_7c15 ^ self.0[1].rotate_left(23)))
+    }
+
+    /// A number for two addresses that others may see: it tells nothing of the secret, nor of any
+    /// flow's hash.
+    pub fn shown<F: Family>(self, addresses: F::Addresses) -> u64 {
+        let mut words = [0; 4];
+        let (bytes, _) = addresses.as_bytes().as_chunks();
+        for (word, bytes) in words.iter_mut().zip(bytes) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+        siphash(self.0, &words)
     }
 }
 

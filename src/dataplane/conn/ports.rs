@@ -152,6 +152,12 @@ impl Ownership {
         self.workers
     }
 
+    /// How far apart a worker's numbers are where each has its own, none another's: as many as there are
+    /// workers, but a power of two, so that it stays so where numbers wrap.
+    pub fn number_step(&self) -> u32 {
+        u32::from(self.workers).next_power_of_two()
+    }
+
     /// The rule in force.
     pub fn rule(&self) -> &Rule {
         &self.rule

@@ -222,6 +222,11 @@ impl<F: Family> Record<F> {
         self.way.wrapping_sub(1) < CROSSED - 1
     }
 
+    /// Does the backend see the client's own address? Not in FULL-NAT alone.
+    pub fn shows_client(&self) -> bool {
+        self.key(Side::Client).source() == self.key(Side::Backend).destination()
+    }
+
     /// Is its backend of the other family (NAT64)?
     #[inline(always)]
     pub fn is_crossed(&self) -> bool {

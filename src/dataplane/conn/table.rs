@@ -194,6 +194,11 @@ impl<F: Family> Table<F> {
         self.seed.hash(key)
     }
 
+    /// A number for two addresses, under this table's seed, that others may see.
+    pub fn shown(&self, addresses: F::Addresses) -> u64 {
+        self.seed.shown::<F>(addresses)
+    }
+
     /// First stage of a lookup: asks for the bucket.
     #[inline(always)]
     pub fn prefetch_bucket(&self, hash: FlowHash) {

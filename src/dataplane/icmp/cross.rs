@@ -28,7 +28,7 @@ use crate::dataplane::flows::Flows;
 use crate::dataplane::introduce;
 use crate::dataplane::io::Packet;
 use crate::dataplane::reply::IcmpError;
-use crate::dataplane::rewrite::translation_deltas;
+use crate::dataplane::rewrite::{number, translation_deltas};
 use crate::dataplane::snapshot::NextHop;
 use crate::dataplane::verdict::Reason;
 use crate::wire::{Raw16, Raw64, checksum, ether, fragment, ipv4, ipv6};
@@ -63,6 +63,7 @@ impl Flows {
         let error = at_most(error, port_mtu(&self.snapshot, hop.port));
         let error = less(error, introduce::room(&record));
         introduce::take_back(quote.segment(packet.data_mut()), &record);
+        number::mask_piece(quote.packet(packet.data_mut()), self.number_mask(&record));
         let about = record.key(Side::Client);
         self.sent(to_v6(packet, message, quote, about, error, hop), hop)
     }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::convert;
 use crate::dataplane::conn::key::FlowKey;
 use crate::dataplane::family::{Family, Outline};
+use crate::dataplane::io::Packet;
 use crate::dataplane::parse::Parsed;
 use crate::dataplane::rewrite::Translation;
 use crate::dataplane::snapshot::NextHop;
@@ -120,6 +121,25 @@ impl<F: Family> Message<F> {
             place.copy_from_slice(&number[unused..]);
         }
         (told < F::MTU_MIN).then_some(mtu.max(F::MTU_MIN))
+    }
+
+    /// Makes a message end where its way does. Of the quote stays what fits (RFC 1812 section 4.3.2.3,
+    /// RFC 4443 section 2.4 c); extensions behind it, which would be cut through, go.
+    pub(in crate::dataplane) fn fit<P: Packet>(&mut self, packet: &mut P, way: u16) -> bool {
+        let most = ether::LEN + usize::from(way);
+        if self.end <= most {
+            return true;
+        }
+        self.end = self.extensions().map_or(most, |extensions| {
+            let words = self.l4 + if F::IS_V6 { 4 } else { 5 };
+            if let Some(place) = packet.data_mut().get_mut(words) {
+                *place = 0;
+            }
+            extensions.start.min(most)
+        });
+        let length = u16::try_from(self.end - ether::LEN).unwrap_or(way);
+        let header = packet.data_mut().get_mut(ether::LEN..self.l4);
+        header.is_some_and(|header| F::set_length(header, length)) && packet.set_len(self.end)
     }
 
     /// Gives the packet new addresses, counts the hop, and computes the message's checksum, after

@@ -34,6 +34,11 @@ impl<F: Family> Quote<F> {
         Some(Self { key, at, l4: at + header, end, whole_for_good })
     }
 
+    /// All of it that is quoted.
+    pub(in crate::dataplane) fn packet<'a>(&self, frame: &'a mut [u8]) -> &'a mut [u8] {
+        frame.get_mut(self.at..self.end).unwrap_or_default()
+    }
+
     /// Its transport header and what else of it is quoted.
     pub(in crate::dataplane) fn segment<'a>(&self, frame: &'a mut [u8]) -> &'a mut [u8] {
         frame.get_mut(self.l4..self.end).unwrap_or_default()

@@ -11,6 +11,7 @@ pub mod cross;
 pub mod cut;
 pub mod insert;
 pub mod network;
+pub(in crate::dataplane) mod number;
 pub mod translate;
 pub mod transport;
 pub mod tunnel;

@@ -6,6 +6,7 @@ use super::hash::{SLOTS, fold, golden};
 use super::method::{Entry, Flags, Method, Prepared};
 
 pub(super) const METHOD: Method = Method {
+    by_flow_alone: true,
     prepare: Some(prepare),
     ..Method::new("dh", "A service at many addresses: one backend for each address.", pick)
 };

@@ -22,6 +22,9 @@ pub struct Method {
     pub needs_server_ids: bool,
     /// Is there a table whose size can be chosen?
     pub has_table: bool,
+    /// Does the choice depend on the addresses and ports of a flow and on nothing else, so that every
+    /// box makes the same?
+    pub by_flow_alone: bool,
     /// What the control plane works out ahead, if anything.
     pub(super) prepare: Option<fn(&[Entry], Flags) -> Prepared>,
     /// What backends are compared by, if anything: a tree for each is kept.
@@ -43,6 +46,7 @@ impl Method {
             flags: &[],
             needs_server_ids: false,
             has_table: false,
+            by_flow_alone: false,
             prepare: None,
             ranks: &[],
             pick,

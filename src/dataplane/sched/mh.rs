@@ -24,6 +24,7 @@ use super::method::{Entry, Flag, Flags, Method, Prepared, Slots};
 pub(super) const METHOD: Method = Method {
     flags: &[("mh-fallback", Flag::Fallback), ("mh-port", Flag::Port)],
     has_table: true,
+    by_flow_alone: true,
     prepare: Some(prepare),
     ..Method::new(
         "mh",

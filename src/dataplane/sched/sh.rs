@@ -9,6 +9,7 @@ use super::method::{Entry, Flag, Flags, Method, Prepared};
 
 pub(super) const METHOD: Method = Method {
     flags: &[("sh-fallback", Flag::Fallback), ("sh-port", Flag::Port)],
+    by_flow_alone: true,
     prepare: Some(prepare),
     ..Method::new(
         "sh",

@@ -9,8 +9,8 @@ use super::outer::{left_to_the_receiver, wrapped};
 use super::setup::{FAMILIES, Ip, V4, V6, between, through};
 use super::tunnels::pairs;
 use super::words::{
-    DR, FULLNAT, GUE_REMOTE, IPIP, NAT, TRANSLATING, TUNNELS, datagram, error, host_unreachable,
-    port_unreachable, segment, syn, syn_ack,
+    DR, FULLNAT, GUE_REMOTE, IPIP, NAT, TRANSLATING, TUNNELS, bytes, datagram, error,
+    host_unreachable, port_unreachable, segment, syn, syn_ack,
 };
 use super::{At, Rule, Side, rule};
 use crate::packets::fragments::cut;
@@ -22,8 +22,8 @@ type Special = (&'static str, fn(Builder) -> Builder);
 
 pub(super) fn rows(at: &At) -> Vec<Rule> {
     let of_family = |ip| {
-        [behind(at, ip), before(at, ip), direct(ip), special(at, ip), refused(at, ip), pings(ip)]
-            .concat()
+        let translated = [behind(at, ip), before(at, ip), special(at, ip), refused(at, ip)];
+        [translated.concat(), long(at, ip), direct(ip), direct_behind(ip), pings(ip)].concat()
     };
     let families = FAMILIES.into_iter().flat_map(of_family);
     families.chain(pairs().flat_map(|(ip, backends)| about_tunnels(ip, backends))).collect()
@@ -140,19 +140,78 @@ fn direct(ip: Ip) -> Vec<Rule> {
     rows
 }
 
+/// What such a backend, or a router on the way to it, has against a client's packet it tells the client,
+/// whose address that packet came from: where that passes here it is as any packet for elsewhere.
+fn direct_behind(ip: Ip) -> Vec<Rule> {
+    let name =
+        "icmp: dr, tunnel: an error from behind is to the client, and the kernel's to pass on";
+    let row = |(mode, said): (Mode, Said)| {
+        let left =
+            if mode == DR { syn(ip).onward() } else { wrapped(&syn(ip).onward(), mode, ip, 0) };
+        let quoted = syn(ip).onward().ip_packet();
+        let came = error(ip.inner_router(), ip.client().ip(), said, &quoted).sent_by(11);
+        let row = rule(name, through(mode, ip)).case(named(said)).client(syn(ip));
+        row.backend_gets(left).backend(came).punted().made(1)
+    };
+    let cases =
+        [DR, IPIP].into_iter().flat_map(|mode| errors(ip).into_iter().map(move |e| (mode, e)));
+    cases.map(row).collect()
+}
+
+/// An error from behind that came by a wide link and goes on by a narrow one.
+fn long(at: &At, ip: Ip) -> Vec<Rule> {
+    let name = "icmp: an error longer than the next link carries quotes less";
+    let (mtu, front): (u16, usize) = if ip == V4 { (700, 28) } else { (1280, 48) };
+    let said = host_unreachable(ip);
+    let row = |(mode, extended): (Mode, bool)| {
+        let known = if mode == NAT { ip.client() } else { at.local(ip.backend()) };
+        let about = segment(ip).payload(&bytes(1400));
+        let quoted = about.clone().between(known, ip.backend()).onward().ip_packet();
+        let shown = about.onward().ip_packet();
+        let most = usize::from(mtu) - front;
+        // RFC 4884: the quote is so many words of 4 bytes (IPv6: 8) long, and something follows it.
+        let (said, sent, left) = if extended {
+            let (word, shift) = if ip == V4 { (4, 16) } else { (8, 24) };
+            let words = 656 / word;
+            let extension = [0x20, 0, 0xdf, 0xff];
+            let sent = [&quoted[..656], &extension, &bytes(700)].concat();
+            ((said.0, said.1, words << shift), sent, &shown[..656])
+        } else {
+            (said, quoted, &shown[..most])
+        };
+        let came = error(ip.inner_router(), known.ip(), said, &sent).sent_by(11);
+        let left = error(ip.vip().ip(), ip.client().ip(), (said.0, said.1, 0), left).home();
+        rule(name, through(mode, ip).mtus(mtu, 1500))
+            .case(if extended { "with extensions" } else { "without" })
+            .client(syn(ip))
+            .backend_gets(syn(ip).between(known, ip.backend()).onward())
+            .backend(came)
+            .client_gets(left)
+            .made(1)
+    };
+    let cases = TRANSLATING.into_iter().flat_map(|mode| [(mode, false), (mode, true)]);
+    cases.map(row).collect()
+}
+
 /// What is special about a quoted packet stays as it is.
 fn special(at: &At, ip: Ip) -> Vec<Rule> {
     let local = at.local(ip.backend());
     let row = |(case, change): Special| {
         let ask = datagram(ip);
-        let quoted = change(ask.clone().between(local, ip.backend()).onward());
+        // Under a local address a piece has another number, which no row can know.
+        let (mode, from) = match case {
+            "a first piece" => (NAT, ip.client()),
+            _ => (FULLNAT, local),
+        };
+        let there = ask.clone().between(from, ip.backend()).onward();
+        let quoted = change(there.clone());
         let shown = change(ask.clone().onward());
         let said = host_unreachable(ip);
-        let came = error(ip.inner_router(), local.ip(), said, &quoted.ip_packet()).sent_by(11);
-        rule("icmp: what is special about the quoted packet stays", through(FULLNAT, ip))
+        let came = error(ip.inner_router(), from.ip(), said, &quoted.ip_packet()).sent_by(11);
+        rule("icmp: what is special about the quoted packet stays", through(mode, ip))
             .case(case)
             .client(ask.clone())
-            .backend_gets(ask.between(local, ip.backend()).onward())
+            .backend_gets(there)
             .backend(came)
             .client_gets(error(ip.vip().ip(), ip.client().ip(), said, &shown.ip_packet()).home())
             .made(1)

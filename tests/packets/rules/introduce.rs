@@ -378,7 +378,8 @@ impl Road<'_> {
         let header = padded(ip);
         let gone = self.there(ask.clone().payload(&[&header[..], &bytes(1600)].concat()));
         let came = cut(&ask.build(), &[800, 400], 7);
-        let left = cut(&gone.build(), &[800 + header.len(), 400], 7);
+        let number = super::pieces::number(self.mode);
+        let left = cut(&gone.build(), &[800 + header.len(), 400], number);
         let forward = self.named("proxy: a datagram in pieces has one too, later pieces move", V2);
         let forward = came
             .iter()
@@ -386,7 +387,7 @@ impl Road<'_> {
             .fold(forward, |row, (came, left)| row.client(came.clone()).backend_gets(left.clone()));
         let hello = data(ip, b"hello").flags_fragment(0).payload(&bytes(500));
         let segments = cut(&hello.build(), &[200], 9);
-        let whole = cut(&self.there(hello).build(), &[200], 9);
+        let whole = cut(&self.there(hello).build(), &[200], number);
         let bare = self
             .with_toa("toa: a segment in pieces goes without", TOA)
             .client(segments[0].clone())

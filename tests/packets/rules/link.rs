@@ -96,7 +96,8 @@ fn parts(at: &At, ip: Ip) -> Vec<Rule> {
     let whole = datagram(ip).payload(&bytes(900));
     let pieces = cut(&whole.build(), &[400], 7);
     let known = at.local(ip.backend());
-    let left = cut(&whole.between(known, ip.backend()).onward().build(), &[400], 7);
+    let left = whole.between(known, ip.backend()).onward().build();
+    let left = cut(&left, &[400], super::pieces::number(FULLNAT));
     let in_pieces = rule(NAME, through(FULLNAT, ip))
         .case("pieces")
         .client(led_astray(pieces[0].clone()))

@@ -189,15 +189,17 @@ fn refusals(ip: Ip) -> Vec<Rule> {
 }
 
 /// Two services with one NAT backend: what comes back to a client's port could be either's.
-fn one_port(ip: Ip) -> Rule {
+fn one_port(ip: Ip, protocol: Protocol) -> Rule {
     let real = Real { ip, number: 11, port: 8080, mode: NAT, weight: Some(1) };
     let second: SocketAddr = (ip.vip().ip(), 81).into();
-    let services = [ip.vip(), second].map(|at| offer(Protocol::Tcp, &[at], real.clone()));
+    let services = [ip.vip(), second].map(|at| offer(protocol, &[at], real.clone()));
     let setup = through(NAT, ip).services(services.to_vec());
+    let ask = first(protocol, ip);
     rule("nat: a client's port is one VIP's towards one backend", setup)
-        .client(syn(ip))
-        .backend_gets(syn(ip).to(ip.backend()).onward())
-        .client(syn(ip).to(second))
+        .case(protocol)
+        .client(ask.clone())
+        .backend_gets(ask.clone().to(ip.backend()).onward())
+        .client(ask.to(second))
         .dropped(Reason::ClientPort)
         .made(1)
         .refusals(1)
@@ -249,7 +251,7 @@ fn others(ip: Ip) -> Vec<Rule> {
             .dropped(Reason::Protocol)
     });
     let mut rows = refused.to_vec();
-    rows.push(one_port(ip));
+    rows.extend(PROTOCOLS.map(|protocol| one_port(ip, protocol)));
     rows.extend(routed(ip));
     rows
 }

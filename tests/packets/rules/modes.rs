@@ -1,10 +1,18 @@
 //! What each mode changes in a packet, and what it leaves alone.
 
-use super::outer::wrapped;
-use super::setup::{FAMILIES, PROTOCOLS, through};
-use super::words::{DR, FULLNAT, IPIP, MODES, NAT, first, second, syn, time_exceeded, vip_says};
-use super::{At, Rule, rule};
+use std::net::SocketAddr;
+
+use shunt::dataplane::snapshot::Ports;
 use shunt::dataplane::verdict::Reason;
+
+use super::outer::wrapped;
+use super::setup::{FAMILIES, Ip, PROTOCOLS, V4, through};
+use super::words::{
+    DR, FULLNAT, IPIP, MODES, NAT, SYN, first, reset_ack, second, syn, syn_ack, time_exceeded,
+    to_backend, vip_says,
+};
+use super::{At, Rule, rule};
+use crate::packets::{Builder, packet};
 
 pub(super) fn rows(at: &At) -> Vec<Rule> {
     let of_family = |ip| {
@@ -51,7 +59,56 @@ pub(super) fn rows(at: &At) -> Vec<Rule> {
                 .refused(Reason::TtlExpired, vip_says(time_exceeded(ip), &syn(ip).ttl(1)))
                 .refusals(1)
         });
-        [nat.to_vec(), fullnat.to_vec(), dr.to_vec(), tunnel.to_vec(), ttl.to_vec()].concat()
+        let five = [nat.to_vec(), fullnat.to_vec(), dr.to_vec(), tunnel.to_vec(), ttl.to_vec()];
+        [five.concat(), own(ip), answers_direct(ip)].concat()
     };
     FAMILIES.into_iter().flat_map(of_family).collect()
+}
+
+/// What a NAT backend begins itself, by way of us: from another port than that of its service, so it can
+/// be no answer.
+fn own(ip: Ip) -> Vec<Rule> {
+    let (from, to): (SocketAddr, SocketAddr) =
+        ((ip.host(11), 40_000).into(), (ip.outer_router(), 443).into());
+    let echo = if ip == V4 { 8 } else { 128 };
+    let ping = packet().between((from.ip(), 0), (to.ip(), 0)).icmp(echo, 0, 1);
+    let cases = [
+        ("a SYN", packet().tcp(from, to).flags(SYN)),
+        ("a datagram", packet().udp(from, to)),
+        ("a ping", ping.payload(b"anybody there?")),
+    ];
+    let name = "nat: what a backend begins itself is the kernel's";
+    let row = |(case, frame): (&str, Builder)| {
+        rule(name, through(NAT, ip)).case(case).backend(frame.sent_by(11)).punted()
+    };
+    let mut rows: Vec<Rule> = cases.map(row).to_vec();
+    let any = [(ip.vip().ip(), Ports::ALL)];
+    let stray = packet().tcp(from, to).flags(SYN).numbers(1000, 0).sent_by(11);
+    let answer = to_backend(reset_ack(&stray, 1001), 11);
+    rows.push(
+        rule(
+            "nat: of a backend at every port all is an answer, or refused",
+            through(NAT, ip).at(&any).port(0),
+        )
+        .backend(stray)
+        .refused(Reason::NoConnection, answer),
+    );
+    rows
+}
+
+/// In DR and tunnels answers go to the client by themselves. One that comes by all the same is from
+/// the VIP, but for none of ours.
+fn answers_direct(ip: Ip) -> Vec<Rule> {
+    let name = "dr, tunnel: an answer that comes by is the kernel's";
+    let row = |mode| {
+        let left =
+            if mode == DR { syn(ip).onward() } else { wrapped(&syn(ip).onward(), mode, ip, 0) };
+        rule(name, through(mode, ip))
+            .client(syn(ip))
+            .backend_gets(left)
+            .backend(syn_ack(ip.vip(), ip.client()))
+            .punted()
+            .made(1)
+    };
+    [DR, IPIP].map(row).to_vec()
 }

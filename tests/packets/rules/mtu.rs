@@ -83,7 +83,8 @@ fn answers(at: &At, ip: Ip) -> Vec<Rule> {
 fn loose(at: &At) -> Vec<Rule> {
     let plain = [FULLNAT, NAT, DR].map(|mode| {
         let ask = datagram_of(V4, 1420);
-        let pieces = cut(&onward(at, mode, &ask).build(), &[680, 680], 0x1234);
+        let number = if mode == FULLNAT { FRESH.into() } else { 0x1234 };
+        let pieces = cut(&onward(at, mode, &ask).build(), &[680, 680], number);
         let row =
             rule("mtu: too big, no DF: cut after rewriting", through(mode, V4).mtus(900, 700));
         pieces.into_iter().fold(row.client(ask), Rule::backend_gets).made(1)

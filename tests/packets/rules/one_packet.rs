@@ -111,7 +111,8 @@ fn pieces(at: &At, ip: Ip) -> Vec<Rule> {
             NAT => ask.clone().to(ip.backend()).onward(),
             _ => ask.clone().onward(),
         };
-        let (came, left) = (cut(&ask.build(), &[104], 7), cut(&gone.build(), &[104], 7));
+        let left = cut(&gone.build(), &[104], super::pieces::number(mode));
+        let came = cut(&ask.build(), &[104], 7);
         let row =
             rule("one-packet: a datagram in pieces makes a connection as usual", alone(mode, ip));
         came.into_iter()

@@ -24,6 +24,11 @@ fn three(ask: &Builder) -> Vec<Vec<u8>> {
     cut(&ask.build(), &[800, 800], 7)
 }
 
+/// The number of what came as 7: under a local address, which clients share, another one.
+pub(super) fn number(mode: Mode) -> u32 {
+    if mode == FULLNAT { FRESH.into() } else { 7 }
+}
+
 /// A datagram that makes such pieces.
 fn long(ip: Ip) -> Builder {
     datagram(ip).payload(&bytes(1600 + 20 - 8))
@@ -33,7 +38,10 @@ fn long(ip: Ip) -> Builder {
 fn left(at: &At, mode: Mode, ip: Ip) -> Vec<Vec<u8>> {
     let ask = long(ip);
     match mode {
-        FULLNAT => three(&ask.between(at.local(ip.backend()), ip.backend()).onward()),
+        FULLNAT => {
+            let gone = ask.between(at.local(ip.backend()), ip.backend()).onward();
+            cut(&gone.build(), &[800, 800], number(mode))
+        }
         NAT => three(&ask.to(ip.backend()).onward()),
         DR => three(&ask.onward()),
         _ => three(&ask.onward()).iter().map(|piece| around(piece, ip)).collect(),
@@ -178,7 +186,7 @@ fn others(at: &At, ip: Ip) -> Vec<Rule> {
     let data = segment(ip).flags_fragment(0).payload(&bytes(500));
     let (came, left) = (
         cut(&data.build(), &[200], 9),
-        cut(&data.between(local, ip.backend()).onward().build(), &[200], 9),
+        cut(&data.between(local, ip.backend()).onward().build(), &[200], number(FULLNAT)),
     );
     let tcp = rule("pieces: a segment in pieces goes the way of whole ones", through(FULLNAT, ip))
         .client(syn(ip))
@@ -219,7 +227,7 @@ fn again(at: &At) -> Vec<Rule> {
             NAT => ask.to(V4.backend()).onward(),
             _ => ask.onward(),
         };
-        let left = cut(&gone.build(), &[680, 320, 680], 7);
+        let left = cut(&gone.build(), &[680, 320, 680], number(mode));
         rule(
             "pieces: one longer than the next link is cut again",
             through(mode, V4).mtus(1500, 700),
@@ -327,7 +335,8 @@ fn mixed(at: &At) -> Rule {
     let ask = datagram_of(V6, 1000);
     let local = at.local(V4.backend());
     let gone = ask.clone().between(local, V4.backend()).onward().flags_fragment(0);
-    let (came, left) = (cut(&ask.build(), &[400], 7), cut(&gone.build(), &[400], 7));
+    let left = cut(&gone.build(), &[400], number(FULLNAT));
+    let came = cut(&ask.build(), &[400], 7);
     rule("nat64: a piece becomes one of the other family", between(FULLNAT, V6, V4))
         .client(came[0].clone())
         .backend_gets(left[0].clone())

@@ -148,8 +148,12 @@ impl Model {
         let ends = (portless(client.to), portless(client.from));
         let link = (OUR_MAC, connection.router);
         let (from, to) = ends;
+        // What left in pieces had another number than the client gave it.
+        let key = (client.from.ip(), client.to.ip(), error.is_v6());
+        let mask = self.masks.get(&key).filter(|_| connection.mode == Mode::Fullnat);
+        let quoted = quote::masked(&error.payload, mask.copied().unwrap_or(0));
         let told = if client.to.is_ipv6() == error.is_v6() {
-            let payload = quote::of_flow(&error.payload, &client);
+            let payload = quote::of_flow(&quoted, &client);
             let payload = self.numbered_back(&client, payload);
             let error = self.leaving_room(&client, error);
             Packet { link, from, to, payload, ttl: error.ttl - 1, ..error.clone() }
@@ -162,7 +166,7 @@ impl Model {
             let less = |(kind, code, mtu): Said| (kind, code, (mtu - growth).max(1_280));
             let words = too_big(error).map(wider).map(less).or_else(|| in_other_words(error));
             let Some(words) = words else { return self.drop(Reason::IcmpUntold, seen) };
-            let payload = quote::crossed(&error.payload, &client);
+            let payload = quote::crossed(&quoted, &client);
             let payload = self.numbered_back(&client, payload);
             let (ttl, tos) = (error.ttl - 1, error.tos);
             Packet { link, ttl, tos, payload, ..Packet::new(from, to, body(words)) }

@@ -27,6 +27,7 @@ mod start;
 mod states;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
 
 use shunt::dataplane::orders::ConnectionView;
 use shunt::dataplane::snapshot::Mode;
@@ -123,6 +124,8 @@ pub(crate) struct Model {
     changed_ms: u64,
     /// Identifications of late of packets that may be cut or were, by version of IP.
     numbers: VecDeque<(u8, u32)>,
+    /// What the numbers of clients' pieces are changed by, by client, VIP and version of IP.
+    masks: HashMap<(IpAddr, IpAddr, bool), u32>,
     datagrams: HashMap<pieces::Name, pieces::Datagram>,
     /// Pieces that waited in vain, and whose drop has not been seen yet.
     pieces_lost: usize,
@@ -146,6 +149,7 @@ impl Model {
             now_ms: 0,
             changed_ms: 0,
             numbers: VecDeque::new(),
+            masks: HashMap::new(),
             datagrams: HashMap::new(),
             pieces_lost: 0,
             notices: vec![],

@@ -197,8 +197,10 @@ impl Model {
             self.tally.ahead += 1;
         }
         match wrapping(mode) {
-            None if there.is_v6() != packet.is_v6() => self.crossed(there, introduced, way, seen),
-            None => match seen.take_cut(1, &there.frame(), way)? {
+            None if there.is_v6() != packet.is_v6() => {
+                self.crossed(client, there, introduced, way, seen)
+            }
+            None => match self.take_numbered(client, &there, way, seen)? {
                 Some(id) if packet.piece.is_none() => self.check_number((6, id)),
                 _ => Ok(()),
             },
@@ -210,6 +212,7 @@ impl Model {
     /// a piece, which may be cut again, the low half of the identification goes on.
     fn crossed(
         &mut self,
+        client: &Flow,
         there: Packet,
         introduced: &Introduced,
         way: usize,
@@ -220,13 +223,45 @@ impl Model {
         if let Some(piece) = packet.piece {
             there.df = false;
             there.id = u16::try_from(piece.identification & 0xffff).unwrap();
-            return seen.take_cut(1, &there.frame(), way).map(|_| ());
+            return self.take_numbered(client, &there, way, seen).map(|_| ());
         }
         there.df = packet.length() - grown > 1280;
         let left = seen.forwarded(packet).next();
         there.id = left.filter(|_| !there.df).map_or(0, |(left, _)| left.id);
         seen.take_cut(1, &there.frame(), way)?;
         if there.df { Ok(()) } else { self.check_number((4, there.id.into())) }
+    }
+
+    /// It left for the backend. In pieces, under a local address, it has another number there than
+    /// the client gave it: changed by what all numbers of that client and VIP are changed by.
+    fn take_numbered(
+        &mut self,
+        client: &Flow,
+        there: &Packet,
+        way: usize,
+        seen: &mut Seen,
+    ) -> Result<Option<u32>, String> {
+        let is_whole = there.piece.is_none();
+        let stays = is_whole && (there.is_v6() || there.length() <= way);
+        if stays || self.connections[client].mode != Mode::Fullnat {
+            return seen.take_cut(1, &there.frame(), way);
+        }
+        let key = (client.from.ip(), client.to.ip(), there.is_v6());
+        let own = there.piece.filter(|_| there.is_v6());
+        let own = own.map_or(there.id.into(), |piece| piece.identification);
+        let masks: Vec<u32> = match self.masks.get(&key) {
+            Some(mask) => vec![*mask],
+            None => seen.numbers(there.link.1).into_iter().map(|number| number ^ own).collect(),
+        };
+        let mut taken = Err("no piece of it left".to_owned());
+        for mask in masks {
+            taken = seen.take_cut(1, &there.masked(mask).frame(), way);
+            if taken.is_ok() {
+                self.masks.insert(key, mask);
+                break;
+            }
+        }
+        taken
     }
 
     /// A backend's packet of a connection there is.

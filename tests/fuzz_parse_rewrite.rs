@@ -28,7 +28,7 @@ use std::time::Duration;
 use packets::builder::sum;
 use packets::oracle::{judge, judge_any, judge_v6};
 use packets::rules::packets_in;
-use packets::{LOCAL, LOCAL_V6, rows, translation, translation_v6};
+use packets::{LOCAL, LOCAL_V6, TO_BACKEND, rows, translation, translation_v6};
 use shunt::dataplane::family::Family;
 use shunt::dataplane::io::memory::{ROOM, VecPacket};
 use shunt::dataplane::io::{ChecksumVerdict, Packet, RxInfo};
@@ -69,7 +69,7 @@ fn through_rewrite(frame: &[u8], parsed: &Parsed) {
     }
     let mut after = frame.to_vec();
     let translation = translation(parsed.key);
-    assert!(rewrite(&mut after, parsed, &translation), "offsets of a flow always fit");
+    assert!(rewrite(&mut after, parsed, TO_BACKEND, &translation), "offsets of a flow always fit");
     let trusting = RxInfo { ip_checksum: ChecksumVerdict::Good, ..RxInfo::default() };
     let Parse::Flow(again) = parse(&after, trusting) else { panic!("no flow any more") };
     let (key, ttl) = (again.key, parsed.ttl - 1);
@@ -89,7 +89,7 @@ fn through_rewrite_v6(frame: &[u8], parsed: &Parsed<Ipv6Addr>) {
     }
     let mut after = frame.to_vec();
     let translation = translation_v6(parsed.key);
-    assert!(rewrite(&mut after, parsed, &translation), "offsets of a flow always fit");
+    assert!(rewrite(&mut after, parsed, TO_BACKEND, &translation), "offsets of a flow always fit");
     let Parse::Flow6(again) = parse(&after, RxInfo::default()) else { panic!("no flow any more") };
     let (key, ttl) = (again.key, parsed.ttl - 1);
     assert_eq!((key.addresses, key.ports), (translation.addresses, translation.ports));

@@ -6,6 +6,7 @@
 
 use std::hint::black_box;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use shunt::dataplane::conn::expiry::Sweep;
 use shunt::dataplane::conn::index::Seed;
@@ -13,12 +14,17 @@ use shunt::dataplane::conn::key::{FlowKey, Side};
 use shunt::dataplane::conn::ports::Ownership;
 use shunt::dataplane::conn::record::{NewConnection, Way};
 use shunt::dataplane::conn::state::State;
-use shunt::dataplane::conn::table::Table;
-use shunt::dataplane::io::RxInfo;
+use shunt::dataplane::conn::table::{Table, Tables};
+use shunt::dataplane::flows::{Fate, Flows, Origin};
+use shunt::dataplane::io::memory::VecPacket;
+use shunt::dataplane::io::{BURST, Packet as _, RxInfo};
+use shunt::dataplane::lookup::Looks;
 use shunt::dataplane::parse::{self, Parsed};
 use shunt::dataplane::rewrite::{Translation, translate};
 use shunt::dataplane::sched::{Chooser, Entry, Flags, Flow, Scheduler, Scheduling};
-use shunt::dataplane::snapshot::{Backend, ClientAddress, Limit, Mode, NextHop, Service, Snapshot};
+use shunt::dataplane::snapshot::{
+    Backend, ClientAddress, Limit, Link, Mode, NextHop, PortView, Service, Snapshot, Steering,
+};
 use shunt::dataplane::sources::Seat;
 use shunt::ids::{BackendId, PortId, ServiceId, WorkerId};
 use shunt::stats::loads::Loads;
@@ -46,6 +52,7 @@ pub(crate) fn all() -> Vec<(&'static str, Run)> {
         ("parse_v6", parse_v6()),
         ("lookup", lookup()),
         ("rewrite", rewrite()),
+        ("established", established()),
         ("checksum_1500_bytes", checksum_whole()),
         ("checksum_incremental", checksum_incremental()),
         ("port_choice", port_choice()),
@@ -178,14 +185,56 @@ fn rewrite() -> Run {
     let record = *table.record(hit.slot);
     let to = record.translated(Side::Client);
     let (ip_delta, l4_delta) = record.deltas(Side::Client);
-    let translation =
-        Translation { addresses: to.addresses, ports: to.ports, ip_delta, l4_delta, next_hop: HOP };
+    let translation = Translation { addresses: to.addresses, ports: to.ports, ip_delta, l4_delta };
     Box::new(move |times| {
         for _ in 0..times {
-            let done = translate::rewrite(&mut frame, &parsed, black_box(&translation));
+            let done = translate::rewrite(&mut frame, &parsed, HOP.pair(), black_box(&translation));
             black_box(done);
         }
     })
+}
+
+/// A client's packet of a connection that is there, a burst at a time, all of its way but the ports.
+#[expect(clippy::expect_used, reason = "without memory nothing can be measured")]
+fn established() -> Run {
+    let mut tables = Tables::new(FLOWS, Seed([1, 2])).expect("memory for small tables");
+    for n in 0..FLOWS {
+        tables.v4.insert(&connection(n), 0).expect("room");
+    }
+    let (mac, mtu) = (HOP.source, 1500);
+    let port = PortView { mac, mtu, steering: Steering::Software, link: Link::Device };
+    let mut snapshot = world(Scheduler::named("rr").expect("there is one"));
+    snapshot.ports = [port.clone(), port].into();
+    let snapshot = Arc::new(snapshot.indexed());
+    let ownership = Ownership::new(WorkerId(0), 1, &[]);
+    let mut flows = Flows::new(tables, Arc::clone(&snapshot), ownership, Arc::default());
+    let frames: Vec<_> = (0..FLOWS).map(frame_of).collect();
+    let mut burst: Vec<_> = frames.iter().take(BURST).map(|frame| VecPacket::new(frame)).collect();
+    let (mut looks, mut turn) = (Looks::default(), 0);
+    Box::new(move |times| {
+        for _ in 0..times as usize / BURST {
+            for packet in &mut burst {
+                turn = (turn + 1) % frames.len();
+                packet.data_mut().copy_from_slice(&frames[turn]);
+            }
+            looks.look(&burst, flows.tables(), Some(snapshot.stations()), &mut ());
+            for (at, packet) in burst.iter_mut().enumerate() {
+                let fate = looks.get(at).map(|look| flows.decide(packet, look, Origin::Port));
+                assert_eq!(fate, Some(Fate::Send(HOP.port)), "a packet of a connection");
+            }
+        }
+    })
+}
+
+/// What that client sends.
+fn frame_of(n: u32) -> [u8; 60] {
+    let mut frame = frame();
+    let [_, b, c, d] = n.to_be_bytes();
+    frame[26..30].copy_from_slice(&[10, b, c, d]);
+    frame[24..26].fill(0);
+    let sum = checksum::checksum(&frame[14..34]);
+    frame[24..26].copy_from_slice(&sum.to_ne_bytes());
+    frame
 }
 
 fn checksum_whole() -> Run {

@@ -32,13 +32,14 @@ use super::conn::key::{FlowKey, Side, port_pair};
 use super::conn::record::{NewConnection, Record, Way};
 use super::conn::state::{State, flags, sctp};
 use super::conn::table::{Hit, Refusal, Slot};
-use super::established::{port_mtu, source_mac};
+use super::established::sender;
 use super::family::Family;
 use super::fate::Fate;
 use super::flows::Flows;
 use super::introduce;
 use super::io::Packet;
 use super::onward;
+use super::onward::port_mtu;
 use super::parse::Parsed;
 use super::quota::leave;
 use super::sched::Flow;
@@ -46,7 +47,7 @@ use super::snapshot::{ClientAddress, Mode, Protocol};
 use super::sources::Seat;
 use super::verdict::Reason;
 use crate::ids::{BackendId, ServiceId};
-use crate::wire::udp;
+use crate::wire::{Mac, udp};
 
 /// A closed connection's local port may be used again when it has been silent for so long.
 const REUSE_AFTER_MS: u32 = 1_000;
@@ -79,7 +80,7 @@ impl<F: Family> Chosen<F> {
             backend: self.answers,
             service,
             backend_id: self.backend,
-            client_mac: source_mac(packet.data()),
+            client_mac: Mac::of_number(sender(packet.data())),
             client_port: packet.port(),
             state,
             way: self.way,

@@ -13,13 +13,12 @@
 use super::conn::key::{FlowKey, Side};
 use super::conn::table::{Hit, Slot};
 use super::endings::said;
-use super::established::port_mtu;
 use super::family::Family;
 use super::fate::Fate;
 use super::flows::Flows;
 use super::introduce;
 use super::io::Packet;
-use super::onward::Refusal;
+use super::onward::{Onward, Refusal, port_mtu};
 use super::parse::Parsed;
 use super::rewrite::Translation;
 use super::rewrite::cross::{self, Change, SHORT_MAX};
@@ -39,12 +38,12 @@ impl Flows {
         packet: &mut P,
         parsed: &Parsed<F>,
         to: &Translation<F>,
-        (mtu, inserted): (u16, u16),
+        (onward, inserted): (&Onward, u16),
     ) -> Fate {
         let is_short = length_v4(parsed).saturating_sub(inserted) <= SHORT_MAX;
         let fresh = is_short.then(|| self.next_short_identification());
-        let change = Change { next_hop: to.next_hop, transport: Some((to.ports, to.l4_delta)) };
-        self.over(packet, parsed, to, &change, (mtu, fresh))
+        let change = Change { next_hop: onward.next_hop, transport: Some((to.ports, to.l4_delta)) };
+        self.over(packet, parsed, to, &change, (onward.way, fresh))
     }
 
     /// A client's piece after the first.
@@ -53,10 +52,10 @@ impl Flows {
         packet: &mut P,
         parsed: &Parsed<F>,
         to: &Translation<F>,
-        mtu: u16,
+        onward: &Onward,
     ) -> Fate {
-        let change = Change { next_hop: to.next_hop, transport: None };
-        self.over(packet, parsed, to, &change, (mtu, None))
+        let change = Change { next_hop: onward.next_hop, transport: None };
+        self.over(packet, parsed, to, &change, (onward.way, None))
     }
 
     fn over<F: Family, P: Packet>(

@@ -1,7 +1,7 @@
 //! A packet of a connection we know: the hot path.
 //!
 //! ```text
-//! record ─► backend there? ─► starts over? ─► next hop, TTL (onward) ─► special? ─► state, rewrite, send
+//! record ─► starts over? ─► backend, next hop, TTL (onward) ─► special? ─► state, rewrite, send
 //! ```
 //!
 //! What needs more than new addresses leaves it at one comparison ([`super::special`]); everything
@@ -21,10 +21,8 @@ use super::io::Packet;
 use super::onward;
 use super::parse::Parsed;
 use super::rewrite::{Translation, translate};
-use super::snapshot::{Backend, NextHop, Restarts, Snapshot};
+use super::snapshot::{Restarts, Snapshot};
 use super::verdict::Reason;
-use crate::ids::PortId;
-use crate::wire::Mac;
 
 impl Flows {
     /// A packet of a connection we know.
@@ -37,35 +35,32 @@ impl Flows {
         origin: Origin,
     ) -> Fate {
         let record = F::table_mut(&mut self.tables).record_mut(hit.slot);
-        let Some(backend) = self.snapshot.backend(record.backend_id()) else {
-            return self.backend_gone(packet, parsed, hit, origin);
-        };
         if hit.side == Side::Client {
             let may_restart = record.state().may_restart() && starts(parsed);
-            if may_restart && restarts(&self.snapshot, record, backend) {
+            if may_restart && restarts(&self.snapshot, record) {
                 return self.start_over(packet, parsed, hit.slot, origin);
             }
-            record.set_client_link(packet.port(), source_mac(packet.data()));
+            record.set_client_link(packet.port(), sender(packet.data()));
         }
-        let asked = onward::next_hop(&self.snapshot, backend, record, (hit.side, parsed.ttl));
-        let next_hop = match asked {
-            Ok(next_hop) => next_hop,
+        let asked = onward::next_hop(&self.snapshot, record, (hit.side, parsed.ttl));
+        let way = match asked {
+            Ok(way) => way,
+            Err(Reason::BackendGone) => return self.backend_gone(packet, parsed, hit, origin),
             Err(reason) => return self.refuse(packet, parsed, reason),
         };
-        let mtu = port_mtu(&self.snapshot, next_hop.port);
-        if record.is_special() || parsed.end - parsed.l3 > mtu {
-            return self.special(packet, parsed, hit, next_hop);
+        if record.is_special() || parsed.end - parsed.l3 > way.mtu {
+            return self.special(packet, parsed, hit, way.next_hop());
         }
         if let Some(number) = said(packet.data(), parsed) {
             record.remember(hit.side, number);
         }
         let has_turned = record.note(hit.side, parsed.signal, self.now_ms);
-        let translation = translation(record, hit.side, next_hop);
+        let translation = translation(record, hit.side);
         if has_turned {
             self.turn_load::<F>(hit.slot);
         }
-        if translate::rewrite(packet.data_mut(), parsed, &translation) {
-            Fate::Send(next_hop.port)
+        if translate::rewrite(packet.data_mut(), parsed, way.pair, &translation) {
+            Fate::Send(way.port)
         } else {
             self.count(Reason::Truncated)
         }
@@ -147,7 +142,8 @@ impl Flows {
 /// that may never come (IPVS: `expire_nodest_conn=1`; there it ends what is established, too, at anybody's
 /// SYN).
 #[cold]
-fn restarts<F: Family>(snapshot: &Snapshot, record: &Record<F>, backend: &Backend) -> bool {
+fn restarts<F: Family>(snapshot: &Snapshot, record: &Record<F>) -> bool {
+    let Some(backend) = snapshot.backend(record.backend_id()) else { return false };
     let service = snapshot.service(record.service_id());
     let follows = service.and_then(|service| service.persistence).is_some_and(|it| it.to_drained);
     match (record.state(), record.state().stage()) {
@@ -158,34 +154,17 @@ fn restarts<F: Family>(snapshot: &Snapshot, record: &Record<F>, backend: &Backen
     }
 }
 
-/// Everything that changes in a packet sent by `side`.
+/// What changes in the headers of a packet sent by `side`, its link's apart.
 #[inline(always)]
-pub(super) fn translation<F: Family>(
-    record: &Record<F>,
-    side: Side,
-    next_hop: NextHop,
-) -> Translation<F> {
+pub(super) fn translation<F: Family>(record: &Record<F>, side: Side) -> Translation<F> {
     let to = record.translated(side);
     let (ip_delta, l4_delta) = record.deltas(side);
-    Translation { addresses: to.addresses, ports: to.ports, ip_delta, l4_delta, next_hop }
+    Translation { addresses: to.addresses, ports: to.ports, ip_delta, l4_delta }
 }
 
-/// Longest IP packet that goes out by `port`.
+/// The link-layer sender of a frame, a little-endian number whose upper 16 bits are the frame's type;
+/// parse has proven that it has one.
 #[inline(always)]
-pub(super) fn port_mtu(snapshot: &Snapshot, port: PortId) -> u16 {
-    snapshot.port(port).map_or(0, |port| port.mtu)
-}
-
-/// The way back to the client: where its last packet came from.
-#[inline(always)]
-pub(super) fn client_hop<F: Family>(snapshot: &Snapshot, record: &Record<F>) -> Option<NextHop> {
-    let (port, destination) = record.client_link();
-    let source = snapshot.port(port)?.mac;
-    Some(NextHop { port, source, destination })
-}
-
-/// The link-layer sender of a frame; parse has proven that it has one.
-#[inline(always)]
-pub(super) fn source_mac(frame: &[u8]) -> Mac {
-    frame.get(6..12).and_then(|bytes| bytes.try_into().ok()).map_or_else(Mac::default, Mac)
+pub(super) fn sender(frame: &[u8]) -> u64 {
+    frame.get(6..).and_then(|bytes| bytes.first_chunk()).map_or(0, |link| u64::from_le_bytes(*link))
 }

@@ -194,7 +194,7 @@ impl Flows {
     }
 
     /// Decides what becomes of a packet, and does to its bytes what follows.
-    #[inline]
+    #[inline(always)]
     pub fn decide<P: Packet>(&mut self, packet: &mut P, look: &Look, origin: Origin) -> Fate {
         match &look.parsed {
             Parse::Flow(parsed) => self.flow(packet, parsed, look, origin),

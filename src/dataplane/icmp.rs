@@ -26,15 +26,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::conn::key::{FlowKey, Side};
 use super::conn::record::Record;
-use super::established::port_mtu;
 use super::family::Family;
 use super::fate::{Fate, Origin, PuntClass};
 use super::flows::Flows;
 use super::introduce;
 use super::io::Packet;
+use super::onward::port_mtu;
 use super::parse::Other;
 use super::rewrite::number;
-use super::rewrite::translate::rewrite_link;
 use super::snapshot::Ping;
 use super::splice;
 use super::verdict::Reason;
@@ -161,9 +160,9 @@ impl Flows {
         let onward = self.onward(record, side, next_hop);
         let (message, link) = (&mut { *message }, port_mtu(&self.snapshot, next_hop.port));
         let done = quote.rewrite(packet.data_mut(), about)
-            && rewrite_link(packet.data_mut(), next_hop)
+            && next_hop.pair().store(packet.data_mut())
             && (onward.outer.is_some() || message.fit(packet, link))
-            && message.rewrite(packet.data_mut(), to, next_hop);
+            && message.rewrite(packet.data_mut(), to);
         match (onward.outer, message.as_parsed(quote.key.reversed())) {
             (Some(outer), Some(parsed)) if done => self.wrap(packet, &parsed, outer, &onward),
             (None, _) if done => Fate::Send(next_hop.port),

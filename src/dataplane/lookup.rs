@@ -19,9 +19,8 @@ use super::family::Family;
 use super::io::{BURST, Packet};
 use super::parse::{Parse, Parsed, common, common_v6, examine};
 use super::probe::{Probe, Stage};
-use super::snapshot::PortView;
+use super::snapshot::Stations;
 use super::verdict::Reason;
-use crate::wire::{Mac, ether};
 
 /// What is known of one packet between the stages.
 #[derive(Clone, Copy, Debug)]
@@ -42,10 +41,10 @@ impl Look {
         look
     }
 
-    /// First stage for a packet that came by one of `ports`.
+    /// First stage for a packet that came by the port of one of `stations`.
     #[inline(always)]
-    fn receive<P: Packet>(&mut self, packet: &P, tables: &Tables, ports: &[PortView]) {
-        if is_for_us(packet.data(), ports.get(packet.port().index())) {
+    fn receive<P: Packet>(&mut self, packet: &P, tables: &Tables, stations: Option<&Stations>) {
+        if stations.is_none_or(|all| all.of(packet.port()).takes(packet.data())) {
             self.begin(packet, tables);
         } else {
             self.parsed = Parse::Drop(Reason::OtherStation);
@@ -64,12 +63,20 @@ impl Look {
             self.ask(&parsed, tables);
             self.parsed = Parse::Flow6(parsed);
         } else {
-            self.parsed = examine(frame, info);
-            match self.parsed {
-                Parse::Flow(parsed) => self.ask(&parsed, tables),
-                Parse::Flow6(parsed) => self.ask(&parsed, tables),
-                _ => {}
-            }
+            self.begin_rarer(packet, tables);
+        }
+    }
+
+    /// The first stage for all others. Apart from the rest, so that what it needs to know of the packet is
+    /// not got ready for each.
+    #[cold]
+    #[inline(never)]
+    fn begin_rarer<P: Packet>(&mut self, packet: &P, tables: &Tables) {
+        self.parsed = examine(packet.data(), packet.rx_info());
+        match self.parsed {
+            Parse::Flow(parsed) => self.ask(&parsed, tables),
+            Parse::Flow6(parsed) => self.ask(&parsed, tables),
+            _ => {}
         }
     }
 
@@ -80,27 +87,6 @@ impl Look {
         self.hash = table.hash(parsed.key);
         table.prefetch_bucket(self.hash);
     }
-}
-
-/// Is the frame for its port's station, or for everybody? One that is cut off is nobody's.
-#[inline(always)]
-fn is_for_us(frame: &[u8], port: Option<&PortView>) -> bool {
-    let (Some(port), true) = (port, frame.len() >= ether::LEN) else { return true };
-    let Some(link) = frame.first_chunk() else { return true };
-    let to = u64::from_le_bytes(*link) & STATION;
-    to == station(port.mac) || to & GROUP != 0
-}
-
-/// The bytes of a station's address among the first eight of a frame, read as one number.
-const STATION: u64 = (1 << 48) - 1;
-/// The bit of its first byte that says that it is a group's (IEEE 802, section 8.2.2).
-const GROUP: u64 = 1;
-
-#[inline(always)]
-fn station(mac: Mac) -> u64 {
-    let mut bytes = [0; 8];
-    bytes[..6].copy_from_slice(&mac.0);
-    u64::from_le_bytes(bytes)
 }
 
 /// The looks of one burst.
@@ -115,21 +101,21 @@ impl Default for Looks {
 }
 
 impl Looks {
-    /// Runs the first two stages over a burst that came by `ports`, or, without any, from where
-    /// their stations were asked for already. The looks are in the burst's order.
+    /// Runs the first two stages over a burst that came by ports of `stations`, or, without these, from where
+    /// they were asked for already. The looks are in the burst's order.
     #[inline]
     pub fn look<P: Packet>(
         &mut self,
         burst: &[P],
         tables: &Tables,
-        ports: &[PortView],
+        stations: Option<&Stations>,
         probe: &mut impl Probe,
     ) {
         for packet in burst {
             packet.prefetch();
         }
         for (packet, look) in burst.iter().zip(&mut self.0) {
-            look.receive(packet, tables, ports);
+            look.receive(packet, tables, stations);
         }
         probe.mark(Stage::Parse);
         for look in self.0.iter_mut().take(burst.len()) {
@@ -144,7 +130,7 @@ impl Looks {
 
     /// The look of the packet at that position of the burst.
     #[inline(always)]
-    pub fn get(&self, at: usize) -> Option<Look> {
-        self.0.get(at).copied()
+    pub fn get(&self, at: usize) -> Option<&Look> {
+        self.0.get(at)
     }
 }

@@ -20,7 +20,6 @@ use std::net::IpAddr;
 use super::conn::key::Side;
 use super::conn::record::Record;
 use super::cross;
-use super::established::{client_hop, port_mtu};
 use super::family::Family;
 use super::fate::Fate;
 use super::flows::Flows;
@@ -29,9 +28,10 @@ use super::io::Packet;
 use super::parse::Parsed;
 use super::reply::IcmpError;
 use super::rewrite::tunnel;
-use super::snapshot::{Backend, ClientAddress, Encapsulation, NextHop, Snapshot};
+use super::snapshot::{ClientAddress, Encapsulation, NextHop, Snapshot, Way};
 use super::verdict::Reason;
-use crate::wire::fragment;
+use crate::ids::PortId;
+use crate::wire::{ether, fragment};
 
 /// Why a packet does not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,23 +84,47 @@ pub(super) struct Load {
     pub(super) too_long: bool,
 }
 
-/// The first questions: is the next hop of what `side` sent known, and is a hop left?
+/// The first questions: is the backend configured, is the next hop of what `side` sent known, and is a
+/// hop left?
 #[inline(always)]
 pub(super) fn next_hop<F: Family>(
     snapshot: &Snapshot,
-    backend: &Backend,
     record: &Record<F>,
     (side, ttl): (Side, u8),
-) -> Result<NextHop, Reason> {
-    let next_hop = match side {
-        Side::Client => backend.next_hop,
-        Side::Backend => client_hop(snapshot, record),
+) -> Result<Way, Reason> {
+    let hop = snapshot.hop(record.backend_id());
+    if hop.is_gone() {
+        return Err(Reason::BackendGone);
+    }
+    let way = match side {
+        Side::Client => hop.way(),
+        Side::Backend => way_back(snapshot, record),
     };
-    match next_hop {
+    match way {
         None => Err(Reason::NextHop),
         Some(_) if ttl <= 1 => Err(Reason::TtlExpired),
-        Some(next_hop) => Ok(next_hop),
+        Some(way) => Ok(way),
     }
+}
+
+/// The way back to the client: to where its last packet came from, if its port is still there.
+#[inline(always)]
+fn way_back<F: Family>(snapshot: &Snapshot, record: &Record<F>) -> Option<Way> {
+    let client = record.client_link();
+    let station = snapshot.station(client.port());
+    let pair = ether::Pair::of_numbers(client.number(), station.number());
+    (station.mtu() != 0).then_some(Way { pair, port: client.port(), mtu: station.mtu() })
+}
+
+/// The same, whatever may go there.
+pub(super) fn client_hop<F: Family>(snapshot: &Snapshot, record: &Record<F>) -> Option<NextHop> {
+    way_back(snapshot, record).map(Way::next_hop)
+}
+
+/// Longest IP packet that goes out by `port`.
+#[inline(always)]
+pub(super) fn port_mtu(snapshot: &Snapshot, port: PortId) -> u16 {
+    snapshot.station(port).mtu()
 }
 
 /// Bytes of a packet as it counts against [`Onward::mtu`]: between the families, of the headers in
@@ -113,15 +137,14 @@ pub(super) fn length_of<F: Family>(parsed: &Parsed<F>, record: &Record<F>) -> u1
 }
 
 impl Flows {
-    /// The same from the start: is the backend configured?
+    /// The same, only where it goes.
     pub(super) fn leaves<F: Family>(
         &self,
         record: &Record<F>,
         side: Side,
         ttl: u8,
     ) -> Result<NextHop, Reason> {
-        let backend = self.snapshot.backend(record.backend_id()).ok_or(Reason::BackendGone)?;
-        next_hop(&self.snapshot, backend, record, (side, ttl))
+        next_hop(&self.snapshot, record, (side, ttl)).map(Way::next_hop)
     }
 
     /// The way of what `side` sends to that next hop.

@@ -29,7 +29,7 @@ use super::admit::starts;
 use super::conn::key::{FlowKey, Side};
 use super::conn::record::Record;
 use super::conn::table::Hit;
-use super::established::{source_mac, translation};
+use super::established::{sender, translation};
 use super::family::Family;
 use super::fate::{Fate, Origin, PuntClass};
 use super::flows::Flows;
@@ -38,7 +38,6 @@ use super::introduce;
 use super::io::Packet;
 use super::parse::{self, Parsed};
 use super::rewrite::number;
-use super::rewrite::translate::rewrite_link;
 use super::snapshot::Protocol;
 use super::verdict::Reason;
 use crate::ids::WorkerId;
@@ -387,7 +386,7 @@ impl Flows {
     ) -> Fate {
         let record = F::table_mut(&mut self.tables).record_mut(hit.slot);
         if hit.side == Side::Client {
-            record.set_client_link(packet.port(), source_mac(packet.data()));
+            record.set_client_link(packet.port(), sender(packet.data()));
         }
         let record = F::table(&self.tables).record(hit.slot);
         let onward = match self.leaves(record, hit.side, parsed.ttl) {
@@ -398,17 +397,17 @@ impl Flows {
             return self.count(Reason::TooBig);
         };
         let (crosses, by) = (record.is_crossed(), introduce::displaced(record, hit.side));
-        let translation = translation(record, hit.side, onward.next_hop);
+        let translation = translation(record, hit.side);
         F::table_mut(&mut self.tables).record_mut(hit.slot).seen_ms = self.now_ms;
         let frame = packet.data_mut();
         if displace(frame, parsed, by).is_none() {
             return self.count(Reason::NoRoom);
         }
         if crosses {
-            return self.cross_over_later(packet, parsed, &translation, onward.way);
+            return self.cross_over_later(packet, parsed, &translation, &onward);
         }
         let network = usize::from(parsed.l3)..usize::from(parsed.l4);
-        let done = rewrite_link(frame, onward.next_hop)
+        let done = onward.next_hop.pair().store(frame)
             && frame
                 .get_mut(network)
                 .is_some_and(|header| F::rewrite_network(header, &translation));

@@ -15,15 +15,18 @@ pub use super::quota::{Quota, Quotas, Rate, SourceQuota};
 pub use super::sched::{Scheduler, Scheduling};
 use crate::ids::{BackendId, PortId, ServiceId};
 pub use crate::stats::loads::Limit;
-use crate::wire::Mac;
 use crate::wire::vlan::Tags;
+use crate::wire::{Mac, ether};
 
 mod addresses;
+mod hops;
 mod seats;
 mod terms;
 mod timeouts;
 
 use addresses::AddressTable;
+use hops::Hops;
+pub use hops::{Hop, Station, Stations, Way};
 use seats::Seats;
 pub use terms::{
     ClientAddress, Encapsulation, GueChecksum, Locals, Mode, Ping, Ports, Protocol, Restarts,
@@ -41,6 +44,14 @@ pub struct NextHop {
     pub source: Mac,
     /// Destination address of the frame: the gateway's or the backend's.
     pub destination: Mac,
+}
+
+impl NextHop {
+    /// The front of a frame that goes there.
+    #[inline]
+    pub const fn pair(self) -> ether::Pair {
+        ether::Pair::new(self.destination, self.source)
+    }
 }
 
 /// One backend of one service.
@@ -222,6 +233,8 @@ pub struct Snapshot {
     /// Built from the fields above by [`Snapshot::indexed`].
     addresses: AddressTable,
     /// Likewise.
+    hops: Hops,
+    /// Likewise.
     seats: Seats,
     /// Likewise.
     timeout_sets: Sets,
@@ -234,6 +247,7 @@ impl Snapshot {
     #[must_use]
     pub fn indexed(mut self) -> Self {
         self.addresses = AddressTable::new(&self);
+        self.hops = Hops::new(&self);
         self.seats = Seats::new(&self);
         let own = self.services.iter().map(|service| service.as_ref()?.timeouts.as_deref());
         self.timeout_sets = Sets::new(&self.timeouts, own);
@@ -255,6 +269,24 @@ impl Snapshot {
     #[inline]
     pub fn is_own(&self, address: IpAddr) -> bool {
         self.addresses.is_own(address)
+    }
+
+    /// The port of that id as frames see it.
+    #[inline(always)]
+    pub fn station(&self, id: PortId) -> Station {
+        self.hops.stations.of(id)
+    }
+
+    /// All of them.
+    #[inline(always)]
+    pub fn stations(&self) -> &Stations {
+        &self.hops.stations
+    }
+
+    /// The way to the backend of that id.
+    #[inline(always)]
+    pub fn hop(&self, id: BackendId) -> Hop {
+        self.hops.to(id)
     }
 
     /// The service for a VIP, port and protocol: the one at that very port, else the one with the

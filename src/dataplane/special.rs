@@ -96,14 +96,20 @@ impl Flows {
         load: &Load,
     ) -> Fate {
         let record = F::table(&self.tables).record(hit.slot);
-        let translation = translation(record, hit.side, onward.next_hop);
+        let translation = translation(record, hit.side);
         if record.is_crossed() {
             let inserted = load.insertion.length();
-            return self.cross_over(packet, parsed, &translation, (onward.way, inserted));
+            return self.cross_over(packet, parsed, &translation, (onward, inserted));
         }
         let l3 = usize::from(parsed.l3);
         match onward.outer {
-            _ if !translate::rewrite(packet.data_mut(), parsed, &translation) => {
+            _ if !translate::rewrite(
+                packet.data_mut(),
+                parsed,
+                onward.next_hop.pair(),
+                &translation,
+            ) =>
+            {
                 self.count(Reason::Truncated)
             }
             Some(outer) => self.wrap(packet, parsed, outer, onward),

@@ -187,15 +187,14 @@ impl<P: Platform> Worker<P> {
         if let Some(first) = burst.first() {
             self.waiting.keep_spare(first);
         }
-        let ports = match origin {
-            Origin::Port => &self.flows.snapshot.ports[..],
-            Origin::Handover => &[],
-        };
-        self.looks.look(burst, self.flows.tables(), ports, &mut self.probe);
+        let stations = (origin == Origin::Port).then(|| self.flows.snapshot.stations());
+        self.looks.look(burst, self.flows.tables(), stations, &mut self.probe);
         for (at, mut packet) in burst.drain(..).enumerate() {
             let Some(look) = self.looks.get(at) else { continue };
-            let fate = self.flows.decide(&mut packet, &look, origin);
-            self.dispatch(packet, fate, origin);
+            match self.flows.decide(&mut packet, look, origin) {
+                Fate::Send(port) => self.send(packet, port),
+                rarer => self.dispatch(packet, rarer, origin),
+            }
         }
         self.probe.mark(Stage::Rewrite);
     }
@@ -216,7 +215,7 @@ impl<P: Platform> Worker<P> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn send(&mut self, packet: P::Packet, port: PortId) {
         if port.index() < self.ports.len() {
             self.stage(packet, port);
@@ -226,6 +225,7 @@ impl<P: Platform> Worker<P> {
     }
 
     /// By a port without a device, or to a program of the box: what is neither has no way out at all.
+    #[inline(never)]
     fn send_tagged(&mut self, mut packet: P::Packet, port: PortId) {
         if port.is_twin() {
             packet.set_port(port.link());
@@ -279,7 +279,7 @@ impl<P: Platform> Worker<P> {
         self.stats.run.injected.add(count as u64);
         let has_clients = count > 0 && !self.flows.snapshot.own.is_empty();
         if has_clients {
-            self.looks.look(burst, self.flows.tables(), &[], &mut self.probe);
+            self.looks.look(burst, self.flows.tables(), None, &mut self.probe);
         }
         for (at, mut packet) in burst.drain(..).enumerate() {
             let port = packet.port();
@@ -287,7 +287,7 @@ impl<P: Platform> Worker<P> {
                 self.looks.get(at).filter(|look| has_clients && self.flows.is_for_a_vip(look));
             if let Some(look) = look {
                 packet.set_port(port.twin());
-                let fate = self.flows.decide(&mut packet, &look, Origin::Port);
+                let fate = self.flows.decide(&mut packet, look, Origin::Port);
                 self.dispatch(packet, fate, Origin::Port);
             } else {
                 self.send(packet, port);

@@ -11,6 +11,7 @@
 //! - [`burst`]: receiving and sending on a queue.
 //! - [`fib`]: networks of addresses, looked up in a few loads.
 //! - [`ring`]: lanes of packets between two threads.
+//! - [`lanes`]: eight numbers compared at once. Needs no EAL.
 //!
 //! The lifetimes of C are kept by ownership: a queue keeps its port, a port its pool, all of them
 //! EAL. What a thread may not do, the types do not offer: a queue and a lane's end cannot be
@@ -23,6 +24,7 @@ pub mod burst;
 pub mod clock;
 pub mod eal;
 pub mod fib;
+pub mod lanes;
 pub mod lcore;
 pub mod mbuf;
 pub mod memory;

@@ -53,6 +53,22 @@ impl fmt::Display for Mac {
 }
 
 impl Mac {
+    /// The address whose bytes, the first lowest, are the lower 48 bits of a number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_number(number: u64) -> Self {
+        let [mac @ .., _, _] = number.to_le_bytes();
+        Self(mac)
+    }
+
+    /// That number, with `above` in its upper 16 bits.
+    #[inline(always)]
+    #[must_use]
+    pub const fn number(self, above: u16) -> u64 {
+        let [first, second, third]: [[u8; 2]; 3] = zerocopy::transmute!(self.0);
+        u64::from_le_bytes(zerocopy::transmute!([first, second, third, above.to_le_bytes()]))
+    }
+
     /// Is this the address of a group (multicast, broadcast), not of one station?
     #[inline(always)]
     pub fn is_group(self) -> bool {

@@ -19,7 +19,7 @@ fn clients_that_share_an_address_share_no_numbers() {
         let plan = |mode| Plan { modes: vec![mode; 3], workers, ..Plan::default() };
         let family = |snapshot: &mut Snapshot| {
             if v6 {
-                all_v6(snapshot)
+                all_v6(snapshot);
             }
         };
         let sent_of = |world: &mut World, from: IpAddr, number: u32| {

@@ -14,7 +14,7 @@ use zerocopy::IntoBytes;
 
 use crate::packets::builder::{chunk, sum};
 use crate::packets::oracle::{judge, judge_v6};
-use crate::packets::{Builder, Endpoint, packet, rows, translation_to};
+use crate::packets::{Builder, Endpoint, TO_BACKEND, packet, rows, translation_to};
 use crate::parse::REASONS;
 
 /// A word array whose checksum is asked for, never all zero: no header ever is.
@@ -276,9 +276,8 @@ proptest! {
         let parsed = packet.parsed();
         let translation = translation_to(parsed.key, FlowKey::new(parsed.key.protocol, from, to));
         let mut frame = packet.build();
-        prop_assert!(rewrite(&mut frame, &parsed, &translation));
-        let hop = translation.next_hop;
-        let anew = packet.clone().macs(hop.source, hop.destination).between(from, to);
+        prop_assert!(rewrite(&mut frame, &parsed, TO_BACKEND, &translation));
+        let anew = packet.clone().macs(TO_BACKEND.source(), TO_BACKEND.destination()).between(from, to);
         prop_assert_eq!(&frame, &anew.ttl(parsed.ttl - 1).build());
         let judged = judge(&frame).map_err(TestCaseError::fail)?;
         prop_assert!(judged.ip_right && judged.l4_right, "{judged:?}");
@@ -298,17 +297,16 @@ proptest! {
         let middle = FlowKey::new(parsed.key.protocol, from, to);
         let translation = translation_to(parsed.key, middle);
         let mut frame = packet.build();
-        prop_assert!(rewrite(&mut frame, &parsed, &translation));
-        let hop = translation.next_hop;
-        let anew = packet.clone().macs(hop.source, hop.destination).between(from, to);
+        prop_assert!(rewrite(&mut frame, &parsed, TO_BACKEND, &translation));
+        let anew = packet.clone().macs(TO_BACKEND.source(), TO_BACKEND.destination()).between(from, to);
         prop_assert_eq!(&frame, &anew.ttl(parsed.ttl - 1).build());
         let judged = judge_v6(&frame).map_err(TestCaseError::fail)?;
         prop_assert!(judged.l4_right, "{judged:?}");
         // And back, as the record does it: by the inverse.
         let mut back = translation_to(middle, parsed.key);
         back.l4_delta = translation.l4_delta.inverse();
-        prop_assert!(rewrite(&mut frame, &parsed, &back));
-        let expected = packet.macs(hop.source, hop.destination).ttl(parsed.ttl.wrapping_sub(2));
+        prop_assert!(rewrite(&mut frame, &parsed, TO_BACKEND, &back));
+        let expected = packet.macs(TO_BACKEND.source(), TO_BACKEND.destination()).ttl(parsed.ttl.wrapping_sub(2));
         prop_assert_eq!(frame, expected.build());
     }
 
@@ -320,14 +318,13 @@ proptest! {
         prop_assume!(parsed.ttl > 2);
         let middle = FlowKey::new(parsed.key.protocol, from, to);
         let mut frame = packet.build();
-        prop_assert!(rewrite(&mut frame, &parsed, &translation_to(parsed.key, middle)));
+        prop_assert!(rewrite(&mut frame, &parsed, TO_BACKEND, &translation_to(parsed.key, middle)));
         let mut back = translation_to(middle, parsed.key);
         let there = translation_to(parsed.key, middle);
         // The record keeps one direction's deltas: the other's are the inverse.
         (back.ip_delta, back.l4_delta) = (there.ip_delta.inverse(), there.l4_delta.inverse());
-        prop_assert!(rewrite(&mut frame, &parsed, &back));
-        let hop = back.next_hop;
-        let expected = packet.macs(hop.source, hop.destination).ttl(parsed.ttl - 2);
+        prop_assert!(rewrite(&mut frame, &parsed, TO_BACKEND, &back));
+        let expected = packet.macs(TO_BACKEND.source(), TO_BACKEND.destination()).ttl(parsed.ttl - 2);
         prop_assert_eq!(frame, expected.build());
     }
 }

@@ -5,8 +5,8 @@ use shunt::dataplane::rewrite::translate::rewrite;
 
 use crate::packets::oracle::judge_any;
 use crate::packets::{
-    BACKEND, BACKEND_V6, Builder, CLIENT, CLIENT_V6, Expect, LOCAL, LOCAL_V6, Row, VIP, VIP_V6,
-    packet, rows, translated, translation, translation_v6,
+    BACKEND, BACKEND_V6, Builder, CLIENT, CLIENT_V6, Expect, LOCAL, LOCAL_V6, Row, TO_BACKEND, VIP,
+    VIP_V6, packet, rows, translated, translation, translation_v6,
 };
 
 /// The rows a caller may rewrite: flows whose TTL survives it.
@@ -23,10 +23,10 @@ fn is_v6(packet: &Builder) -> bool {
 fn rewrite_as(packet: &Builder, frame: &mut [u8]) -> bool {
     if is_v6(packet) {
         let parsed = packet.parsed_v6();
-        return rewrite(frame, &parsed, &translation_v6(parsed.key));
+        return rewrite(frame, &parsed, TO_BACKEND, &translation_v6(parsed.key));
     }
     let parsed = packet.parsed();
-    rewrite(frame, &parsed, &translation(parsed.key))
+    rewrite(frame, &parsed, TO_BACKEND, &translation(parsed.key))
 }
 
 fn rewritten(row: &Row) -> Vec<u8> {

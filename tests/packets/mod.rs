@@ -25,9 +25,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::family::Family;
 use shunt::dataplane::rewrite::{Translation, translation_deltas};
-use shunt::dataplane::snapshot::NextHop;
 use shunt::ids::PortId;
-use shunt::wire::Mac;
+use shunt::wire::{Mac, ether};
 
 pub(crate) use builder::{Builder, Endpoint, packet};
 pub(crate) use rows::{Expect, Row, rows};
@@ -70,6 +69,9 @@ pub(crate) fn translated(packet: Builder) -> Builder {
     }
 }
 
+/// The front of a frame for the backend.
+pub(crate) const TO_BACKEND: ether::Pair = ether::Pair::new(BACKEND_MAC, OUR_INNER_MAC);
+
 /// The translation that makes it so.
 pub(crate) fn translation(from: FlowKey) -> Translation {
     translation_to(from, FlowKey::new(from.protocol, LOCAL, BACKEND))
@@ -83,11 +85,5 @@ pub(crate) fn translation_v6(from: FlowKey<Ipv6Addr>) -> Translation<Ipv6Addr> {
 /// A translation of packets with one key into packets with another.
 pub(crate) fn translation_to<F: Family>(from: FlowKey<F>, to: FlowKey<F>) -> Translation<F> {
     let (ip_delta, l4_delta) = translation_deltas(from, to);
-    Translation {
-        addresses: to.addresses,
-        ports: to.ports,
-        ip_delta,
-        l4_delta,
-        next_hop: NextHop { port: PortId(1), source: OUR_INNER_MAC, destination: BACKEND_MAC },
-    }
+    Translation { addresses: to.addresses, ports: to.ports, ip_delta, l4_delta }
 }

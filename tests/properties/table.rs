@@ -61,7 +61,7 @@ fn number(Mac([.., high, upper, lower, low]): Mac) -> u32 {
 
 fn find(table: &Table, key: FlowKey) -> Option<(u32, Side)> {
     let hit = table.find(key, table.hash(key))?;
-    Some((number(table.record(hit.slot).client_link().1), hit.side))
+    Some((number(table.record(hit.slot).client_link().mac()), hit.side))
 }
 
 /// Both sides of `n` are found exactly as the model says, by the plain and by the staged lookup.

@@ -102,7 +102,6 @@ fn rewrite<F: Hosts>(
     record.seen_ms = now_ms;
     let to = record.translated(hit.side);
     let (ip_delta, l4_delta) = record.deltas(hit.side);
-    let translation =
-        Translation { addresses: to.addresses, ports: to.ports, ip_delta, l4_delta, next_hop: HOP };
-    Some(translate::rewrite(frame, &parsed, &translation))
+    let translation = Translation { addresses: to.addresses, ports: to.ports, ip_delta, l4_delta };
+    Some(translate::rewrite(frame, &parsed, HOP.pair(), &translation))
 }

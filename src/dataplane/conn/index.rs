@@ -15,7 +15,7 @@
 
 use zerocopy::IntoBytes;
 
-use crate::dataplane::mem::{Pages, Region, prefetch};
+use crate::dataplane::mem::{Pages, Region, equal, prefetch};
 
 use super::key::FlowKey;
 use crate::dataplane::cookie::siphash::siphash;
@@ -252,14 +252,10 @@ impl Index {
 }
 
 impl Bucket {
-    /// One bit for each entry with that tag. Compiles to one vector comparison.
+    /// One bit for each entry with that tag.
     #[inline(always)]
     fn ways_with(&self, tag: u16) -> u32 {
-        let mut ways = 0;
-        for (way, stored) in self.tags.iter().enumerate() {
-            ways |= u32::from(*stored == tag) << way;
-        }
-        ways
+        equal(self.tags, tag)
     }
 
     fn put(&mut self, tag: u16, reference: u32) -> bool {

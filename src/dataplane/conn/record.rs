@@ -1,10 +1,10 @@
 //! One connection in one cache line: all that an established packet needs, in either direction.
 //!
 //! ```text
-//! byte  0        16       24      28       34      38         46 47    48      50      52     56
-//!       addresses ports    seen_ms backend, deltas  client     st live  way,    stream  first  said
-//!       [2 × u64] [2 × u32]        service, ip, l4  MAC,port,  at       intro-  or GUE  sequ-  [2 × u32]
-//!                                  seat             protocol   e        duction port    ence   (free list)
+//! byte  0        16       24         32      36       42      46 47    48      50      52     56
+//!       addresses ports    client     seen_ms backend, deltas  st live  way,    stream  first  said
+//!       [2 × u64] [2 × u32] MAC, port,        service, ip, l4  at       intro-  or GUE  sequ-  [2 × u32]
+//!                          protocol           seat             e        duction port    ence   (free list)
 //! ```
 //!
 //! IPv6 addresses make it two lines: the first holds the addresses, the second the rest.
@@ -39,6 +39,7 @@ use crate::wire::checksum::Delta;
 pub struct Record<F: Family = Ipv4Addr> {
     addresses: [F::Addresses; 2],
     ports: [u32; 2],
+    client_link: ClientLink,
     /// When the last packet passed, in worker milliseconds (wraps after 49 days; only differences
     /// are used, and no timeout is longer than 31 days).
     pub seen_ms: u32,
@@ -48,9 +49,6 @@ pub struct Record<F: Family = Ipv4Addr> {
     seat: u16,
     ip_delta: u16,
     l4_delta: u16,
-    client_mac: [u8; 6],
-    client_port: u8,
-    protocol: u8,
     state: u8,
     live: u8,
     /// [`Way`], and what it needs.
@@ -73,6 +71,41 @@ pub struct Record<F: Family = Ipv4Addr> {
 const _: () = assert!(size_of::<Record>() == 64, "a record is one cache line");
 const _: () = assert!(size_of::<Record<Ipv6Addr>>() == 128, "IPv6's is two");
 const _: () = assert!(limits::BACKENDS <= 1 << 16 && limits::SERVICES <= 1 << 16, "ids fit");
+
+/// Where a client was last seen on the link, and, in the byte that is left, the connection's protocol: the
+/// sender's address, the port, the protocol, from the lowest byte up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, zerocopy::FromBytes, zerocopy::Immutable)]
+#[repr(transparent)]
+pub struct ClientLink(u64);
+
+/// The bits of the address.
+const MAC: u64 = (1 << PORT_AT) - 1;
+const PORT_AT: u32 = 48;
+const PROTOCOL_AT: u32 = 56;
+
+impl ClientLink {
+    fn new(mac: Mac, port: PortId, protocol: u8) -> Self {
+        Self(mac.number(u16::from_le_bytes([port.0, protocol])))
+    }
+
+    /// Its port.
+    #[inline(always)]
+    pub fn port(self) -> PortId {
+        PortId(self.0.to_le_bytes()[6])
+    }
+
+    /// Its link address.
+    #[inline]
+    pub fn mac(self) -> Mac {
+        Mac::of_number(self.0)
+    }
+
+    /// The address as a little-endian number; the upper 16 bits are something else.
+    #[inline(always)]
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
 
 /// An id as the record has it. Nobody gives out others: the limits say so.
 fn short(id: u32) -> u16 {
@@ -191,9 +224,7 @@ impl<F: Family> Record<F> {
             seat: new.seat.0,
             ip_delta: ip_delta.0,
             l4_delta: l4_delta.0,
-            client_mac: new.client_mac.0,
-            client_port: new.client_port.0,
-            protocol: new.client.protocol,
+            client_link: ClientLink::new(new.client_mac, new.client_port, new.client.protocol),
             state: new.state as u8,
             live: 1,
             way: new.way.code(),
@@ -392,7 +423,8 @@ impl<F: Family> Record<F> {
     #[inline(always)]
     pub fn key(&self, side: Side) -> FlowKey<F> {
         let i = side as usize;
-        FlowKey { addresses: self.addresses[i], ports: self.ports[i], protocol: self.protocol }
+        let protocol = self.protocol();
+        FlowKey { addresses: self.addresses[i], ports: self.ports[i], protocol }
     }
 
     /// Does a packet with this key belong to `side` of this connection?
@@ -401,7 +433,7 @@ impl<F: Family> Record<F> {
         let i = side as usize;
         let differ = F::difference(self.addresses[i], key.addresses)
             | u64::from(self.ports[i] ^ key.ports)
-            | u64::from(self.protocol ^ key.protocol)
+            | u64::from(self.protocol() ^ key.protocol)
             | u64::from(self.live ^ 1);
         differ == 0
     }
@@ -442,16 +474,17 @@ impl<F: Family> Record<F> {
 
     /// Where the client was last seen on the link.
     #[inline(always)]
-    pub fn client_link(&self) -> (PortId, Mac) {
-        (PortId(self.client_port), Mac(self.client_mac))
+    pub fn client_link(&self) -> ClientLink {
+        self.client_link
     }
 
     /// Remembers where the client's packets come from: a router that fails over to another is
-    /// followed with its first packet.
+    /// followed with its first packet. `source` is the sender's link address, a little-endian number
+    /// whose upper 16 bits do not matter.
     #[inline(always)]
-    pub fn set_client_link(&mut self, port: PortId, mac: Mac) {
-        self.client_port = port.0;
-        self.client_mac = mac.0;
+    pub fn set_client_link(&mut self, port: PortId, source: u64) {
+        let protocol = self.client_link.0 >> PROTOCOL_AT << PROTOCOL_AT;
+        self.client_link = ClientLink(source & MAC | u64::from(port.0) << PORT_AT | protocol);
     }
 
     /// A packet of `side` passes: when, and what it means for the state. True if the connection
@@ -460,6 +493,9 @@ impl<F: Family> Record<F> {
     #[must_use = "the backend's load follows"]
     pub fn note(&mut self, side: Side, signal: u8, now_ms: u32) -> bool {
         self.seen_ms = now_ms;
+        if state::keeps(self.state, signal) {
+            return false;
+        }
         let before = self.state();
         let state = state::advance(before, self.direction(side), signal);
         self.set_state(state);
@@ -482,6 +518,6 @@ impl<F: Family> Record<F> {
     /// IP protocol number.
     #[inline(always)]
     pub fn protocol(&self) -> u8 {
-        self.protocol
+        self.client_link.0.to_le_bytes()[7]
     }
 }

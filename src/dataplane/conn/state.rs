@@ -364,6 +364,15 @@ pub enum Direction {
 
 const TRANSITIONS: [[Row; EVENTS]; 3] = [INPUT, OUTPUT, INPUT_ONLY];
 
+/// Is it an open connection's ordinary packet: an acknowledgement in [`State::Established`], with data or
+/// not, or a datagram in [`State::Udp`]? Nearly all are, whoever sent it, and nothing follows. A property
+/// holds this to the tables.
+#[inline(always)]
+pub fn keeps(state: u8, signal: u8) -> bool {
+    const FIRST: u8 = flags::SYN | flags::FIN | flags::RST | flags::ACK;
+    (state == State::Established as u8 && signal & FIRST == flags::ACK) || state == State::Udp as u8
+}
+
 /// The state after a packet that says `signal`: TCP flags, or the number of an SCTP event. The
 /// state knows which of them it is.
 #[inline(always)]
@@ -388,6 +397,24 @@ mod tests {
     const C: Direction = Direction::Input;
     const B: Direction = Direction::Output;
     const D: Direction = Direction::InputOnly;
+
+    #[test]
+    fn what_is_said_to_keep_a_state_keeps_it_in_the_tables() {
+        let mut kept = 0;
+        for state in State::ALL {
+            for direction in [C, B, D] {
+                for signal in (0..=u8::MAX).filter(|signal| keeps(state as u8, *signal)) {
+                    assert_eq!(
+                        advance(state, direction, signal),
+                        state,
+                        "{direction:?} {signal:#x}"
+                    );
+                    kept += 1;
+                }
+            }
+        }
+        assert!(kept > 0, "some packet keeps a state");
+    }
 
     #[test]
     fn ordinary_lives_pass_through_the_recorded_states() {

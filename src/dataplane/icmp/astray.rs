@@ -18,13 +18,14 @@
 use crate::dataplane::conn::key::FlowKey;
 use crate::dataplane::conn::record::{NewConnection, Record, Way};
 use crate::dataplane::conn::state::State;
-use crate::dataplane::established::source_mac;
+use crate::dataplane::established::sender;
 use crate::dataplane::family::Family;
 use crate::dataplane::flows::Flows;
 use crate::dataplane::io::Packet;
 use crate::dataplane::sched::Flow;
 use crate::dataplane::snapshot::{ClientAddress, Mode};
 use crate::dataplane::sources::Seat;
+use crate::wire::Mac;
 
 impl Flows {
     /// The connection that another box has of packets with this key, as far as any box knows it.
@@ -54,7 +55,7 @@ impl Flows {
             backend: key.reversed(),
             service: id,
             backend_id: chosen,
-            client_mac: source_mac(packet.data()),
+            client_mac: Mac::of_number(sender(packet.data())),
             client_port: packet.port(),
             state: State::None,
             way,

@@ -8,7 +8,6 @@ use crate::dataplane::family::{Family, Outline};
 use crate::dataplane::io::Packet;
 use crate::dataplane::parse::Parsed;
 use crate::dataplane::rewrite::Translation;
-use crate::dataplane::snapshot::NextHop;
 use crate::dataplane::verdict::Reason;
 use crate::wire::checksum::{self, Delta};
 use crate::wire::{ether, icmp, icmpv6, ipv4, ipv6};
@@ -144,19 +143,13 @@ impl<F: Family> Message<F> {
 
     /// Gives the packet new addresses, counts the hop, and computes the message's checksum, after
     /// whatever has been changed in it.
-    pub(in crate::dataplane) fn rewrite(
-        &self,
-        frame: &mut [u8],
-        addresses: F::Addresses,
-        next_hop: NextHop,
-    ) -> bool {
+    pub(in crate::dataplane) fn rewrite(&self, frame: &mut [u8], addresses: F::Addresses) -> bool {
         let before = F::pair(self.source, self.destination);
         let translation = Translation {
             addresses,
             ports: 0,
             ip_delta: F::delta(before, addresses),
             l4_delta: Delta::ZERO,
-            next_hop,
         };
         let Some(network) = frame.get_mut(ether::LEN..self.l4) else { return false };
         if !F::rewrite_network(network, &translation) {

@@ -128,7 +128,7 @@ impl Flows {
         record: &Record<G>,
         error: IcmpError,
     ) -> Fate {
-        let (port, client) = record.client_link();
+        let (port, client) = (record.client_link().port(), record.client_link().mac());
         let ours = self.snapshot.port(port).map(|port| port.mac);
         let vip = record.key(Side::Client).destination();
         let bare = ours.and_then(|ours| lay_bare::<G, P>(packet, end, quote.at, client, ours));

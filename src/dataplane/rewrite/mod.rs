@@ -4,7 +4,6 @@ use std::net::Ipv4Addr;
 
 use super::conn::key::FlowKey;
 use super::family::Family;
-use crate::dataplane::snapshot::NextHop;
 use crate::wire::checksum::Delta;
 
 pub mod cross;
@@ -16,7 +15,7 @@ pub mod translate;
 pub mod transport;
 pub mod tunnel;
 
-/// Everything that changes in one direction of a connection, ready to be stored into the frame.
+/// What changes behind the link header in one direction of a connection, ready to be stored into the frame.
 /// Addresses and ports are wire bytes, as in [`FlowKey`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Translation<F: Family = Ipv4Addr> {
@@ -28,8 +27,6 @@ pub struct Translation<F: Family = Ipv4Addr> {
     pub ip_delta: Delta,
     /// What the address and port change does to the TCP or UDP checksum.
     pub l4_delta: Delta,
-    /// Where the frame goes.
-    pub next_hop: NextHop,
 }
 
 /// What turning packets of `from` into packets of `to` does to the IPv4 header checksum (TTL not

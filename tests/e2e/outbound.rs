@@ -14,13 +14,13 @@ use lab::programs;
 use crate::harness::Rig;
 
 /// What an operator writes for it: the TAPs may route, and who goes out goes as the box.
-const FORWARD: [&str; 2] = ["net.ipv4.conf.wan.forwarding=1", "net.ipv4.conf.lan.forwarding=1"];
+const FORWARD: [&str; 2] = ["net.ipv4.conf.wan0.forwarding=1", "net.ipv4.conf.lan0.forwarding=1"];
 const RULES: &str = "add table ip backends; \
     add chain ip backends pass { type filter hook forward priority filter; policy drop; }; \
-    add rule ip backends pass iifname lan oifname wan accept; \
+    add rule ip backends pass iifname lan0 oifname wan0 accept; \
     add rule ip backends pass ct state established,related accept; \
     add chain ip backends out { type nat hook postrouting priority srcnat; }; \
-    add rule ip backends out ip saddr 10.44.0.0/24 oifname wan masquerade";
+    add rule ip backends out ip saddr 10.44.0.0/24 oifname wan0 masquerade";
 
 const REQUESTS: u32 = 20;
 

@@ -46,11 +46,6 @@ fn two_hundred_megabytes_arrive_whole_both_ways_with_two_workers() {
     two_hundred_megabytes_both_ways(2);
 }
 
-#[test]
-fn two_hundred_megabytes_arrive_whole_both_ways_with_four_workers() {
-    two_hundred_megabytes_both_ways(4);
-}
-
 /// An echo on port 7 of every backend, and a service for it.
 fn udp_service(rig: &Rig, workers: usize) -> (Vec<Program>, Config) {
     let echoes = rig

@@ -31,6 +31,7 @@ use super::conn::record::Record;
 use super::family::{Family, fold};
 use super::mem::{HugePages, MemoryError, Region};
 use super::snapshot::{Backend, Snapshot};
+use super::sources::network;
 use crate::ids::{BackendId, ServiceId};
 
 /// Templates of a bucket.
@@ -94,15 +95,8 @@ pub struct Client {
 impl Client {
     /// The template of a client of a service, or of its network.
     pub fn of(address: IpAddr, service: ServiceId, terms: Persistence) -> Self {
-        let bits = match address {
-            IpAddr::V4(v4) => u128::from(v4.to_bits()) << 96,
-            IpAddr::V6(v6) => v6.to_bits(),
-        };
-        let mask = u128::MAX.checked_shl(128 - u32::from(terms.prefix)).unwrap_or(0);
         let service = (u64::from(service.0) + 1) << 32 | u64::from(terms.epoch);
-        #[expect(clippy::cast_possible_truncation, reason = "both halves are taken")]
-        let address = [((bits & mask) >> 64) as u64, (bits & mask) as u64];
-        Self { address, service }
+        Self { address: network(address, terms.prefix), service }
     }
 }
 

@@ -45,16 +45,21 @@ pub struct Source {
 impl Source {
     /// The source that a client of a service is, or is in.
     pub fn of(address: IpAddr, service: ServiceId, prefix: u8) -> Self {
-        let bits = match address {
-            IpAddr::V4(v4) => u128::from(v4.to_bits()) << 96,
-            IpAddr::V6(v6) => v6.to_bits(),
-        };
-        let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
         let service = (u64::from(service.0) + 1) << 32 | u64::from(prefix);
-        #[expect(clippy::cast_possible_truncation, reason = "both halves are taken")]
-        let address = [((bits & mask) >> 64) as u64, (bits & mask) as u64];
-        Self { address, service }
+        Self { address: network(address, prefix), service }
     }
+}
+
+/// The first `prefix` bits of an address, as two words; IPv4's are the first of all.
+pub(super) fn network(address: IpAddr, prefix: u8) -> [u64; 2] {
+    let bits = match address {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()) << 96,
+        IpAddr::V6(v6) => v6.to_bits(),
+    };
+    let bits = bits & u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+    #[expect(clippy::cast_possible_truncation, reason = "both halves are taken")]
+    let words = [(bits >> 64) as u64, bits as u64];
+    words
 }
 
 /// Where a connection is counted: what it keeps so that its end can be.

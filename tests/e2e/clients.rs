@@ -144,11 +144,12 @@ fn limits_of_sources_and_services_are_exact_and_lifted_by_a_reload() {
     set(&mut config, "max_new_per_second", 5);
     set(&mut config, "max_new_burst", 10);
     balancer.reload(config).unwrap();
-    // Refused SYNs come again after a second: 30 connections take four.
+    // Refused SYNs come again after a second; however long that takes, no more get in than the burst
+    // and what the rate gives in that time.
     let start = std::time::Instant::now();
     backends(second, 30);
-    let took = start.elapsed();
-    assert!((Duration::from_secs(3)..Duration::from_secs(25)).contains(&took), "{took:?}");
+    let most = 10.0 + 5.0 * start.elapsed().as_secs_f64();
+    assert!(most >= 30.0, "thirty connections, and no more than {most:.1} were allowed");
     wait::until_true("refusals to be counted", Duration::from_secs(2), || {
         Ok(dropped(&balancer, "service_rate") >= 1.0)
     })

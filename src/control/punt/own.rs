@@ -232,21 +232,9 @@ async fn remove(handle: &Handle, twins: &[(PortId, u32)], way: Way) {
 mod tests {
     use std::path::Path;
 
+    use super::super::place::tests::tap;
     use super::*;
     use crate::control::config::{Machine, parse_for};
-    use crate::wire::Mac;
-
-    fn tap(id: u8, addresses: &[(&str, u8)]) -> TapSpec {
-        TapSpec {
-            id: PortId(id),
-            port: format!("p{id}"),
-            tap: format!("t{id}"),
-            mac: Mac([2, 0, 0, 0, 0, id]),
-            mtu: 1500,
-            addresses: addresses.iter().map(|(a, l)| (a.parse().unwrap(), *l)).collect(),
-            routes: vec![],
-        }
-    }
 
     fn plan(local_out: bool) -> Plan {
         let file = include_str!("../config/tests/base.toml");

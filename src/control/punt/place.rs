@@ -156,14 +156,15 @@ fn longest_match(tap: &TapSpec, address: IpAddr) -> Option<u8> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::Path;
 
     use super::*;
     use crate::control::config::{Machine, parse_for};
     use crate::wire::Mac;
 
-    fn tap(id: u8, addresses: &[(&str, u8)]) -> TapSpec {
+    /// A TAP with these addresses.
+    pub(in super::super) fn tap(id: u8, addresses: &[(&str, u8)]) -> TapSpec {
         TapSpec {
             id: PortId(id),
             port: format!("p{id}"),

@@ -157,13 +157,7 @@ impl Flows {
         client: FlowKey<F>,
         datagram: &[u8],
     ) -> Result<Chosen<F>, Reason> {
-        let flow = Flow {
-            client: client.source().into(),
-            client_port: client.source_port(),
-            vip: client.destination().into(),
-            datagram,
-            now_ms: self.now_ms,
-        };
+        let flow = self.flow_of(client, datagram);
         let seat = self.let_in(id, client)?;
         let placed = self.place(id, &flow);
         let Some(backend) = placed else {
@@ -176,6 +170,21 @@ impl Flows {
             leave(&self.stats, id, flow.client, seat);
         }
         chosen.map(|chosen| Chosen { seat, ..chosen })
+    }
+
+    /// A client's new connection as schedulers see it.
+    pub(super) fn flow_of<'a, F: Family>(
+        &self,
+        client: FlowKey<F>,
+        datagram: &'a [u8],
+    ) -> Flow<'a> {
+        Flow {
+            client: client.source().into(),
+            client_port: client.source_port(),
+            vip: client.destination().into(),
+            datagram,
+            now_ms: self.now_ms,
+        }
     }
 
     /// What was chosen is not made: nothing of it counts.

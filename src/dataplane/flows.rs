@@ -149,7 +149,7 @@ impl Flows {
     pub fn replace_snapshot(&mut self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
         self.stats.run.snapshots.add(1);
         self.stats.run.generation.set(snapshot.generation);
-        self.chooser.renew();
+        self.chooser.renew(&self.snapshot, &snapshot, &self.stats.loads);
         quota::follow(&self.stats, &self.snapshot, &snapshot);
         std::mem::replace(&mut self.snapshot, snapshot)
     }

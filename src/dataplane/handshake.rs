@@ -36,7 +36,7 @@ use super::io::Packet;
 use super::parse::Parsed;
 use super::refuse::is_intact;
 use super::segment::{self, Options, Segment};
-use super::snapshot::{ClientAddress, Protocol, Service, SynCookies};
+use super::snapshot::{ClientAddress, Protocol, SynCookies};
 use super::verdict::Reason;
 use crate::ids::ServiceId;
 use crate::wire::tcp::{self, options};
@@ -78,15 +78,11 @@ impl Flows {
                 }
             }
         }
-        self.has_room(id, service.quotas.service) && self.can_be_served(id, service)
-    }
-
-    /// Is there a backend that takes connections and can be reached?
-    fn can_be_served(&self, id: ServiceId, service: &Service) -> bool {
-        let (seats, count) = (self.snapshot.seats(), service.backends.len());
-        let (weights, _) = seats.weights(id, count);
-        let mut seats = weights.iter().zip(seats.reachable(id, count));
-        service.is_scheduled() && seats.any(|(weight, reachable)| *weight > 0 && *reachable)
+        if !service.is_scheduled() || !self.has_room(id, service.quotas.service) {
+            return false;
+        }
+        let flow = self.flow_of(parsed.key, &[]);
+        self.chooser.has_place(&self.snapshot, &self.stats.loads, id, &flow)
     }
 
     /// Answers a client's SYN and forgets it.

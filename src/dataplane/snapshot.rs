@@ -28,6 +28,7 @@ use addresses::AddressTable;
 use hops::Hops;
 pub use hops::{Hop, Station, Stations, Way};
 use seats::Seats;
+pub(crate) use seats::{Row, gcd, room_max};
 pub use terms::{
     ClientAddress, Encapsulation, GueChecksum, Locals, Mode, Ping, Ports, Protocol, Restarts,
     ServiceAddress, Strays, SynCookies,
@@ -133,8 +134,10 @@ impl Service {
 
     /// The first place whose backend was added before one of that age; past the end if none was.
     pub fn first_below(&self, age: u64) -> usize {
-        let count = self.backends.len();
-        (0..count).find(|place| self.age(*place).is_some_and(|other| other < age)).unwrap_or(count)
+        if self.ages.is_empty() {
+            return self.backends.partition_point(|id| u64::from(id.0) >= age);
+        }
+        self.ages.partition_point(|other| *other >= age)
     }
 
     /// Does anybody get new connections, as far as its scheduler goes?

@@ -16,8 +16,10 @@
 //! by compare and swap where the backend has a limit. At `most` connections a backend is *overloaded*,
 //! and stays so until fewer than `least` are left (0: until fewer than three quarters of `most`), as
 //! IPVS's thresholds have it. The mark is set by the very change that takes the last place, and lifted by
-//! the one that gives back enough, so none of them can be late. Beside it is the limit it was made under:
-//! raising the limit lifts it.
+//! the one that gives back enough, so none of them can be late; all workers are told of those that are
+//! lifted ([`super::reopened`]). Beside it is the limit it was made under: under a higher one it does not
+//! count, and each worker that takes one into use lifts it ([`Loads::raised`]), so that no lower one
+//! afterwards revives it.
 
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
@@ -26,6 +28,7 @@ use std::sync::atomic::{
 
 use zerocopy::FromZeros;
 
+use super::reopened::Reopened;
 use crate::ids::{BackendId, limits};
 
 /// What a backend has now.
@@ -91,13 +94,16 @@ fn of(counts: u64) -> Load {
 
 /// The loads of all backends, by [`BackendId`].
 #[derive(Debug)]
-pub struct Loads(Box<[Line]>);
+pub struct Loads {
+    lines: Box<[Line]>,
+    reopened: Reopened,
+}
 
 impl Default for Loads {
     /// No connections. The memory is the system's zero pages until it is used.
     fn default() -> Self {
         let lines = <[Line]>::new_box_zeroed_with_elems(limits::BACKENDS);
-        Self(lines.unwrap_or_else(|_| Box::default()))
+        Self { lines: lines.unwrap_or_else(|_| Box::default()), reopened: Reopened::default() }
     }
 }
 
@@ -105,13 +111,13 @@ impl Loads {
     /// What a backend has now.
     #[inline]
     pub fn of(&self, backend: BackendId) -> Load {
-        self.0.get(backend.index()).map_or_else(Load::default, Line::load)
+        self.lines.get(backend.index()).map_or_else(Load::default, Line::load)
     }
 
     /// Has it had enough?
     #[inline]
     pub fn is_overloaded(&self, backend: BackendId, limit: Limit) -> bool {
-        let Some(line) = self.0.get(backend.index()).filter(|_| limit.most > 0) else {
+        let Some(line) = self.lines.get(backend.index()).filter(|_| limit.most > 0) else {
             return false;
         };
         line.is_marked(limit) || line.load().total >= limit.most
@@ -121,7 +127,7 @@ impl Loads {
     /// nothing has changed.
     #[inline]
     pub fn take(&self, backend: BackendId, limit: Limit) -> bool {
-        let Some(line) = self.0.get(backend.index()) else { return false };
+        let Some(line) = self.lines.get(backend.index()) else { return false };
         if limit.most == 0 {
             line.counts.fetch_add(TOTAL, Relaxed);
             return true;
@@ -151,7 +157,7 @@ impl Loads {
     /// Gives the place of a connection back that was, or was not, active.
     #[inline]
     pub fn give_back(&self, backend: BackendId, was_active: bool, limit: Limit) {
-        let Some(line) = self.0.get(backend.index()) else { return };
+        let Some(line) = self.lines.get(backend.index()) else { return };
         let step = TOTAL + if was_active { ACTIVE } else { 0 };
         let counts = line.counts.fetch_sub(step, Relaxed);
         let before = of(counts);
@@ -169,14 +175,34 @@ impl Loads {
                 let is_due = counts & MARK != 0 && limit.is_relieved(of(counts).total);
                 is_due.then_some(counts & !MARK)
             };
-            let _lifted = line.counts.fetch_update(Relaxed, Relaxed, lift);
+            if line.counts.fetch_update(Relaxed, Relaxed, lift).is_ok() {
+                self.reopened.tell(backend);
+            }
         }
+    }
+
+    /// The limit of a backend is a higher one now, or gone: a mark made under a lower one is lifted.
+    pub fn raised(&self, backend: BackendId, limit: Limit) {
+        let Some(line) = self.lines.get(backend.index()) else { return };
+        let lift = |counts: u64| {
+            let is_old = limit.most == 0 || line.marked_under.load(Relaxed) < limit.most;
+            (counts & MARK != 0 && is_old).then_some(counts & !MARK)
+        };
+        if line.counts.fetch_update(Relaxed, Acquire, lift).is_ok() {
+            self.reopened.tell(backend);
+        }
+    }
+
+    /// Backends that take connections again.
+    #[inline]
+    pub fn reopened(&self) -> &Reopened {
+        &self.reopened
     }
 
     /// A connection becomes active, or inactive.
     #[inline]
     pub fn turn(&self, backend: BackendId, active: bool) {
-        let Some(line) = self.0.get(backend.index()) else { return };
+        let Some(line) = self.lines.get(backend.index()) else { return };
         if active {
             line.counts.fetch_add(ACTIVE, Relaxed);
         } else {
@@ -250,6 +276,29 @@ mod tests {
         assert!(loads.is_overloaded(B, Limit { most: 2, least: 1 }), "lowered");
         assert!(!loads.take(B, Limit { most: 2, least: 1 }));
         assert!(loads.take(B, Limit::NONE));
+    }
+
+    #[test]
+    fn a_mark_is_not_revived_by_a_limit_that_was_higher_meanwhile() {
+        let low = Limit { most: 4, least: 1 };
+        for high in [Limit { most: 8, least: 1 }, Limit::NONE] {
+            let loads = Loads::default();
+            assert_eq!(fill(&loads, low), 4);
+            let (mut read, mut news) = (0, 0);
+            loads.raised(B, high);
+            assert!(!loads.is_overloaded(B, high));
+            loads.give_back(B, false, high);
+            assert!(!loads.is_overloaded(B, low), "three of four, and never full since");
+            while loads.reopened().next(&mut read).is_some() {
+                news += 1;
+            }
+            assert_eq!((fill(&loads, low), news), (1, 1), "{high:?}");
+        }
+        let loads = Loads::default();
+        assert_eq!(fill(&loads, Limit { most: 8, least: 1 }), 8);
+        loads.raised(B, Limit { most: 8, least: 1 });
+        loads.give_back(B, false, Limit { most: 8, least: 1 });
+        assert!(loads.is_overloaded(B, Limit { most: 8, least: 1 }), "made under this very limit");
     }
 
     #[test]

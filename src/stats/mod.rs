@@ -14,5 +14,6 @@ pub mod collect;
 pub mod counters;
 pub mod export;
 pub mod loads;
+pub mod reopened;
 pub mod slow;
 pub mod tallies;

@@ -8,7 +8,9 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 use shunt::dataplane::sched::Scheduler;
+use shunt::dataplane::snapshot::Limit;
 use shunt::dpdk::clock;
+use shunt::ids::BackendId;
 
 use crate::bed::{Bed, Round};
 use crate::host::Hosts;
@@ -23,6 +25,9 @@ const PLACES: u32 = 1 << 23;
 /// How long until connections begin to end.
 const WARM_UP: Duration = Duration::from_millis(300);
 
+/// What a backend takes of which every one is full.
+const LIMIT: Limit = Limit { most: 1, least: 1 };
+
 /// What `choices` measures.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ChoicesOptions {
@@ -31,6 +36,9 @@ pub(crate) struct ChoicesOptions {
     /// Milliseconds of measuring for each scheduler.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub(crate) each_ms: u32,
+    /// Every backend has had enough: what each SYN of a flood costs that nobody can serve.
+    #[arg(long)]
+    pub(crate) full: bool,
     /// Print JSON, an object a line.
     #[arg(long)]
     pub(crate) json: bool,
@@ -67,8 +75,8 @@ fn row<F: Hosts>(
     options: &ChoicesOptions,
     scheduler: Scheduler,
 ) -> anyhow::Result<Choice> {
-    let mut rr = Opener::<F>::new(machine, &options.scene, Scheduler::RR)?;
-    let mut other = Opener::<F>::new(machine, &options.scene, scheduler)?;
+    let mut rr = Opener::<F>::new(machine, options, Scheduler::RR)?;
+    let mut other = Opener::<F>::new(machine, options, scheduler)?;
     let mut turns = |duration: Duration| -> anyhow::Result<[Vec<Round>; 2]> {
         let end = machine.in_time(duration);
         let mut rounds = [Vec::new(), Vec::new()];
@@ -99,14 +107,24 @@ struct Opener<F: Hosts> {
 }
 
 impl<F: Hosts> Opener<F> {
-    fn new(machine: &Machine, scene: &Scene, scheduler: Scheduler) -> anyhow::Result<Self> {
-        let scene = Scene { scheduler, ..scene.clone() };
-        let snapshot = scene::snapshot::<F>(&scene);
-        Ok(Self {
-            bed: Bed::new::<F>(&machine.eal, &scene, PLACES, snapshot)?,
-            traffic: Traffic::new(&scene, &machine.pool)?,
-            count: scene.in_flight,
-        })
+    fn new(
+        machine: &Machine,
+        options: &ChoicesOptions,
+        scheduler: Scheduler,
+    ) -> anyhow::Result<Self> {
+        let scene = Scene { scheduler, ..options.scene.clone() };
+        let mut snapshot = scene::snapshot::<F>(&scene);
+        if options.full {
+            let backends = snapshot.backends.iter_mut().flatten();
+            backends.for_each(|backend| backend.limit = LIMIT);
+            snapshot = snapshot.indexed();
+        }
+        let bed = Bed::new::<F>(&machine.eal, &scene, PLACES, snapshot)?;
+        if options.full {
+            let ids = (0..scene.backends).map(BackendId);
+            ids.for_each(|id| assert!(bed.stats.loads.take(id, LIMIT), "it is empty"));
+        }
+        Ok(Self { bed, traffic: Traffic::new(&scene, &machine.pool)?, count: scene.in_flight })
     }
 
     /// What is refused (`ovf` refuses when all are full) costs, and does not count.

@@ -33,6 +33,10 @@ pub(crate) struct ReloadOptions {
     /// Reloads.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) reloads: u32,
+    /// The reloads change nothing of this service: what one of another service, or a next hop of one,
+    /// costs it.
+    #[arg(long)]
+    pub(crate) elsewhere: bool,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -82,7 +86,7 @@ fn measure<F: Hosts>(machine: &Machine, options: &ReloadOptions) -> anyhow::Resu
     let mut lost = 0;
     for turn in 0..options.reloads {
         let usual = round(machine, &mut made, &mut lost)?;
-        let snapshot = Arc::new(reweighed::<F>(&options.scene, turn));
+        let snapshot = Arc::new(reloaded::<F>(options, turn));
         pauses.record(made.bed.publish(snapshot, machine.now_ms())?)?;
         let next = round(machine, &mut made, &mut lost)?;
         behind.record(next.saturating_sub(usual))?;
@@ -101,10 +105,13 @@ fn measure<F: Hosts>(machine: &Machine, options: &ReloadOptions) -> anyhow::Resu
     })
 }
 
-/// The same world, every backend with another weight.
-fn reweighed<F: Hosts>(scene: &Scene, turn: u32) -> Snapshot {
-    let mut snapshot = scene::snapshot::<F>(scene);
+/// The same world, every backend with another weight unless something else has changed.
+fn reloaded<F: Hosts>(options: &ReloadOptions, turn: u32) -> Snapshot {
+    let mut snapshot = scene::snapshot::<F>(&options.scene);
     snapshot.generation = u64::from(turn) + 2;
+    if options.elsewhere {
+        return snapshot;
+    }
     for service in snapshot.services.iter_mut().flatten() {
         service.revision = u64::from(turn) + 2;
     }

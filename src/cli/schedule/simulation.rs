@@ -147,9 +147,10 @@ impl Simulation {
         };
         let mut snapshot = Snapshot::default();
         snapshot.services = [Some(service)].into();
-        snapshot.backends = self.known.iter().map(|known| Some(backend(known))).collect();
-        self.snapshot = snapshot.indexed();
-        self.chooser.renew();
+        snapshot.backends =
+            self.known.iter().map(|known| Some(backend(known, self.limit(known)))).collect();
+        let before = std::mem::replace(&mut self.snapshot, snapshot.indexed());
+        self.chooser.renew(&before, &self.snapshot, &self.loads);
     }
 }
 

@@ -4,20 +4,28 @@
 //! service, VIP ── hash ──► one of 4,096 rows of four entries ──► up to eight backends each
 //! ```
 //!
-//! IPVS allows 16,384 entries for each service and trims what was idle; here a worker has room for
-//! 16,384 in all, and the entry of a full row that was used longest ago makes way, counted. A
-//! destination that was forgotten is scheduled like a new one: nothing else is lost. A destination
-//! here is one of a service's addresses, so the room lasts for as many.
+//! IPVS allows 16,384 entries for each service, trims what was idle for six minutes when there are more,
+//! and forgets what was idle for a day (`lblc_expiration`). Here a worker has room for 16,384 in all, and
+//! the entry of a full row that was used longest ago makes way, counted; one that was idle for a day is
+//! not believed. A destination that was forgotten is scheduled like a new one: nothing else is lost. A
+//! destination here is one of a service's addresses, so the room lasts for as many.
+//!
+//! An entry is of one life of its service, and names backends by age, which unlike an id is never
+//! another's: nobody inherits anything.
 
 use std::net::IpAddr;
 
 use zerocopy::FromZeros;
 
 use super::hash::{fold, golden};
-use crate::ids::{BackendId, ServiceId};
+use crate::ids::ServiceId;
 
 const ROWS: usize = 4_096;
 const WAYS: usize = 4;
+
+/// As IPVS's `lblc_expiration` and `lblcr_expiration`: a destination that nobody asked for so long is
+/// forgotten, and a set that has not changed for so long loses a member.
+pub(super) const EXPIRATION_MS: u32 = 86_400_000;
 
 /// Backends of one destination at most (lblcr).
 pub(super) const MEMBERS: usize = 8;
@@ -26,19 +34,22 @@ pub(super) const MEMBERS: usize = 8;
 #[derive(Clone, Copy, Debug, zerocopy::FromZeros, zerocopy::KnownLayout)]
 pub(super) struct Entry {
     vip: u128,
+    /// The service's life.
+    life: u64,
     /// The service's id, plus one; 0 is a free entry.
     service: u32,
     used_ms: u32,
     /// When its backends last changed.
     pub(super) changed_ms: u32,
     count: u32,
-    members: [u32; MEMBERS],
+    /// By age.
+    members: [u64; MEMBERS],
 }
 
 impl Entry {
     /// Who serves it, the last to come first.
-    pub(super) fn members(&self) -> impl Iterator<Item = BackendId> + '_ {
-        self.members.iter().take(self.count as usize).rev().copied().map(BackendId)
+    pub(super) fn members(&self) -> impl Iterator<Item = u64> + '_ {
+        self.members.iter().take(self.count as usize).rev().copied()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -46,27 +57,27 @@ impl Entry {
     }
 
     /// Serves it alone from now on.
-    pub(super) fn set(&mut self, backend: BackendId, now_ms: u32) {
+    pub(super) fn set(&mut self, age: u64, now_ms: u32) {
         self.count = 0;
-        self.add(backend, now_ms);
+        self.add(age, now_ms);
     }
 
     /// Serves it too from now on. False if there are too many already.
-    pub(super) fn add(&mut self, backend: BackendId, now_ms: u32) -> bool {
-        if self.members().any(|member| member == backend) {
+    pub(super) fn add(&mut self, age: u64, now_ms: u32) -> bool {
+        if self.members().any(|member| member == age) {
             return true;
         }
         let Some(free) = self.members.get_mut(self.count as usize) else { return false };
-        *free = backend.0;
+        *free = age;
         self.count += 1;
         self.changed_ms = now_ms;
         true
     }
 
     /// Serves it no longer.
-    pub(super) fn remove(&mut self, backend: BackendId, now_ms: u32) {
+    pub(super) fn remove(&mut self, age: u64, now_ms: u32) {
         let count = self.count as usize;
-        let Some(place) = self.members.iter().take(count).position(|id| *id == backend.0) else {
+        let Some(place) = self.members.iter().take(count).position(|member| *member == age) else {
             return;
         };
         self.members.copy_within(place + 1..count, place);
@@ -94,7 +105,7 @@ impl Cache {
     /// The entry of a destination; an empty one is made if there is none.
     pub(super) fn entry(
         &mut self,
-        service: ServiceId,
+        (service, life): (ServiceId, u64),
         vip: IpAddr,
         now_ms: u32,
     ) -> Option<&mut Entry> {
@@ -115,6 +126,9 @@ impl Cache {
         if !is_it(entry) {
             self.forgotten += u64::from(entry.service != 0);
             (entry.service, entry.vip, entry.count) = (service, vip, 0);
+        }
+        if entry.life != life || now_ms.wrapping_sub(entry.used_ms) > EXPIRATION_MS {
+            (entry.life, entry.count) = (life, 0);
         }
         entry.used_ms = now_ms;
         Some(entry)
@@ -143,35 +157,52 @@ mod tests {
         let vip = |n: u32| IpAddr::from(Ipv4Addr::from_bits(0xc633_0000 + n));
         let count = u32::try_from(ROWS * WAYS).unwrap() * 2;
         for n in 0..count {
-            let entry = cache.entry(ServiceId(3), vip(n), n).unwrap();
+            let entry = cache.entry((ServiceId(3), 0), vip(n), n).unwrap();
             assert_eq!(entry.len(), 0);
-            entry.set(BackendId(n), n);
+            entry.set(n.into(), n);
         }
         let kept = (0..count).filter(|n| {
-            let entry = cache.entry(ServiceId(3), vip(*n), count).unwrap();
-            entry.members().eq([BackendId(*n)])
+            let entry = cache.entry((ServiceId(3), 0), vip(*n), count).unwrap();
+            entry.members().eq([u64::from(*n)])
         });
         assert!(kept.count() > 0);
-        let newest = cache.entry(ServiceId(3), vip(count - 1), count).unwrap();
+        let newest = cache.entry((ServiceId(3), 0), vip(count - 1), count).unwrap();
         assert_eq!(newest.used_ms, count);
         assert!(cache.take_forgotten() >= u64::from(count) / 2);
         assert_eq!(cache.take_forgotten(), 0);
     }
 
     #[test]
+    fn what_was_idle_for_a_day_or_anothers_is_forgotten() {
+        let (mut cache, start) = (Cache::default(), u32::MAX - 5);
+        let mut members = |life, now_ms| {
+            let vip = IpAddr::from([192, 0, 2, 1]);
+            let entry = cache.entry((ServiceId(0), life), vip, now_ms).unwrap();
+            let known = entry.len();
+            entry.set(1, now_ms);
+            known
+        };
+        assert_eq!(members(7, start), 0);
+        let day = start.wrapping_add(EXPIRATION_MS);
+        assert_eq!((members(7, day), members(7, day)), (1, 1), "idle for a day, no longer");
+        assert_eq!(members(7, day.wrapping_add(EXPIRATION_MS + 1)), 0, "a millisecond more");
+        assert_eq!((members(8, 0), members(8, 0)), (0, 1), "another service with its id");
+    }
+
+    #[test]
     fn a_destination_has_a_bounded_number_of_backends() {
         let mut cache = Cache::default();
-        let entry = cache.entry(ServiceId(0), IpAddr::from([192, 0, 2, 1]), 0).unwrap();
+        let entry = cache.entry((ServiceId(0), 0), IpAddr::from([192, 0, 2, 1]), 0).unwrap();
         for n in 0..8 {
-            assert!(entry.add(BackendId(n), n) && entry.add(BackendId(n), 99));
+            assert!(entry.add(n.into(), n) && entry.add(n.into(), 99));
         }
-        assert!(!entry.add(BackendId(8), 8));
-        entry.remove(BackendId(3), 9);
-        assert!(entry.members().map(|id| id.0).eq([7, 6, 5, 4, 2, 1, 0]));
+        assert!(!entry.add(8, 8));
+        entry.remove(3, 9);
+        assert!(entry.members().eq([7, 6, 5, 4, 2, 1, 0]));
         assert_eq!((entry.len(), entry.changed_ms), (7, 9));
-        entry.remove(BackendId(3), 10);
+        entry.remove(3, 10);
         assert_eq!(entry.changed_ms, 9);
-        entry.set(BackendId(1), 11);
-        assert!(entry.members().eq([BackendId(1)]));
+        entry.set(1, 11);
+        assert!(entry.members().eq([1]));
     }
 }

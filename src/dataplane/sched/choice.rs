@@ -1,15 +1,19 @@
 //! What a scheduler sees when it chooses, and what each worker remembers of a service.
 
 use super::cache::Cache;
-use super::method::{Flags, Flow};
+use super::method::{Flags, Flow, Scheduler};
+use super::open::{self, Share};
 use super::random::Random;
 use super::tree::{self, Node, Rank};
-use crate::dataplane::snapshot::{Service, Snapshot};
+use crate::dataplane::snapshot::{Row, Service, Snapshot};
 use crate::ids::{BackendId, ServiceId, WorkerId};
 use crate::stats::loads::{Load, Loads};
 
 /// Trees a service has at most: as many as a method has ranks.
 pub(super) const TREES: usize = 2;
+
+/// Backends looked at in a millisecond, on average, for what no worker was told.
+const LOOKED_AT: usize = 256;
 
 /// What a worker remembers of one service from one choice to the next.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,6 +21,8 @@ pub(super) struct Turn {
     /// The service's life and revision this is about; 0 is none yet.
     pub(super) life: u64,
     pub(super) revision: u64,
+    /// Who chose for it last.
+    pub(super) scheduler: Option<Scheduler>,
     /// Backend chosen last.
     pub(super) last: Option<Place>,
     /// wrr: the weight a backend needs in this pass.
@@ -24,12 +30,35 @@ pub(super) struct Turn {
     /// wrr: greatest common divisor of the weights above zero, and where passes start over.
     pub(super) step: u32,
     pub(super) top: u32,
-    /// The time of the chooser in which the trees were built; 0 is never.
+    /// The time of the chooser in which its tournaments were built; 0 is never.
     pub(super) grown: u64,
+    /// The same of its tree of weights.
+    pub(super) summed: u64,
     /// When they were last built anew because they knew of no place.
     pub(super) grown_again_ms: Option<u32>,
     /// The backend looked at last for other workers' changes.
     pub(super) look: u32,
+}
+
+impl Turn {
+    /// For this life of the service: one that another had before is begun anew.
+    #[inline]
+    pub(super) fn follow(&mut self, service: &Service) {
+        if self.life != service.life {
+            *self = Self { life: service.life, ..Self::default() };
+        }
+    }
+
+    /// For this revision of the service.
+    #[cold]
+    pub(super) fn change(&mut self, service: &Service) {
+        let scheduler = Some(service.scheduling.scheduler);
+        if self.scheduler.is_some() && self.scheduler != scheduler {
+            // A threshold above all is wrr's for a service that has its backends already.
+            *self = Self { life: self.life, threshold: u32::MAX, ..Self::default() };
+        }
+        (self.scheduler, self.revision) = (scheduler, service.revision);
+    }
 }
 
 /// A place in the list.
@@ -52,22 +81,24 @@ pub(super) struct Walk<'a> {
     pub(super) sums: &'a [u32],
     /// Are their next hops known?
     reachable: &'a [bool],
-    /// Has any of them a limit?
-    pub(super) is_limited: bool,
+    /// What is known of all of them together.
+    pub(super) row: &'a Row,
+    /// Is one whose next hop is not known passed over?
+    asks_next_hop: bool,
 }
 
 impl<'a> Walk<'a> {
+    #[inline]
     pub(super) fn new(
         snapshot: &'a Snapshot,
-        id: ServiceId,
+        row: &'a Row,
         service: &'a Service,
         loads: &'a Loads,
     ) -> Self {
-        let seats = snapshot.seats();
-        let count = service.backends.len();
-        let (weights, sums) = seats.weights(id, count);
-        let (reachable, is_limited) = (seats.reachable(id, count), seats.is_limited(id));
-        Self { snapshot, service, loads, weights, sums, reachable, is_limited }
+        let (weights, sums) = snapshot.seats().weights(row);
+        let reachable = snapshot.seats().reachable(row);
+        let asks_next_hop = service.scheduling.scheduler.method().compares_loads;
+        Self { snapshot, service, loads, weights, sums, reachable, row, asks_next_hop }
     }
 
     #[inline]
@@ -93,7 +124,7 @@ impl<'a> Walk<'a> {
     /// Has it had enough?
     #[inline]
     pub(super) fn is_overloaded(&self, position: usize) -> bool {
-        self.is_limited
+        self.row.is_limited
             && self.id(position).is_some_and(|id| {
                 let limit = self.snapshot.backend(id).map(|backend| backend.limit);
                 limit.is_some_and(|limit| self.loads.is_overloaded(id, limit))
@@ -103,6 +134,8 @@ impl<'a> Walk<'a> {
     /// May it be chosen?
     #[inline]
     pub(super) fn is_open(&self, position: usize) -> bool {
+        #[cfg(test)]
+        super::tests::LOOKS.set(super::tests::LOOKS.get() + 1);
         self.weight(position) > 0 && !self.is_overloaded(position)
     }
 
@@ -113,27 +146,29 @@ impl<'a> Walk<'a> {
         self.reachable.get(position).copied().unwrap_or(false) && self.is_open(position)
     }
 
-    /// All positions from `position` on, round the end.
-    pub(super) fn round_from(&self, position: usize) -> impl Iterator<Item = usize> + use<> {
-        let count = self.len();
-        (position..count).chain(0..position.min(count))
-    }
-
-    /// The first open one from `position` on, round the end.
-    pub(super) fn open_from(&self, position: usize) -> Option<usize> {
-        self.round_from(position).find(|position| self.is_open(*position))
-    }
-
-    /// The first ready one from `position` on, round the end.
-    pub(super) fn ready_from(&self, position: usize) -> Option<usize> {
-        self.round_from(position).find(|position| self.is_ready(*position))
-    }
-
-    /// Where a backend stands in the list, if it is in it.
+    /// Does the method take it?
     #[inline]
-    pub(super) fn seated(&self, backend: BackendId) -> Option<usize> {
-        let position = self.snapshot.seats().position(backend);
-        (self.id(position) == Some(backend)).then_some(position)
+    pub(super) fn takes(&self, position: usize) -> bool {
+        if self.asks_next_hop { self.is_ready(position) } else { self.is_open(position) }
+    }
+
+    /// Its weight if the method takes it, else 0.
+    #[inline]
+    pub(super) fn open_weight(&self, position: usize) -> u32 {
+        if self.takes(position) { self.weight(position) } else { 0 }
+    }
+
+    /// The age of the backend at `position`: [`Service::age`].
+    #[inline]
+    pub(super) fn age(&self, position: usize) -> Option<u64> {
+        self.service.age(position)
+    }
+
+    /// Where the backend of that age stands in the list, if it is in it.
+    #[inline]
+    pub(super) fn seated(&self, age: u64) -> Option<usize> {
+        let position = self.service.first_below(age.saturating_add(1));
+        (self.age(position) == Some(age)).then_some(position)
     }
 }
 
@@ -147,8 +182,10 @@ pub(super) struct Choice<'a> {
     pub(super) has_changed: bool,
     pub(super) worker: WorkerId,
     pub(super) workers: u8,
-    /// The trees of this service.
+    /// The tournaments of this service.
     pub(super) nodes: &'a mut [Node],
+    /// Its tree of weights.
+    pub(super) shares: &'a mut [Share],
     /// The chooser's time: trees of another are old.
     pub(super) time: u64,
     pub(super) cache: &'a mut Cache,
@@ -169,7 +206,7 @@ impl Choice<'_> {
     /// Notes that the backend at `position` was chosen.
     #[inline]
     pub(super) fn choose(&mut self, position: usize) -> Option<usize> {
-        let age = self.walk.service.age(position)?;
+        let age = self.walk.age(position)?;
         self.turn.last = Some(Place { position, age });
         Some(position)
     }
@@ -187,7 +224,7 @@ impl Choice<'_> {
         self.nodes.get_mut(which * size..(which + 1) * size).unwrap_or_default()
     }
 
-    /// Builds the trees if they are not of this time.
+    /// Builds the tournaments if they are not of this time.
     #[inline]
     pub(super) fn grow(&mut self) {
         if self.turn.grown != self.time {
@@ -199,35 +236,63 @@ impl Choice<'_> {
         }
     }
 
-    /// Builds the trees anew, unless that has been done in this millisecond.
+    /// Looks, and if there is nobody once more in trees that are built anew, if it is time for that:
+    /// what other workers did without a word (limits that are not everybody's yet, ovf's room) is
+    /// seen then.
+    pub(super) fn look_again<T>(&mut self, look: impl Fn(&mut Self) -> Option<T>) -> Option<T> {
+        let found = look(self);
+        if found.is_some() || !self.is_time_to_look() { found } else { look(self) }
+    }
+
+    /// Has the list been walked so seldom lately that it may be again? A walk over [`LOOKED_AT`]
+    /// backends a millisecond is what it comes to at most.
     #[cold]
-    pub(super) fn grow_again(&mut self) -> bool {
-        let now_ms = Some(self.flow.now_ms);
-        if self.turn.grown_again_ms == now_ms {
+    fn is_time_to_look(&mut self) -> bool {
+        let now_ms = self.flow.now_ms;
+        let every_ms = 1 + u32::try_from(self.walk.len() / LOOKED_AT).unwrap_or(u32::MAX);
+        let last = self.turn.grown_again_ms;
+        let is_young = |last: u32| now_ms.wrapping_sub(last) < every_ms;
+        if self.workers == 1 || last.is_some_and(is_young) {
             return false;
         }
-        self.turn.grown_again_ms = now_ms;
-        self.turn.grown = 0;
-        self.grow();
+        self.turn.grown_again_ms = Some(now_ms);
+        (self.turn.grown, self.turn.summed) = (0, 0);
         true
     }
 
     /// Brings one backend's place in the trees up to date.
     #[inline]
     pub(super) fn put_right(&mut self, position: usize) {
-        let walk = self.walk;
-        put_right(&walk, self.nodes, position);
+        let trees = Trees {
+            nodes: if self.turn.grown == self.time { self.nodes } else { &mut [] },
+            shares: if self.turn.summed == self.time { self.shares } else { &mut [] },
+        };
+        trees.put_right(&self.walk, position);
     }
 }
 
-/// Brings one backend's place in a service's trees up to date.
-#[inline]
-pub(super) fn put_right(walk: &Walk<'_>, nodes: &mut [Node], position: usize) {
-    let size = tree::size(walk.len());
-    let Ok(seat) = u32::try_from(position) else { return };
-    for which in 0..walk.service.scheduling.scheduler.method().ranks.len() {
-        let tree = nodes.get_mut(which * size..(which + 1) * size).unwrap_or_default();
-        tree::change(tree, seat, rank(walk, which, position));
+/// A service's trees; those that are not built are empty.
+pub(super) struct Trees<'a> {
+    pub(super) nodes: &'a mut [Node],
+    pub(super) shares: &'a mut [Share],
+}
+
+impl Trees<'_> {
+    /// Brings one backend's place in them up to date.
+    #[inline]
+    pub(super) fn put_right(self, walk: &Walk<'_>, position: usize) {
+        if !self.shares.is_empty() {
+            open::change(self.shares, position, walk.open_weight(position));
+        }
+        let size = tree::size(walk.len());
+        let Ok(seat) = u32::try_from(position) else { return };
+        if self.nodes.is_empty() {
+            return;
+        }
+        for which in 0..walk.service.scheduling.scheduler.method().ranks.len() {
+            let tree = self.nodes.get_mut(which * size..(which + 1) * size).unwrap_or_default();
+            tree::change(tree, seat, rank(walk, which, position));
+        }
     }
 }
 

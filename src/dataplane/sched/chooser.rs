@@ -7,24 +7,27 @@
 //!                                      └───────────────────────┘ at most TRIES times
 //! ```
 //!
-//! A load that this worker changes is noted and played into the tree when the next backend is
+//! A load that this worker changes is noted and played into the trees when the next backend is
 //! chosen: a connection that is made and becomes active is one match up the tree, not two.
 //!
-//! Trees are built anew when the first connection comes after a new snapshot, since limits, weights
-//! or the places of the trees may have changed: once, a walk over the service's backends. Their
+//! Trees are built when first asked for, and outlive a snapshot that changes nothing they are made
+//! of: limits, weights, which next hops are known, or where the trees lie. Else they are built
+//! anew when the next connection comes: once, a walk over the service's backends. Their
 //! memory is reserved at start, and the system's zero pages until it is used: the first connection
 //! of each 30 or so backends meets a page fault, once.
 
 use zerocopy::FromZeros;
 
 use super::cache::Cache;
-use super::choice::{self, Choice, TREES, Turn, Walk};
+use super::choice::{Choice, TREES, Trees, Turn, Walk};
 use super::method::Flow;
+use super::open::Share;
 use super::random::Random;
 use super::tree::{self, Node};
-use crate::dataplane::snapshot::Snapshot;
+use crate::dataplane::snapshot::{Snapshot, room_max};
 use crate::ids::{BackendId, ServiceId, WorkerId, limits};
 use crate::stats::loads::{Limit, Loads};
+use crate::stats::reopened::News;
 
 /// How often a backend is chosen whose last place another worker takes meanwhile.
 const TRIES: usize = 8;
@@ -39,9 +42,12 @@ pub struct Chooser {
     workers: u8,
     turns: Box<[Turn]>,
     nodes: Box<[Node]>,
-    /// Counts snapshots, from 1.
+    shares: Box<[Share]>,
+    /// Trees of another time are old.
     time: u64,
     pending: arrayvec::ArrayVec<BackendId, PENDING>,
+    /// The last it heard of backends that other workers reopened.
+    heard: u64,
     cache: Cache,
     random: Random,
 }
@@ -49,24 +55,34 @@ pub struct Chooser {
 impl Chooser {
     /// All memory is reserved here. Each worker starts elsewhere; `seed` is for what is drawn.
     pub fn new(worker: WorkerId, workers: u8, seed: u64) -> Self {
-        let nodes = tree::size(limits::BACKENDS) * TREES;
-        let nodes = <[Node]>::new_box_zeroed_with_elems(nodes);
+        let leaves = room_max(limits::BACKENDS);
+        let nodes = <[Node]>::new_box_zeroed_with_elems(tree::size(leaves) * TREES);
+        let shares = <[Share]>::new_box_zeroed_with_elems(2 * leaves);
         Self {
             worker,
             workers,
             turns: vec![Turn::default(); limits::SERVICES].into(),
             nodes: nodes.unwrap_or_else(|_| Box::default()),
+            shares: shares.unwrap_or_else(|_| Box::default()),
             time: 1,
             pending: arrayvec::ArrayVec::new(),
+            heard: 0,
             cache: Cache::default(),
             random: Random::new(seed),
         }
     }
 
     /// The next choice is made in another snapshot.
-    pub fn renew(&mut self) {
-        self.time += 1;
-        self.pending.clear();
+    pub fn renew(&mut self, before: &Snapshot, now: &Snapshot, loads: &Loads) {
+        self.settle(before, loads);
+        for (id, are_limits_others) in before.seats().changed(now.seats()) {
+            if let Some(turn) = self.turns.get_mut(id.index()) {
+                (turn.grown, turn.summed) = (0, 0);
+            }
+            if are_limits_others {
+                lift_marks(before, now, loads, id);
+            }
+        }
     }
 
     /// Destinations forgotten for want of room since the last call.
@@ -95,6 +111,23 @@ impl Chooser {
         None
     }
 
+    /// Is there a backend for a new connection of a service? Some may say no all the same: ovf where
+    /// all have more than their weight, a hash without fallback.
+    pub fn has_place(
+        &mut self,
+        snapshot: &Snapshot,
+        loads: &Loads,
+        service: ServiceId,
+        flow: &Flow<'_>,
+    ) -> bool {
+        let row = snapshot.seats().row(service);
+        if !row.can_serve || !row.is_limited {
+            return row.can_serve;
+        }
+        self.settle(snapshot, loads);
+        self.choice(snapshot, loads, service, flow).is_some_and(|mut choice| choice.is_any_open())
+    }
+
     /// The load of a backend was changed by this worker.
     #[inline]
     pub fn changed(&mut self, snapshot: &Snapshot, loads: &Loads, backend: BackendId) {
@@ -115,49 +148,98 @@ impl Chooser {
         flow: &Flow<'_>,
     ) -> Option<BackendId> {
         self.settle(snapshot, loads);
-        let service = snapshot.service(id)?;
-        let turn = self.turns.get_mut(id.index())?;
-        if turn.life != service.life {
-            // Another service has this id now: it starts like any new one.
-            *turn = Turn { life: service.life, ..Turn::default() };
+        let mut choice = self.choice(snapshot, loads, id, flow)?;
+        let walk = choice.walk;
+        if choice.has_changed {
+            choice.turn.change(walk.service);
         }
-        let has_changed = turn.revision != service.revision;
-        turn.revision = service.revision;
-        let walk = Walk::new(snapshot, id, service, loads);
-        let nodes = self.nodes.get_mut(snapshot.seats().nodes(id, walk.len(), TREES))?;
-        let mut choice = Choice {
-            walk,
-            id,
-            flow,
-            turn,
-            has_changed,
-            worker: self.worker,
-            workers: self.workers,
-            nodes,
-            time: self.time,
-            cache: &mut self.cache,
-            random: &mut self.random,
-        };
-        let position = (service.scheduling.scheduler.method().pick)(&mut choice)?;
+        let position = (walk.service.scheduling.scheduler.method().pick)(&mut choice)?;
         walk.id(position)
     }
 
+    /// What a scheduler sees of a service.
+    #[inline]
+    fn choice<'a>(
+        &'a mut self,
+        snapshot: &'a Snapshot,
+        loads: &'a Loads,
+        id: ServiceId,
+        flow: &'a Flow<'_>,
+    ) -> Option<Choice<'a>> {
+        let service = snapshot.service(id)?;
+        let turn = self.turns.get_mut(id.index())?;
+        turn.follow(service);
+        let row = snapshot.seats().row(id);
+        Some(Choice {
+            walk: Walk::new(snapshot, row, service, loads),
+            id,
+            flow,
+            has_changed: turn.revision != service.revision,
+            turn,
+            worker: self.worker,
+            workers: self.workers,
+            nodes: self.nodes.get_mut(row.nodes(TREES))?,
+            shares: self.shares.get_mut(row.shares())?,
+            time: self.time,
+            cache: &mut self.cache,
+            random: &mut self.random,
+        })
+    }
+
     /// Plays changed loads into the trees.
+    #[inline]
     fn settle(&mut self, snapshot: &Snapshot, loads: &Loads) {
-        for id in self.pending.drain(..) {
-            let Some(backend) = snapshot.backend(id) else { continue };
-            let Some(service) = snapshot.service(backend.service) else { continue };
-            if service.scheduling.scheduler.method().ranks.is_empty() {
-                continue;
+        while let Some(id) = self.pending.pop() {
+            self.play(snapshot, loads, id);
+        }
+        if self.workers > 1 {
+            self.hear(snapshot, loads);
+        }
+    }
+
+    /// What the other workers say.
+    fn hear(&mut self, snapshot: &Snapshot, loads: &Loads) {
+        while let Some(news) = loads.reopened().next(&mut self.heard) {
+            match news {
+                News::Open(id) => self.play(snapshot, loads, id),
+                News::Missed => self.time += 1,
             }
-            let turn = self.turns.get(backend.service.index());
-            if turn.is_none_or(|turn| turn.grown != self.time) {
-                continue;
-            }
-            let walk = Walk::new(snapshot, backend.service, service, loads);
-            let place = snapshot.seats().nodes(backend.service, walk.len(), TREES);
-            let nodes = self.nodes.get_mut(place).unwrap_or_default();
-            choice::put_right(&walk, nodes, snapshot.seats().position(id));
+        }
+    }
+
+    /// Plays a backend's load into the trees of its service, as far as there are any.
+    #[inline]
+    fn play(&mut self, snapshot: &Snapshot, loads: &Loads, id: BackendId) {
+        let Some(backend) = snapshot.backend(id) else { return };
+        let Some(turn) = self.turns.get(backend.service.index()) else { return };
+        let (has_nodes, has_shares) = (turn.grown == self.time, turn.summed == self.time);
+        if !has_nodes && !has_shares {
+            return;
+        }
+        let Some(service) = snapshot.service(backend.service) else { return };
+        let row = snapshot.seats().row(backend.service);
+        // Without limits a load opens and closes nobody.
+        let (nodes, shares) = (row.nodes(TREES), row.shares());
+        let trees = Trees {
+            nodes: self.nodes.get_mut(if has_nodes { nodes } else { 0..0 }).unwrap_or_default(),
+            shares: self
+                .shares
+                .get_mut(if has_shares && row.is_limited { shares } else { 0..0 })
+                .unwrap_or_default(),
+        };
+        let walk = Walk::new(snapshot, row, service, loads);
+        trees.put_right(&walk, snapshot.seats().position(id));
+    }
+}
+
+/// Limits that are higher now, or gone: what was full under those before need not be.
+fn lift_marks(before: &Snapshot, now: &Snapshot, loads: &Loads, service: ServiceId) {
+    let ids = now.service(service).map_or(&[][..], |service| &service.backends);
+    for id in ids {
+        let (Some(old), Some(new)) = (before.backend(*id), now.backend(*id)) else { continue };
+        let is_raised = new.limit.most == 0 || new.limit.most > old.limit.most;
+        if old.limit.most > 0 && is_raised {
+            loads.raised(*id, new.limit);
         }
     }
 }

@@ -5,6 +5,7 @@ use super::method::Method;
 use super::tree::Rank;
 
 pub(super) const METHOD: Method = Method {
+    compares_loads: true,
     ranks: &[|_, weight| Rank::new(1, weight)],
     ..Method::new(
         "fo",

@@ -8,6 +8,7 @@ use super::method::Method;
 use super::tree::Rank;
 
 pub(super) const METHOD: Method = Method {
+    compares_loads: true,
     ranks: &[by_weight, by_activity],
     ..Method::new(
         "lblc",
@@ -23,17 +24,18 @@ pub(super) fn by_activity(load: crate::stats::loads::Load, weight: u32) -> Rank 
 }
 
 fn pick(choice: &mut Choice<'_>) -> Option<usize> {
-    let (service, vip, now_ms) = (choice.id, choice.flow.vip, choice.flow.now_ms);
+    let service = (choice.id, choice.walk.service.life);
+    let (vip, now_ms) = (choice.flow.vip, choice.flow.now_ms);
     let kept = choice.cache.entry(service, vip, now_ms)?.members().next();
-    let kept = kept.and_then(|id| choice.walk.seated(id));
+    let kept = kept.and_then(|age| choice.walk.seated(age));
     if let Some(position) = kept.filter(|position| choice.walk.is_ready(*position))
         && !has_too_much(choice, position)
     {
         return Some(position);
     }
     let position = least::pick(choice)?;
-    let id = choice.walk.id(position)?;
-    choice.cache.entry(service, vip, now_ms)?.set(id, now_ms);
+    let age = choice.walk.age(position)?;
+    choice.cache.entry(service, vip, now_ms)?.set(age, now_ms);
     Some(position)
 }
 

@@ -3,13 +3,14 @@
 //! has not changed for a day loses its most loaded member. A set of [`MEMBERS`](super::cache) is
 //! full: then nobody joins, and the least loaded of all takes the connection as a guest.
 
+use super::cache::EXPIRATION_MS;
 use super::choice::Choice;
 use super::lblc::{by_activity, has_too_much};
 use super::least::{self, by_weight};
 use super::method::Method;
-use crate::ids::BackendId;
 
 pub(super) const METHOD: Method = Method {
+    compares_loads: true,
     ranks: &[by_weight, by_activity],
     ..Method::new(
         "lblcr",
@@ -18,17 +19,15 @@ pub(super) const METHOD: Method = Method {
     )
 };
 
-/// As IPVS's `lblcr_expiration`.
-const UNCHANGED_MS: u32 = 86_400_000;
-
 fn pick(choice: &mut Choice<'_>) -> Option<usize> {
-    let (service, vip, now_ms) = (choice.id, choice.flow.vip, choice.flow.now_ms);
+    let service = (choice.id, choice.walk.service.life);
+    let (vip, now_ms) = (choice.flow.vip, choice.flow.now_ms);
     let mut entry = *choice.cache.entry(service, vip, now_ms)?;
     let (least, most) = extremes(choice, entry.members());
     if let Some(most) = most.filter(|_| entry.len() > 1)
-        && now_ms.wrapping_sub(entry.changed_ms) > UNCHANGED_MS
+        && now_ms.wrapping_sub(entry.changed_ms) > EXPIRATION_MS
     {
-        entry.remove(choice.walk.id(most)?, now_ms);
+        entry.remove(choice.walk.age(most)?, now_ms);
         *choice.cache.entry(service, vip, now_ms)? = entry;
     }
     if let Some(least) = least
@@ -37,9 +36,9 @@ fn pick(choice: &mut Choice<'_>) -> Option<usize> {
         return Some(least);
     }
     let position = least::pick(choice)?;
-    let id = choice.walk.id(position)?;
+    let age = choice.walk.age(position)?;
     forget_the_gone(choice, &mut entry, now_ms);
-    entry.add(id, now_ms);
+    entry.add(age, now_ms);
     *choice.cache.entry(service, vip, now_ms)? = entry;
     Some(position)
 }
@@ -47,11 +46,11 @@ fn pick(choice: &mut Choice<'_>) -> Option<usize> {
 /// The least and the most loaded open member.
 fn extremes(
     choice: &Choice<'_>,
-    members: impl Iterator<Item = BackendId>,
+    members: impl Iterator<Item = u64>,
 ) -> (Option<usize>, Option<usize>) {
     let (mut least, mut most) = (None, None);
     let rank = |position| by_weight(choice.walk.load(position), choice.walk.weight(position));
-    let seated = members.filter_map(|id| choice.walk.seated(id));
+    let seated = members.filter_map(|age| choice.walk.seated(age));
     for position in seated.filter(|position| choice.walk.is_ready(*position)) {
         if least.is_none_or(|least| rank(position).is_less(rank(least))) {
             least = Some(position);
@@ -66,7 +65,7 @@ fn extremes(
 /// Backends that left the service make room.
 fn forget_the_gone(choice: &Choice<'_>, entry: &mut super::cache::Entry, now_ms: u32) {
     let members = *entry;
-    for id in members.members().filter(|id| choice.walk.seated(*id).is_none()) {
-        entry.remove(id, now_ms);
+    for age in members.members().filter(|age| choice.walk.seated(*age).is_none()) {
+        entry.remove(age, now_ms);
     }
 }

@@ -5,6 +5,7 @@ use super::method::Method;
 use super::tree::Rank;
 
 pub(super) const METHOD: Method = Method {
+    compares_loads: true,
     ranks: &[|load, _| Rank::new(overhead(load), 1)],
     ..Method::new("lc", "Connections differ in length, backends are alike.", least::pick)
 };

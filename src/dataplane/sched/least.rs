@@ -4,8 +4,9 @@
 //! With one worker the tree is always up to date, since every change of a load is this worker's
 //! own. With several the winner's load is read again before it is believed, and with every pick
 //! two more backends are looked at in turn, so that what others freed is seen after a round. Nobody is
-//! refused on the word of an old tree: where it knows of no place, it is built anew, once a
-//! millisecond at most.
+//! refused for long on the word of an old tree: backends that are open again are told
+//! ([`crate::stats::reopened`]), and where the tree knows of no place all the same, it is built anew
+//! now and then.
 
 use super::choice::Choice;
 use super::tree::{self, Rank};
@@ -42,8 +43,10 @@ pub(super) fn best(choice: &mut Choice<'_>, which: usize) -> Option<(usize, Rank
         return top(choice, which);
     }
     look_around(choice);
-    let found = believed(choice, which);
-    if found.is_none() && choice.grow_again() { believed(choice, which) } else { found }
+    choice.look_again(|choice| {
+        choice.grow();
+        believed(choice, which)
+    })
 }
 
 /// The tree's answer.

@@ -27,6 +27,9 @@ pub struct Method {
     pub by_flow_alone: bool,
     /// What the control plane works out ahead, if anything.
     pub(super) prepare: Option<fn(&[Entry], Flags) -> Prepared>,
+    /// Does it compare loads? Then one whose next hop is not known is passed over: with no connections
+    /// it would draw all.
+    pub(super) compares_loads: bool,
     /// What backends are compared by, if anything: a tree for each is kept.
     pub(super) ranks: &'static [fn(Load, u32) -> Rank],
     /// Chooses; the answer is a position in the list.
@@ -48,6 +51,7 @@ impl Method {
             has_table: false,
             by_flow_alone: false,
             prepare: None,
+            compares_loads: false,
             ranks: &[],
             pick,
         }

@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use super::choice::Choice;
 use super::hash::{client, fold, sip13};
 use super::method::{Entry, Flag, Flags, Method, Prepared, Slots};
+use crate::dataplane::snapshot::gcd;
 
 pub(super) const METHOD: Method = Method {
     flags: &[("mh-fallback", Flag::Fallback), ("mh-port", Flag::Port)],
@@ -38,7 +39,7 @@ pub(super) const METHOD: Method = Method {
 const FIRST: u64 = 2_654_435_761;
 const SECOND: u64 = 2_654_446_892;
 
-/// Slots looked at before the list itself is walked: only if hardly any backend is open.
+/// Slots looked at before the list itself is: only if hardly any backend is open.
 const PROBES: u32 = 256;
 
 #[expect(clippy::cast_possible_truncation, reason = "the kernel keeps the lower half")]
@@ -114,36 +115,28 @@ fn turns(entries: &[Entry], slots: Slots) -> impl Iterator<Item = u32> {
     weights().map(move |weight| if weight == 0 { 0 } else { ((weight / divisor) >> shift).max(1) })
 }
 
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
 fn pick(choice: &mut Choice<'_>) -> Option<usize> {
     at(choice, client(choice), choice.flags().fallback)
 }
 
 /// The backend at `word`'s slot, if it is open; else, if `look_on`, the first that is.
-pub(super) fn at(choice: &Choice<'_>, word: u32, look_on: bool) -> Option<usize> {
-    let slots = &choice.walk.service.scheduling.prepared().slots;
-    // A service that is drained: nothing to probe for.
-    if slots.is_empty() || choice.walk.sums.last().is_none_or(|sum| *sum == 0) {
-        return None;
-    }
-    let size = choice.flags().slots.count();
+pub(super) fn at(choice: &mut Choice<'_>, word: u32, look_on: bool) -> Option<usize> {
+    let (walk, size) = (choice.walk, choice.flags().slots.count());
+    let slots = &walk.service.scheduling.prepared().slots;
     let slot = |offset: u32| hash(FIRST, offset.wrapping_add(word)) % size;
     let open = |slot: u32| {
         let position = usize::from(*slots.get(slot as usize)?);
-        choice.walk.is_open(position).then_some(position)
+        walk.is_open(position).then_some(position)
     };
     let first = slot(0);
     if let Some(position) = open(first) {
         return Some(position);
     }
-    if !look_on {
+    if !look_on || slots.is_empty() || !choice.is_any_open() {
         return None;
     }
     let probed = (0..PROBES).find_map(|i| open(slot((i + first) % size)));
-    probed.or_else(|| choice.walk.open_from(first as usize % choice.walk.len().max(1)))
+    probed.or_else(|| choice.open_from(first as usize % walk.len().max(1)))
 }
 
 #[cfg(test)]

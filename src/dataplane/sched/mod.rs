@@ -24,6 +24,7 @@ mod chooser;
 mod hash;
 mod least;
 mod method;
+mod open;
 mod quic;
 mod random;
 mod tree;

@@ -6,6 +6,7 @@ use super::sed::delay;
 use super::tree::Rank;
 
 pub(super) const METHOD: Method = Method {
+    compares_loads: true,
     ranks: &[|load, weight| if load.active == 0 { Rank::new(0, 1) } else { delay(load, weight) }],
     ..Method::new("nq", "As sed, but no backend is left idle while another queues.", least::pick)
 };

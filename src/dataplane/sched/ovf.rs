@@ -6,6 +6,7 @@ use super::method::Method;
 use super::tree::Rank;
 
 pub(super) const METHOD: Method = Method {
+    compares_loads: true,
     ranks: &[|load, weight| if load.active > weight { Rank::NEVER } else { Rank::new(1, weight) }],
     ..Method::new(
         "ovf",

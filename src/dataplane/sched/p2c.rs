@@ -6,13 +6,16 @@ use super::choice::Choice;
 use super::method::Method;
 use super::tree::Rank;
 
-pub(super) const METHOD: Method = Method::new(
-    "p2c",
-    "Large fleets and many boxes: nearly as even as wlc, and nobody runs to the newest backend.",
-    pick,
-);
+pub(super) const METHOD: Method = Method {
+    compares_loads: true,
+    ..Method::new(
+        "p2c",
+        "Large fleets and many boxes: nearly as even as wlc, and nobody runs to the newest backend.",
+        pick,
+    )
+};
 
-/// Draws that hit the same backend, or one that is not open, before the list itself is walked.
+/// Draws that hit the same backend, or one that is not open, before one is drawn from the others.
 const DRAWS: usize = 16;
 
 fn pick(choice: &mut Choice<'_>) -> Option<usize> {
@@ -36,7 +39,5 @@ fn draw(choice: &mut Choice<'_>, not: Option<usize>) -> Option<usize> {
             return Some(position);
         }
     }
-    let from = usize::try_from(choice.random.below(sums.len() as u64)).unwrap_or(0);
-    let walk = &choice.walk;
-    walk.round_from(from).find(|position| Some(*position) != not && walk.is_ready(*position))
+    choice.draw_open(not, 0)
 }

@@ -16,6 +16,6 @@ fn pick(choice: &mut Choice<'_>) -> Option<usize> {
         Some(last) => choice.walk.service.first_below(last.age),
     };
     let first = if first < choice.walk.len() { first } else { 0 };
-    let position = choice.walk.open_from(first)?;
+    let position = choice.open_from(first)?;
     choice.choose(position)
 }

@@ -7,6 +7,7 @@ use super::tree::Rank;
 use crate::stats::loads::Load;
 
 pub(super) const METHOD: Method = Method {
+    compares_loads: true,
     ranks: &[delay],
     ..Method::new(
         "sed",

@@ -27,12 +27,17 @@ fn prepare(entries: &[Entry], _: Flags) -> Prepared {
 }
 
 fn pick(choice: &mut Choice<'_>) -> Option<usize> {
-    let slots = &choice.walk.service.scheduling.prepared().slots;
+    let walk = choice.walk;
+    let slots = &walk.service.scheduling.prepared().slots;
     let slot = golden(client(choice));
     let open = |slot: u32| {
         let position = usize::from(*slots.get(slot as usize)?);
-        choice.walk.is_open(position).then_some(position)
+        walk.is_open(position).then_some(position)
     };
-    let tries = if choice.flags().fallback { SLOTS } else { 0 };
-    open(slot).or_else(|| (0..tries).find_map(|i| open(((i + slot) % SLOTS + slot) % SLOTS)))
+    if let Some(position) = open(slot) {
+        return Some(position);
+    }
+    let looks_on = choice.flags().fallback && choice.is_any_open();
+    let tries = if looks_on { SLOTS } else { 0 };
+    (0..tries).find_map(|i| open(((i + slot) % SLOTS + slot) % SLOTS))
 }

@@ -6,14 +6,17 @@ use super::choice::Choice;
 use super::least::by_weight;
 use super::method::Method;
 
-pub(super) const METHOD: Method = Method::new(
-    "twos",
-    "As wlc, for many boxes or workers that do not know each other's connections: no herd runs to \
-     the backend that was idle last.",
-    pick,
-);
+pub(super) const METHOD: Method = Method {
+    compares_loads: true,
+    ..Method::new(
+        "twos",
+        "As wlc, for many boxes or workers that do not know each other's connections: no herd runs \
+         to the backend that was idle last.",
+        pick,
+    )
+};
 
-/// Draws that hit a full backend before the list itself is walked.
+/// Draws that hit a full backend before one is drawn from those that are not.
 const DRAWS: usize = 16;
 
 fn pick(choice: &mut Choice<'_>) -> Option<usize> {
@@ -33,6 +36,5 @@ fn draw(choice: &mut Choice<'_>) -> Option<usize> {
             return Some(position);
         }
     }
-    let from = choice.random.below(sums.len() as u64);
-    choice.walk.ready_from(usize::try_from(from).unwrap_or(0))
+    choice.draw_open(None, 1)
 }

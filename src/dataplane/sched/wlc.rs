@@ -4,6 +4,7 @@ use super::least::{self, by_weight};
 use super::method::Method;
 
 pub(super) const METHOD: Method = Method {
+    compares_loads: true,
     ranks: &[by_weight],
     ..Method::new(
         "wlc",

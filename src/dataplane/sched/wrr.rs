@@ -6,13 +6,21 @@
 //! Any change of the backends sends the pointer to the head of the list and recomputes `step` and
 //! `top`; a threshold of zero or above `top` becomes `top`, another is rounded to a multiple of
 //! `step` plus one. A fresh service is treated as if its backends had been added one by one, oldest
-//! first: that is why its first pass has threshold 1.
+//! first: that is why its first pass has threshold 1. One that changes to this scheduler starts at
+//! `top`.
+//!
+//! Even are whole rounds: in as many connections as the weights sum up to (by their divisor) each
+//! backend gets its weight. Each worker has rounds of its own, and stands in the midst of one.
 
 use super::choice::{Choice, Turn};
 use super::method::Method;
+use crate::dataplane::snapshot::gcd;
 
 pub(super) const METHOD: Method =
     Method::new("wrr", "Short requests, backends that differ in strength: the default.", pick);
+
+/// Backends looked at one by one before the tree is asked: in most lists the next is among them.
+const NEAR: usize = 8;
 
 fn pick(choice: &mut Choice<'_>) -> Option<usize> {
     if choice.has_changed {
@@ -21,19 +29,22 @@ fn pick(choice: &mut Choice<'_>) -> Option<usize> {
     if choice.turn.top == 0 {
         return None;
     }
-    let next = choice.turn.last.map_or(0, |last| last.position + 1);
-    let position = if let Some(position) = reaching(choice, next) {
-        position
-    } else {
+    let mut next = choice.turn.last.map_or(0, |last| last.position + 1);
+    loop {
+        if let Some(position) = reaching(choice, next) {
+            return choice.choose(position);
+        }
+        // Whoever was thought open and is not, is known by the next time.
         next_pass(choice)?;
-        reaching(choice, 0)?
-    };
-    choice.choose(position)
+        next = 0;
+    }
 }
 
 /// Lowers the threshold to that of the next pass in which a backend is open.
 fn next_pass(choice: &mut Choice<'_>) -> Option<()> {
-    let largest = largest_open(choice)?;
+    let is_limited = choice.walk.row.is_limited;
+    let all = choice.turn.top + choice.turn.step - 1;
+    let largest = if is_limited { choice.largest_open()? } else { all };
     let turn = &mut *choice.turn;
     let lower = turn.threshold.saturating_sub(turn.step);
     turn.threshold = if lower == 0 { turn.top } else { lower };
@@ -43,43 +54,28 @@ fn next_pass(choice: &mut Choice<'_>) -> Option<()> {
     Some(())
 }
 
-/// The largest weight of those that are open.
-fn largest_open(choice: &Choice<'_>) -> Option<u32> {
-    if !choice.walk.is_limited {
-        return Some(choice.turn.top + choice.turn.step - 1);
-    }
-    let open = (0..choice.walk.len()).filter(|position| choice.walk.is_open(*position));
-    open.map(|position| choice.walk.weight(position)).max()
-}
-
 /// The first from `next` on whose weight reaches the threshold, and that has not had enough.
-fn reaching(choice: &Choice<'_>, mut next: usize) -> Option<usize> {
-    let threshold = choice.turn.threshold;
-    loop {
-        let rest = choice.walk.weights.get(next..)?;
-        let position = next + rest.iter().position(|weight| *weight >= threshold)?;
-        if !choice.walk.is_overloaded(position) {
-            return Some(position);
-        }
-        next = position + 1;
-    }
+fn reaching(choice: &mut Choice<'_>, next: usize) -> Option<usize> {
+    let (walk, threshold) = (choice.walk, choice.turn.threshold);
+    let mut near = next..walk.len().min(next + NEAR);
+    let reaches = |position: &usize| walk.weight(*position) >= threshold && walk.is_open(*position);
+    near.find(reaches).or_else(|| choice.open_behind(next, threshold))
 }
 
 /// Recomputes what depends on the weights, and moves the pointer to the head of the list.
 fn restart(choice: &mut Choice<'_>) {
     let is_fresh = choice.turn.last.is_none() && choice.turn.threshold == 0;
     choice.turn.last = None;
-    let weights = choice.walk.weights;
-    let (mut step, mut largest) = (0, 0);
-    // Oldest first, as they were added.
-    for (position, weight) in weights.iter().enumerate().rev() {
-        (step, largest) = (gcd(step, *weight), largest.max(*weight));
-        if is_fresh || position == 0 {
+    if is_fresh {
+        let (mut step, mut largest) = (0, 0);
+        // Oldest first, as they were added.
+        for weight in choice.walk.weights.iter().rev() {
+            (step, largest) = (gcd(step, *weight), largest.max(*weight));
             adjust(choice.turn, step, largest);
         }
-    }
-    if weights.is_empty() {
-        adjust(choice.turn, 0, 0);
+    } else {
+        let row = choice.walk.row;
+        adjust(choice.turn, row.divisor, row.largest);
     }
     // Workers start at different backends; the first one starts where IPVS does.
     if let Some(before) = choice.start().checked_sub(1) {
@@ -96,9 +92,4 @@ fn adjust(turn: &mut Turn, divisor: u32, largest: u32) {
     } else if turn.step > 1 {
         turn.threshold = turn.threshold / turn.step * turn.step + 1;
     }
-}
-
-/// The greatest common divisor; 0 is divided by all.
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }

@@ -1,6 +1,7 @@
 //! One worker or several choosing among backends that come, go and change, without packets.
 
 mod hashes;
+mod large;
 mod model;
 mod quic;
 mod sequences;
@@ -16,6 +17,11 @@ use crate::dataplane::snapshot::{
 use crate::ids::{BackendId, PortId, ServiceId, WorkerId};
 use crate::stats::loads::Loads;
 use crate::wire::Mac;
+
+thread_local! {
+    /// Backends looked at: is it open?
+    pub(super) static LOOKS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
 
 const HOP: NextHop = NextHop { port: PortId(0), source: Mac([0; 6]), destination: Mac([0; 6]) };
 
@@ -162,8 +168,10 @@ impl Bed {
         let mut snapshot = Snapshot::default();
         snapshot.services = [Some(service)].into();
         snapshot.backends = backends.into();
-        self.snapshot = snapshot.indexed();
-        self.workers.iter_mut().for_each(Chooser::renew);
+        let before = std::mem::replace(&mut self.snapshot, snapshot.indexed());
+        for worker in &mut self.workers {
+            worker.renew(&before, &self.snapshot, &self.loads);
+        }
     }
 
     /// A new connection at a worker, inactive so far.

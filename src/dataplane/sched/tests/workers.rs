@@ -222,3 +222,90 @@ proptest! {
         }
     }
 }
+
+/// Workers on threads of their own, connections that begin and end as they please: no backend ever has
+/// more than its limit, all counts end at zero, and every worker then finds all that is open.
+#[test]
+fn limits_hold_and_nothing_leaks_on_real_threads() {
+    const MOST: u32 = 3;
+    for scheduler in Scheduler::ALL.iter().filter(|it| **it != Scheduler::NONE) {
+        let name = scheduler.method().name;
+        let mut bed = bed(name, 4, &[2, 1, 3, 1, 2]);
+        for seat in 'A'..='E' {
+            bed.edit(seat, |seat| seat.limit = Limit { most: MOST, least: MOST });
+        }
+        bed.publish();
+        let Bed { snapshot, loads, workers, .. } = &mut bed;
+        std::thread::scope(|scope| {
+            for (id, chooser) in (0u32..).zip(workers.iter_mut()) {
+                let (snapshot, loads) = (&*snapshot, &**loads);
+                scope.spawn(move || live(chooser, (snapshot, loads), id, MOST));
+            }
+        });
+        for seat in 'A'..='E' {
+            assert_eq!(loads.of(id(seat)), Load::default(), "{name}: {seat}");
+        }
+        for worker in 0..4 {
+            let flow = bed.flow(client(), 9, VIP);
+            let placed = bed.place(worker, &flow);
+            assert!(placed.is_some(), "{name}: all is open for worker {worker}");
+            placed.into_iter().for_each(|seat| bed.end(worker, seat, false));
+        }
+    }
+}
+
+/// A worker's life: it makes connections and ends them, the oldest first, then all.
+fn live(chooser: &mut Chooser, (snapshot, loads): (&Snapshot, &Loads), id: u32, most: u32) {
+    let limit = Limit { most, least: most };
+    let mut living = std::collections::VecDeque::new();
+    let end = |chooser: &mut Chooser, backend: BackendId| {
+        loads.give_back(backend, true, limit);
+        chooser.changed(snapshot, loads, backend);
+    };
+    for n in 0..2_000u32 {
+        let client = Ipv4Addr::from_bits(id << 16 | n).into();
+        let flow = Flow { now_ms: n / 50, ..from(client, 9) };
+        if let Some(backend) = chooser.place(snapshot, loads, ServiceId(0), &flow) {
+            assert!(loads.of(backend).total <= most);
+            loads.turn(backend, true);
+            chooser.changed(snapshot, loads, backend);
+            living.push_back(backend);
+        }
+        if living.len() as u32 > n % 7 {
+            living.pop_front().into_iter().for_each(|backend| end(chooser, backend));
+        }
+    }
+    living.into_iter().for_each(|backend| end(chooser, backend));
+}
+
+#[test]
+fn a_service_that_changes_to_wrr_starts_at_the_highest_threshold() {
+    let mut bed = Bed::of("wrr", &[], &[3, 2, 1]);
+    assert_eq!(bed.sequence(1), "C", "a fresh one at the lowest");
+    for before in ["rr", "mh", "wlc"] {
+        bed.scheduler = named(before);
+        bed.publish();
+        bed.sequence(5);
+        bed.scheduler = named("wrr");
+        bed.publish();
+        assert_eq!(bed.sequence(6), "ABACBA", "after {before}");
+    }
+}
+
+#[test]
+fn asking_whether_there_is_room_changes_no_turn() {
+    for scheduler in ["rr", "wrr"] {
+        let [mut asked, mut other] = [1, 1].map(|workers| bed(scheduler, workers, &[3, 2, 1]));
+        for bed in [&mut asked, &mut other] {
+            bed.edit('A', |seat| seat.limit = Limit { most: 100, least: 100 });
+            bed.publish();
+            bed.sequence(2);
+            bed.weigh('B', 5);
+            bed.publish();
+        }
+        let Bed { snapshot, loads, workers, .. } = &mut asked;
+        let flow = from(client(), 9);
+        assert!(workers[0].has_place(snapshot, loads, ServiceId(0), &flow));
+        assert_eq!(asked.sequence(30), other.sequence(30), "{scheduler}");
+    }
+}

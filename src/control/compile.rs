@@ -47,8 +47,8 @@ mod secrets;
 
 use ids::Ids;
 pub use names::{BackendName, Names, ServiceName};
-pub use secrets::RENEWED_EVERY;
 use secrets::Secrets;
+pub use secrets::{FORGOTTEN_AFTER, RENEWED_EVERY};
 
 /// Why a plan cannot be compiled. Nothing has changed then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -19,9 +19,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::admin::Command;
+use super::admin::clear::Clears;
 use super::admin::dump::Dumps;
 use super::admin::view::LastReload;
-use super::compile::RENEWED_EVERY;
+use super::compile::{FORGOTTEN_AFTER, RENEWED_EVERY};
 use super::config::plan::{ClientList, Plan};
 use super::lists::{self, MakeMembers};
 use super::neighbors::View;
@@ -47,6 +48,8 @@ const HOUSEKEEPING: Duration = Duration::from_millis(100);
 const TAP_ROUNDS: u64 = 10;
 /// A snapshot with a fresh secret for SYN cookies once in so many rounds: every hour, and a little.
 const SECRET_ROUNDS: u64 = (RENEWED_EVERY.as_secs() + 1) * 10;
+/// And one without the secret before it so many rounds later.
+const FORGET_ROUNDS: u64 = (FORGOTTEN_AFTER.as_secs() + 5) * 10;
 /// How long the start, or a reload, waits for next hops that are new.
 const NEXT_HOP_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -293,7 +296,7 @@ impl<C: Configure> Control<C> {
             self.keep_taps().await;
         }
         self.rounds += 1;
-        if self.rounds.is_multiple_of(SECRET_ROUNDS)
+        if matches!(self.rounds % SECRET_ROUNDS, 0 | FORGET_ROUNDS)
             && let Err(error) = self.publish()
         {
             tracing::error!(%error, "the secret of SYN cookies could not be renewed");

@@ -13,9 +13,10 @@
 //! - **MSS** is the place in a table of eight, the largest that is no more than the client's.
 //! - **Two hashes** (SipHash-2-4) because segments overtake each other. One that comes before the
 //!   client's first carries our number but not `s`; the low half proves that it is the client's,
-//!   so it is dropped in silence where a stranger's is answered with a RST. Guessing a whole cookie
-//!   takes 2²⁷ tries, for one of three periods and two secrets at a time.
-//! - **The secret** is renewed every hour; the one before is taken too.
+//!   so it is dropped in silence where a stranger's is answered with a RST. Whoever guesses names a
+//!   period and an MSS and has to hit the 27 bits of both hashes: one try in 2²⁷ makes a connection,
+//!   one in 2²⁶ while two secrets are taken.
+//! - **The secret** is renewed every hour; the one before is taken as long as a cookie of it may live.
 //!
 //! Window scale and SACK do not fit. They go in the low bits of our timestamp, which the client
 //! sends back: without timestamps a connection has neither (RFC 4987 section 3.6).
@@ -104,6 +105,8 @@ events! {
     Early => "early",
     /// One came back without data, and the service waits for data.
     Waited => "waited",
+    /// A segment could not wait for its backend: too many wait for that one already.
+    Crowded => "crowded",
     /// There was no room for a connection's numbers.
     Full => "full",
     /// The cookie was right, but the connection could not be made: no backend, port or room.
@@ -219,7 +222,8 @@ pub(super) fn check<F: Family>(
     now_ms: u32,
 ) -> Verdict {
     let mut verdict = Verdict::Wrong;
-    for secret in secrets {
+    let [now, before] = secrets;
+    for secret in std::iter::once(now).chain(Some(before).filter(|before| *before != now)) {
         match check_one(secret, key, start, cookie, now_ms) {
             Verdict::Wrong => {}
             Verdict::Early => verdict = Verdict::Early,

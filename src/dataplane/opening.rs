@@ -20,6 +20,10 @@
 //! connection agrees to the SYN: that SYN+ACK is the client's, and from there on both have each other's own
 //! numbers, clocks and windows.
 //!
+//! A backend that remembers an older connection from the same address and port answers a SYN with an
+//! ACK (RFC 5961 section 4.2). That one is reset, and the SYN goes out once more behind the RST, at once;
+//! but once only, for the first such ACK: a backend that never lets go is asked at the usual pace.
+//!
 //! Held: ten segments of a connection, a thousand of a worker (`worker/waiting.rs`). What finds no
 //! room, or waits for a backend that never answers, is counted as `cookie_held`; TCP sends it again.
 
@@ -29,9 +33,9 @@ use zerocopy::FromBytes;
 
 use super::conn::key::Side;
 use super::conn::record::Progress;
-use super::conn::splice::{Chain, SACK, STAMPS, Splice};
+use super::conn::splice::{CLEARED, Chain, Due, SACK, STAMPS, Splice};
 use super::conn::state::State;
-use super::conn::table::{Hit, Slot};
+use super::conn::table::{Hit, Slot, Table};
 use super::cookie::{self, Event, OUR_SCALE, Offer, SCALE_MAX};
 use super::endings::said;
 use super::family::Family;
@@ -47,6 +51,7 @@ use super::reply::tcp_reset;
 use super::segment::{self, Options, Segment};
 use super::snapshot::Strays;
 use super::verdict::Reason;
+use crate::ids::{BackendId, ServiceId};
 use crate::wire::Mac;
 use crate::wire::tcp::{self, options};
 
@@ -169,13 +174,12 @@ impl Flows {
     }
 
     /// What waits for the backend of the connection that [`Fate::Hold`] or [`Fate::Opened`] was
-    /// about.
-    pub(super) fn waiting(&mut self) -> Option<&mut Chain> {
-        let splice = match self.waiting? {
-            AnySlot::V4(slot) => self.tables.v4.splice_mut(slot),
-            AnySlot::V6(slot) => self.tables.v6.splice_mut(slot),
-        };
-        splice.map(|splice| &mut splice.chain)
+    /// about, which backend that is, and of which service.
+    pub(super) fn waiting(&mut self) -> Option<(&mut Chain, BackendId, ServiceId)> {
+        match self.waiting? {
+            AnySlot::V4(slot) => waiting_in(&mut self.tables.v4, slot),
+            AnySlot::V6(slot) => waiting_in(&mut self.tables.v6, slot),
+        }
     }
 
     /// A backend's segment, which may be of the other family than its connection (NAT64). `None`
@@ -298,25 +302,43 @@ impl Flows {
     }
 
     /// The backend speaks of a connection it has had before from there: RFC 9293 section 3.10.7.3
-    /// has it reset, so that the next SYN finds room.
+    /// has it reset, so that the next SYN finds room. An answer like any other, as far as how many we
+    /// give goes.
     fn clear_away<F: Family, P: Packet>(
         &mut self,
         packet: &mut P,
         slot: Slot,
         acknowledgment: u32,
     ) -> Fate {
+        if !self.may_answer() {
+            return self.count(Reason::NoConnection);
+        }
         let reset = Segment { sequence: acknowledgment, flags: tcp::RST, ..Segment::default() };
         let fate = self.as_client::<F, P>(packet, slot, &reset);
         self.enter_state::<F>(slot, State::Synack);
+        self.ask_once_more::<F>(slot);
         fate
     }
 
-    /// The connection whose backend is to be asked again by now.
+    /// Has the backend asked again in the next poll, behind what is sent in this one; the SYN that it
+    /// did not take does not count.
+    fn ask_once_more<F: Family>(&mut self, slot: Slot) {
+        let table = F::table_mut(&mut self.tables);
+        let Some(number) = table.record(slot).splice() else { return };
+        let Some(splice) = table.splice_mut(slot).filter(|splice| !splice.has(CLEARED)) else {
+            return;
+        };
+        splice.set(CLEARED);
+        splice.asked = splice.asked.saturating_sub(1);
+        table.splices_mut().await_now(number, self.now_ms);
+    }
+
+    /// The connection whose backend is to be asked again by now: of either family's first the one that
+    /// has waited longer, so that neither keeps the other waiting.
     #[inline]
     pub(super) fn due(&self) -> Option<AnySlot> {
-        let v4 = self.tables.v4.splices().due(self.now_ms).map(|slot| AnySlot::V4(Slot(slot)));
-        let v6 = || self.tables.v6.splices().due(self.now_ms).map(|slot| AnySlot::V6(Slot(slot)));
-        v4.or_else(v6)
+        let (v4, v6) = (&self.tables.v4, &self.tables.v6);
+        longer(v4.splices().due(self.now_ms), v6.splices().due(self.now_ms))
     }
 
     /// Turns an empty packet into what a connection that is [`Flows::due`] asks for.
@@ -373,6 +395,24 @@ impl Flows {
     }
 }
 
+/// Who of the two has waited longer.
+fn longer(v4: Option<Due>, v6: Option<Due>) -> Option<AnySlot> {
+    match (v4, v6) {
+        (Some(v4), Some(v6)) if v4.late_ms < v6.late_ms => Some(AnySlot::V6(Slot(v6.slot))),
+        (None, Some(v6)) => Some(AnySlot::V6(Slot(v6.slot))),
+        (v4, _) => v4.map(|v4| AnySlot::V4(Slot(v4.slot))),
+    }
+}
+
+fn waiting_in<F: Family>(
+    table: &mut Table<F>,
+    slot: Slot,
+) -> Option<(&mut Chain, BackendId, ServiceId)> {
+    let record = table.record(slot);
+    let (backend, service) = (record.backend_id(), record.service_id());
+    table.splice_mut(slot).map(|splice| (&mut splice.chain, backend, service))
+}
+
 /// Notes by how much the backend's numbers differ from ours. False if it does no timestamps where
 /// the client was told so.
 ///
@@ -397,4 +437,29 @@ fn agree(splice: &mut Splice, sequence: u32, offer: &Offer, now_ms: u32) -> bool
 fn number<F: Family>(frame: &[u8], parsed: &Parsed<F>) -> Option<(u32, u32)> {
     let (header, _) = tcp::Header::ref_from_prefix(segment_of(frame, parsed)?).ok()?;
     Some((header.sequence.get(), header.acknowledgment.get()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_family_keeps_the_other_waiting() {
+        let due = |late_ms| Some(Due { slot: late_ms, late_ms });
+        let table = [
+            (None, None, None),
+            (due(1), None, Some((false, 1))),
+            (None, due(1), Some((true, 1))),
+            (due(1), due(2), Some((true, 2))),
+            (due(2), due(1), Some((false, 2))),
+            (due(3), due(3), Some((false, 3))),
+        ];
+        for (v4, v6, expected) in table {
+            let chosen = longer(v4, v6).map(|slot| match slot {
+                AnySlot::V4(slot) => (false, slot.0),
+                AnySlot::V6(slot) => (true, slot.0),
+            });
+            assert_eq!(chosen, expected, "{v4:?} {v6:?}");
+        }
+    }
 }

@@ -483,13 +483,67 @@ fn a_silent_backend_is_asked_four_times_and_then_the_client_hears_of_it() {
 fn a_backend_that_remembers_an_older_connection_is_told_so_and_asked_again() {
     let Asked { mut world, syn, .. } = asked(simple(), V4, &[]);
     let old = from_backend(&syn).flags(ACK).numbers(5, 900).build();
-    let reset = world.one(0, 1, &old);
-    let seen = Segment::read(&reset.frame);
-    assert_eq!((reset.port, seen.flags, seen.sequence), (1, RST, 900));
+    let said = |sent: &[Sent]| -> Vec<_> {
+        let read = |sent: &Sent| (sent.port, Segment::read(&sent.frame));
+        sent.iter().map(read).map(|(port, seen)| (port, seen.flags, seen.sequence)).collect()
+    };
+    let reset = (1, RST, 900);
+    let again = (1, SYN, START);
+    assert_eq!(said(&world.exchange(0, 1, &old)), [reset, again], "at once");
     assert_eq!(world.list(4)[0].state, State::Synack);
+    // A backend that never lets go is asked at the usual pace, and as often as any.
+    for _ in 0..3 {
+        assert_eq!(said(&world.exchange(0, 1, &old)), [reset]);
+        assert_eq!(said(&world.exchange(0, 1, &old)), [reset]);
+        world.now_ms += 1000;
+        world.poll();
+        assert_eq!(said(&world.sent()), [again]);
+    }
     world.now_ms += 1000;
     world.poll();
-    assert_eq!(Segment::read(&world.sent()[0].frame).flags, SYN);
+    let last = world.sent();
+    assert_eq!((last[0].port, Segment::read(&last[0].frame).flags), (0, RST | ACK), "given up");
+    assert_eq!(world.connections(), [0; 4]);
+}
+
+#[test]
+fn what_backends_that_remember_are_answered_has_a_limit() {
+    let Asked { mut world, syn, .. } = asked(simple(), V4, &[]);
+    let old = from_backend(&syn).flags(ACK).numbers(5, 900).build();
+    let sent: usize = (0..5_000).map(|_| world.exchange(0, 1, &old).len()).sum();
+    assert!((500..=1_002).contains(&sent), "a tenth of a second's worth of 10,000: {sent}");
+}
+
+#[test]
+fn what_waits_for_a_dead_backend_leaves_room_for_the_others() {
+    let plan = Plan { weights: vec![Some(1), Some(0)], ..Plan::default() };
+    let mut world = world(plan, V4, ClientAddress::None, SynCookies::Always, |_| {});
+    let speak = |world: &mut World, port: u16, segments: u32| {
+        let tcp = || packet().tcp((crate::packets::CLIENT.0, port), crate::packets::VIP);
+        let syn = tcp().flags(SYN).numbers(START, 0).build();
+        let told = Segment::read(&world.one(0, 0, &syn).frame);
+        let mut sent = vec![];
+        for n in 0..segments {
+            let from = START.wrapping_add(1 + n * 5);
+            let data = tcp().numbers(from, told.sequence.wrapping_add(1)).flags(PSH | ACK);
+            sent.extend(world.exchange(0, 0, &data.payload(b"hello").build()));
+        }
+        sent
+    };
+    for n in 0..120 {
+        speak(&mut world, 5000 + n, 10);
+    }
+    let crowded = |world: &World| {
+        events(world).iter().find(|(event, _)| *event == Event::Crowded).map(|(_, n)| *n)
+    };
+    assert_eq!(crowded(&world), Some(1200 - 512), "half of all places, no more");
+    assert_eq!(world.drops(), [(Reason::CookieHeld, 1200 - 512)]);
+    world.plan.weights = vec![Some(0), Some(1)];
+    publish(&mut world, V4, ClientAddress::None, SynCookies::Always, |_| {});
+    let syns = speak(&mut world, 9000, 10);
+    let agree = from_backend(&syns[0]).flags(SYN | ACK).numbers(THEIRS, START + 1).build();
+    assert_eq!(world.exchange(0, 1, &agree).len(), 11, "the ACK, and all that waited");
+    assert_eq!(crowded(&world), Some(1200 - 512));
 }
 
 #[test]

@@ -45,6 +45,10 @@ pub(super) fn validate(
     let lists = lists::lists(problems, &file.list, origin);
     let known: Vec<&str> =
         file.list.iter().map(|it| it.get_ref().name.get_ref().as_str()).collect();
+    let services = services::services(problems, &file.service, &ports, (&known, policy.sloppy));
+    if problems.errors.is_empty() {
+        cookies::room(problems, &file.service, &services, &daemon);
+    }
     Plan {
         deny: lists::names(problems, "deny", shunt_deny(file), &known),
         daemon,
@@ -59,7 +63,7 @@ pub(super) fn validate(
         local_out: policy.local_out,
         punt_per_second: policy.punt_per_second,
         drain_deadline: policy.drain_deadline,
-        services: services::services(problems, &file.service, &ports, (&known, policy.sloppy)),
+        services,
         lists,
         ports,
     }

@@ -69,7 +69,7 @@ pub struct Splice {
     pub client_shift: u8,
     /// By how many a backend's: to the left, or, below zero, to the right.
     pub backend_shift: i8,
-    /// [`SACK`], [`STAMPS`], and whether it is in the list.
+    /// [`SACK`], [`STAMPS`], [`CLEARED`], and whether it is in the list.
     flags: u8,
     /// How often the backend was asked.
     pub asked: u8,
@@ -85,6 +85,17 @@ pub const STAMPS: u8 = 2;
 const ASIDE: u8 = 8;
 /// It is in the list.
 const LISTED: u8 = 4;
+/// The backend was rid of a connection it had had before.
+pub const CLEARED: u8 = 8;
+
+/// Somebody whose backend is to be asked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// The record.
+    pub slot: u32,
+    /// For how long it has been due.
+    pub late_ms: u32,
+}
 
 impl Splice {
     /// Does the client understand or send that?
@@ -247,10 +258,10 @@ impl Splices {
 
     /// The record whose backend is to be asked again by now, if there is one.
     #[inline]
-    pub fn due(&self, now_ms: u32) -> Option<u32> {
+    pub fn due(&self, now_ms: u32) -> Option<Due> {
         let first = self.get(self.first)?;
-        let late = now_ms.wrapping_sub(first.due_ms);
-        (late <= u32::MAX / 2).then_some(first.slot)
+        let late_ms = now_ms.wrapping_sub(first.due_ms);
+        (late_ms <= u32::MAX / 2).then_some(Due { slot: first.slot, late_ms })
     }
 }
 
@@ -301,7 +312,7 @@ mod tests {
                     _ => {}
                 }
                 let first = waiting.front().and_then(|at| splices.get(*at)).map(Splice::slot);
-                prop_assert_eq!(splices.due(now), first);
+                prop_assert_eq!(splices.due(now).map(|due| due.slot), first);
                 prop_assert_eq!(splices.len() as usize, live.len());
             }
         }

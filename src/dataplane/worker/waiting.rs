@@ -4,14 +4,21 @@
 //! A chain's places name its serial number. A connection may end in many ways while something waits;
 //! nobody tells this slab. What has waited too long is freed, a few places looked at each poll, and a
 //! chain that leads to a place of another serial number ends there.
+//!
+//! **Shares.** A backend that is dead must not keep what waits for the others from waiting: no more wait
+//! for one than places are free ([`Waiting::has_share`]). One dead backend so gets half of all, two a
+//! third each, and there is always room for the next. What gets none is counted (`crowded`).
+
+use zerocopy::FromZeros;
 
 use super::Worker;
 use crate::dataplane::conn::splice::Chain;
+use crate::dataplane::cookie::Event;
 use crate::dataplane::flows::Origin;
 use crate::dataplane::io::{BURST, Packet, Platform};
 use crate::dataplane::lookup::Look;
 use crate::dataplane::verdict::Reason;
-use crate::ids::PortId;
+use crate::ids::{BackendId, PortId, limits};
 
 /// Segments that wait in one worker.
 const HELD_MAX: u16 = 1024;
@@ -28,6 +35,8 @@ const NONE: u16 = u16::MAX;
 struct Place<P> {
     packet: Option<P>,
     serial: u32,
+    /// For whom it waits.
+    backend: BackendId,
     since_ms: u32,
     /// The next of its chain, or the next free one.
     next: u16,
@@ -37,6 +46,8 @@ struct Place<P> {
 #[derive(Debug)]
 pub(super) struct Waiting<P> {
     places: Box<[Place<P>]>,
+    /// How many wait for each backend, by id.
+    shares: Box<[u16]>,
     free: u16,
     length: usize,
     cursor: u16,
@@ -47,9 +58,11 @@ pub(super) struct Waiting<P> {
 impl<P: Packet> Waiting<P> {
     pub(super) fn new() -> Self {
         let next = |at| if at + 1 < HELD_MAX { at + 1 } else { NONE };
-        let place = |at| Place { packet: None, serial: 0, since_ms: 0, next: next(at) };
+        let backend = BackendId(0);
+        let place = |at| Place { packet: None, serial: 0, backend, since_ms: 0, next: next(at) };
         let places = (0..HELD_MAX).map(place).collect();
-        Self { places, free: 0, length: 0, cursor: 0, spare: None }
+        let shares = <[u16]>::new_box_zeroed_with_elems(limits::BACKENDS).unwrap_or_default();
+        Self { places, shares, free: 0, length: 0, cursor: 0, spare: None }
     }
 
     /// Keeps a packet of this one's pool, if it has none.
@@ -64,18 +77,34 @@ impl<P: Packet> Waiting<P> {
         self.places.get_mut(usize::from(at))
     }
 
+    /// May one more wait for this backend? What one connection may have always, as long as there is room.
+    fn has_share(&self, backend: BackendId) -> bool {
+        let its = self.shares.get(backend.index()).copied().unwrap_or(0);
+        let free = usize::from(HELD_MAX) - self.length;
+        usize::from(its) < free.max(HELD_EACH as usize)
+    }
+
     /// Puts a packet at a chain's end; gives it back when full.
-    fn push(&mut self, chain: &mut Chain, packet: P, now_ms: u32) -> Result<(), P> {
+    fn push(
+        &mut self,
+        chain: &mut Chain,
+        packet: P,
+        backend: BackendId,
+        now_ms: u32,
+    ) -> Result<(), P> {
         let at = self.free;
         if chain.length >= HELD_EACH {
             return Err(packet);
         }
         let Some(place) = self.place(at) else { return Err(packet) };
         let free = place.next;
-        *place = Place { packet: Some(packet), serial: chain.serial, since_ms: now_ms, next: NONE };
+        let serial = chain.serial;
+        *place = Place { packet: Some(packet), serial, backend, since_ms: now_ms, next: NONE };
         self.free = free;
         self.length += 1;
-        let serial = chain.serial;
+        if let Some(its) = self.shares.get_mut(backend.index()) {
+            *its += 1;
+        }
         match self.place(chain.last).filter(|last| chain.length > 0 && last.serial == serial) {
             Some(last) => last.next = at,
             None => chain.first = at,
@@ -104,8 +133,12 @@ impl<P: Packet> Waiting<P> {
         let packet = place.packet.take()?;
         let next = std::mem::replace(&mut place.next, free);
         place.serial = 0;
+        let backend = place.backend;
         self.free = at;
         self.length -= 1;
+        if let Some(its) = self.shares.get_mut(backend.index()) {
+            *its -= 1;
+        }
         Some((packet, next))
     }
 
@@ -170,8 +203,11 @@ impl<P: Platform> Worker<P> {
     pub(super) fn hold(&mut self, packet: P::Packet) {
         self.waiting.keep_spare(&packet);
         let now_ms = self.flows.now_ms();
-        let Some(chain) = self.flows.waiting() else { return };
-        if self.waiting.push(chain, packet, now_ms).is_err() {
+        let Some((chain, backend, service)) = self.flows.waiting() else { return };
+        if !self.waiting.has_share(backend) {
+            self.flows.count_cookie(service, Event::Crowded);
+            self.stats.count_drop(Reason::CookieHeld);
+        } else if self.waiting.push(chain, packet, backend, now_ms).is_err() {
             self.stats.count_drop(Reason::CookieHeld);
         }
     }
@@ -180,7 +216,7 @@ impl<P: Platform> Worker<P> {
     #[cold]
     pub(super) fn opened(&mut self, packet: P::Packet, port: PortId) {
         self.send(packet, port);
-        let Some(chain) = self.flows.waiting() else { return };
+        let Some((chain, ..)) = self.flows.waiting() else { return };
         let mut chain = std::mem::take(chain);
         while let Some(mut packet) = self.waiting.pop(&mut chain) {
             let look = Look::alone(&packet, self.flows.tables());
@@ -205,7 +241,8 @@ mod tests {
         let mut kept = 0;
         for n in 0..12 {
             for chain in &mut chains {
-                kept += usize::from(waiting.push(chain, VecPacket::new(&[n; 20]), 0).is_ok());
+                let packet = VecPacket::new(&[n; 20]);
+                kept += usize::from(waiting.push(chain, packet, BackendId(1), 0).is_ok());
             }
         }
         assert_eq!((kept, waiting.length), (1024, 1024));
@@ -216,8 +253,33 @@ mod tests {
         }
         assert_eq!(waiting.length, 0);
         let mut alone = Chain { serial: 9, ..Chain::default() };
-        let taken = (0..12).filter(|_| waiting.push(&mut alone, VecPacket::new(&[1]), 0).is_ok());
-        assert_eq!(taken.count(), 10, "one connection's");
+        let mut push = || waiting.push(&mut alone, VecPacket::new(&[1]), BackendId(1), 0).is_ok();
+        assert_eq!((0..12).filter(|_| push()).count(), 10, "one connection's");
+    }
+
+    #[test]
+    fn the_dead_leave_room_for_what_waits_for_others() {
+        let mut waiting = Waiting::new();
+        let mut serial = 0;
+        // As many as it may have; each connection brings one.
+        let mut fill = |waiting: &mut Waiting<VecPacket>, backend| {
+            let mut held = 0;
+            while waiting.has_share(backend) {
+                serial += 1;
+                let mut chain = Chain { serial, ..Chain::default() };
+                match waiting.push(&mut chain, VecPacket::new(&[1]), backend, 0) {
+                    Ok(()) => held += 1,
+                    Err(_) => break,
+                }
+            }
+            held
+        };
+        let held: Vec<u32> = (0..8).map(|n| fill(&mut waiting, BackendId(n))).collect();
+        assert_eq!(held, [512, 256, 128, 64, 32, 16, 10, 6]);
+        for _ in 0..HELD_MAX {
+            waiting.expire(HELD_MS + 1);
+        }
+        assert_eq!(fill(&mut waiting, BackendId(0)), 512, "shares are given back");
     }
 
     proptest! {
@@ -238,7 +300,8 @@ mod tests {
                     }
                     1..=4 if chain.serial > 0 => {
                         let packet = VecPacket::new(&chain.serial.to_be_bytes());
-                        let _ = waiting.push(chain, packet, now);
+                        let backend = BackendId(chain.serial % 3);
+                        let _ = waiting.push(chain, packet, backend, now);
                     }
                     5 if chain.serial > 0 => {
                         while let Some(packet) = waiting.pop(chain) {
@@ -257,6 +320,7 @@ mod tests {
                 waiting.expire(1_000_000);
             }
             prop_assert_eq!(waiting.length, 0);
+            prop_assert!(waiting.shares.iter().all(|its| *its == 0));
             let free = std::iter::successors(Some(waiting.free), |at| {
                 waiting.places.get(usize::from(*at)).map(|place| place.next)
             });

@@ -105,4 +105,13 @@ pub(super) const ROWS: &[Row] = &[
             "      |        ^^^^^",
         ],
     },
+    Row {
+        name: "a service whose connections come by cookies, and fewer of those than there may be",
+        edit: ("address = \"198.51.100.10:80\"", "address = \"198.51.100.10:80\"\nsyn_cookies = \"always\""),
+        says: &[
+            "shunt.toml:25:15: warning: every connection of this service comes by a cookie, but of 1000000 that may live only 65536 may have come so, of all services: then SYNs are dropped; `cookie_connections` in [limits] is how many",
+            "   25 | syn_cookies = \"always\"",
+            "      |               ^^^^^^^^",
+        ],
+    },
 ];

@@ -10,7 +10,7 @@
 use toml::{Spanned, Value};
 
 use super::super::error::Problems;
-use super::super::schema;
+use super::super::{plan, schema};
 use crate::dataplane::snapshot::{Mode, Protocol, SynCookies};
 
 /// Most new connections a second that are worth counting.
@@ -55,6 +55,39 @@ pub(super) fn wait_for_data(
         problems.error_help(value.span(), message, SHAPES);
     }
     wanted
+}
+
+/// Warns of a service all of whose connections come by cookies where fewer of those may live than of
+/// connections: from there on its SYNs find nobody.
+pub(super) fn room(
+    problems: &mut Problems,
+    written: &[Spanned<schema::Service>],
+    services: &[plan::Service],
+    daemon: &plan::Daemon,
+) {
+    let by_cookies = daemon.cookie_connections_max;
+    for (written, service) in written.iter().zip(services) {
+        let is_v6 = service.address.vip.is_ipv6();
+        let all = if is_v6 { daemon.connections_ipv6_max } else { daemon.connections_max };
+        let most = match service.quotas.service.connections {
+            0 => all,
+            own => own.min(all),
+        };
+        let value = written.get_ref().syn_cookies.as_ref();
+        let Some(value) = value.filter(|_| service.syn_cookies == SynCookies::Always) else {
+            continue;
+        };
+        if by_cookies < most {
+            problems.warn(
+                value.span(),
+                format!(
+                    "every connection of this service comes by a cookie, but of {most} that may \
+                     live only {by_cookies} may have come so, of all services: then SYNs are \
+                     dropped; `cookie_connections` in [limits] is how many"
+                ),
+            );
+        }
+    }
 }
 
 fn read(problems: &mut Problems, value: &Spanned<Value>) -> Option<SynCookies> {

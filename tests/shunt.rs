@@ -109,6 +109,34 @@ fn schedule_changes_the_set_before_a_flow() {
 }
 
 #[test]
+fn schedule_knows_limits_and_connections_that_end() {
+    let three = ["--flows", "9", "--max-connections", "10.44.0.11:8080=2"];
+    assert_eq!(schedule("rr", [1, 1, 1], &three), "CBACBACBC", "A has enough");
+    let all = |more: &[&str]| {
+        let mut flags = vec!["--flows", "9"];
+        for bound in ["10.44.0.11:8080=2", "10.44.0.12:8080=2", "10.44.0.13:8080=1"] {
+            flags.extend(["--max-connections", bound]);
+        }
+        schedule("rr", [1, 1, 1], &[&flags, more].concat())
+    };
+    assert_eq!(all(&[]), "CBABA....");
+    // Flows 2 and 4 are B's: below three quarters of two is one.
+    assert_eq!(all(&["--end", "2@7"]), "CBABA.B..");
+    let resume = ["--resume-below", "10.44.0.12:8080=1", "--end", "2@7", "--end", "4@8"];
+    assert_eq!(all(&resume), "CBABA..BB");
+    assert_eq!(all(&["--end", "6@7"]), "CBABA....", "that one was refused");
+}
+
+#[test]
+fn schedule_takes_the_slots_of_the_file() {
+    let flags = ["--flows", "64", "--flags", "mh-port"];
+    let few = schedule("mh", [1, 1, 1], &[&flags[..], &["--mh-slots", "251"]].concat());
+    let usual = schedule("mh", [1, 1, 1], &flags);
+    assert_eq!(schedule("mh", [1, 1, 1], &[&flags[..], &["--mh-slots", "4093"]].concat()), usual);
+    assert_ne!(few, usual);
+}
+
+#[test]
 fn schedule_reads_flows_from_a_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("flows");
@@ -158,7 +186,7 @@ fn schedule_refuses_what_makes_no_sense_with_2() {
     std::fs::write(&path, "192.0.2.2:1 198.51.100.10:80\n192.0.2.2 198.51.100.10:80\n").unwrap();
     let path = path.to_str().unwrap();
     let backend = ["--backend", "10.0.0.1:80"];
-    let rows: [(&[&str], &str); 16] = [
+    let rows: [(&[&str], &str); 22] = [
         (&["--scheduler", "fastest", "--flows", "1"], "possible values: rr, wrr"),
         (
             &["--scheduler", "mh", "--flows", "1", "--flags", "mh-port,mhport"],
@@ -184,6 +212,15 @@ fn schedule_refuses_what_makes_no_sense_with_2() {
             "before flow 9",
         ),
         (&["--scheduler", "rr", "--flows", "0", "--set", "10.0.0.1:80=1@1"], "there are 0 flows"),
+        (&["--scheduler", "mh", "--flows", "1", "--mh-slots", "4000"], "expected one of 251, 509"),
+        (
+            &["--scheduler", "rr", "--flows", "1", "--max-connections", "10.0.0.9:80=1"],
+            "which is no --backend",
+        ),
+        (&["--scheduler", "rr", "--flows", "1", "--max-connections", "10.0.0.1:80=0"], "a limit"),
+        (&["--scheduler", "rr", "--flows", "1", "--resume-below", "10.0.0.1:80=1"], "at most"),
+        (&["--scheduler", "rr", "--flows", "3", "--end", "2@2"], "flow 2 cannot end before flow 2"),
+        (&["--scheduler", "rr", "--flows", "3", "--end", "1@4"], "of 3 flows"),
     ];
     for (more, expected) in rows {
         let output = shunt(&[["schedule"].as_slice(), &backend, more].concat());

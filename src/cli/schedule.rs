@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Flows are numbered from 1; a change at N is made before flow N. Every flow is a new TCP
-//! connection that becomes active and stays, at the one worker there is. Chance begins alike each
+//! connection that becomes active and stays (unless `--end` says when it is over), at the one worker
+//! there is. Chance begins alike each
 //! time, so that the same command line gives the same answer. Exit codes: 0, or 2 if the
 //! command line or the file of flows is wrong.
 
@@ -22,10 +23,12 @@ use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
 use serde::{Serialize, Serializer as _};
 
-use crate::dataplane::sched::{Flags, Scheduler};
+use crate::dataplane::sched::{Flags, Scheduler, Slots};
 
+mod limits;
 mod simulation;
 
+use limits::{Bound, End, bound, end};
 use simulation::Simulation;
 
 /// The command line.
@@ -37,6 +40,9 @@ pub struct Schedule {
     /// Its flags; those of others are allowed and mean nothing to one without any
     #[arg(long, value_name = "FLAG,...", value_delimiter = ',')]
     flags: Vec<String>,
+    /// Slots of the table of mh and qh, as `mh_slots` in the file
+    #[arg(long, value_name = "N", value_parser = slots, default_value_t = Slots::default())]
+    mh_slots: Slots,
     /// A backend and its weight (1 if not said); the first given is the oldest
     #[arg(long = "backend", value_name = "ADDR[=WEIGHT]", required = true, value_parser = weighed)]
     backends: Vec<Weighed>,
@@ -50,6 +56,15 @@ pub struct Schedule {
     /// Before flow N (from 1) remove a backend
     #[arg(long = "remove", value_name = "ADDR@N", value_parser = remove)]
     removes: Vec<Change>,
+    /// A backend takes so many connections, as `max_connections` in the file (ipvsadm: -x)
+    #[arg(long = "max-connections", value_name = "ADDR=N", value_parser = bound)]
+    max_connections: Vec<Bound>,
+    /// A full backend takes new ones when it has fewer, as `resume_below` (ipvsadm: -y)
+    #[arg(long = "resume-below", value_name = "ADDR=N", value_parser = bound)]
+    resume_below: Vec<Bound>,
+    /// Before flow N (from 1) the connection of flow M ends
+    #[arg(long = "end", value_name = "M@N", value_parser = end)]
+    ends: Vec<End>,
 }
 
 /// Why nothing, or not all, was scheduled.
@@ -75,6 +90,22 @@ pub enum ScheduleError {
         /// The backend.
         address: SocketAddr,
         /// The flow's number, from 1.
+        at: u64,
+        /// How many there are.
+        flows: u64,
+    },
+    /// A limit of nobody.
+    #[error("--max-connections names {0}, which is no --backend and is never added by --set")]
+    NeverThere(SocketAddr),
+    /// A lower limit without, or above, an upper one.
+    #[error("--resume-below of {0} has to be at most its --max-connections, which has to be given")]
+    Resume(SocketAddr),
+    /// A connection that ends before it begins, or after all.
+    #[error("flow {flow} cannot end before flow {at}: expected M@N, M below N, of {flows} flows")]
+    End {
+        /// Whose connection.
+        flow: u64,
+        /// Before which.
         at: u64,
         /// How many there are.
         flows: u64,
@@ -188,6 +219,14 @@ fn remove(text: &str) -> Result<Change, String> {
     Ok(Change { at, address: address(what)?, weight: None })
 }
 
+fn slots(text: &str) -> Result<Slots, String> {
+    let slots = text.parse().ok().and_then(Slots::new);
+    slots.ok_or_else(|| {
+        let known: Vec<_> = Slots::ALL.iter().map(ToString::to_string).collect();
+        format!("expected one of {}", known.join(", "))
+    })
+}
+
 fn flows(text: &str) -> Result<Flows, String> {
     if text.is_empty() || !text.bytes().all(|digit| digit.is_ascii_digit()) {
         return Ok(Flows::File(text.into()));
@@ -244,7 +283,8 @@ impl Schedule {
     /// As in IPVS any scheduler may be given any flag, and `sh-port` and `mh-port` are one.
     fn scheduler_flags(&self) -> Result<Flags, ScheduleError> {
         let known = || Scheduler::ALL.iter().flat_map(|scheduler| scheduler.method().flags);
-        self.flags.iter().try_fold(Flags::default(), |flags, name| {
+        let none = Flags { slots: self.mh_slots, ..Flags::default() };
+        self.flags.iter().try_fold(none, |flags, name| {
             let flag = known().find(|(known, _)| known == name);
             flag.map(|(_, flag)| flags.with(*flag)).ok_or_else(|| ScheduleError::Flag {
                 flag: name.clone(),
@@ -269,7 +309,11 @@ impl Schedule {
     }
 
     fn simulation(&self) -> Result<Simulation, ScheduleError> {
-        let mut simulation = Simulation::new(self.scheduler, self.scheduler_flags()?);
+        let added = || self.sets.iter().map(|set| set.address);
+        let given = || self.backends.iter().map(|backend| backend.address);
+        let is_known = |address| given().chain(added()).any(|known| known == address);
+        let limits = limits::limits(&self.max_connections, &self.resume_below, is_known)?;
+        let mut simulation = Simulation::new(self.scheduler, self.scheduler_flags()?, limits);
         for Weighed { address, weight } in &self.backends {
             if simulation.has(*address) {
                 return Err(ScheduleError::Twice(*address));
@@ -293,14 +337,17 @@ pub fn run(
     if let Some(Change { at, address, .. }) = changes.iter().find(|change| change.at > count) {
         return Err(ScheduleError::TooLate { address: *address, at: *at, flows: count });
     }
+    let ends = limits::ends(&schedule.ends, count)?;
+    simulation.keep_all_of(ends.values().flatten().copied());
     let mut changes = changes.iter().peekable();
     let (mut shares, mut refused) = (BTreeMap::<SocketAddr, u64>::new(), 0);
     // One at a time: there may be a hundred million.
     let rows = (1..).zip(flows).map(|(flow, (client, vip))| {
+        ends.get(&flow).into_iter().flatten().for_each(|ended| simulation.end(*ended));
         while let Some(change) = changes.next_if(|change| change.at <= flow) {
             simulation.apply(change);
         }
-        let backend = simulation.connect(client, vip);
+        let backend = simulation.connect(flow, client, vip);
         match backend {
             Some(backend) => *shares.entry(backend).or_default() += 1,
             None => refused += 1,

@@ -1,5 +1,6 @@
 //! A service with backends and one worker's scheduler, and nothing else.
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::Change;
@@ -26,7 +27,10 @@ struct Known {
 pub(super) struct Simulation {
     scheduler: Scheduler,
     flags: Flags,
+    limits: HashMap<SocketAddr, Limit>,
     known: Vec<Known>,
+    /// Where flows are that end: `None` until they begin, and if they are refused.
+    ending: HashMap<u64, Option<BackendId>>,
     /// Backends ever added.
     added: u64,
     /// Those that are there, newest first.
@@ -39,10 +43,16 @@ pub(super) struct Simulation {
 }
 
 impl Simulation {
-    pub(super) fn new(scheduler: Scheduler, flags: Flags) -> Self {
+    pub(super) fn new(
+        scheduler: Scheduler,
+        flags: Flags,
+        limits: HashMap<SocketAddr, Limit>,
+    ) -> Self {
         Self {
             scheduler,
             flags,
+            limits,
+            ending: HashMap::new(),
             known: vec![],
             order: vec![],
             added: 0,
@@ -105,8 +115,30 @@ impl Simulation {
         self.set(change.address, weight);
     }
 
+    /// These flows will end.
+    pub(super) fn keep_all_of(&mut self, flows: impl Iterator<Item = u64>) {
+        self.ending = flows.map(|flow| (flow, None)).collect();
+    }
+
+    /// The connection of a flow is over, if it was not refused or has ended before.
+    pub(super) fn end(&mut self, flow: u64) {
+        let Some(id) = self.ending.get_mut(&flow).and_then(Option::take) else { return };
+        let limit = self.known(id).map_or(Limit::NONE, |known| self.limit(known));
+        self.loads.give_back(id, true, limit);
+        self.chooser.changed(&self.snapshot, &self.loads, id);
+    }
+
+    fn limit(&self, known: &Known) -> Limit {
+        self.limits.get(&known.address).copied().unwrap_or(Limit::NONE)
+    }
+
     /// A new TCP connection, which becomes active and stays.
-    pub(super) fn connect(&mut self, client: SocketAddr, vip: SocketAddr) -> Option<SocketAddr> {
+    pub(super) fn connect(
+        &mut self,
+        number: u64,
+        client: SocketAddr,
+        vip: SocketAddr,
+    ) -> Option<SocketAddr> {
         if !self.is_current {
             self.publish();
         }
@@ -120,6 +152,7 @@ impl Simulation {
         let id = self.chooser.place(&self.snapshot, &self.loads, SERVICE, &flow)?;
         self.loads.turn(id, true);
         self.chooser.changed(&self.snapshot, &self.loads, id);
+        self.ending.entry(number).and_modify(|ending| *ending = Some(id));
         self.known(id).map(|known| known.address)
     }
 
@@ -154,7 +187,7 @@ impl Simulation {
     }
 }
 
-fn backend(known: &Known) -> Backend {
+fn backend(known: &Known, limit: Limit) -> Backend {
     let hop = NextHop { port: PortId(0), source: Mac::default(), destination: Mac::default() };
     Backend {
         service: SERVICE,
@@ -164,7 +197,7 @@ fn backend(known: &Known) -> Backend {
         answers_here: false,
         our_address: Ipv4Addr::UNSPECIFIED.into(),
         weight: known.weight,
-        limit: Limit::NONE,
+        limit,
         next_hop: Some(hop),
     }
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::control::admin::dump::Parameters;
-use crate::control::admin::view;
+use crate::control::admin::{clear, view};
 
 pub mod config;
 pub mod request;
@@ -44,10 +44,22 @@ enum Command {
     Services,
     /// List connections
     Connections(Filter),
+    /// End connections, all of them unless said otherwise, and tell both ends; says how many when it is done
+    Clear(Cleared),
     /// Read the configuration file again, as SIGHUP does, and show what changed
     Reload,
     /// Show which backends a scheduler would choose; asks no daemon
     Schedule(schedule::Schedule),
+}
+
+#[derive(Debug, clap::Args)]
+struct Cleared {
+    /// Only connections of this service
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// Only connections to this backend
+    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    backend: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -87,6 +99,12 @@ pub fn run(
         Command::Connections(filter) => {
             let connections = connections(&socket, filter)?;
             print(out, json, &connections, tables::connections)?;
+        }
+        Command::Clear(Cleared { service, backend }) => {
+            let (service, backend) = (service.clone(), backend.clone());
+            let parameters = clear::Parameters { service, backend };
+            let cleared: view::Cleared = socket.post_with("/clear", &parameters)?;
+            print(out, json, &cleared, tables::cleared)?;
         }
         Command::Reload => {
             let outcome: view::Reload = socket.reload()?;

@@ -95,6 +95,17 @@ impl Socket {
         self.get(&format!("{route}?{query}"))
     }
 
+    /// Has something done.
+    pub fn post_with<T: DeserializeOwned>(
+        &self,
+        route: &str,
+        parameters: &impl Serialize,
+    ) -> Result<T, RequestError> {
+        let query = query(parameters)?;
+        let (code, body) = self.ask(Method::POST, &format!("{route}?{query}"))?;
+        accept(code.is_success(), &body)
+    }
+
     /// Asks for a reload. A refusal is an answer, too.
     pub fn reload<T: DeserializeOwned>(&self) -> Result<T, RequestError> {
         let (code, body) = self.ask(Method::POST, "/reload")?;

@@ -5,9 +5,11 @@ use std::fmt::Write;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::control::admin::view::{
-    Backend, Connection, Connections, NextHops, Port, Refusal, Reload, ReloadResult, Service,
-    Services, Status, Worker,
+    Backend, Cleared, Connection, Connections, NextHops, Port, Refusal, Reload, ReloadResult,
+    Service, Services, Status, Worker,
 };
+
+use crate::control::words::count;
 
 /// A table with these headings; those starting with `>` are right-aligned.
 fn table(headings: &[&str], rows: Vec<Vec<String>>) -> String {
@@ -241,6 +243,12 @@ pub fn reload(outcome: &Reload) -> String {
         let _ = writeln!(text, "  {change}");
     }
     text
+}
+
+/// `shunt clear`.
+pub fn cleared(cleared: &Cleared) -> String {
+    let count = count(usize::try_from(cleared.connections).unwrap_or(usize::MAX), "connection");
+    format!("{count} ended\n")
 }
 
 fn seconds(ms: u32) -> String {

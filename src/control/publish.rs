@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::dataplane::clearing::Clearing;
 use crate::dataplane::orders::{Answer, ControlEnd, Order, Page};
 use crate::dataplane::snapshot::Snapshot;
 use crate::ids::WorkerId;
@@ -17,6 +18,7 @@ struct Post {
     mailbox: ControlEnd,
     pending: Option<Arc<Snapshot>>,
     dumping: bool,
+    clearing: bool,
     stop: Stop,
 }
 
@@ -29,18 +31,30 @@ enum Stop {
     Done,
 }
 
+/// An order that a worker did not get: it has to be given again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsent;
+
 /// All workers' mailboxes.
 #[derive(Debug)]
 pub struct Publisher {
     posts: Vec<Post>,
     pages: VecDeque<(WorkerId, Page)>,
+    cleared: VecDeque<(WorkerId, Clearing)>,
 }
 
 impl Publisher {
     /// A publisher to these workers, in worker order.
     pub fn new(mailboxes: Vec<ControlEnd>) -> Self {
-        let post = |mailbox| Post { mailbox, pending: None, dumping: false, stop: Stop::No };
-        Self { posts: mailboxes.into_iter().map(post).collect(), pages: VecDeque::new() }
+        let post = |mailbox| Post {
+            mailbox,
+            pending: None,
+            dumping: false,
+            clearing: false,
+            stop: Stop::No,
+        };
+        let posts = mailboxes.into_iter().map(post).collect();
+        Self { posts, pages: VecDeque::new(), cleared: VecDeque::new() }
     }
 
     /// Gives every worker this snapshot, now or as soon as there is room.
@@ -59,10 +73,31 @@ impl Publisher {
         }
         post.mailbox.send(Order::Dump(page)).map_err(|order| match order {
             Order::Dump(page) => page,
-            Order::Publish(_) | Order::Stop => Page::default(),
+            Order::Publish(_) | Order::Clear(_) | Order::Stop => Page::default(),
         })?;
         post.dumping = true;
         Ok(())
+    }
+
+    /// Has a worker end connections. An error if it is at that already, or has no room for orders.
+    pub fn clear(&mut self, worker: WorkerId, order: Clearing) -> Result<(), Unsent> {
+        let post = self.posts.get_mut(worker.index()).ok_or(Unsent)?;
+        if post.clearing || post.stop != Stop::No {
+            return Err(Unsent);
+        }
+        post.mailbox.send(Order::Clear(order)).map_err(|_| Unsent)?;
+        post.clearing = true;
+        Ok(())
+    }
+
+    /// Does any worker end connections, as far as it has not answered?
+    pub fn is_clearing(&self) -> bool {
+        self.posts.iter().any(|post| post.clearing)
+    }
+
+    /// What a worker has ended, if an answer came back.
+    pub fn cleared(&mut self) -> Option<(WorkerId, Clearing)> {
+        self.cleared.pop_front()
     }
 
     /// Tells every worker to leave its loop.
@@ -103,6 +138,10 @@ impl Publisher {
                     Answer::Page(page) => {
                         post.dumping = false;
                         self.pages.push_back((WorkerId(id), page));
+                    }
+                    Answer::Cleared(order) => {
+                        post.clearing = false;
+                        self.cleared.push_back((WorkerId(id), order));
                     }
                     Answer::Stopped => post.stop = Stop::Done,
                 }

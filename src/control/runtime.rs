@@ -76,6 +76,7 @@ pub(super) struct Control<C> {
     /// Rounds of housekeeping so far.
     pub(super) rounds: u64,
     pub(super) dumps: Dumps,
+    pub(super) clears: Clears,
     pub(super) watched: Vec<Watched>,
     pub(super) ending: Ending,
     pub(super) systemd: Systemd,
@@ -98,7 +99,7 @@ impl<C: Configure> Control<C> {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let busy = self.publisher.busy() || self.dumps.active();
+            let busy = self.publisher.busy() || self.dumps.active() || self.clears.active();
             tokio::select! {
                 wish = signals.next() => self.grant(wish).await,
                 Some(command) = commands.recv() => self.answer(command).await,
@@ -272,6 +273,7 @@ impl<C: Configure> Control<C> {
         self.publisher.poll();
         let directory = self.sources.directory();
         self.dumps.poll(&mut self.publisher, self.cores.len(), &directory);
+        self.clears.poll(&mut self.publisher);
         // Draining may end only once every worker refuses new connections.
         let refusing = self.sources.generation_everywhere() >= self.snapshot.generation;
         let connections = if refusing { self.sources.connections() } else { u64::MAX };

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::{LocalSet, spawn_local};
 
+use super::admin::clear::Clears;
 use super::admin::dump::Dumps;
 use super::admin::server::{self, Served};
 use super::neighbors::table::Link;
@@ -120,6 +121,7 @@ where
         own: OwnPrograms::default(),
         rounds: 0,
         dumps: Dumps::default(),
+        clears: Clears::default(),
         ending: Ending::Serving,
         systemd: Systemd::new(Instant::now()),
         last_reload: None,

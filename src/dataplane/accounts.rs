@@ -4,6 +4,7 @@
 //! A backend's load is shared by all workers and a scheduler keeps an order by it, so whoever
 //! changes it says so to both.
 
+use super::clearing::Clearing;
 use super::conn::key::Side;
 use super::conn::record::Record;
 use super::conn::table::{Slot, Table};
@@ -61,6 +62,8 @@ pub(super) struct Judge<'a> {
     pub(super) now_ms: u32,
     pub(super) snapshot: &'a Snapshot,
     pub(super) templates: Option<&'a Templates>,
+    /// Connections that end because they are to.
+    pub(super) clearing: Option<&'a Clearing>,
 }
 
 impl Judge<'_> {
@@ -81,6 +84,7 @@ impl Judge<'_> {
         idle_ms >= self.snapshot.timeout_ms(record.service_id(), record.state())
             || (closed && idle_ms >= DRAIN_LINGER_MS)
             || self.snapshot.backend(record.backend_id()).is_none()
+            || self.clearing.is_some_and(|clearing| clearing.is_about(record.backend_id()))
     }
 }
 
@@ -90,13 +94,22 @@ pub(super) struct Ending<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) chooser: &'a mut Chooser,
     pub(super) endings: &'a mut Endings,
+    pub(super) clearing: Option<&'a Clearing>,
+    /// Of those that end, how many because they are to.
+    pub(super) cleared: u64,
 }
 
 impl Ending<'_> {
     pub(super) fn end<F: Family>(&mut self, table: &Table<F>, slot: Slot) {
         let told = &[Side::Client, Side::Backend];
         self.endings.announce((self.snapshot, self.stats), table, slot, told);
-        self.stats.run.expired.add(1);
+        let backend = table.record(slot).backend_id();
+        if self.clearing.is_some_and(|clearing| clearing.is_about(backend)) {
+            self.stats.run.cleared.add(1);
+            self.cleared += 1;
+        } else {
+            self.stats.run.expired.add(1);
+        }
         count_down(self.stats, self.snapshot, self.chooser, table.record(slot));
     }
 }

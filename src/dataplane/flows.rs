@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use super::accounts::{Ending, Judge};
 use super::allowance::Allowance;
+use super::clearing::Clearing;
 use super::conn::expiry::Sweep;
 use super::conn::key::FlowKey;
 use super::conn::ports::Ownership;
@@ -71,6 +72,8 @@ pub struct Flows {
     pub(super) path_mtus: PathMtus,
     /// Who is to hear that a connection has ended here.
     pub(super) endings: Endings,
+    /// Connections that are to end, if any are, by the end of a round of both sweeps.
+    clearing: Option<Clearing>,
     sweep_v4: Sweep,
     sweep_v6: Sweep,
     pub(super) reclaim_v4: Reclaim,
@@ -106,6 +109,7 @@ impl Flows {
             templates: None,
             path_mtus: PathMtus::default(),
             endings: Endings::default(),
+            clearing: None,
             sweep_v4: Sweep::default(),
             sweep_v6: Sweep::default(),
             reclaim_v4: Reclaim::default(),
@@ -175,16 +179,38 @@ impl Flows {
         if let Some(sources) = &self.stats.tallies.sources {
             sources.tidy(now_ms);
         }
-        let judge = Judge { now_ms, snapshot: &self.snapshot, templates };
+        let clearing = self.clearing.as_ref();
+        let judge = Judge { now_ms, snapshot: &self.snapshot, templates, clearing };
         let mut ending = Ending {
             stats: &self.stats,
             snapshot: &self.snapshot,
             chooser: &mut self.chooser,
             endings: &mut self.endings,
+            clearing,
+            cleared: 0,
         };
         let (v4, v6) = (&mut self.tables.v4, &mut self.tables.v6);
         self.sweep_v4.run(v4, now_ms, |r| judge.visit(r), |table, slot| ending.end(table, slot));
         self.sweep_v6.run(v6, now_ms, |r| judge.visit(r), |table, slot| ending.end(table, slot));
+        let cleared = ending.cleared;
+        if let Some(clearing) = &mut self.clearing {
+            clearing.ended += cleared;
+        }
+    }
+
+    /// These connections end within a round of the sweeps; the order before, if that was not done.
+    pub(super) fn clear(&mut self, clearing: Clearing) -> Option<Clearing> {
+        self.sweep_v4.watch();
+        self.sweep_v6.watch();
+        self.clearing.replace(clearing)
+    }
+
+    /// The order to clear, when it is done.
+    #[inline]
+    pub(super) fn cleared(&mut self) -> Option<Clearing> {
+        let Self { tables, sweep_v4, sweep_v6, .. } = self;
+        self.clearing
+            .take_if(|_| sweep_v4.is_round(tables.v4.used()) && sweep_v6.is_round(tables.v6.used()))
     }
 
     /// Milliseconds until a record is forgotten if no packet comes.

@@ -15,6 +15,7 @@ pub mod access;
 mod accounts;
 pub mod admit;
 pub mod allowance;
+pub mod clearing;
 pub mod conn;
 pub mod cookie;
 pub mod cross;

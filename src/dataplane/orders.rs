@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::clearing::Clearing;
 use super::conn::state::State;
 use super::mailbox;
 use super::snapshot::{Protocol, Snapshot};
@@ -15,6 +16,8 @@ pub enum Order {
     Publish(Arc<Snapshot>),
     /// Describe some connections. Answer: [`Answer::Page`].
     Dump(Page),
+    /// End these connections. Answer, when the sweep has been round: [`Answer::Cleared`].
+    Clear(Clearing),
     /// Leave the loop. Answer: [`Answer::Stopped`].
     Stop,
 }
@@ -26,6 +29,8 @@ pub enum Answer {
     Retired(Arc<Snapshot>),
     /// The page of a dump, filled in.
     Page(Page),
+    /// Those connections have ended: how many.
+    Cleared(Clearing),
     /// The worker has left its loop.
     Stopped,
 }

@@ -129,6 +129,7 @@ impl<P: Platform> Worker<P> {
     pub fn poll(&mut self, now_ms: u32) -> usize {
         self.obey();
         self.flows.tick(now_ms);
+        self.report_cleared();
         self.forget_pieces(now_ms);
         self.remind(now_ms);
         let per_second = self.flows.snapshot.punt_per_second;
@@ -326,12 +327,24 @@ impl<P: Platform> Worker<P> {
         let answer = match order {
             Order::Publish(snapshot) => Answer::Retired(self.flows.replace_snapshot(snapshot)),
             Order::Dump(page) => Answer::Page(self.fill(page)),
+            Order::Clear(clearing) => match self.flows.clear(clearing) {
+                None => return,
+                Some(before) => Answer::Cleared(before),
+            },
             Order::Stop => {
                 self.stopped = true;
                 Answer::Stopped
             }
         };
         self.mailbox.answer(answer);
+    }
+
+    /// Answers the order to clear, if that is done.
+    #[inline]
+    fn report_cleared(&mut self) {
+        if let Some(cleared) = self.flows.cleared() {
+            self.mailbox.answer(Answer::Cleared(cleared));
+        }
     }
 
     fn fill(&self, mut page: Page) -> Page {

@@ -143,6 +143,8 @@ pub struct LoopCounters {
     pub unanswered: Counter,
     /// Connections forgotten after their timeout.
     pub expired: Counter,
+    /// Connections that were ended by order.
+    pub cleared: Counter,
     /// Connections that made way in a full table, by [`Stage`].
     pub reclaimed: [Counter; Stage::COUNT],
     /// Ends that were told that their connection has ended here.

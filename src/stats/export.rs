@@ -230,6 +230,7 @@ fn worker_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
             "templates_evicted_total" => float(run.templates_evicted.get()),
             "templates_missed_total" => float(run.templates_missed.get()),
             "expired_connections_total" => float(run.expired.get()),
+            "cleared_connections_total" => float(run.cleared.get()),
             "sources_evicted_total" => float(run.sources_evicted.get()),
             "sources_uncounted_total" => float(run.sources_uncounted.get()),
             "ends_told_total" => float(run.ends_told.get()),

@@ -246,6 +246,10 @@ fn worker(id: u8, mut end: WorkerEnd, model: &Model) {
                 page.done = page.cursor >= count;
                 end.answer(Answer::Page(page));
             }
+            Some(Order::Clear(mut order)) => {
+                order.ended = stats.connections.get().into();
+                end.answer(Answer::Cleared(order));
+            }
             Some(Order::Stop) => {
                 end.answer(Answer::Stopped);
                 return;

@@ -14,6 +14,7 @@ mod packets;
 mod world;
 
 mod access;
+mod clear;
 mod cookie_streams;
 mod cookies;
 mod endings;

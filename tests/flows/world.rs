@@ -8,6 +8,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use shunt::dataplane::clearing::Clearing;
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::conn::ports::{Ownership, Toeplitz};
@@ -411,6 +412,21 @@ impl World {
             }
         }
         all
+    }
+
+    /// Has all workers end the connections of these backends: how many there were, and what left.
+    pub(crate) fn clear(&mut self, backends: &[BackendId]) -> (u64, Vec<Sent>) {
+        for control in &mut self.controls {
+            let order = Clearing::of(backends.iter().copied());
+            assert!(control.send(Order::Clear(order)).is_ok(), "there is room");
+        }
+        self.poll();
+        self.wait(3);
+        let answer = |control: &mut ControlEnd| match control.answer() {
+            Some(Answer::Cleared(order)) => order.ended,
+            other => panic!("an order to clear is answered when it is done, not by {other:?}"),
+        };
+        (self.controls.iter_mut().map(answer).sum(), self.sent())
     }
 
     /// Sends the snapshot of the plan to worker 0, to be taken at its next poll.

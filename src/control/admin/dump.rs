@@ -48,13 +48,13 @@ pub enum DumpError {
 
 /// An address that may come with a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct AddressFilter {
+pub(super) struct AddressFilter {
     address: IpAddr,
     port: Option<u16>,
 }
 
 impl AddressFilter {
-    fn parse(name: &str, text: &str) -> Result<Self, DumpError> {
+    pub(super) fn parse(name: &str, text: &str) -> Result<Self, DumpError> {
         if let Ok(both) = text.parse::<SocketAddr>() {
             return Ok(Self { address: both.ip(), port: Some(both.port()) });
         }
@@ -66,7 +66,7 @@ impl AddressFilter {
         Ok(Self { address, port: None })
     }
 
-    fn matches(self, address: SocketAddr) -> bool {
+    pub(super) fn matches(self, address: SocketAddr) -> bool {
         self.address == address.ip() && self.port.is_none_or(|port| port == address.port())
     }
 }

@@ -10,6 +10,7 @@
 //! | `GET /status` | [`view::Status`] |
 //! | `GET /services` | [`view::Services`] |
 //! | `GET /connections?cursor&limit&service&backend&client` | [`view::Connections`], a page |
+//! | `POST /clear?service&backend` | [`view::Cleared`], when they have ended |
 //! | `POST /reload` | [`view::Reload`]; 200 applied or unchanged, 409 refused, 422 invalid |
 //!
 //! Errors are `{"error": "a sentence"}`. Whoever may open the socket may do all of it: it has mode
@@ -17,6 +18,7 @@
 //! for commands is bounded, so a stuck client costs a task and nothing else.
 
 pub mod claims;
+pub mod clear;
 pub mod dump;
 pub mod report;
 pub mod server;
@@ -38,6 +40,8 @@ pub enum Command {
     Services(oneshot::Sender<view::Services>),
     /// A page of connections, or why not.
     Connections(dump::Query, oneshot::Sender<Result<view::Connections, dump::DumpError>>),
+    /// End connections.
+    Clear(clear::Parameters, oneshot::Sender<Result<view::Cleared, clear::ClearError>>),
     /// Read the file again.
     Reload(oneshot::Sender<view::Reload>),
 }

@@ -17,6 +17,11 @@ impl<C: Configure> Control<C> {
             Command::Connections(query, reply) => {
                 self.dumps.begin(query, &self.sources.directory(), reply);
             }
+            Command::Clear(parameters, reply) => {
+                let directory = self.sources.directory();
+                let workers = (&self.publisher, self.cores.len());
+                self.clears.begin(&parameters, &directory, workers, reply);
+            }
             Command::Reload(reply) => {
                 let outcome = self.reload().await;
                 drop(reply.send(outcome));

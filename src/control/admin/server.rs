@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::claims::{Claims, SocketFile};
+use super::clear::{ClearError, Parameters as ClearParameters};
 use super::dump::{self, DumpError, Parameters};
 use super::view::{Failure, ReloadResult};
 use super::{COMMANDS_MAX, Command};
@@ -100,6 +101,7 @@ fn admin_router(door: Door) -> Router {
         .route("/status", get(status))
         .route("/services", get(services))
         .route("/connections", get(connections))
+        .route("/clear", post(clear))
         .route("/reload", post(reload))
         .fallback(unknown)
         .with_state(door)
@@ -159,8 +161,25 @@ async fn connections(
     }
 }
 
+async fn clear(
+    State(door): State<Door>,
+    parameters: Result<Query<ClearParameters>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let parameters = match parameters {
+        Ok(Query(parameters)) => parameters,
+        Err(rejection) => {
+            return Refusal::from(DumpError::BadQuery(rejection.body_text())).into_response();
+        }
+    };
+    match ask(&door, |reply| Command::Clear(parameters, reply)).await {
+        Ok(Ok(cleared)) => Json(cleared).into_response(),
+        Ok(Err(error)) => Refusal::from(error).into_response(),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
 async fn unknown() -> Refusal {
-    let text = "routes are GET /status, /services, /connections and POST /reload";
+    let text = "routes are GET /status, /services, /connections and POST /clear, /reload";
     Refusal(StatusCode::NOT_FOUND, text.into())
 }
 
@@ -184,6 +203,20 @@ impl From<DumpError> for Refusal {
             DumpError::BadQuery(_) => StatusCode::BAD_REQUEST,
             DumpError::NoService(_) => StatusCode::NOT_FOUND,
             DumpError::Busy | DumpError::Silent(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self(code, error.to_string())
+    }
+}
+
+impl From<ClearError> for Refusal {
+    fn from(error: ClearError) -> Self {
+        let code = match &error {
+            ClearError::Query(DumpError::NoService(_)) | ClearError::Nobody(_) => {
+                StatusCode::NOT_FOUND
+            }
+            ClearError::Query(_) => StatusCode::BAD_REQUEST,
+            ClearError::Busy => StatusCode::CONFLICT,
+            ClearError::Silent(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self(code, error.to_string())
     }

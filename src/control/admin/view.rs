@@ -36,6 +36,13 @@ pub struct Status {
     pub last_reload: Option<LastReload>,
 }
 
+/// `POST /clear`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cleared {
+    /// Connections that ended.
+    pub connections: u64,
+}
+
 /// One worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Worker {

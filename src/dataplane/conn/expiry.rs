@@ -29,6 +29,9 @@ pub struct Sweep {
     /// Records owed, in records × [`ROUND_MS`].
     owed: u64,
     last_ms: u32,
+    /// Where the round that is watched began, and whether the end has been passed since.
+    began: u32,
+    passed: bool,
 }
 
 impl Sweep {
@@ -36,6 +39,16 @@ impl Sweep {
     #[inline(always)]
     pub fn is_behind(&self) -> bool {
         self.owed >= u64::from(ROUND_MS)
+    }
+
+    /// From here on a round is watched.
+    pub fn watch(&mut self) {
+        (self.began, self.passed) = (self.cursor, false);
+    }
+
+    /// Has every record been looked at since, that was there then?
+    pub fn is_round(&self, used: u32) -> bool {
+        used == 0 || (self.passed && self.cursor >= self.began)
     }
 
     /// Looks at the records that are due by `now_ms`; those for which `is_over` holds are
@@ -72,6 +85,8 @@ impl Sweep {
             ended(table, slot);
             table.remove(slot);
         }
-        self.cursor = if self.cursor + 1 >= table.used() { 0 } else { self.cursor + 1 };
+        let is_last = self.cursor + 1 >= table.used();
+        self.passed |= is_last;
+        self.cursor = if is_last { 0 } else { self.cursor + 1 };
     }
 }

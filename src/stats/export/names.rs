@@ -88,6 +88,7 @@ pub const METRICS: &[Name] = &[
         WORKER,
         "Connections forgotten after their timeout.",
     ),
+    counter("shunt_cleared_connections_total", WORKER, "Connections ended by `shunt clear`."),
     counter(
         "shunt_reclaimed_connections_total",
         &["stage"],

@@ -320,3 +320,24 @@ fn a_daemon_that_cannot_start_stops_its_workers_and_leaves_nothing() {
     worker.join().unwrap();
     assert!(!socket.exists());
 }
+
+#[test]
+fn connections_are_cleared_by_all_workers_and_counted() {
+    let _turn = turn();
+    let daemon = Running::start();
+    daemon.ready();
+    for (stats, count) in daemon.stats.iter().zip([3, 4]) {
+        (0..count).for_each(|_| stats.connections.up());
+    }
+    assert_eq!(daemon.shunt("clear"), (Ok(true), "7 connections ended\n".into()));
+    let (_, text) = daemon.shunt("clear --service web --backend 10.0.0.2:80 --json");
+    assert_eq!(text, "{\n  \"connections\": 7\n}\n");
+    let (outcome, _) = daemon.shunt("clear --service nope");
+    assert!(outcome.unwrap_err().contains("no service named `nope`"));
+    let (outcome, _) = daemon.shunt("clear --backend 10.9.9.9");
+    assert!(outcome.unwrap_err().contains("no backend 10.9.9.9"));
+    signal("TERM");
+    daemon.until("the drain", |d| !d.last(0).accepting);
+    signal("TERM");
+    daemon.end().unwrap();
+}

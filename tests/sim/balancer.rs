@@ -18,7 +18,7 @@ use shunt::dataplane::io::memory::{Memory, VecLane, VecPacket, VecPort};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
 use shunt::dataplane::snapshot::{
-    self, Limit, Link, NextHop, PortView, ServiceAddress, Snapshot, Steering,
+    self, Limit, Link, NextHop, PortView, Ports, ServiceAddress, Snapshot, Steering,
 };
 use shunt::dataplane::verdict::Reason;
 use shunt::dataplane::worker::{Links, Worker};
@@ -159,7 +159,11 @@ impl Balancer {
         snapshot::Service {
             name: format!("service {id}").into(),
             protocol: service.protocol,
-            addresses: [ServiceAddress::one(service.vip.ip(), service.vip.port())].into(),
+            addresses: [ServiceAddress {
+                vip: service.vip.ip(),
+                ports: Ports { first: service.ports.0, last: service.ports.1 },
+            }]
+            .into(),
             scheduling: service.scheduler.into(),
             backends: ids.rev().collect(),
             locals: config.locals.iter().copied().collect(),
@@ -362,7 +366,7 @@ fn compiled(service: usize, backend: &Backend) -> Option<snapshot::Backend> {
     Some(snapshot::Backend {
         service: ServiceId(u32::try_from(service).unwrap()),
         address: backend.address.ip(),
-        port: backend.address.port(),
+        port: if backend.any_port { 0 } else { backend.address.port() },
         mode: backend.mode,
         answers_here: backend.was_nat,
         our_address: our_address(backend.address.is_ipv6()),

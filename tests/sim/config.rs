@@ -33,7 +33,10 @@ pub(crate) struct Config {
 #[derive(Clone, Debug)]
 pub(crate) struct Service {
     pub(crate) protocol: Protocol,
+    /// One place where it is found.
     pub(crate) vip: SocketAddr,
+    /// All its ports there: the first and the last.
+    pub(crate) ports: (u16, u16),
     pub(crate) scheduler: Scheduler,
     /// How backends learn who the client is.
     pub(crate) introduces: ClientAddress,
@@ -45,6 +48,8 @@ pub(crate) struct Service {
 #[derive(Clone, Debug)]
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
+    /// Its port is the one the client asked at.
+    pub(crate) any_port: bool,
     pub(crate) mac: Mac,
     pub(crate) mode: Mode,
     /// It is in NAT mode, or was.
@@ -119,6 +124,17 @@ impl Config {
         }
     }
 
+    /// The service for that: the one with the fewest ports, if there are several.
+    pub(crate) fn service_at(&self, protocol: Protocol, asked: SocketAddr) -> Option<usize> {
+        let is_there = |service: &Service| {
+            let (first, last) = service.ports;
+            let is_its_port = (first..=last).contains(&asked.port());
+            service.protocol == protocol && service.vip.ip() == asked.ip() && is_its_port
+        };
+        let all = self.services.iter().enumerate().filter(|(_, service)| is_there(service));
+        all.min_by_key(|(_, service)| service.ports.1 - service.ports.0).map(|(at, _)| at)
+    }
+
     /// May this client start connections to the service?
     pub(crate) fn admits(&self, service: usize, client: IpAddr) -> bool {
         let Access { denied, allowed } = self.services[service].access;
@@ -138,6 +154,17 @@ impl Config {
 }
 
 impl Backend {
+    /// Where it serves who asked at that port.
+    pub(crate) fn serves_at(&self, asked: u16) -> SocketAddr {
+        let port = if self.any_port { asked } else { self.address.port() };
+        SocketAddr::new(self.address.ip(), port)
+    }
+
+    /// Could it have sent this?
+    pub(crate) fn is_at(&self, address: SocketAddr) -> bool {
+        self.serves_at(address.port()) == address
+    }
+
     pub(crate) fn set_mode(&mut self, mode: Mode) {
         self.mode = mode;
         self.was_nat |= mode == Mode::Nat;

@@ -83,7 +83,7 @@ impl Run {
         let clients: Vec<Client> = slots
             .map(|(slot, n)| {
                 let service = &scenario.config.services[slot.service];
-                Client::new(slot.clone(), (service.protocol, service.vip), root.fork(n))
+                Client::new(slot.clone(), (service.protocol, slot.asked), root.fork(n))
             })
             .collect();
         for (n, client) in clients.iter().enumerate() {

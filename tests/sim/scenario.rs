@@ -54,6 +54,8 @@ pub(crate) struct Conditions {
 #[derive(Clone, Debug)]
 pub(crate) struct Slot {
     pub(crate) client: SocketAddr,
+    /// Where the service is asked.
+    pub(crate) asked: SocketAddr,
     pub(crate) service: usize,
     pub(crate) start_ms: u64,
     pub(crate) connections: u64,
@@ -234,6 +236,7 @@ fn service(rng: &mut Rng, protocol: Protocol, vip: SocketAddr) -> Service {
     // DR and tunnels keep the port; where it changes there is translation only.
     let keeps_port = rng.chance(650);
     let port = if keeps_port { vip.port() } else { 8080 };
+    let ports = ports(rng, vip.port());
     let mixed = rng.chance(500);
     let introduces = introduction(rng, protocol);
     let common = mode(rng, keeps_port, introduces, (vip.ip(), vip.ip()));
@@ -247,6 +250,7 @@ fn service(rng: &mut Rng, protocol: Protocol, vip: SocketAddr) -> Service {
         let mode = if own { mode(rng, keeps_port, introduces, ends) } else { common };
         Backend {
             address: (address, port).into(),
+            any_port: keeps_port && (ports.0 != ports.1 || rng.chance(300)),
             mac: Mac([2, 0, 0, 0, 0xb, 11 + byte(n)]),
             mode,
             was_nat: mode == Mode::Nat,
@@ -257,7 +261,7 @@ fn service(rng: &mut Rng, protocol: Protocol, vip: SocketAddr) -> Service {
     let backends = backends.collect();
     let scheduler = Scheduler::named(rng.pick(&SCHEDULERS)).unwrap();
     let access = access(rng);
-    Service { protocol, vip, scheduler, introduces, access, backends }
+    Service { protocol, vip, ports, scheduler, introduces, access, backends }
 }
 
 /// Some of those there are, strangers included.
@@ -265,6 +269,13 @@ fn list(rng: &mut Rng) -> Vec<IpAddr> {
     let all = [2, 3, 4, 77].into_iter().flat_map(|host| both([192, 0, 2, host]));
     let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 77).into();
     all.chain([v6]).filter(|_| rng.chance(400)).collect()
+}
+
+/// One port, some, or all that no other service has.
+fn ports(rng: &mut Rng, port: u16) -> (u16, u16) {
+    let some = if port == 80 { (70, 100) } else { (port, port + 4) };
+    let all = if port == 80 { (0, u16::MAX) } else { some };
+    rng.pick(&[(port, port), (port, port), (port, port), some, all])
 }
 
 /// Most services take everybody.
@@ -327,13 +338,17 @@ fn mode(
 
 fn slots(rng: &mut Rng, config: &Config) -> Vec<Slot> {
     let slot = |n: u64| {
-        let service = rng.index(config.services.len());
-        let is_v6 = config.services[service].vip.is_ipv6();
-        let client = both([192, 0, 2, 2 + byte(n % 3)])[usize::from(is_v6)];
+        let service = &config.services[rng.index(config.services.len())];
+        let client = both([192, 0, 2, 2 + byte(n % 3)])[usize::from(service.vip.is_ipv6())];
+        let all = service.ports.0..=service.ports.1;
+        let port = rng.pick(&[service.vip.port(), 75, 83, 20_000]);
+        let port = if all.contains(&port) { port } else { service.vip.port() };
+        let asked = SocketAddr::new(service.vip.ip(), port);
         Slot {
             // Few ports: one client port is often used towards two services.
             client: (client, 40_000 + u16::from(byte(n / 5))).into(),
-            service,
+            asked,
+            service: config.service_at(service.protocol, asked).unwrap(),
             start_ms: rng.below(BUSY_MS / 2),
             connections: rng.range(1, 4),
             gap_ms: rng.pick(&[0, 50, 500, 3_000, 650_000]),
@@ -342,8 +357,8 @@ fn slots(rng: &mut Rng, config: &Config) -> Vec<Slot> {
     let mut slots: Vec<Slot> = (0..20).map(slot).collect();
     slots.truncate(usize::try_from(rng.range(2, 20)).unwrap());
     // One port towards one service is one slot.
-    slots.sort_by_key(|slot| (slot.client, slot.service));
-    slots.dedup_by_key(|slot| (slot.client, slot.service));
+    slots.sort_by_key(|slot| (slot.client, slot.service, slot.asked));
+    slots.dedup_by_key(|slot| (slot.client, slot.service, slot.asked));
     slots
 }
 

@@ -92,7 +92,7 @@ impl Model {
     pub(super) fn is_nat_backend(&self, flow: &Flow) -> bool {
         let services = self.config.services.iter().filter(|s| s.protocol == flow.protocol);
         let mut backends = services.flat_map(|service| &service.backends);
-        backends.any(|b| b.address == flow.from && b.was_nat && b.weight.is_some())
+        backends.any(|b| b.is_at(flow.from) && b.was_nat && b.weight.is_some())
     }
 
     /// A client's packet of a connection there is.

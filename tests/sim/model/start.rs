@@ -33,9 +33,7 @@ impl Model {
         seen: &mut Seen,
         list: List<'_>,
     ) -> Result<(), String> {
-        let mut services = self.config.services.iter();
-        let found = services.position(|s| (s.protocol, s.vip) == (client.protocol, client.to));
-        let Some(service) = found else {
+        let Some(service) = self.config.service_at(client.protocol, client.to) else {
             return self.refuse(Reason::NoService, packet, input, seen);
         };
         if !self.config.admits(service, client.from.ip()) {
@@ -148,7 +146,7 @@ impl Model {
         let chosen = eligible.iter().find(|place| self.config.backend(**place).mac == sent.link.1);
         let place = *chosen.ok_or("the backend chosen is not eligible")?;
         let backend = self.config.backend(place);
-        let (mode, address) = (backend.mode, backend.address);
+        let (mode, address) = (backend.mode, backend.serves_at(client.to.port()));
         let answers = match mode {
             Mode::Fullnat => Some(sent.from),
             Mode::Nat => Some(client.from),
@@ -255,7 +253,8 @@ impl Model {
             eligible.iter().any(|place| test(self.config.backend(*place)))
         };
         let clashes = |backend: &Backend| {
-            let answers = Flow { from: backend.address, to: client.from, ..client };
+            let answers =
+                Flow { from: backend.serves_at(client.to.port()), to: client.from, ..client };
             let holder = self.answers.get(&answers);
             backend.mode == Mode::Nat && holder.is_some_and(|holder| !self.is_spent(holder))
         };

@@ -156,14 +156,16 @@ impl Scenario {
     }
 
     /// Every packet comes straight to its owner: the card spreads both ways, and no owner follows
-    /// from the client alone.
+    /// from the client alone, as SCTP's do, which cards are not asked to spread.
     pub(crate) fn needs_no_handover(&self) -> bool {
-        let backends = self.config.services.iter().flat_map(|service| &service.backends);
+        let services = &self.config.services;
+        let backends = services.iter().flat_map(|service| &service.backends);
         self.card == Card::Rss
             && self.conditions.cut == 0
             && self.conditions.complained == 0
             && self.paths.is_empty()
             && self.strays.is_empty()
+            && services.iter().all(|service| service.protocol != Protocol::Sctp)
             && !backends.into_iter().any(|backend| backend.was_nat)
     }
 }

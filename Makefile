@@ -117,7 +117,7 @@ bench: need-tools ## Measure all that has a bar, write the table into docs/perfo
 	cargo build --release --bin shunt-bench
 	target/release/shunt-bench standard --write docs/performance.md
 
-fuzz: need-tools ## Random input to parse and rewrite, SECONDS_EACH=60 for each target
+fuzz: need-tools ## Random input to parse, rewrite and whole workers, SECONDS_EACH=60 for each target
 	BOLERO_RANDOM_TEST_TIME_MS=$$(( $(SECONDS_EACH) * 1000 )) \
 	  cargo test --package shunt --test 'fuzz*'
 

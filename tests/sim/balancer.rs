@@ -144,6 +144,7 @@ impl Balancer {
         snapshot.timeouts = config.timeouts;
         snapshot.strays =
             if config.rejects { snapshot::Strays::Reject } else { snapshot::Strays::Drop };
+        snapshot.restarts = config.restarts;
         snapshot.reset_on_end = config.resets;
         snapshot.tunnels_ignore_df = config.ignores_df;
         snapshot.departed = departed(config);
@@ -168,6 +169,7 @@ impl Balancer {
             backends: ids.rev().collect(),
             locals: config.locals.iter().copied().collect(),
             client_address: service.introduces,
+            sloppy: service.sloppy,
             access: Access {
                 deny: service.access.denied.map_or_else(ListSet::default, ListSet::of),
                 allow: service.access.allowed.map_or_else(ListSet::default, ListSet::of),

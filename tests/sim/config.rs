@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use shunt::dataplane::snapshot::{ClientAddress, Mode, Protocol, Scheduler, Timeouts};
+use shunt::dataplane::snapshot::{ClientAddress, Mode, Protocol, Restarts, Scheduler, Timeouts};
 use shunt::wire::Mac;
 
 /// The whole of it.
@@ -24,6 +24,8 @@ pub(crate) struct Config {
     pub(crate) resets: bool,
     /// May a tunnel's outer packet be cut, whatever the inner one says?
     pub(crate) ignores_df: bool,
+    /// Which connections a client's SYN or INIT starts over.
+    pub(crate) restarts: Restarts,
     /// Clients' addresses that are on the lists.
     pub(crate) lists: [Vec<IpAddr>; 2],
     /// Not draining.
@@ -41,6 +43,8 @@ pub(crate) struct Service {
     /// How backends learn who the client is.
     pub(crate) introduces: ClientAddress,
     pub(crate) access: Access,
+    /// Does it take over connections it has not seen begin?
+    pub(crate) sloppy: bool,
     /// Oldest first.
     pub(crate) backends: Vec<Backend>,
 }
@@ -91,6 +95,8 @@ pub(crate) enum Change {
     Resets(bool),
     /// Who may start connections to a service.
     Access(usize, Access),
+    /// Which connections start over.
+    Restarts(Restarts),
     /// Timeouts.
     Timeouts(Timeouts),
     /// No new connections.
@@ -119,6 +125,7 @@ impl Config {
             Change::Rejects(rejects) => self.rejects = *rejects,
             Change::Resets(resets) => self.resets = *resets,
             Change::Access(service, access) => self.services[*service].access = *access,
+            Change::Restarts(restarts) => self.restarts = *restarts,
             Change::Timeouts(timeouts) => self.timeouts = *timeouts,
             Change::Drain => self.accepting = false,
         }

@@ -125,6 +125,8 @@ fn much_happens() {
         ("later pieces", sum(|o| o.tally.pieces), 100),
         ("errors passed on", sum(|o| o.tally.errors), 100),
         ("headers ahead", sum(|o| o.tally.ahead), 10),
+        ("taken over", sum(|o| o.tally.taken_over), 1),
+        ("denied", sum(|o| o.tally.denied), 50),
         ("ends told", sum(|o| o.tally.told), 50),
         ("path MTUs learned", sum(|o| o.tally.learned), 5),
         ("drops", sum(|o| o.tally.dropped), 100),

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use shunt::dataplane::snapshot::{ClientAddress, Mode, Protocol, Scheduler, Timeouts};
+use shunt::dataplane::snapshot::{ClientAddress, Mode, Protocol, Restarts, Scheduler, Timeouts};
 use shunt::wire::Mac;
 
 use crate::config::{Access, Backend, Change, Config, Place, Service};
@@ -144,6 +144,7 @@ impl Scenario {
             let mut backends = service.backends.iter();
             backends.clone().any(|b| b.weight > Some(0))
                 && backends.all(|b| b.reachable && !b.was_nat)
+                && !service.sloppy
                 && (service.access.denied, service.access.allowed) == (None, None)
         };
         let Conditions { lost, complained, .. } = self.conditions;
@@ -209,6 +210,7 @@ fn config(rng: &mut Rng) -> Config {
         timeouts: timeouts(rng),
         rejects: rng.chance(850),
         resets: rng.chance(700),
+        restarts: restarts(rng),
         lists: [list(rng), list(rng)],
         ignores_df: rng.chance(200),
         accepting: true,
@@ -241,15 +243,16 @@ fn service(rng: &mut Rng, protocol: Protocol, vip: SocketAddr) -> Service {
     let ports = ports(rng, vip.port());
     let mixed = rng.chance(500);
     let introduces = introduction(rng, protocol);
-    let common = mode(rng, keeps_port, introduces, (vip.ip(), vip.ip()));
+    let sloppy = protocol != Protocol::Udp && introduces == ClientAddress::None && rng.chance(250);
+    let common = mode(rng, keeps_port, (introduces, sloppy), (vip.ip(), vip.ip()));
     let backends = (0..rng.range(1, 4)).map(|n| {
         // Between the families there is NAT64, from IPv6 to IPv4, and the tunnels.
         let may_tunnel = keeps_port && introduces == ClientAddress::None;
-        let other = rng.chance(300) && (vip.is_ipv6() || may_tunnel);
+        let other = rng.chance(300) && ((vip.is_ipv6() && !sloppy) || may_tunnel);
         let address = both([10, 44, 0, 11 + byte(n)])[usize::from(vip.is_ipv6() != other)];
         let own = mixed || other;
         let ends = (vip.ip(), address);
-        let mode = if own { mode(rng, keeps_port, introduces, ends) } else { common };
+        let mode = if own { mode(rng, keeps_port, (introduces, sloppy), ends) } else { common };
         Backend {
             address: (address, port).into(),
             any_port: keeps_port && (ports.0 != ports.1 || rng.chance(300)),
@@ -263,7 +266,7 @@ fn service(rng: &mut Rng, protocol: Protocol, vip: SocketAddr) -> Service {
     let backends = backends.collect();
     let scheduler = Scheduler::named(rng.pick(&SCHEDULERS)).unwrap();
     let access = access(rng);
-    Service { protocol, vip, ports, scheduler, introduces, access, backends }
+    Service { protocol, vip, ports, scheduler, introduces, access, sloppy, backends }
 }
 
 /// Some of those there are, strangers included.
@@ -271,6 +274,10 @@ fn list(rng: &mut Rng) -> Vec<IpAddr> {
     let all = [2, 3, 4, 77].into_iter().flat_map(|host| both([192, 0, 2, host]));
     let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 77).into();
     all.chain([v6]).filter(|_| rng.chance(400)).collect()
+}
+
+fn restarts(rng: &mut Rng) -> Restarts {
+    rng.pick(&[Restarts::Closed, Restarts::Closed, Restarts::Never, Restarts::Closing])
 }
 
 /// One port, some, or all that no other service has.
@@ -318,7 +325,7 @@ fn introduction(rng: &mut Rng, protocol: Protocol) -> ClientAddress {
 fn mode(
     rng: &mut Rng,
     keeps_port: bool,
-    introduces: ClientAddress,
+    (introduces, sloppy): (ClientAddress, bool),
     (vip, backend): (IpAddr, IpAddr),
 ) -> Mode {
     let tunnel = tunnel::any(rng);
@@ -335,6 +342,8 @@ fn mode(
         _ => vec![Mode::Fullnat, Mode::Nat],
     };
     all.extend(keeps_port.then_some(Mode::Tunnel(tunnel)));
+    // In FULL-NAT the backend knows a connection by another box's address.
+    all.retain(|mode| !sloppy || *mode != Mode::Fullnat);
     rng.pick(&all)
 }
 
@@ -405,18 +414,19 @@ fn change(rng: &mut Rng, config: &Config) -> Change {
     let place = Place { service, backend: rng.index(config.services[service].backends.len()) };
     let of = &config.services[service];
     let keeps_port = config.backend(place).address.port() == of.vip.port();
-    match rng.below(14) {
+    match rng.below(15) {
         0..=2 => Change::Weight(place, Some(u32::from(byte(rng.below(4))))),
         3..=5 => Change::Weight(place, None),
         6..=7 => {
             let ends = (of.vip.ip(), config.backend(place).address.ip());
-            Change::Mode(place, mode(rng, keeps_port, of.introduces, ends))
+            Change::Mode(place, mode(rng, keeps_port, (of.introduces, of.sloppy), ends))
         }
         8 => Change::Reachable(place, rng.chance(500)),
         9 => Change::Mtu(rng.index(2), rng.pick(&[1280, 1400, 1500])),
         10 => Change::Rejects(rng.chance(700)),
         11 => Change::Resets(rng.chance(700)),
         12 => Change::Access(service, access(rng)),
+        13 => Change::Restarts(restarts(rng)),
         _ => Change::Timeouts(timeouts(rng)),
     }
 }

@@ -46,6 +46,11 @@ impl Model {
         self.drop(reason, seen)?;
         // Silence is for strays; a TTL that ends and a service without backends are none.
         let is_stray = !matches!(reason, Reason::TtlExpired | Reason::NoBackend);
+        // A client may yet come over whose connection this is.
+        let is_early = packet.flow().is_some_and(|flow| self.is_of_sloppy(&flow));
+        if reason == Reason::NoConnection && is_early {
+            return Ok(());
+        }
         if is_stray && !self.config.rejects {
             return Ok(());
         }

@@ -105,6 +105,9 @@ pub(crate) struct Tally {
     pub(crate) told: u64,
     /// Path MTUs learned from them.
     pub(crate) learned: u64,
+    /// Connections that began elsewhere, and clients that may not begin any.
+    pub(crate) taken_over: u64,
+    pub(crate) denied: u64,
     /// Packets refused.
     pub(crate) dropped: u64,
 }
@@ -175,7 +178,7 @@ impl Model {
         let Some((packet, flow)) = input.packet.as_ref().and_then(|p| Some((p, p.flow()?))) else {
             return false;
         };
-        let starts = rules::starts(packet, flow.protocol);
+        let starts = self.may_start(packet, flow);
         let may_be_lost = packet.length() > self.long() && starts;
         // Who makes way in a full table only the list tells.
         if starts && self.of_family(flow) >= self.capacity {

@@ -140,7 +140,7 @@ impl Model {
         if client == Some(flow) && starts(packet, flow.protocol) {
             let connection = &self.connections[&flow];
             let is_gone = self.config.backend(connection.place).weight.is_none();
-            if is_gone || connection.state.is_closed() {
+            if is_gone || self.starts_over(connection) {
                 let gone = self.forget(&flow).filter(|_| is_gone);
                 if let Some(connection) = gone {
                     self.announce(&flow, &connection, &[Seat::Output]);

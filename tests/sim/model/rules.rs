@@ -1,13 +1,14 @@
 //! What a packet must become.
 
 use shunt::dataplane::orders::ConnectionView;
-use shunt::dataplane::snapshot::{Encapsulation, Mode, Protocol};
+use shunt::dataplane::snapshot::{Encapsulation, Mode, Protocol, Restarts};
 use shunt::dataplane::verdict::Reason;
 
 use super::answers::Trouble;
 use super::introduce::{Introduced, ahead_of};
-use super::states::Seat;
-use super::{Input, Model};
+use super::sctp;
+use super::states::{Seat, State};
+use super::{Connection, Input, Model};
 use crate::config::our_address;
 use crate::packet::{Body, Flow, Packet, RST, SYN, chunk};
 use crate::packets::{OUR_INNER_MAC, OUR_MAC};
@@ -27,6 +28,15 @@ pub(super) fn starts(packet: &Packet, protocol: Protocol) -> bool {
         Protocol::Tcp => packet.flags() & (SYN | RST) == SYN,
         Protocol::Udp => true,
         Protocol::Sctp => packet.payload.first() == Some(&chunk::INIT),
+    }
+}
+
+/// Does it end one, so that not even a service that takes over others' starts one with it?
+fn ends(packet: &Packet, protocol: Protocol) -> bool {
+    match protocol {
+        Protocol::Tcp => packet.flags() & RST != 0,
+        Protocol::Udp => false,
+        Protocol::Sctp => sctp::event(&packet.payload) == chunk::ABORT,
     }
 }
 
@@ -95,6 +105,13 @@ impl Model {
         backends.any(|b| b.is_at(flow.from) && b.was_nat && b.weight.is_some())
     }
 
+    /// Is it from one whose service takes over others' connections?
+    pub(super) fn is_of_sloppy(&self, flow: &Flow) -> bool {
+        let services = self.config.services.iter().filter(|s| s.protocol == flow.protocol);
+        let mut backends = services.filter(|s| s.sloppy).flat_map(|service| &service.backends);
+        backends.any(|b| b.is_at(flow.from) && b.was_nat && b.weight.is_some())
+    }
+
     /// A client's packet of a connection there is.
     pub(super) fn of_client(
         &mut self,
@@ -116,8 +133,7 @@ impl Model {
             }
             return self.refuse(Reason::BackendGone, packet, input, seen);
         }
-        let nobody_new = backend.weight == Some(0) && connection.state.is_unsettled();
-        if starts && (connection.state.is_closed() || nobody_new) {
+        if starts && self.starts_over(connection) {
             self.forget(&client);
             return self.start(client, packet, input, seen, list);
         }
@@ -164,6 +180,23 @@ impl Model {
             None if is_v6 != backend.is_ipv6() => way + 20,
             None => way,
         }
+    }
+
+    /// Could it start a connection to its service?
+    pub(super) fn may_start(&self, packet: &Packet, flow: Flow) -> bool {
+        let service = self.config.service_at(flow.protocol, flow.to);
+        let sloppy = service.is_some_and(|service| self.config.services[service].sloppy);
+        starts(packet, flow.protocol) || (sloppy && !ends(packet, flow.protocol))
+    }
+
+    /// Does a SYN or INIT of the client start another connection in the place of this one?
+    pub(super) fn starts_over(&self, connection: &Connection) -> bool {
+        let (state, restarts) = (connection.state, self.config.restarts);
+        let nobody_new = self.config.backend(connection.place).weight == Some(0);
+        let is_half_unseen = state == State::FinWait && !is_translated(connection.mode);
+        (nobody_new && state.is_unsettled())
+            || (state.is_closed() && restarts != Restarts::Never)
+            || (is_half_unseen && restarts == Restarts::Closing)
     }
 
     /// May its outer packet be cut, though it must not be itself?

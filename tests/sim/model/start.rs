@@ -37,11 +37,12 @@ impl Model {
             return self.refuse(Reason::NoService, packet, input, seen);
         };
         if !self.config.admits(service, client.from.ip()) {
+            self.tally.denied += 1;
             return self.refuse(Reason::Denied, packet, input, seen);
         }
         // Port 20 is where active FTP connects from; it asks for nothing.
         let is_ftp_data = client.protocol == Protocol::Tcp && client.from.port() == 20;
-        if !starts(packet, client.protocol) || is_ftp_data {
+        if !self.may_start(packet, client) || is_ftp_data {
             return self.refuse(Reason::NoConnection, packet, input, seen);
         }
         if packet.ttl <= 1 {
@@ -64,7 +65,10 @@ impl Model {
         let missing = seen.forwarded(&as_sent).count() < self.copies;
         match (sent, refusal) {
             (_, Some(reason)) if missing => return self.refuse(reason, packet, input, seen),
-            (Some(sent), _) => self.made(client, &eligible, packet, &sent, list)?,
+            (Some(sent), _) => {
+                self.made(client, &eligible, packet, &sent, list)?;
+                self.tally.taken_over += u64::from(!starts(packet, client.protocol));
+            }
             (None, _) => return self.stuck(client, &eligible, packet, input, seen),
         }
         self.of_client(client, packet, input, seen, list)

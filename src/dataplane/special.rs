@@ -113,7 +113,8 @@ impl Flows {
                 self.count(Reason::Truncated)
             }
             Some(outer) => self.wrap(packet, parsed, outer, onward),
-            None if load.too_long => {
+            // Not what was too long by data that has been cut off: it is whole, and keeps its number.
+            None if load.too_long && parsed.end - parsed.l3 > onward.way => {
                 // What is cut here is numbered as what comes in pieces, which it may be.
                 let mask = if hit.side == Side::Client { self.number_mask(record) } else { 0 };
                 number::mask_whole(packet.data_mut().get_mut(l3..).unwrap_or_default(), mask);

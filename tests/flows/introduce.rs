@@ -353,6 +353,16 @@ fn data_in_a_syn_is_cut_off_and_urgent_data_stays_where_it_is() {
     assert_eq!(sent.urgent, 1 + length);
 }
 
+/// Its data is cut off, and then it is not too long: it leaves whole, under its own number.
+#[test]
+fn a_syn_that_was_too_long_by_its_data_is_whole_and_keeps_its_number() {
+    let mut world = world(V2, V4, |_| {});
+    let syn = tcp(V4).flags(SYN).numbers(1000, 0).identification(231).flags_fragment(0);
+    let sent = world.one(0, 0, &syn.payload(&[7; 1470]).build());
+    assert!(Segment::read(&sent.frame).payload.is_empty());
+    assert_eq!(sent.frame[18..20], 231u16.to_be_bytes());
+}
+
 #[test]
 fn a_wrong_checksum_stays_wrong() {
     for (how, families) in

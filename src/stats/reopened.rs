@@ -20,7 +20,7 @@ use std::sync::atomic::{
 use crate::ids::BackendId;
 
 /// Backends remembered.
-const ROOM: usize = 1024;
+const ROOM: u32 = 1024;
 
 /// The lower bits of a place: a backend's id. [`crate::ids::limits::BACKENDS`] fit.
 const ID_BITS: u32 = 16;
@@ -66,7 +66,7 @@ impl Reopened {
     }
 
     fn place(&self, number: u64) -> Option<&AtomicU64> {
-        self.places.get((number % ROOM as u64) as usize)
+        self.places.get(usize::try_from(number % u64::from(ROOM)).ok()?)
     }
 
     /// What comes after number `read`, which then is that one's.
@@ -81,7 +81,7 @@ impl Reopened {
         let number = *read + 1;
         let word = self.place(number)?.load(Acquire);
         let written = word >> ID_BITS;
-        if head - *read > ROOM as u64 || written > number {
+        if head - *read > u64::from(ROOM) || written > number {
             *read = head;
             return Some(News::Missed);
         }
@@ -110,9 +110,9 @@ mod tests {
         }
         assert_eq!(all.next(&mut other), Some(News::Missed));
         assert_eq!(all.next(&mut other), None, "from here on");
-        (0..ROOM as u32).for_each(|n| all.tell(BackendId(n)));
+        (0..ROOM).for_each(|n| all.tell(BackendId(n)));
         let heard = std::iter::from_fn(|| all.next(&mut other));
-        assert!(heard.eq((0..ROOM as u32).map(|n| News::Open(BackendId(n)))));
+        assert!(heard.eq((0..ROOM).map(|n| News::Open(BackendId(n)))));
     }
 
     /// Nothing is heard twice, nothing is lost but what is said to be.
@@ -137,7 +137,9 @@ mod tests {
                 }
             }
             assert!(heard <= 60_000);
-            tellers.into_iter().for_each(|teller| teller.join().unwrap());
+            for teller in tellers {
+                teller.join().unwrap();
+            }
             assert_eq!(all.next(&mut read), None);
         });
     }

@@ -11,6 +11,7 @@ use super::tree::Rank;
 use crate::stats::loads::Load;
 
 /// A way of choosing a backend.
+#[expect(clippy::struct_excessive_bools, reason = "each is a property of its own")]
 pub struct Method {
     /// Its name, as in `ipvsadm`.
     pub name: &'static str,

@@ -249,7 +249,9 @@ fn limits_hold_and_nothing_leaks_on_real_threads() {
             let flow = bed.flow(client(), 9, VIP);
             let placed = bed.place(worker, &flow);
             assert!(placed.is_some(), "{name}: all is open for worker {worker}");
-            placed.into_iter().for_each(|seat| bed.end(worker, seat, false));
+            if let Some(seat) = placed {
+                bed.end(worker, seat, false);
+            }
         }
     }
 }
@@ -271,11 +273,15 @@ fn live(chooser: &mut Chooser, (snapshot, loads): (&Snapshot, &Loads), id: u32, 
             chooser.changed(snapshot, loads, backend);
             living.push_back(backend);
         }
-        if living.len() as u32 > n % 7 {
-            living.pop_front().into_iter().for_each(|backend| end(chooser, backend));
+        if living.len() > n as usize % 7
+            && let Some(oldest) = living.pop_front()
+        {
+            end(chooser, oldest);
         }
     }
-    living.into_iter().for_each(|backend| end(chooser, backend));
+    for backend in living {
+        end(chooser, backend);
+    }
 }
 
 #[test]

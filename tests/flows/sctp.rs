@@ -291,7 +291,7 @@ fn an_associations_other_addresses_are_strangers() {
             for (end, kind, _) in &WHOLE[..4] {
                 association.step(&mut world, 0, mode, *end, *kind);
             }
-            let other = SocketAddr::new(ip.host(77), 4000);
+            let other = SocketAddr::new(ip.inner(77), 4000);
             let told = world.one(0, 0, &says(DATA, other, association.vip).build());
             let seen = judge_any(&told.frame).unwrap();
             assert!(seen.ip_right && seen.l4_right);

@@ -15,6 +15,11 @@
 //! dr, tunnel      a new one   the datagram has gone: answers do not pass here
 //! ```
 //!
+//! **Backends that are clients** are served like others, by other backends. The one that the scheduler
+//! gives itself is refused and told so, where the mode keeps the client's address: a host drops what
+//! comes from outside under its own (RFC 1812 section 5.3.7), and the client would wait for nothing. It is
+//! not given another one: a hash would no longer say who has the flow, and its next try may well be.
+//!
 //! In a full table somebody makes way first, if there is anybody who can ([`super::conn::reclaim`]).
 //!
 //! A datagram in pieces makes an ordinary connection: its later pieces, which have no ports, must
@@ -202,6 +207,9 @@ impl Flows {
     ) -> Result<Chosen<F>, Reason> {
         let service = self.snapshot.service(id).ok_or(Reason::NoService)?;
         let backend = self.snapshot.backend(chosen).ok_or(Reason::NoBackend)?;
+        if backend.is_client(client.source().into()) {
+            return Err(Reason::Hairpin);
+        }
         backend.next_hop.ok_or(Reason::NextHop)?;
         let introduction = match backend.mode {
             Mode::Fullnat | Mode::Nat => {

@@ -42,6 +42,9 @@ use crate::wire::ether;
 /// Answers to strays a second, each worker: a spoofed flood is not reflected (RFC 1812, 4.3.2.8).
 const REPLIES_PER_SECOND: u32 = 10_000;
 
+/// Answers that say how long a packet may be or where its hops ended, apart from the others.
+const GUIDANCE_PER_SECOND: u32 = 10_000;
+
 /// Turns in which local ports come.
 const PORT_TURNS: usize = 16_384;
 
@@ -58,6 +61,8 @@ pub struct Flows {
     pub(super) port_turns: Box<[u32]>,
     pub(super) stats: Arc<WorkerStats>,
     pub(super) replies: Allowance,
+    /// For answers that path MTU and traceroute live on: [`Flows::may_guide`].
+    pub(super) guidance: Allowance,
     /// SYN cookies, by service.
     pub(super) gates: Box<[Gate]>,
     /// The last number given to what waits for a backend.
@@ -102,6 +107,7 @@ impl Flows {
             port_turns,
             stats,
             replies: Allowance::default(),
+            guidance: Allowance::default(),
             gates: vec![Gate::default(); limits::SERVICES].into(),
             serial: 0,
             waiting: None,
@@ -155,6 +161,7 @@ impl Flows {
         self.stats.run.generation.set(snapshot.generation);
         self.chooser.renew(&self.snapshot, &snapshot, &self.stats.loads);
         quota::follow(&self.stats, &self.snapshot, &snapshot);
+        self.path_mtus.renew(&self.snapshot, &snapshot);
         std::mem::replace(&mut self.snapshot, snapshot)
     }
 
@@ -171,6 +178,7 @@ impl Flows {
         }
         self.now_ms = now_ms;
         self.replies.refill(now_ms, REPLIES_PER_SECOND);
+        self.guidance.refill(now_ms, GUIDANCE_PER_SECOND);
         self.endings.refill(now_ms);
         let templates = self.templates.as_deref();
         if let Some(templates) = templates {

@@ -266,7 +266,7 @@ impl Flows {
         mtu: u16,
     ) -> Fate {
         self.stats.count_drop(Reason::TooBig);
-        let answered = self.may_answer() && self.report(packet, parsed, IcmpError::TooBig { mtu });
+        let answered = self.may_guide() && self.report(packet, parsed, IcmpError::TooBig { mtu });
         self.answered(packet, answered)
     }
 }

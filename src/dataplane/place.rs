@@ -10,7 +10,6 @@
 //! A place that is taken counts for the backend's load and limit at once, for all workers: who
 //! takes one and makes no connection gives it up.
 
-use super::accounts::give_back;
 use super::flows::Flows;
 use super::persistence::{Client, Kept, Persistence, Target};
 use super::sched::Flow;
@@ -29,9 +28,11 @@ impl Flows {
         placed
     }
 
-    /// The place taken at a backend is not needed.
+    /// The place taken at a backend is not needed: nobody was there.
     pub(super) fn give_up(&mut self, backend: BackendId) {
-        give_back(&self.stats, &self.snapshot, &mut self.chooser, backend, false);
+        let limit = self.snapshot.backend(backend).map_or(Limit::NONE, |backend| backend.limit);
+        self.stats.loads.give_up(backend, limit);
+        self.chooser.changed(&self.snapshot, &self.stats.loads, backend);
     }
 
     fn place_persistent(
@@ -48,6 +49,10 @@ impl Flows {
             Some(backend) => backend,
             None => self.chooser.place(&self.snapshot, &self.stats.loads, service, flow)?,
         };
+        // To itself a client gets no connection: its next try shall be another one's.
+        if self.snapshot.backend(backend).is_some_and(|found| found.is_client(flow.client)) {
+            return Some(backend);
+        }
         let kept = self.keep(client, backend, (service, terms));
         // Another worker was quicker with this client: where it went, if there is room.
         if kept != backend && known != Some(kept) && self.take(kept) {

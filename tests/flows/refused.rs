@@ -1,17 +1,18 @@
 //! A connection's first packet that is refused leaves nothing behind: no record, no load, no count of
-//! a connection, and later pieces find nobody.
+//! a connection, and later pieces find nobody. And of answers there are only so many.
 
 use proptest::prelude::*;
-use shunt::dataplane::conn::state::flags::SYN;
+use shunt::dataplane::conn::state::flags::{ACK, SYN};
 use shunt::dataplane::io::memory::VecPacket;
 use shunt::dataplane::snapshot::{ClientAddress, Encapsulation, Mode};
 use shunt::ids::BackendId;
 use shunt::stats::counters::WorkerStats;
 use shunt::stats::loads::Load;
 
+use crate::life::from_client;
 use crate::packets::fragments::cut;
-use crate::packets::{Builder, CLIENT, VIP, packet};
-use crate::world::{Plan, World};
+use crate::packets::{Builder, CLIENT, OUR_INNER_MAC, VIP, packet};
+use crate::world::{self, Plan, World};
 
 const MODES: [Mode; 5] = [
     Mode::Fullnat,
@@ -103,4 +104,54 @@ proptest! {
             prop_assert_eq!(Case::traces(&world), before, "{:?}: {:?}", case, drops);
         }
     }
+}
+
+/// Forty times a hundred strays; none of them has been answered before.
+fn flood(world: &mut World) {
+    for n in 0..40u32 {
+        for port in 1..=100 {
+            let stray = from_client((CLIENT.0, port + u16::try_from(n).unwrap() * 100), ACK);
+            world.arrive(0, 0, &stray);
+        }
+        world.poll();
+    }
+    world.sent();
+}
+
+/// A flood of strays is not reflected without bound.
+#[test]
+fn answers_have_a_limit() {
+    let mut world = World::new(Plan::default());
+    flood(&mut world);
+    let run = &world.stats[0].run;
+    let (replied, unanswered) = (run.replied.get(), run.unanswered.get());
+    assert_eq!((replied, replied + unanswered), (1000, 4000), "a tenth of a second's worth");
+}
+
+/// Nor does it silence a path MTU or a traceroute, which have a limit of their own.
+#[test]
+fn a_flood_of_strays_leaves_path_mtu_and_time_exceeded_alone() {
+    let mut world = World::new(Plan { modes: vec![MODES[3]; 3], ..Plan::default() });
+    let first = world.one(0, 0, &from_client((CLIENT.0, 5000), SYN));
+    flood(&mut world);
+    assert_eq!(world.exchange(0, 0, &from_client(CLIENT, ACK)), [], "strays have used theirs up");
+    let big = packet().tcp((CLIENT.0, 5000), VIP).payload(&[7; 1460]);
+    let last = packet().tcp((CLIENT.0, 5000), VIP).ttl(1);
+    for (ask, said) in [(&big, [3, 4]), (&last, [11, 0])] {
+        let told = world.one(0, 0, &ask.build());
+        assert_eq!((told.port, &told.frame[34..36]), (0, &said[..]));
+    }
+    // What a router says of the tunnel's packet.
+    let router = (world::host(false, 254), 0);
+    let error = packet().macs(world::backend_mac(13), OUR_INNER_MAC);
+    let error = error.between(router, (world::host(false, 1), 0)).icmp(11, 0, 0);
+    let told = world.one(0, 1, &error.payload(&first.frame[14..]).build());
+    assert_eq!((told.port, &told.frame[34..36]), (0, &[11, 0][..]));
+    let mut answered = 0;
+    for _ in 0..40 {
+        (0..100).for_each(|_| world.arrive(0, 0, &last.build()));
+        world.poll();
+        answered += world.sent().len();
+    }
+    assert_eq!(answered, 1000 - 3, "and that is a limit");
 }

@@ -8,6 +8,7 @@ use shunt::dataplane::verdict::Reason;
 use shunt::ids::BackendId;
 use shunt::stats::loads::Load;
 
+use crate::icmp::choosing;
 use crate::life::{answer, client, from_client, open};
 use crate::packets::oracle::judge;
 use crate::packets::{VIP, packet};
@@ -137,6 +138,31 @@ fn what_is_refused_after_a_choice_takes_no_place() {
     assert_eq!(world.connections(), [4; 4]);
     let reasons: Vec<_> = world.drops().into_iter().map(|(reason, _)| reason).collect();
     assert!(reasons.contains(&Reason::TableFull) && reasons.contains(&Reason::NextHop));
+}
+
+/// What takes the last place and makes no connection fills nobody: a SYN that is refused by what can be
+/// asked only of the backend chosen, and an ICMP error about a flow that another box may have.
+#[test]
+fn nothing_but_connections_makes_a_backend_full() {
+    for workers in [1, 2] {
+        let (weights, modes) = (vec![Some(1)], vec![Mode::Dr]);
+        let mut world = World::new(Plan { workers, weights, modes, ..Plan::default() });
+        world.publish(|snapshot| {
+            with("sh", Limit { most: 4, least: 0 })(snapshot);
+            choosing("sh")(snapshot);
+        });
+        assert_eq!(hosts(&mut world, 5000..5003).len(), 3);
+        let router = std::net::IpAddr::from([192, 0, 2, 254]);
+        let long = packet().tcp(client(6000), VIP).flags(SYN).payload(&[0; 1500]);
+        let answer = packet().tcp(VIP, client(6001)).payload(b"of another box").ip_packet();
+        let error = packet().between((router, 0), (std::net::IpAddr::from(VIP.0), 0));
+        for frame in [long.build(), error.icmp(3, 4, 1300).payload(&answer).build()] {
+            assert_eq!(world.exchange(0, 0, &frame).len(), 1);
+            assert_eq!(load(&world, 0).1, 3);
+        }
+        assert_eq!(world.drops(), [(Reason::TooBig, 1)]);
+        assert_eq!(hosts(&mut world, 5003..5013).len(), 1, "{workers} workers: the fourth of four");
+    }
 }
 
 #[test]

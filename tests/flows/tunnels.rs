@@ -367,6 +367,24 @@ fn a_tunnels_path_mtu_is_learned_told_used_and_forgotten() {
     }
 }
 
+/// RFC 1191 section 3, RFC 8201 section 4; and another backend under the same id has its own way.
+#[test]
+fn a_path_mtu_never_rises_on_a_message_and_goes_with_its_backend() {
+    let mut world = world(false, false, Encapsulation::Ipip);
+    let big = of_length(false, 1480);
+    let sent = world.one(0, 0, &big.build());
+    for (said, believed) in [(1400, 1400), (1450, 1400), (1300, 1300), (1499, 1300)] {
+        let error = about(&sent, false, too_big(false, said), 600);
+        assert_eq!(told(&world.one(0, 1, &error.build())).rest, believed - 20, "{said} said");
+    }
+    world.publish(|_| {});
+    assert_eq!(told(&world.one(0, 0, &big.build())).rest, 1280, "a reload changes nothing");
+    world.publish(|snapshot| {
+        snapshot.backends[2].as_mut().unwrap().address = host(false, 99);
+    });
+    assert_eq!(world.one(0, 0, &big.build()).port, 1, "another one's way");
+}
+
 /// RFC 1191 and 8201: nobody is told about a packet that may be cut, and no forgery is believed.
 #[test]
 fn a_path_mtu_is_told_only_with_df_and_no_forgery_is_believed() {

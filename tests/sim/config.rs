@@ -172,6 +172,11 @@ impl Backend {
         self.serves_at(address.port()) == address
     }
 
+    /// Would it get packets from itself, if that client was sent to it?
+    pub(crate) fn is_client(&self, address: IpAddr) -> bool {
+        self.mode != Mode::Fullnat && self.address.ip() == address
+    }
+
     pub(crate) fn set_mode(&mut self, mode: Mode) {
         self.mode = mode;
         self.was_nat |= mode == Mode::Nat;

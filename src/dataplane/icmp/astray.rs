@@ -9,7 +9,8 @@
 //! Where the choice depends on the flow alone (`sh`, `dh`, `mh`) and backends answer under the VIP
 //! by themselves (DR, tunnels), every box can tell which backend has the flow, and the error is sent
 //! there as if the connection were here. Without it a path MTU is never learned. IPVS does so with
-//! `schedule_icmp=1`, and keeps an entry; here nothing is kept.
+//! `schedule_icmp=1`, and keeps an entry; here nothing is kept, and no place at a backend taken: errors can
+//! be forged, and shall fill nobody.
 //!
 //! Limits: not in services with persistence, whose templates another box has; a backend that was chosen
 //! before its weights changed is not found. What is sent on is proven by the backend itself, which
@@ -43,9 +44,12 @@ impl Flows {
         }
         let (client_port, now_ms) = (key.source_port(), self.now_ms);
         let flow = Flow { client, client_port, vip, datagram: &[], now_ms };
-        let chosen = self.chooser.place(&self.snapshot, &self.stats.loads, id, &flow)?;
-        self.give_up(chosen);
-        let way = match self.snapshot.backend(chosen)?.mode {
+        let chosen = self.chooser.pick(&self.snapshot, &self.stats.loads, id, &flow)?;
+        let backend = self.snapshot.backend(chosen)?;
+        if backend.is_client(client) {
+            return None;
+        }
+        let way = match backend.mode {
             Mode::Dr => Way::Direct,
             Mode::Tunnel(encapsulation) => Way::Wrapped(encapsulation),
             Mode::Nat | Mode::Fullnat => return None,

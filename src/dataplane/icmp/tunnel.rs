@@ -136,7 +136,7 @@ impl Flows {
         if bare.is_none() {
             return self.count(Reason::NoRoom);
         }
-        let answered = self.may_answer() && G::report(packet, LINK, error, vip);
+        let answered = self.may_guide() && G::report(packet, LINK, error, vip);
         self.answered(packet, answered)
     }
 }

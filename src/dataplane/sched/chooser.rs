@@ -140,7 +140,9 @@ impl Chooser {
         self.pending.push(backend);
     }
 
-    fn pick(
+    /// The backend that a new connection of a service would get. No place is taken there, so nothing is
+    /// to be given back.
+    pub(in crate::dataplane) fn pick(
         &mut self,
         snapshot: &Snapshot,
         loads: &Loads,

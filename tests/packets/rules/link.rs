@@ -1,4 +1,4 @@
-//! What the link layer says of a frame: whose it is, and that nobody asks himself.
+//! What the link layer says of a frame: whose it is, and that nobody asks himself, nor is his own backend.
 //!
 //! Ports are promiscuous, and a switch that has not learned yet, or is a mirror, brings frames of
 //! the neighbours. Whatever they hold, and however well known it is here, they end.
@@ -8,7 +8,8 @@ use shunt::dataplane::verdict::Reason;
 
 use super::setup::{FAMILIES, Ip, PROTOCOLS, V4, V6, backend_mac, between, through};
 use super::words::{
-    DR, FULLNAT, IPIP, NAT, bytes, datagram, error, first, host_unreachable, second, segment, syn,
+    DR, FULLNAT, IPIP, NAT, bytes, datagram, error, first, host_unreachable, port_unreachable,
+    second, segment, syn, to_backend, vip_says,
 };
 use super::{At, Rule, rule};
 use crate::packets::fragments::cut;
@@ -17,7 +18,10 @@ use crate::packets::{Builder, CLIENT_MAC, packet};
 const NAME: &str = "link: a frame for another station is not ours, whatever it holds";
 
 pub(super) fn rows(at: &At) -> Vec<Rule> {
-    let of_family = |ip| [unknown(ip), known(at, ip), parts(at, ip), asks_himself(ip)].concat();
+    let of_family = |ip| {
+        let own = [asks_himself(ip), is_its_own_backend(at, ip)].concat();
+        [unknown(ip), known(at, ip), parts(at, ip), own].concat()
+    };
     FAMILIES.into_iter().flat_map(of_family).chain([crossed(at)]).collect()
 }
 
@@ -141,4 +145,29 @@ fn asks_himself(ip: Ip) -> Vec<Rule> {
     let own = syn(ip).from((ip.vip().ip(), 9).into());
     let row = rule("link: nobody asks himself: source and destination are one", through(NAT, ip));
     vec![row.client(own).dropped(Reason::IpSource)]
+}
+
+/// A backend that is a client of its own service: it would drop what comes from its own address, so it
+/// is told. FULL-NAT gives it another one.
+fn is_its_own_backend(at: &At, ip: Ip) -> Vec<Rule> {
+    let name = "link: what comes from a backend is never scheduled for its own address";
+    let of_protocol = |protocol| {
+        let ask = first(protocol, ip).from((ip.host(11), 50_000).into()).sent_by(11);
+        let told = to_backend(vip_says(port_unreachable(ip), &ask), 11);
+        let refused = [NAT, DR, IPIP].map(|mode| {
+            rule(name, through(mode, ip))
+                .case(protocol)
+                .backend(ask.clone())
+                .refused(Reason::Hairpin, told.clone())
+                .refusals(1)
+        });
+        let known = at.local(ip.backend());
+        let served = rule("fullnat: a backend may be served by itself", through(FULLNAT, ip))
+            .case(protocol)
+            .backend(ask.clone())
+            .backend_gets(ask.between(known, ip.backend()).onward())
+            .made(1);
+        [&refused[..], &[served]].concat()
+    };
+    PROTOCOLS.map(of_protocol).concat()
 }

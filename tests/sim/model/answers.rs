@@ -45,7 +45,7 @@ impl Model {
     ) -> Result<(), String> {
         self.drop(reason, seen)?;
         // Silence is for strays; a TTL that ends and a service without backends are none.
-        let is_stray = !matches!(reason, Reason::TtlExpired | Reason::NoBackend);
+        let is_stray = !matches!(reason, Reason::TtlExpired | Reason::NoBackend | Reason::Hairpin);
         // A client may yet come over whose connection this is.
         let is_early = packet.flow().is_some_and(|flow| self.is_of_sloppy(&flow));
         if reason == Reason::NoConnection && is_early {
@@ -63,9 +63,11 @@ impl Model {
                 let answer = tcp::refusal(packet).or(of_sctp);
                 answer.map(|answer| turned(packet, answer))
             }
-            Reason::NoService | Reason::NoBackend | Reason::NoConnection | Reason::BackendGone => {
-                self.error(packet, &input.frame, Trouble::PortUnreachable)
-            }
+            Reason::NoService
+            | Reason::NoBackend
+            | Reason::Hairpin
+            | Reason::NoConnection
+            | Reason::BackendGone => self.error(packet, &input.frame, Trouble::PortUnreachable),
             Reason::TtlExpired => self.error(packet, &input.frame, Trouble::TimeExceeded),
             _ => None,
         };

@@ -323,7 +323,8 @@ impl Model {
         self.answered(&told, &Input { port: 0, ..input.clone() }, seen)
     }
 
-    /// A router said what the way to a backend carries; the worker that has the connection hears it.
+    /// A router said what the way to a backend carries; the worker that has the connection hears it. What
+    /// it believes does not rise while it does (RFC 1191 section 3, RFC 8201 section 4).
     fn learn(&mut self, client: &Flow, place: Place, (mtu, by_v6): (usize, bool), list: List<'_>) {
         // No way carries less: RFC 791, RFC 8200.
         if mtu < if by_v6 { 1_280 } else { 68 } {
@@ -336,7 +337,12 @@ impl Model {
         if let (Some(row), Some(connection)) = (row, self.connections.get_mut(client)) {
             connection.worker = Some(row.worker);
             self.tally.learned += 1;
-            self.learned.insert((row.worker, place), (mtu, self.now_ms));
+            let believed = self.learned.get(&(row.worker, place));
+            let is_narrower = believed
+                .is_some_and(|(mine, at_ms)| self.now_ms - at_ms < BELIEVED_MS && *mine < mtu);
+            if !is_narrower {
+                self.learned.insert((row.worker, place), (mtu, self.now_ms));
+            }
         }
     }
 

@@ -190,6 +190,9 @@ impl Model {
 
     pub(crate) fn change(&mut self, change: &Change) {
         self.config.apply(change);
+        // What was learned of a way goes with its backend.
+        let is_there = |place: &Place| self.config.backend(*place).weight.is_some();
+        self.learned.retain(|(_, place), _| is_there(place));
         self.changed_ms = self.now_ms;
     }
 

@@ -150,6 +150,9 @@ impl Model {
         let chosen = eligible.iter().find(|place| self.config.backend(**place).mac == sent.link.1);
         let place = *chosen.ok_or("the backend chosen is not eligible")?;
         let backend = self.config.backend(place);
+        if backend.is_client(client.from.ip()) {
+            return Err(format!("{client:?} is its own backend"));
+        }
         let (mode, address) = (backend.mode, backend.serves_at(client.to.port()));
         let answers = match mode {
             Mode::Fullnat => Some(sent.from),
@@ -263,6 +266,7 @@ impl Model {
             backend.mode == Mode::Nat && holder.is_some_and(|holder| !self.is_spent(holder))
         };
         let possible = [
+            (Reason::Hairpin, any(&|backend| backend.is_client(client.from.ip()))),
             (Reason::NextHop, any(&|backend| !backend.reachable)),
             (Reason::ClientPort, any(&clashes)),
             (Reason::TableFull, self.of_family(client) >= self.capacity),

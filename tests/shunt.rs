@@ -56,12 +56,14 @@ fn something_that_is_no_shuntd_is_told_apart() {
 
 #[test]
 fn a_wrong_command_line_exits_with_2() {
-    let lines: [&[&str]; 5] = [
+    let lines: [&[&str]; 7] = [
         &[],
         &["statsu"],
         &["connections", "--limit", "0"],
         &["connections", "--limit", "many"],
         &["status", "--client", "10.0.0.1"],
+        &["clear"],
+        &["clear", "--all", "--service", "web"],
     ];
     for line in lines {
         assert_eq!(shunt(line).status.code(), Some(2), "{line:?}");

@@ -44,7 +44,7 @@ enum Command {
     Services,
     /// List connections
     Connections(Filter),
-    /// End connections, all of them unless said otherwise, and tell both ends; says how many when it is done
+    /// End connections, and tell both ends; says how many when it is done
     Clear(Cleared),
     /// Read the configuration file again, as SIGHUP does, and show what changed
     Reload,
@@ -53,13 +53,17 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
 struct Cleared {
-    /// Only connections of this service
+    /// Connections of this service
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
-    /// Only connections to this backend
+    /// Connections to this backend; with `--service`, only that service's
     #[arg(long, value_name = "ADDRESS[:PORT]")]
     backend: Option<String>,
+    /// Every connection there is
+    #[arg(long, conflicts_with_all = ["service", "backend"])]
+    all: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -100,9 +104,9 @@ pub fn run(
             let connections = connections(&socket, filter)?;
             print(out, json, &connections, tables::connections)?;
         }
-        Command::Clear(Cleared { service, backend }) => {
+        Command::Clear(Cleared { service, backend, all }) => {
             let (service, backend) = (service.clone(), backend.clone());
-            let parameters = clear::Parameters { service, backend };
+            let parameters = clear::Parameters { service, backend, all: *all };
             let cleared: view::Cleared = socket.post_with("/clear", &parameters)?;
             print(out, json, &cleared, tables::cleared)?;
         }

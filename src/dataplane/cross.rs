@@ -243,7 +243,7 @@ const _: () =
     assert!(FRAGMENT_HEADER as usize == fragment::LEN, "it is written twice for its type");
 
 /// How long an IPv6 packet will be in IPv4.
-fn length_v4<F: Family>(parsed: &Parsed<F>) -> u16 {
+pub(super) fn length_v4<F: Family>(parsed: &Parsed<F>) -> u16 {
     (parsed.end - parsed.l4).saturating_add(HEADER_V4)
 }
 

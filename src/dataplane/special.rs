@@ -11,6 +11,7 @@
 
 use super::conn::key::Side;
 use super::conn::table::Hit;
+use super::cross;
 use super::endings::said;
 use super::established::translation;
 use super::family::Family;
@@ -97,11 +98,20 @@ impl Flows {
     ) -> Fate {
         let record = F::table(&self.tables).record(hit.slot);
         let translation = translation(record, hit.side);
+        // What is cut here is numbered as what comes in pieces, which it may be. Not what was too long by
+        // data that has been cut off: it is whole, and keeps its number.
+        let v4 = cross::length_v4(parsed);
+        let length = if record.is_crossed() { v4 } else { parsed.end - parsed.l3 };
+        let is_cut = load.too_long && length > onward.way;
+        if is_cut && hit.side == Side::Client && onward.outer.is_none() {
+            let mask = self.number_mask(record);
+            let l3 = usize::from(parsed.l3);
+            number::mask_whole(packet.data_mut().get_mut(l3..).unwrap_or_default(), mask);
+        }
         if record.is_crossed() {
             let inserted = load.insertion.length();
             return self.cross_over(packet, parsed, &translation, (onward, inserted));
         }
-        let l3 = usize::from(parsed.l3);
         match onward.outer {
             _ if !translate::rewrite(
                 packet.data_mut(),
@@ -113,13 +123,7 @@ impl Flows {
                 self.count(Reason::Truncated)
             }
             Some(outer) => self.wrap(packet, parsed, outer, onward),
-            // Not what was too long by data that has been cut off: it is whole, and keeps its number.
-            None if load.too_long && parsed.end - parsed.l3 > onward.way => {
-                // What is cut here is numbered as what comes in pieces, which it may be.
-                let mask = if hit.side == Side::Client { self.number_mask(record) } else { 0 };
-                number::mask_whole(packet.data_mut().get_mut(l3..).unwrap_or_default(), mask);
-                Fate::Cut(onward.next_hop.port, onward.way)
-            }
+            None if is_cut => Fate::Cut(onward.next_hop.port, onward.way),
             None => Fate::Send(onward.next_hop.port),
         }
     }

@@ -164,12 +164,15 @@ impl Loads {
         debug_assert!(before.total > 0, "a place is given back once");
         debug_assert!(before.active >= u32::from(was_active), "active is what was counted so");
         let is_unmarked = counts & MARK == 0 && limit.most > 0 && before.total >= limit.most;
-        if is_unmarked {
-            // Full without having been filled: the limit was lowered, or is new.
+        let left = if is_unmarked {
+            // Full without having been filled: the limit was lowered, or is new. Who gave back meanwhile
+            // saw no mark: what is left by now counts.
             line.marked_under.store(limit.most, Relaxed);
-            line.counts.fetch_or(MARK, Release);
-        }
-        if (counts & MARK != 0 || is_unmarked) && limit.is_relieved(before.total.wrapping_sub(1)) {
+            of(line.counts.fetch_or(MARK, Release)).total
+        } else {
+            before.total.wrapping_sub(1)
+        };
+        if (counts & MARK != 0 || is_unmarked) && limit.is_relieved(left) {
             // Unless others have filled it again meanwhile.
             let lift = |counts: u64| {
                 let is_due = counts & MARK != 0 && limit.is_relieved(of(counts).total);
@@ -372,6 +375,27 @@ mod tests {
                 meet.wait();
                 assert!(!loads.is_overloaded(B, limit), "one of two is taken");
                 loads.give_back(B, false, limit);
+            }
+        });
+    }
+
+    /// Two were taken without a limit and are given back at once under a new one: who marks late lifts it.
+    #[test]
+    fn no_mark_is_left_on_nobody() {
+        let (loads, limit) = (Loads::default(), Limit { most: 2, least: 1 });
+        let meet = std::sync::Barrier::new(2);
+        thread::scope(|scope| {
+            let rounds = 5_000;
+            let give_back = || {
+                meet.wait();
+                loads.give_back(B, false, limit);
+                meet.wait();
+            };
+            scope.spawn(move || (0..rounds).for_each(|_| give_back()));
+            for _ in 0..rounds {
+                assert!(loads.take(B, Limit::NONE) && loads.take(B, Limit::NONE));
+                give_back();
+                assert!(!loads.is_overloaded(B, limit), "nobody is there");
             }
         });
     }

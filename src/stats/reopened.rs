@@ -14,7 +14,7 @@
 
 use std::sync::atomic::{
     AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
+    Ordering::{Acquire, Release},
 };
 
 use crate::ids::BackendId;
@@ -57,7 +57,7 @@ impl Default for Reopened {
 impl Reopened {
     /// This one takes connections again.
     pub(super) fn tell(&self, backend: BackendId) {
-        let number = self.head.0.fetch_add(1, Relaxed) + 1;
+        let number = self.head.0.fetch_add(1, Release) + 1;
         let word = number << ID_BITS | u64::from(backend.0);
         // The largest, if somebody has come round meanwhile.
         if let Some(place) = self.place(number) {
@@ -72,7 +72,7 @@ impl Reopened {
     /// What comes after number `read`, which then is that one's.
     #[inline]
     pub fn next(&self, read: &mut u64) -> Option<News> {
-        let head = self.head.0.load(Relaxed);
+        let head = self.head.0.load(Acquire);
         if head == *read { None } else { self.read(read, head) }
     }
 

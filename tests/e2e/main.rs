@@ -10,6 +10,7 @@
 //! - [`families`]: every mode in both families, of [`ways`].
 //! - [`icmp`]: errors and pings. [`path_mtu`]: packets too long. [`pieces`]: packets in pieces.
 //! - [`client_address`]: PROXY headers and TOA. [`lossy`]: PROXY headers where packets are lost.
+//! - [`ends`]: connections that end here, as both kernels see it.
 //! - [`clients`]: lists, limits and persistence.
 //! - [`cookies`]: SYN cookies. [`sctp`]: whole associations.
 //! - [`local_out`]: the box's own programs as clients. [`outbound`]: NAT backends' own way out.
@@ -23,6 +24,7 @@ mod balance;
 mod client_address;
 mod clients;
 mod cookies;
+mod ends;
 mod families;
 mod first_packet;
 mod harness;

@@ -507,6 +507,21 @@ fn a_backend_that_remembers_an_older_connection_is_told_so_and_asked_again() {
 }
 
 #[test]
+fn a_backend_that_remembered_is_acknowledged_again_as_any() {
+    let Asked { mut world, syn, .. } = asked(simple(), V4, &[]);
+    let old = from_backend(&syn).flags(ACK).numbers(5, 900).build();
+    assert_eq!(world.exchange(0, 1, &old).len(), 2, "it is told so and asked again");
+    let agree = from_backend(&syn).flags(SYN | ACK).numbers(THEIRS, START + 1).build();
+    let first = world.one(0, 1, &agree);
+    let second = world.one(0, 1, &agree);
+    assert_eq!(
+        (first.frame.clone(), first.port),
+        (second.frame, 1),
+        "and the client hears nothing"
+    );
+}
+
+#[test]
 fn what_backends_that_remember_are_answered_has_a_limit() {
     let Asked { mut world, syn, .. } = asked(simple(), V4, &[]);
     let old = from_backend(&syn).flags(ACK).numbers(5, 900).build();

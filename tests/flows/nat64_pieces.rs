@@ -179,6 +179,21 @@ fn an_atomic_fragment_becomes_a_whole_packet_that_may_be_cut() {
     }
 }
 
+/// As any that leaves in pieces from an address that clients share.
+#[test]
+fn an_atomic_fragment_that_is_cut_is_numbered_anew() {
+    let mut world = World::new(Plan { mtus: [1500, 1400], ..crossing() });
+    let ask = datagram(4000, 1420);
+    let sent = world.exchange(0, 0, &cut(&ask.build(), &[], NUMBER)[0]);
+    assert_eq!((sent.len(), world.drops()), (2, vec![]));
+    let numbers = [0, 1].map(|at| crate::parts::number(&sent[at].frame));
+    assert_eq!(numbers[0], numbers[1], "of one datagram");
+    assert_ne!(numbers[0], NUMBER & 0xffff, "under a local address, which clients share");
+    let (from, to) = seen_at_backend(&sent);
+    let expected = to_backend(&ask, sent[0].frame[5]).between(from, to).flags_fragment(0);
+    assert_eq!(numbered(joined(&sent), 0xcafe), expected.identification(0xcafe).build());
+}
+
 /// A packet cut here is named by what its sender called it.
 #[test]
 fn an_ipv4_packet_that_is_cut_keeps_its_identification() {

@@ -279,3 +279,28 @@ fn both_ends_of_an_association_whose_backend_left_are_aborted() {
         assert_eq!(world.drops(), [(Reason::BackendGone, 1)]);
     }
 }
+
+/// What an end sends from an address that its association began without is a stranger's: told so, and
+/// the association is none the wiser.
+#[test]
+fn an_associations_other_addresses_are_strangers() {
+    for ip in FAMILIES {
+        for mode in [Mode::Fullnat, Mode::Nat] {
+            let mut world = world(ip, mode, 3000, Plan::default());
+            let mut association = Association::new(ip, 4000);
+            for (end, kind, _) in &WHOLE[..4] {
+                association.step(&mut world, 0, mode, *end, *kind);
+            }
+            let other = SocketAddr::new(ip.inner(77), 4000);
+            let told = world.one(0, 0, &says(DATA, other, association.vip).build());
+            let seen = judge_any(&told.frame).unwrap();
+            assert!(seen.ip_right && seen.l4_right);
+            assert_eq!((seen.destination, seen.ports.1), (other.ip(), other.port()));
+            let chunk = 14 + ip.header() + 12;
+            assert_eq!(told.frame[chunk..chunk + 2], [ABORT, 1], "with the tag it came with");
+            assert_eq!(world.drops(), [(Reason::NoConnection, 1)]);
+            assert_eq!((world.connections(), state(&mut world)), ([1; 4], State::SctpEstablished));
+            association.step(&mut world, 0, mode, Client, DATA);
+        }
+    }
+}

@@ -60,13 +60,18 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a number, not {text:?}")))
 }
 
+/// Runs a seed, and tells the model that lie. Who cannot make sense of what was seen may panic: that is an
+/// objection, too.
+fn outcome(seed: u64, lie: Option<Lie>) -> Result<Outcome, String> {
+    std::panic::catch_unwind(|| Run::new(Scenario::draw(seed), lie).finish())
+        .unwrap_or_else(|_| Err("it panicked, as said above".to_owned()))
+}
+
 /// Runs a seed, and says how to run it again if it fails.
 fn run(seed: u64) -> Outcome {
-    let result = std::panic::catch_unwind(|| Run::new(Scenario::draw(seed), None).finish());
-    let error = match result {
-        Ok(Ok(outcome)) => return outcome,
-        Ok(Err(error)) => error,
-        Err(_) => "it panicked, as said above".to_owned(),
+    let error = match outcome(seed, None) {
+        Ok(outcome) => return outcome,
+        Err(error) => error,
     };
     panic!(
         "seed {seed}, {error}\nThis run again: \
@@ -146,9 +151,8 @@ fn the_model_objects_to_every_lie() {
     for kind in KINDS {
         let told: Vec<_> = (0..60)
             .filter_map(|seed| {
-                let truth = Run::new(Scenario::draw(seed), None).finish();
-                let lie = Lie::new(kind, seed % 30, seed);
-                let result = Run::new(Scenario::draw(seed), Some(lie)).finish();
+                let truth = outcome(seed, None);
+                let result = outcome(seed, Some(Lie::new(kind, seed % 30, seed)));
                 (result != truth || kind == Kind::Miscount).then_some((seed, result))
             })
             .collect();

@@ -102,14 +102,7 @@ impl Scenario {
         let mut changes = changes(&mut rng.fork(5), &config);
         let card = rng.pick(&[Card::Any, Card::Rss, Card::Half]);
         let mut conditions = conditions(&mut rng.fork(4));
-        // Where a card says who owns a connection, and a reload changes that, pieces are lost, and
-        // errors.
-        let to_nat = |(_, change): &(u64, Change)| matches!(change, Change::Mode(_, Mode::Nat));
-        let mut paths = paths(&mut rng.fork(6));
-        if card == Card::Rss && changes.iter().any(to_nat) {
-            (conditions.cut, conditions.complained) = (0, 0);
-            paths.clear();
-        }
+        let paths = paths(&mut rng.fork(6));
         let mut reboots = reboots(&mut rng.fork(8));
         if rng.fork(7).chance(100) {
             (conditions.lost, conditions.complained) = (0, 0);

@@ -23,6 +23,9 @@ pub enum ClearError {
     /// A parameter cannot be understood.
     #[error(transparent)]
     Query(DumpError),
+    /// Nobody is meant, or everybody and somebody.
+    #[error("expected whose connections to end: `service`, `backend`, both of them, or `all`")]
+    Whose,
     /// No backend is meant.
     #[error("no backend {0}; `shunt services` lists them")]
     Nobody(String),
@@ -34,7 +37,7 @@ pub enum ClearError {
     Silent(WorkerId),
 }
 
-/// The parameters of the request, as text; without any, all connections are meant.
+/// The parameters of the request, as text. Nobody is meant by leaving all of them out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Parameters {
@@ -44,11 +47,18 @@ pub struct Parameters {
     /// Only this backend's: address or address:port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
+    /// Every connection there is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
 }
 
 impl Parameters {
     /// The backends that are meant, removed ones whose connections live included.
     fn backends(&self, directory: &Directory) -> Result<Vec<BackendId>, ClearError> {
+        let is_narrowed = self.service.is_some() || self.backend.is_some();
+        if self.all == is_narrowed {
+            return Err(ClearError::Whose);
+        }
         let named = |name: &String| {
             let services = directory.names.services.iter().filter(|it| it.name == *name);
             let ids: Vec<_> = services.map(|it| it.id).collect();
@@ -180,11 +190,12 @@ mod tests {
     }
 
     fn asked(service: Option<&str>, backend: Option<&str>) -> Parameters {
-        Parameters { service: service.map(Into::into), backend: backend.map(Into::into) }
+        let all = service.is_none() && backend.is_none();
+        Parameters { service: service.map(Into::into), backend: backend.map(Into::into), all }
     }
 
     #[test]
-    fn a_service_a_backend_both_or_nothing_say_who_is_meant() {
+    fn a_service_a_backend_both_or_all_say_who_is_meant() {
         let table: &[(Option<&str>, Option<&str>, &[u32])] = &[
             (None, None, &[0, 1, 2]),
             (Some("web"), None, &[0, 1]),
@@ -198,6 +209,10 @@ mod tests {
         let refused = |service, backend| {
             asked(service, backend).backends(&directory()).unwrap_err().to_string()
         };
+        for all in [false, true] {
+            let parameters = Parameters { all, ..asked(all.then_some("web"), None) };
+            assert_eq!(parameters.backends(&directory()), Err(ClearError::Whose));
+        }
         assert!(refused(Some("wob"), None).contains("no service named `wob`"));
         assert!(refused(None, Some("10.44.0.9")).contains("no backend 10.44.0.9"));
         assert!(refused(None, Some("ten")).contains("neither an address"));

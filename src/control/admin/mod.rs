@@ -10,7 +10,7 @@
 //! | `GET /status` | [`view::Status`] |
 //! | `GET /services` | [`view::Services`] |
 //! | `GET /connections?cursor&limit&service&backend&client` | [`view::Connections`], a page |
-//! | `POST /clear?service&backend` | [`view::Cleared`], when they have ended |
+//! | `POST /clear?service&backend&all` | [`view::Cleared`], when they have ended |
 //! | `POST /reload` | [`view::Reload`]; 200 applied or unchanged, 409 refused, 422 invalid |
 //!
 //! Errors are `{"error": "a sentence"}`. Whoever may open the socket may do all of it: it has mode

@@ -214,7 +214,7 @@ impl From<ClearError> for Refusal {
             ClearError::Query(DumpError::NoService(_)) | ClearError::Nobody(_) => {
                 StatusCode::NOT_FOUND
             }
-            ClearError::Query(_) => StatusCode::BAD_REQUEST,
+            ClearError::Query(_) | ClearError::Whose => StatusCode::BAD_REQUEST,
             ClearError::Busy => StatusCode::CONFLICT,
             ClearError::Silent(_) => StatusCode::SERVICE_UNAVAILABLE,
         };

@@ -29,9 +29,11 @@ pub struct Sweep {
     /// Records owed, in records × [`ROUND_MS`].
     owed: u64,
     last_ms: u32,
-    /// Where the round that is watched began, and whether the end has been passed since.
+    /// Where the round that is watched began, whether the end has been passed since, and whether it is
+    /// over, which it stays.
     began: u32,
     passed: bool,
+    done: bool,
 }
 
 impl Sweep {
@@ -43,12 +45,12 @@ impl Sweep {
 
     /// From here on a round is watched.
     pub fn watch(&mut self) {
-        (self.began, self.passed) = (self.cursor, false);
+        (self.began, self.passed, self.done) = (self.cursor, false, false);
     }
 
     /// Has every record been looked at since, that was there then?
     pub fn is_round(&self, used: u32) -> bool {
-        used == 0 || (self.passed && self.cursor >= self.began)
+        used == 0 || self.done
     }
 
     /// Looks at the records that are due by `now_ms`; those for which `is_over` holds are
@@ -88,5 +90,6 @@ impl Sweep {
         let is_last = self.cursor + 1 >= table.used();
         self.passed |= is_last;
         self.cursor = if is_last { 0 } else { self.cursor + 1 };
+        self.done |= self.passed && self.cursor >= self.began;
     }
 }

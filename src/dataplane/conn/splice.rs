@@ -69,7 +69,7 @@ pub struct Splice {
     pub client_shift: u8,
     /// By how many a backend's: to the left, or, below zero, to the right.
     pub backend_shift: i8,
-    /// [`SACK`], [`STAMPS`], [`CLEARED`], and whether it is in the list.
+    /// [`SACK`], [`STAMPS`], [`LISTED`], [`ASIDE`], [`CLEARED`].
     flags: u8,
     /// How often the backend was asked.
     pub asked: u8,
@@ -80,13 +80,18 @@ const _: () = assert!(size_of::<Splice>() == 64, "a splice is one cache line");
 /// The client understands SACK.
 pub const SACK: u8 = 1;
 /// The client sends timestamps.
-pub const STAMPS: u8 = 2;
-/// Client and backend have shaken hands without us since: nothing differs.
-const ASIDE: u8 = 8;
+pub const STAMPS: u8 = 1 << 1;
 /// It is in the list.
-const LISTED: u8 = 4;
+const LISTED: u8 = 1 << 2;
+/// Client and backend have shaken hands without us since: nothing differs.
+const ASIDE: u8 = 1 << 3;
 /// The backend was rid of a connection it had had before.
-pub const CLEARED: u8 = 8;
+pub const CLEARED: u8 = 1 << 4;
+
+const _: () = assert!(
+    SACK | STAMPS | LISTED | ASIDE | CLEARED == SACK + STAMPS + LISTED + ASIDE + CLEARED,
+    "each flag has a bit of its own"
+);
 
 /// Somebody whose backend is to be asked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

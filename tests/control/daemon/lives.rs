@@ -329,7 +329,7 @@ fn connections_are_cleared_by_all_workers_and_counted() {
     for (stats, count) in daemon.stats.iter().zip([3, 4]) {
         (0..count).for_each(|_| stats.connections.up());
     }
-    assert_eq!(daemon.shunt("clear"), (Ok(true), "7 connections ended\n".into()));
+    assert_eq!(daemon.shunt("clear --all"), (Ok(true), "7 connections ended\n".into()));
     let (_, text) = daemon.shunt("clear --service web --backend 10.0.0.2:80 --json");
     assert_eq!(text, "{\n  \"connections\": 7\n}\n");
     let (outcome, _) = daemon.shunt("clear --service nope");

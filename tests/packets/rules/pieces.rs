@@ -149,16 +149,13 @@ fn refused(ip: Ip) -> Vec<Rule> {
         .refused(Reason::NoService, told)
         .client(nobody[1].clone())
         .dropped(Reason::Fragment),
-        rule(
-            "pieces: what waits for a first piece is given up after its family's time",
-            through(FULLNAT, ip),
-        )
-        .client(tiny[1].clone())
-        .held()
-        .wait(if ip == V4 { 28 } else { 58 })
-        .client(tiny[0].clone())
-        .dropped(Reason::FragmentTiny)
-        .with_it(Reason::Fragment),
+        rule("pieces: what waits for a first piece waits its family's time", through(FULLNAT, ip))
+            .client(tiny[1].clone())
+            .held()
+            .wait(if ip == V4 { 28 } else { 58 })
+            .client(tiny[0].clone())
+            .dropped(Reason::FragmentTiny)
+            .with_it(Reason::Fragment),
     ]
 }
 

@@ -1,0 +1,77 @@
+//! Connections that the balancer ends: real kernels take the RSTs, at both ends, for theirs.
+
+use std::time::Duration;
+
+use lab::network::VIP;
+use lab::{Balancer, Program, programs, wait};
+
+use crate::harness::{Rig, web};
+
+/// Why a connection ends, and what brings it about.
+type Ending = (&'static str, fn(&mut Balancer<'_>));
+
+const ENDINGS: [Ending; 3] = [
+    ("silence", |_| {}),
+    ("its backend is removed", |balancer| {
+        let mut config = balancer.config.clone();
+        config.remove_backend("web", web(1)).unwrap();
+        balancer.reload(config).unwrap();
+    }),
+    ("clear", |balancer| {
+        let said = balancer.shunt(&["clear", "--backend", &web(1).to_string()]).unwrap();
+        assert_eq!(said, "1 connection ended\n");
+    }),
+];
+
+/// A client that connects, says nothing and reads.
+fn reader(rig: &Rig, what: &str) -> Program {
+    let mut command = rig.network.clients[0].command("bash");
+    command.env("LC_ALL", "C").args(["-c", &format!("exec 3<>/dev/tcp/{VIP}/80; cat <&3")]);
+    Program::start(&rig.network, what, command).unwrap()
+}
+
+/// Connections of the first backend's kernel.
+fn open(rig: &Rig) -> anyhow::Result<usize> {
+    let arguments = ["-tnH", "state", "established", "sport = :80"];
+    Ok(rig.network.backends[0].run("ss", &arguments)?.lines().count())
+}
+
+fn both_kernels_believe_it(mode: &str, workers: usize) {
+    let rig = Rig::new(1, 2);
+    if mode == "nat" {
+        for backend in &rig.network.backends {
+            rig.network.answer_through_the_balancer(backend).unwrap();
+        }
+    }
+    let mut config = rig.web_config(workers, "rr", &[(1, 1), (2, 0)]);
+    config.set_mode("web", mode, None).unwrap();
+    for (number, (why, end)) in ENDINGS.into_iter().enumerate() {
+        let mut config = config.clone();
+        if number == 0 {
+            let timeouts = toml::toml! { tcp_established_s = 3 };
+            config.service[0].more.insert("timeouts".to_owned(), timeouts.into());
+        }
+        let mut balancer = rig.start(config);
+        programs::curl(&rig.network.clients[0], &format!("http://{VIP}/")).unwrap();
+        let mut client = reader(&rig, &format!("reader-{number}"));
+        let is_open = || Ok(open(&rig)? == 1);
+        wait::until_true("the connection", Duration::from_secs(10), is_open).unwrap();
+        end(&mut balancer);
+        let status = client.wait_for_end(Duration::from_secs(20)).unwrap();
+        let said = client.stderr();
+        assert!(!status.success() && said.contains("Connection reset by peer"), "{why}: {said}");
+        let is_closed = || Ok(open(&rig)? == 0);
+        wait::until_true("its end at the backend", Duration::from_secs(5), is_closed).unwrap();
+        balancer.stop().unwrap();
+    }
+}
+
+#[test]
+fn who_reads_gets_connection_reset_in_fullnat_with_two_workers() {
+    both_kernels_believe_it("fullnat", 2);
+}
+
+#[test]
+fn who_reads_gets_connection_reset_in_nat_with_one_worker() {
+    both_kernels_believe_it("nat", 1);
+}

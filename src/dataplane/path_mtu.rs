@@ -146,7 +146,9 @@ mod tests {
         ];
         for (now, expected) in table {
             let mut mtus = PathMtus::default();
-            [0, 1].iter().for_each(|id| mtus.learn::<Ipv4Addr>(BackendId(*id), 1300, 0));
+            for id in [0, 1] {
+                mtus.learn::<Ipv4Addr>(BackendId(id), 1300, 0);
+            }
             mtus.renew(&first, &now);
             assert_eq!(mtus.limit(BackendId(0), 1500, 0), expected, "{:?}", now.backends);
             let is_there = now.backend(BackendId(1)).is_some();

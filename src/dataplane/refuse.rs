@@ -2,9 +2,9 @@
 //!
 //! What a sender is told when the policy is `strays = "reject"` follows IPVS: a VIP without the
 //! service, or a TCP or SCTP packet of no connection, gets what the director's own stack would
-//! send (RST, SCTP ABORT, or port unreachable for UDP), and so does an ACK without a right cookie; a service without a usable backend, or
-//! with none but the client itself, answers port unreachable to all of them; a TTL that ends here answers time exceeded, as from the VIP.
-//! Answers have a limit, so a flood from forged addresses is not reflected: one for what strays and
+//! send (RST, SCTP ABORT, or port unreachable for UDP), and so does an ACK without a right cookie; a
+//! service without a usable backend, or with none but the client itself, answers port unreachable to
+//! all of them; a TTL that ends here answers time exceeded, as from the VIP. Answers have a limit, so a flood from forged addresses is not reflected: one for what strays and
 //! refused clients are told, another for what path MTU and traceroute live on, which the first, however
 //! used up, does not silence. Silence where an answer
 //! would mislead: a full table, a missing next hop or exhausted ports may be over when the client

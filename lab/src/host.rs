@@ -8,6 +8,19 @@ use anyhow::{Context as _, Result};
 
 use crate::{cleanup, command};
 
+/// What a new host is set to. What `all` allows an interface may still forbid, and takes from `default`
+/// when it is made. Errors about packets are all sent: tests ask for more of them than a kernel sends
+/// to one client (one a second, by default), and whether one is left out would hang on the tests before.
+const OWN_SETTINGS: [&str; 7] = [
+    "net.ipv4.ip_forward=0",
+    "net.ipv4.conf.all.rp_filter=0",
+    "net.ipv4.conf.default.rp_filter=0",
+    "net.ipv4.icmp_ratelimit=0",
+    "net.ipv6.icmp.ratelimit=0",
+    "net.ipv6.conf.all.disable_ipv6=1",
+    "net.ipv6.conf.default.disable_ipv6=1",
+];
+
 /// A network namespace; dropping it kills every process in it and removes it.
 #[derive(Debug)]
 pub struct Host {
@@ -25,11 +38,9 @@ impl Host {
         let host = Self { name: name.to_owned(), namespace: format!("{network}-{name}") };
         command::run(Command::new("ip").args(["netns", "add", &host.namespace]))
             .context("making a network namespace (needs root)")?;
-        host.run("sysctl", &["-qw", "net.ipv4.ip_forward=0", "net.ipv4.conf.all.rp_filter=0"])?;
-        // What `all` allows an interface may still forbid, and takes from `default` when it is made.
-        host.run("sysctl", &["-qw", "net.ipv4.conf.default.rp_filter=0"])?;
-        let no_ipv6 = ["net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"];
-        host.run("sysctl", &["-qw", no_ipv6[0], no_ipv6[1]])?;
+        let mut keys = vec!["-qw"];
+        keys.extend(OWN_SETTINGS);
+        host.run("sysctl", &keys)?;
         host.ip("link set lo up")?;
         Ok(host)
     }

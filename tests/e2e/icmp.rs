@@ -4,11 +4,12 @@
 //! client's own kernel judges whether they were made into errors about its connection: it hands
 //! them to the right socket, or to none.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use lab::network::{VIP, VIP6};
-use lab::{programs, wait};
+use lab::{Host, programs, wait};
 
 use crate::harness::{Rig, web};
 use crate::ways::{Everyone, Way, on_every_way};
@@ -27,11 +28,22 @@ fn closed(everyone: &Everyone, way: Way) -> Result<()> {
     Ok(())
 }
 
+/// `tracepath` goes on to the next hop when an answer is late: then it counts one hop too many, and is
+/// asked again.
+fn path_of(client: &Host, target: SocketAddr) -> Result<String> {
+    let text = programs::tracepath(client, target)?;
+    if text.contains("hops 2") {
+        return Ok(text);
+    }
+    eprintln!("asked again:\n{text}");
+    programs::tracepath(client, target)
+}
+
 /// The VIP is the only hop there is, once as router and once as host, and tells the path MTU.
 fn traced(everyone: &Everyone, way: Way) -> Result<()> {
     for (client, mtu) in [(everyone.narrow_client(), 1500), (everyone.wide_client(), 9000)] {
         let mtu = way.path_mtu().min(mtu);
-        let text = programs::tracepath(client, way.at(TRACED))?;
+        let text = path_of(client, way.at(TRACED))?;
         let vip = way.vip().to_string();
         // The first line is the client's own, whatever it knew before.
         let hop = |line: &&str| line.contains("ms") && !line.contains("LOCALHOST");
@@ -81,7 +93,7 @@ fn who_answers_a_ping_of_a_vip_is_a_matter_of_policy() {
         lab::config::Service::new(
             "web6",
             "tcp",
-            std::net::SocketAddr::new(VIP6.into(), 80),
+            SocketAddr::new(VIP6.into(), 80),
             &lab::network::LOCAL6.map(Into::into),
         )
         .to((lab::network::backend_address6(1), 80)),

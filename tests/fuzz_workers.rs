@@ -33,7 +33,8 @@ use shunt::dataplane::io::memory::{ROOM, VecPacket};
 use shunt::dataplane::io::{ChecksumVerdict, RxInfo};
 use shunt::dataplane::persistence::Persistence;
 use shunt::dataplane::snapshot::{
-    ClientAddress, Encapsulation, GueChecksum, Mode, Protocol, Restarts, Snapshot, SynCookies,
+    ClientAddress, Encapsulation, GueChecksum, Mode, Protocol, Quota, Rate, Restarts, Snapshot,
+    SourceQuota, SynCookies,
 };
 use shunt::ids::PortId;
 use shunt::wire::fragment;
@@ -116,6 +117,9 @@ impl Terms {
             }
             if self.has(5) {
                 service.quotas.service.connections = 2;
+                let (per_second, burst) = (1, 6);
+                let quota = Quota { connections: 2, rate: Rate { per_second, burst } };
+                service.quotas.source = Some(SourceQuota { prefix: 30, quota });
             }
         }
     }
@@ -284,6 +288,7 @@ impl<'a> History<'a> {
         for _ in 0..40 {
             self.pass(30_000);
         }
+        // And nothing of it is left: the world itself looks when it is dropped.
         assert_eq!(self.world.connections(), [0; 4], "with time nothing is left");
         let sum = |of: &dyn Fn(&shunt::stats::counters::WorkerStats) -> u64| -> u64 {
             self.world.stats.iter().map(|stats| of(stats)).sum()

@@ -115,6 +115,12 @@ impl<P: Platform> Worker<P> {
         &mut self.flows
     }
 
+    /// Packets that wait in it for others: pieces of datagrams, segments of clients; and datagrams of which
+    /// it knows a piece.
+    pub fn held(&self) -> [usize; 3] {
+        [self.fragments.held(), self.waiting.len(), self.fragments.contexts()]
+    }
+
     /// Who is told where its cycles go.
     pub fn probe(&mut self) -> &mut P::Probe {
         &mut self.probe

@@ -33,7 +33,7 @@ use shunt::stats::tallies::Tallies;
 use shunt::wire::Mac;
 use shunt::wire::vlan::Tags;
 
-use crate::packets::{self, OUR_INNER_MAC, OUR_MAC};
+use crate::packets::{self, OUR_INNER_MAC, OUR_MAC, left};
 
 /// How packets find a worker's queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -387,6 +387,24 @@ impl World {
         self.templates.live(self.now_ms)
     }
 
+    /// Time passes until everything must be over, and nothing is left.
+    pub(crate) fn outlive(&mut self) {
+        for _ in 0..left::STEPS {
+            self.now_ms = self.now_ms.wrapping_add(left::STEP_MS);
+            self.poll();
+            // What the sweep looks at in one poll is little.
+            while self.workers.iter().any(Worker::is_behind) {
+                self.poll();
+            }
+            self.sent();
+            if left::is_quiet(&self.workers, &self.stats, &self.templates, self.now_ms) {
+                break;
+            }
+        }
+        let left = left::left(&self.workers, &self.stats, &self.templates, self.now_ms);
+        assert!(left.is_empty(), "with time nothing is left, but {left:#?}");
+    }
+
     /// Packets handed from worker to worker.
     pub(crate) fn handed_over(&self) -> u64 {
         self.stats.iter().map(|s| s.run.handed_over.get()).sum()
@@ -471,6 +489,15 @@ impl World {
     /// One poll of one worker.
     pub(crate) fn poll_one(&mut self, worker: usize) -> usize {
         self.workers[worker].poll(self.now_ms)
+    }
+}
+
+/// Whatever happened in a world, it ends so.
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.outlive();
+        }
     }
 }
 

@@ -9,12 +9,14 @@
 //!   counters.
 //! - [`fragments`]: frames in pieces.
 //! - [`oracle`]: an independent reader (`etherparse`) judging what was written.
+//! - [`left`]: what is left in workers when all should be over.
 //! - [`judge`]: a second one (`smoltcp`), and every checksum of a frame, quotes and tunnels included.
 #![allow(dead_code, unused_imports, reason = "every crate that includes this uses its own part")]
 
 pub(crate) mod builder;
 pub(crate) mod fragments;
 pub(crate) mod judge;
+pub(crate) mod left;
 pub(crate) mod oracle;
 pub(crate) mod rows;
 mod rows_v6;

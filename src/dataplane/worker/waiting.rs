@@ -65,6 +65,11 @@ impl<P: Packet> Waiting<P> {
         Self { places, shares, free: 0, length: 0, cursor: 0, spare: None }
     }
 
+    /// Segments that wait.
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
+
     /// Keeps a packet of this one's pool, if it has none.
     #[inline]
     pub(super) fn keep_spare(&mut self, packet: &P) {

@@ -138,7 +138,8 @@ const SERVICE_HEADINGS: [&str; 10] = [
     "",
 ];
 
-/// `shunt services`: a line per service, and under it one per further address and per backend.
+/// `shunt services`: a line per service, and under it one per further address, per
+/// network or list of its clients, and per backend.
 pub fn services(services: &Services) -> String {
     if services.services.is_empty() {
         return "no services\n".into();
@@ -161,9 +162,10 @@ fn service_rows(service: &Service) -> Vec<Vec<String>> {
         service.refused.to_string(),
         note.into(),
     ];
-    let more = service.more_addresses.iter().map(|address| address_row(address));
+    let more = service.more_addresses.iter().map(|address| further_row("also", address));
+    let clients = service.clients.iter().map(|group| further_row("for", group));
     let refusals = service.refusals.iter().map(refusal_row);
-    let rows = std::iter::once(own).chain(more).chain(refusals);
+    let rows = std::iter::once(own).chain(more).chain(clients).chain(refusals);
     rows.chain(service.backends.iter().map(backend_row)).collect()
 }
 
@@ -176,11 +178,11 @@ fn refusal_row(refusal: &Refusal) -> Vec<String> {
     row
 }
 
-/// A further address of the service above.
-fn address_row(address: &str) -> Vec<String> {
+/// A further address of the service above, or some of its clients.
+fn further_row(word: &str, what: &str) -> Vec<String> {
     let mut row = vec![String::new(); SERVICE_HEADINGS.len()];
-    row[1] = "also".into();
-    row[2] = address.into();
+    row[1] = word.into();
+    row[2] = what.into();
     row
 }
 

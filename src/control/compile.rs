@@ -12,8 +12,8 @@
 //!              release(): every worker has seen it go, no connection names it
 //! ```
 //!
-//! A service is the same one if its protocol and its first address, VIP and ports, are: others may
-//! come and go (`more_addresses`), and its connections live. A backend is the same one if service,
+//! A service is the same one if its protocol, its first address, VIP and ports, and the first of its
+//! `clients` are: others may come and go (`more_addresses`), and its connections live. A backend is the same one if service,
 //! address and port are. One that comes back before its id was released gets that id again: connections it still
 //! has live on.
 //!
@@ -30,8 +30,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::control::config::plan::{self, Plan};
-use crate::control::lists::{access, lists};
+use crate::control::config::plan::{self, ClientGroup, Plan};
+use crate::control::lists::{Told, access, groups, lists};
 use crate::control::neighbors::{Way, unspecified};
 use crate::dataplane::access::Membership;
 use crate::dataplane::persistence::Persistence;
@@ -77,15 +77,18 @@ pub enum CompileError {
 }
 
 /// What makes a service the same one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct ServiceKey {
     protocol: Protocol,
     address: ServiceAddress,
+    /// The first of them.
+    clients: Option<ClientGroup>,
 }
 
 impl From<&plan::Service> for ServiceKey {
     fn from(service: &plan::Service) -> Self {
-        Self { protocol: service.protocol, address: service.address }
+        let clients = service.clients.first().cloned();
+        Self { protocol: service.protocol, address: service.address, clients }
     }
 }
 
@@ -182,6 +185,8 @@ pub struct Compiler {
     /// By [`BackendId`]: how each was last reached.
     hops: Vec<Option<NextHop>>,
     secrets: Secrets,
+    /// What tells services' clients apart: made anew only when it says something else.
+    told: Told,
 }
 
 impl Default for Compiler {
@@ -200,6 +205,7 @@ impl Compiler {
             memory: Vec::new(),
             hops: Vec::new(),
             secrets: Secrets::default(),
+            told: Told::default(),
         }
     }
 
@@ -231,6 +237,7 @@ impl Compiler {
         for (service, &id) in plan.services.iter().zip(&service_ids) {
             self.remember(service, id);
         }
+        self.keep_owners(plan, &service_ids);
         let mut snapshot = Snapshot::default();
         snapshot.generation = self.generation;
         snapshot.ports = ports.into();
@@ -249,6 +256,7 @@ impl Compiler {
         let own = plan.ports.iter().flat_map(|port| &port.addresses);
         let own = own.filter(|_| plan.local_out).map(|(address, _)| *address);
         snapshot.own = own.collect();
+        snapshot.client_networks = self.told.of(plan);
         snapshot.members = members;
         snapshot.accepting = accepting;
         snapshot.cookie_secrets = self.secrets.now;
@@ -371,6 +379,36 @@ impl Compiler {
         }
     }
 
+    /// Where clients tell services apart, an edit makes a client another service's, and its connections
+    /// must be found where they are. So if one of these services has connections that are owned by who the
+    /// client is, all have.
+    fn keep_owners(&mut self, plan: &Plan, ids: &[ServiceId]) {
+        let places = |service: &plan::Service| {
+            let protocol = service.protocol;
+            service.addresses().map(move |address| (protocol, address.vip)).collect::<Vec<_>>()
+        };
+        let told = plan.services.iter().filter(|service| !service.clients.is_empty());
+        let told: HashSet<_> = told.flat_map(places).collect();
+        if told.is_empty() {
+            return;
+        }
+        let all: Vec<_> = plan.services.iter().zip(ids).map(|(s, id)| (places(s), *id)).collect();
+        loop {
+            let memory = &self.memory;
+            let is_by_client = |id: &ServiceId| memory[id.index()].had_nat;
+            let owned = all.iter().filter(|(_, id)| is_by_client(id));
+            let owned: HashSet<_> = owned.flat_map(|(places, _)| places).collect();
+            let shares =
+                |places: &[_]| places.iter().any(|at| told.contains(at) && owned.contains(at));
+            let news = all.iter().filter(|(places, id)| !is_by_client(id) && shares(places));
+            let news: Vec<ServiceId> = news.map(|(_, id)| *id).collect();
+            if news.is_empty() {
+                return;
+            }
+            news.iter().for_each(|id| self.memory[id.index()].had_nat = true);
+        }
+    }
+
     fn service_table(&self, plan: &Plan, ids: &[ServiceId]) -> Box<[Option<Service>]> {
         let mut table = vec![None; self.services.len()];
         for (service, &id) in plan.services.iter().zip(ids) {
@@ -381,6 +419,7 @@ impl Compiler {
                 name: memory.name.clone(),
                 protocol: service.protocol,
                 addresses: service.addresses().collect(),
+                clients: groups(plan, service),
                 scheduling,
                 backends: memory.order.iter().map(|&(id, _)| id).collect(),
                 ages: memory.ages.as_slice().into(),

@@ -9,13 +9,18 @@
 //!
 //! Every network carries the lists of all networks around it, so that finding the longest one is
 //! finding them all. One that would say nothing new is left out.
+//!
+//! The networks that tell services' clients apart (`clients`) are looked up as they are, by their length
+//! ([`Networks`]): there it is the longest one that counts, and many services may each have their own.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::config::plan::{ClientList, Plan, Service};
+use super::config::plan::{ClientGroup, ClientList, Plan, Service};
 use super::prefix::same_network;
 use crate::dataplane::access::{Access, ListSet, Membership, Network};
+use crate::dataplane::snapshot::{Group, Networks};
 
 /// Makes flattened networks ready for lookup; the error says what there is too much of.
 pub type MakeMembers = Arc<dyn Fn(&[Network]) -> Result<Arc<dyn Membership>, String> + Send + Sync>;
@@ -72,6 +77,55 @@ pub(super) fn lists(plan: &Plan, names: &[String]) -> ListSet {
     let place = |name: &String| plan.lists.iter().position(|list| list.name == *name);
     let places = names.iter().filter_map(place);
     places.map(ListSet::of).fold(ListSet::default(), ListSet::and)
+}
+
+/// A service's `clients` as workers see them.
+pub(super) fn groups(plan: &Plan, service: &Service) -> Box<[Group]> {
+    let group = |group: &ClientGroup| match group {
+        ClientGroup::Network(first, length) => Some(Group::Network(*first, *length)),
+        ClientGroup::List(name) => {
+            let place = plan.lists.iter().position(|list| list.name == *name)?;
+            u8::try_from(place).ok().map(Group::List)
+        }
+    };
+    service.clients.iter().filter_map(group).collect()
+}
+
+/// What tells services' clients apart, kept from one compilation to the next: most change nothing
+/// about it, and lists may be long.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    groups: BTreeSet<ClientGroup>,
+    lists: Vec<ClientList>,
+    networks: Arc<Networks>,
+}
+
+impl Told {
+    /// The networks that tell the clients of this plan's services apart.
+    pub(super) fn of(&mut self, plan: &Plan) -> Arc<Networks> {
+        let all = plan.services.iter().flat_map(|service| &service.clients);
+        let groups: BTreeSet<ClientGroup> = all.cloned().collect();
+        let uses_lists = groups.iter().any(|group| matches!(group, ClientGroup::List(_)));
+        if groups != self.groups || (uses_lists && plan.lists != self.lists) {
+            self.networks = Arc::new(networks(&groups, &plan.lists));
+            (self.groups, self.lists) = (groups, plan.lists.clone());
+        }
+        Arc::clone(&self.networks)
+    }
+}
+
+fn networks(groups: &BTreeSet<ClientGroup>, lists: &[ClientList]) -> Networks {
+    let written = groups.iter().filter_map(|group| match group {
+        ClientGroup::Network(first, length) => Some((*first, *length, ListSet::default())),
+        ClientGroup::List(_) => None,
+    });
+    let named = (0..).zip(lists).filter(|(_, list)| {
+        groups.iter().any(|group| matches!(group, ClientGroup::List(name) if *name == list.name))
+    });
+    let listed = named.flat_map(|(place, list)| {
+        list.networks.iter().map(move |&(first, length)| (first, length, ListSet::of(place)))
+    });
+    Networks::new(written.chain(listed))
 }
 
 #[cfg(test)]

@@ -3,31 +3,13 @@
 //! Addresses are compared as numbers of 32 or 128 bits, the first bit first; addresses of
 //! different families are never in one network.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-/// Bits of an address: the longest prefix.
-pub fn width(address: IpAddr) -> u8 {
-    if address.is_ipv4() { 32 } else { 128 }
-}
+pub use crate::dataplane::access::{base, width};
 
 /// Are they in one network of that prefix length?
 pub fn same_network(a: IpAddr, b: IpAddr, length: u8) -> bool {
     a.is_ipv4() == b.is_ipv4() && base(a, length) == base(b, length)
-}
-
-/// The network an address is in: its bits beyond the prefix cleared.
-pub fn base(address: IpAddr, length: u8) -> IpAddr {
-    let host = u32::from(width(address).saturating_sub(length));
-    match address {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(host).unwrap_or(0);
-            Ipv4Addr::from_bits(address.to_bits() & mask).into()
-        }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(host).unwrap_or(0);
-            Ipv6Addr::from_bits(address.to_bits() & mask).into()
-        }
-    }
 }
 
 /// What an address at the edge of a network stands for, if it is no host's. Networks of one or two

@@ -15,7 +15,7 @@
 //! whoever implements [`Membership`].
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Some of the configured lists, a bit each.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -28,6 +28,11 @@ impl ListSet {
     /// The set of one list, by its place; nothing beyond [`Self::LISTS_MAX`].
     pub const fn of(place: usize) -> Self {
         if place < Self::LISTS_MAX { Self(1 << place) } else { Self(0) }
+    }
+
+    /// The places of its lists.
+    pub fn places(self) -> impl Iterator<Item = u8> {
+        (0u8..).take(Self::LISTS_MAX).filter(move |place| self.0 >> place & 1 == 1)
     }
 
     /// Those in either.
@@ -50,6 +55,26 @@ impl ListSet {
 impl fmt::Debug for ListSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ListSet({:#b})", self.0)
+    }
+}
+
+/// Bits of an address: the longest prefix.
+pub fn width(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// The network an address is in: its bits beyond the prefix cleared.
+pub fn base(address: IpAddr, length: u8) -> IpAddr {
+    let host = u32::from(width(address).saturating_sub(length));
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(host).unwrap_or(0);
+            Ipv4Addr::from_bits(address.to_bits() & mask).into()
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(host).unwrap_or(0);
+            Ipv6Addr::from_bits(address.to_bits() & mask).into()
+        }
     }
 }
 
@@ -108,14 +133,7 @@ impl Membership for Listed {
 impl Network {
     /// Is the address in it?
     pub fn contains(&self, address: IpAddr) -> bool {
-        let differ = match (self.base, address) {
-            (IpAddr::V4(base), IpAddr::V4(address)) => {
-                u128::from(base.to_bits() ^ address.to_bits()) << 96
-            }
-            (IpAddr::V6(base), IpAddr::V6(address)) => base.to_bits() ^ address.to_bits(),
-            _ => return false,
-        };
-        differ.leading_zeros() >= u32::from(self.length)
+        base(self.base, self.length) == base(address, self.length)
     }
 }
 
@@ -179,5 +197,9 @@ mod tests {
         assert!(all.clone().all(|set| !set.is_empty()));
         assert_eq!(all.fold(0, |bits, set| bits + set.0), (1 << ListSet::LISTS_MAX) - 1);
         assert!(ListSet::of(ListSet::LISTS_MAX).is_empty());
+        for bits in [0, 1, 0b101, 0x7fff] {
+            let places = ListSet(bits).places().map(usize::from).map(ListSet::of);
+            assert_eq!(places.fold(ListSet::default(), ListSet::and), ListSet(bits));
+        }
     }
 }

@@ -103,8 +103,7 @@ impl Flows {
         parsed: &Parsed<F>,
     ) -> Fate {
         let key = parsed.key;
-        let vip = key.destination().into();
-        let found = self.snapshot.service_for(vip, key.destination_port(), key.protocol);
+        let found = self.snapshot.service_of(key);
         if let Some(reason) = self.suspect(parsed, found) {
             if let Some(service) = found {
                 self.count_refused(service, reason);

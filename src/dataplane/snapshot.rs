@@ -8,8 +8,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::access::{Access, ListSet, Membership};
+use super::conn::key::FlowKey;
 use super::conn::state::State;
 use super::cookie::Secret;
+use super::family::Family;
 use super::persistence::Persistence;
 pub use super::quota::{Quota, Quotas, Rate, SourceQuota};
 pub use super::sched::{Scheduler, Scheduling};
@@ -19,12 +21,14 @@ use crate::wire::vlan::Tags;
 use crate::wire::{Mac, ether};
 
 mod addresses;
+mod clients;
 mod hops;
 mod seats;
 mod terms;
 mod timeouts;
 
 use addresses::AddressTable;
+pub use clients::{Group, Networks};
 use hops::Hops;
 pub use hops::{Hop, Station, Stations, Way};
 use seats::Seats;
@@ -96,6 +100,8 @@ pub struct Service {
     pub protocol: Protocol,
     /// Where clients find it; never empty, one family.
     pub addresses: Box<[ServiceAddress]>,
+    /// Whose service it is; empty for everybody's.
+    pub clients: Box<[Group]>,
     /// How a backend is chosen.
     pub scheduling: Scheduling,
     /// Its backends, *newest first*: the order IPVS walks and every scheduler here relies on.
@@ -239,6 +245,8 @@ pub struct Snapshot {
     pub punt_per_second: u32,
     /// Addresses of the box itself, if its own programs are clients of its services; else none.
     pub own: Box<[IpAddr]>,
+    /// Networks that tell services' clients apart.
+    pub client_networks: Arc<Networks>,
     /// Which configured lists an address is in; `None` without any.
     pub members: Option<Arc<dyn Membership>>,
     /// Built from the fields above by [`Snapshot::indexed`].
@@ -300,11 +308,19 @@ impl Snapshot {
         self.hops.to(id)
     }
 
-    /// The service for a VIP, port and protocol: the one at that very port, else the one with the
-    /// narrowest range around it, the catch-all last.
+    /// The service for a VIP, port and protocol: one for some clients that this client is one of, the
+    /// longest network deciding; else one for everybody. Among either: the one at that very port, else the
+    /// one with the narrowest range around it, the catch-all last.
     #[inline]
-    pub fn service_for(&self, vip: IpAddr, port: u16, protocol: u8) -> Option<ServiceId> {
-        self.addresses.service_for(vip, port, protocol)
+    pub fn service_for(&self, client: IpAddr, place: (IpAddr, u16, u8)) -> Option<ServiceId> {
+        self.addresses.service_for(client, place)
+    }
+
+    /// The service that a client's packets with this key are for.
+    #[inline]
+    pub(in crate::dataplane) fn service_of<F: Family>(&self, key: FlowKey<F>) -> Option<ServiceId> {
+        let place = (key.destination().into(), key.destination_port(), key.protocol);
+        self.service_for(key.source().into(), place)
     }
 
     /// Does the owner of this service's connections follow from the client alone?

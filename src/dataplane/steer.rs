@@ -89,11 +89,7 @@ impl Flows {
         }
         let is_own = self.snapshot.is_own(key.source().into());
         let stays = self.ownership.is_by_card(key.protocol) && !is_own;
-        let service = self.snapshot.service_for(
-            key.destination().into(),
-            key.destination_port(),
-            key.protocol,
-        );
+        let service = self.snapshot.service_of(key);
         if stays && !service.is_some_and(|service| self.snapshot.is_by_client(service)) {
             self.ownership.me()
         } else {
@@ -104,12 +100,11 @@ impl Flows {
     /// As [`Flows::owner`], for what did not come as packets of the flow come, so that where it
     /// came in says nothing: ICMP errors, pieces.
     pub(super) fn flow_owners<F: Family>(&self, key: FlowKey<F>) -> Option<Owners> {
-        let (vip, port) = (key.destination().into(), key.destination_port());
-        if !self.snapshot.is_vip(vip) {
+        if !self.snapshot.is_vip(key.destination().into()) {
             let (_, owner) = self.owner(key, Origin::Port)?;
             return Some(Owners { first: owner, next: owner });
         }
-        let service = self.snapshot.service_for(vip, port, key.protocol);
+        let service = self.snapshot.service_of(key);
         let by_client = service.is_some_and(|service| self.snapshot.is_by_client(service));
         let is_own = self.snapshot.is_own(key.source().into());
         let by_card = self.ownership.card(key).filter(|_| !is_own);

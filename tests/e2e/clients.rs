@@ -79,6 +79,58 @@ fn lists_say_who_may_connect_and_follow_a_reload_with_two_workers() {
     lists(2);
 }
 
+/// Everybody's service and one for some clients, at one address, each with its backend.
+fn told_apart(workers: usize, mode: &str) {
+    let rig = Rig::new(2, 2);
+    let [first, second] = [&rig.network.clients[0], &rig.network.clients[1]];
+    let mut config = rig.web_config(workers, "rr", &[(1, 1)]);
+    config = config.with_service("own", "tcp", 80, "rr", &[(web(2), 1)]);
+    let own = [client_address(2).to_string(), "10.77.0.0/16".to_owned()];
+    config.service[1].more.insert("clients".to_owned(), own.to_vec().into());
+    if mode == "nat" {
+        config.set_mode("own", "nat", None).unwrap();
+        rig.network.answer_through_the_balancer(&rig.network.backends[1]).unwrap();
+    }
+    let mut balancer = rig.start(config.clone());
+    let homes =
+        || [first, second].map(|client| backends(client, 60).into_iter().collect::<Vec<_>>());
+    assert_eq!(homes(), [["backend-1"], ["backend-2"]], "each client has its service");
+    let made = |service| {
+        let metrics = balancer.metrics().unwrap();
+        metrics.sum("shunt_new_connections_total", &[("service", service)]).unwrap_or(0.0)
+    };
+    assert!((made("web") - 60.0).abs() < 0.5 && (made("own") - 60.0).abs() < 0.5);
+    let shown = balancer.shunt(&["services"]).unwrap();
+    assert!(shown.contains(&format!("for       {}", client_address(2))), "{shown}");
+    // By a list, and the client of the other; then for everybody.
+    let list =
+        ClientList { name: "some".to_owned(), networks: vec![client_address(1).to_string()] };
+    config.list.push(list);
+    let some = vec!["10.77.0.0/16".to_owned(), "some".to_owned()];
+    config.service[1].more.insert("clients".to_owned(), some.into());
+    balancer.reload(config.clone()).unwrap();
+    assert_eq!(homes(), [["backend-2"], ["backend-1"]], "an edit holds for new connections");
+    config.service.remove(1);
+    balancer.reload(config).unwrap();
+    assert_eq!(homes(), [["backend-1"], ["backend-1"]], "one service for all again");
+    balancer.stop().unwrap();
+}
+
+#[test]
+fn clients_of_two_networks_have_each_their_service_with_one_worker() {
+    told_apart(1, "fullnat");
+}
+
+#[test]
+fn clients_of_two_networks_have_each_their_service_with_two_workers() {
+    told_apart(2, "fullnat");
+}
+
+#[test]
+fn clients_of_two_networks_have_each_their_service_in_nat_beside_fullnat_with_two_workers() {
+    told_apart(2, "nat");
+}
+
 fn persistence(workers: usize) {
     let rig = Rig::new(2, 3);
     let [first, second] = [&rig.network.clients[0], &rig.network.clients[1]];

@@ -18,7 +18,8 @@ use shunt::dataplane::io::memory::{Memory, VecLane, VecPacket, VecPort};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
 use shunt::dataplane::snapshot::{
-    self, Limit, Link, NextHop, PortView, Ports, ServiceAddress, Snapshot, Steering,
+    self, Group, Limit, Link, Networks, NextHop, PortView, Ports, ServiceAddress, Snapshot,
+    Steering,
 };
 use shunt::dataplane::verdict::Reason;
 use shunt::dataplane::worker::{Links, Worker};
@@ -148,7 +149,10 @@ impl Balancer {
         snapshot.reset_on_end = config.resets;
         snapshot.tunnels_ignore_df = config.ignores_df;
         snapshot.departed = departed(config);
-        snapshot.members = Some(Arc::new(members(config)));
+        let members = members(config);
+        let told = members.0.iter().map(|it| (it.base, it.length, it.lists));
+        snapshot.client_networks = Arc::new(Networks::new(told));
+        snapshot.members = Some(Arc::new(members));
         snapshot.accepting = config.accepting;
         snapshot.punt_per_second = 1_000_000;
         snapshot.indexed()
@@ -168,6 +172,11 @@ impl Balancer {
             scheduling: service.scheduler.into(),
             backends: ids.rev().collect(),
             locals: config.locals.iter().copied().collect(),
+            clients: service
+                .clients
+                .map(|list| Group::List(u8::try_from(list).unwrap()))
+                .into_iter()
+                .collect(),
             client_address: service.introduces,
             sloppy: service.sloppy,
             access: Access {

@@ -43,6 +43,8 @@ pub(crate) struct Service {
     /// How backends learn who the client is.
     pub(crate) introduces: ClientAddress,
     pub(crate) access: Access,
+    /// The list of those it is for; everybody without one.
+    pub(crate) clients: Option<usize>,
     /// Does it take over connections it has not seen begin?
     pub(crate) sloppy: bool,
     /// Oldest first.
@@ -131,15 +133,26 @@ impl Config {
         }
     }
 
-    /// The service for that: the one with the fewest ports, if there are several.
-    pub(crate) fn service_at(&self, protocol: Protocol, asked: SocketAddr) -> Option<usize> {
+    /// The service for that: one that is for this client before one for everybody, then the one with
+    /// the fewest ports, if there are several.
+    pub(crate) fn service_at(
+        &self,
+        protocol: Protocol,
+        client: IpAddr,
+        asked: SocketAddr,
+    ) -> Option<usize> {
         let is_there = |service: &Service| {
             let (first, last) = service.ports;
             let is_its_port = (first..=last).contains(&asked.port());
-            service.protocol == protocol && service.vip.ip() == asked.ip() && is_its_port
+            let is_its_client =
+                service.clients.is_none_or(|list| self.lists[list].contains(&client));
+            let is_its_place = service.protocol == protocol && service.vip.ip() == asked.ip();
+            is_its_place && is_its_port && is_its_client
         };
         let all = self.services.iter().enumerate().filter(|(_, service)| is_there(service));
-        all.min_by_key(|(_, service)| service.ports.1 - service.ports.0).map(|(at, _)| at)
+        let rank =
+            |service: &Service| (service.clients.is_none(), service.ports.1 - service.ports.0);
+        all.min_by_key(|(_, service)| rank(service)).map(|(at, _)| at)
     }
 
     /// May this client start connections to the service?

@@ -190,12 +190,15 @@ fn config(rng: &mut Rng) -> Config {
         [(Protocol::Tcp, 80), (Protocol::Udp, 80), (Protocol::Tcp, 81), (Protocol::Sctp, 80)];
     let (first, count) = (rng.index(kinds.len()), usize::try_from(rng.range(1, 4)).unwrap());
     let services = kinds.iter().cycle().skip(first).take(count);
-    let services = services
+    let mut services: Vec<Service> = services
         .map(|(protocol, port)| {
             let vip = vips[usize::from(rng.chance(450))];
-            service(rng, *protocol, (vip, *port).into())
+            service(rng, *protocol, (vip, *port).into(), None)
         })
         .collect();
+    if rng.chance(300) {
+        services.push(beside(rng, &services));
+    }
     Config {
         services,
         locals: (0..rng.range(1, 3)).flat_map(|n| both([10, 44, 1, byte(n)])).collect(),
@@ -229,11 +232,18 @@ fn timeouts(rng: &mut Rng) -> Timeouts {
     }
 }
 
-fn service(rng: &mut Rng, protocol: Protocol, vip: SocketAddr) -> Service {
+/// Another service at the place of one of these, for the clients on a list.
+fn beside(rng: &mut Rng, services: &[Service]) -> Service {
+    let Service { protocol, vip, ports, .. } = services[rng.index(services.len())];
+    let clients = Some(rng.index(2));
+    Service { clients, ..service(rng, protocol, vip, Some(ports)) }
+}
+
+fn service(rng: &mut Rng, protocol: Protocol, vip: SocketAddr, at: Option<(u16, u16)>) -> Service {
     // DR and tunnels keep the port; where it changes there is translation only.
     let keeps_port = rng.chance(650);
     let port = if keeps_port { vip.port() } else { 8080 };
-    let ports = ports(rng, vip.port());
+    let ports = at.unwrap_or_else(|| ports(rng, vip.port()));
     let mixed = rng.chance(500);
     let introduces = introduction(rng, protocol);
     let sloppy = protocol != Protocol::Udp && introduces == ClientAddress::None && rng.chance(250);
@@ -259,7 +269,8 @@ fn service(rng: &mut Rng, protocol: Protocol, vip: SocketAddr) -> Service {
     let backends = backends.collect();
     let scheduler = Scheduler::named(rng.pick(&SCHEDULERS)).unwrap();
     let access = access(rng);
-    Service { protocol, vip, ports, scheduler, introduces, access, sloppy, backends }
+    let clients = None;
+    Service { protocol, vip, ports, scheduler, introduces, access, clients, sloppy, backends }
 }
 
 /// Some of those there are, strangers included.
@@ -352,7 +363,7 @@ fn slots(rng: &mut Rng, config: &Config) -> Vec<Slot> {
             // Few ports: one client port is often used towards two services.
             client: (client, 40_000 + u16::from(byte(n / 5))).into(),
             asked,
-            service: config.service_at(service.protocol, asked).unwrap(),
+            service: config.service_at(service.protocol, client, asked).unwrap(),
             start_ms: rng.below(BUSY_MS / 2),
             connections: rng.range(1, 4),
             gap_ms: rng.pick(&[0, 50, 500, 3_000, 650_000]),

@@ -115,6 +115,7 @@ fn services_list_their_backends_under_them_and_say_what_is_odd_about_one() {
             protocol: "tcp".into(),
             address: "192.0.2.1:80".into(),
             more_addresses: vec!["192.0.2.1:8000-8099".into(), "192.0.2.2:80".into()],
+            clients: vec!["10.0.0.0/8".into(), "office".into()],
             scheduler: "wrr".into(),
             scheduler_flags: vec![],
             removed: false,
@@ -130,6 +131,8 @@ service  protocol  address              scheduler  forward                   wei
 web      tcp       192.0.2.1:80         wrr                                                   20  400        4
          also      192.0.2.1:8000-8099
          also      192.0.2.2:80
+         for       10.0.0.0/8
+         for       office
          refused   no_backend                                                                                3
          refused   source_rate                                                                               1
          ->        10.0.0.2:80                     fullnat                        1            5  100

@@ -2,8 +2,10 @@
 
 use super::Command;
 use super::view::{self, spelled};
+use crate::control::config::plan::ClientGroup;
 use crate::control::parts::Configure;
 use crate::control::runtime::Control;
+use crate::dataplane::snapshot::{Group, Service};
 use crate::dataplane::verdict::Reason;
 use crate::ids::{PortId, ServiceId};
 use crate::stats::collect::{Directory, Refusals, ServiceEntry};
@@ -113,6 +115,7 @@ impl<C: Configure> Control<C> {
             more_addresses: current.map_or_else(Vec::new, |service| {
                 service.addresses.iter().skip(1).map(ToString::to_string).collect()
             }),
+            clients: current.map_or_else(Vec::new, |service| self.clients_of(service)),
             scheduler: scheduling.map_or_else(String::new, |s| spelled(&s.scheduler)),
             scheduler_flags: scheduling
                 .map_or_else(Vec::new, |s| s.flags.names(s.scheduler).map(str::to_owned).collect()),
@@ -123,6 +126,17 @@ impl<C: Configure> Control<C> {
             refusals: refusals(activity.refused),
             backends: self.backend_views(directory, entry.id),
         }
+    }
+
+    fn clients_of(&self, service: &Service) -> Vec<String> {
+        let lists = &self.plan.lists;
+        let name = |group: &Group| match *group {
+            Group::Network(first, length) => ClientGroup::Network(first, length).to_string(),
+            Group::List(place) => {
+                lists.get(usize::from(place)).map_or_else(String::new, |list| list.name.clone())
+            }
+        };
+        service.clients.iter().map(name).collect()
     }
 
     fn backend_views(&self, directory: &Directory, service: ServiceId) -> Vec<view::Backend> {

@@ -139,6 +139,9 @@ pub struct Service {
     /// Where else; none once removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub more_addresses: Vec<String>,
+    /// Whose it is, networks and names of lists; none if everybody's, or once removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<String>,
     /// How backends are chosen; empty for a removed service.
     pub scheduler: String,
     /// The scheduler's flags, as in the file.

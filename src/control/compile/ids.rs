@@ -6,7 +6,7 @@ use std::hash::Hash;
 
 use super::CompileError;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Slot<K> {
     Free,
     /// In the plan compiled as this generation.
@@ -31,7 +31,7 @@ pub(super) struct Ids<K> {
     limit: usize,
 }
 
-impl<K: Copy + Eq + Hash> Ids<K> {
+impl<K: Clone + Eq + Hash> Ids<K> {
     pub(super) fn new(limit: usize) -> Self {
         Self { slots: Vec::new(), by_key: HashMap::new(), free: BTreeSet::new(), limit }
     }
@@ -47,8 +47,8 @@ impl<K: Copy + Eq + Hash> Ids<K> {
     }
 
     /// The key of an id in use, and whether it is retired.
-    pub(super) fn get(&self, id: u32) -> Option<(K, bool)> {
-        match *self.slots.get(id as usize)? {
+    pub(super) fn get(&self, id: u32) -> Option<(&K, bool)> {
+        match self.slots.get(id as usize)? {
             Slot::Free => None,
             Slot::Live { key, .. } => Some((key, false)),
             Slot::Retired { key, .. } => Some((key, true)),
@@ -89,10 +89,10 @@ impl<K: Copy + Eq + Hash> Ids<K> {
     pub(super) fn assign(&mut self, keys: impl Iterator<Item = K>, generation: u64) -> Vec<u32> {
         let ids = keys.map(|key| self.take(key, generation)).collect();
         for slot in &mut self.slots {
-            if let Slot::Live { key, seen } = *slot
-                && seen != generation
+            if let Slot::Live { key, seen } = slot
+                && *seen != generation
             {
-                *slot = Slot::Retired { key, since: generation };
+                *slot = Slot::Retired { key: key.clone(), since: generation };
             }
         }
         ids
@@ -103,7 +103,7 @@ impl<K: Copy + Eq + Hash> Ids<K> {
             self.slots.push(Slot::Free);
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
         });
-        self.slots[id as usize] = Slot::Live { key, seen: generation };
+        self.slots[id as usize] = Slot::Live { key: key.clone(), seen: generation };
         self.by_key.insert(key, id);
         id
     }
@@ -113,12 +113,12 @@ impl<K: Copy + Eq + Hash> Ids<K> {
     pub(super) fn release(&mut self, generation: u64, idle: impl Fn(u32) -> bool) -> Vec<u32> {
         let mut freed = Vec::new();
         for (id, slot) in (0u32..).zip(&mut self.slots) {
-            if let Slot::Retired { key, since } = *slot
-                && since <= generation
+            if let Slot::Retired { key, since } = slot
+                && *since <= generation
                 && idle(id)
             {
+                self.by_key.remove(key);
                 *slot = Slot::Free;
-                self.by_key.remove(&key);
                 self.free.insert(id);
                 freed.push(id);
             }

@@ -21,9 +21,15 @@ use crate::dataplane::snapshot::{
 use crate::ids::PortId;
 use crate::wire::Mac;
 
+mod clients;
 mod lives;
 
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
+
+/// The service that some client finds there.
+fn at(snapshot: &Snapshot, vip: IpAddr, port: u16, protocol: u8) -> Option<ServiceId> {
+    snapshot.service_for(vip, (vip, port, protocol))
+}
 
 /// The port of a service with one.
 fn port_of(service: &Service) -> u16 {
@@ -231,7 +237,7 @@ fn next_hops_change_no_id_and_no_revision() {
     assert_eq!((second.restarts, second.reset_on_end), (plan.restarts, plan.reset_on_end));
     assert_eq!(second.punt_per_second, 5);
     assert_eq!((second.ping, second.tunnels_ignore_df), (Ping::Live, true));
-    let id = second.service_for(VIP, 80, 6).unwrap();
+    let id = at(&second, VIP, 80, 6).unwrap();
     assert_eq!(port_of(second.service(id).unwrap()), 80, "the lookup tables are built");
 }
 
@@ -258,9 +264,9 @@ fn everything_a_service_says_reaches_the_snapshot() {
     assert_eq!(backend.address, "fd00::11".parse::<IpAddr>().unwrap());
     assert_eq!(backend.our_address, unspecified(vip6), "of the backend's family");
     for port in [53, 8000, 8099] {
-        assert_eq!(snapshot.service_for(vip6, port, 17), Some(ServiceId(0)), "{port}");
+        assert_eq!(at(&snapshot, vip6, port, 17), Some(ServiceId(0)), "{port}");
     }
-    assert_eq!(snapshot.service_for(vip6, 8100, 17), None);
+    assert_eq!(at(&snapshot, vip6, 8100, 17), None);
 }
 
 #[test]
@@ -272,15 +278,15 @@ fn the_first_address_makes_a_service_the_same_one_and_further_ones_come_and_go()
     let both = PlanService { more_addresses: vec![further], ..base.clone() };
     let first = compile(c, vec![base.clone()]);
     let second = compile(c, vec![both.clone()]);
-    assert_eq!(second.service_for(VIP, 81, 6), first.service_for(VIP, 80, 6));
+    assert_eq!(at(&second, VIP, 81, 6), at(&first, VIP, 80, 6));
     assert_eq!(revision(&second, 80), revision(&first, 80), "schedulers go on");
     // The further address becomes a service of its own: another one.
     let third = compile(c, vec![base, service(81, &[(1, 1)])]);
-    assert_eq!(third.service_for(VIP, 80, 6), first.service_for(VIP, 80, 6));
-    assert_ne!(third.service_for(VIP, 81, 6), first.service_for(VIP, 80, 6));
+    assert_eq!(at(&third, VIP, 80, 6), at(&first, VIP, 80, 6));
+    assert_ne!(at(&third, VIP, 81, 6), at(&first, VIP, 80, 6));
     let swapped = PlanService { address: further, more_addresses: vec![both.address], ..both };
     let fourth = compile(c, vec![swapped]);
-    assert_eq!(fourth.service_for(VIP, 80, 6), third.service_for(VIP, 81, 6));
+    assert_eq!(at(&fourth, VIP, 80, 6), at(&third, VIP, 81, 6));
 }
 
 #[test]

@@ -9,8 +9,8 @@
 //! - service old tcp 198.51.100.9:80, 1 backend
 //! ```
 //!
-//! A service is the same one if its protocol and `address` are; its name and what is in
-//! `more_addresses` may change. A backend is the same one if its service, address and port are. The order of services and of backends in the
+//! A service is the same one if its protocol, `address` and the first of its `clients` are; its name,
+//! `more_addresses` and further `clients` may change. A backend is the same one if its service, address and port are. The order of services and of backends in the
 //! file is not a difference: see `control::compile` for what counts instead.
 
 use std::collections::{HashMap, HashSet};
@@ -22,7 +22,7 @@ use serde::Serialize;
 
 use super::client_address::word;
 use super::mode::line;
-use super::plan::{Backend, ClientList, Device, Link, Plan, Port, Service};
+use super::plan::{Backend, ClientGroup, ClientList, Device, Link, Plan, Port, Service};
 use crate::dataplane::sched::ServerId;
 use crate::dataplane::snapshot::{Protocol, ServiceAddress, Timeouts};
 
@@ -388,16 +388,16 @@ fn beyond<T: Ord>(some: &[T], others: &[T]) -> usize {
     some.iter().filter(|one| others.binary_search(one).is_err()).count()
 }
 
-type ServiceKey = (Protocol, ServiceAddress);
+type ServiceKey<'a> = (Protocol, ServiceAddress, Option<&'a ClientGroup>);
 
-fn key(service: &Service) -> ServiceKey {
-    (service.protocol, service.address)
+fn key(service: &Service) -> ServiceKey<'_> {
+    (service.protocol, service.address, service.clients.first())
 }
 
 fn services(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
-    let before: HashMap<ServiceKey, &Service> =
+    let before: HashMap<ServiceKey<'_>, &Service> =
         old.services.iter().map(|service| (key(service), service)).collect();
-    let after: HashSet<ServiceKey> = new.services.iter().map(key).collect();
+    let after: HashSet<ServiceKey<'_>> = new.services.iter().map(key).collect();
     for service in &new.services {
         match before.get(&key(service)) {
             Some(before) => service_changes(changes, before, service),
@@ -419,6 +419,7 @@ fn service_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
     };
     push("name", differ(&old.name, &new.name, String::clone));
     push("more_addresses", differ(&old.more_addresses, &new.more_addresses, |v| list(v)));
+    push("clients", differ(&old.clients, &new.clients, |v| list(v)));
     push("scheduler", differ(&old.scheduler, &new.scheduler, ToString::to_string));
     let (was, is) = (flags(old), flags(new));
     push("scheduler_flags", differ(&was, &is, |names| list(names)));

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::control::prefix::width;
 use crate::dataplane::sched::{Flags, ServerId};
 use crate::dataplane::snapshot::{
     ClientAddress, Limit, Mode, Ping, Ports, Protocol, Quotas, Restarts, Scheduler, ServiceAddress,
@@ -215,6 +216,31 @@ pub struct ClientList {
     pub networks: Arc<[(IpAddr, u8)]>,
 }
 
+/// Some of the clients. Displayed as written: `10.0.0.0/8`, `192.0.2.7`, `office`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ClientGroup {
+    /// Those of a network: its first address and prefix length.
+    Network(IpAddr, u8),
+    /// Those of the list of that name.
+    List(String),
+}
+
+impl fmt::Display for ClientGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(address, length) if *length == width(*address) => write!(f, "{address}"),
+            Self::Network(address, length) => write!(f, "{address}/{length}"),
+            Self::List(name) => f.write_str(name),
+        }
+    }
+}
+
+impl serde::Serialize for ClientGroup {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// A service and its backends.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Service {
@@ -222,11 +248,15 @@ pub struct Service {
     pub name: String,
     /// Balanced protocol.
     pub protocol: Protocol,
-    /// Where clients find it; with the protocol, what makes it the same service: unique.
+    /// Where clients find it; with the protocol and the first of `clients`, what makes it the same
+    /// service: unique.
     pub address: ServiceAddress,
     /// Where else clients find it: the same family, none of them another service's too.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub more_addresses: Vec<ServiceAddress>,
+    /// Whose it is: other clients do not find it. Empty for everybody's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<ClientGroup>,
     /// How backends are chosen.
     pub scheduler: Scheduler,
     /// The scheduler's variations.
@@ -285,6 +315,7 @@ impl Default for Service {
             protocol: Protocol::Tcp,
             address: ServiceAddress { vip: IpAddr::from([0; 4]), ports: Ports::ALL },
             more_addresses: vec![],
+            clients: vec![],
             scheduler: Scheduler::WRR,
             scheduler_flags: Flags::default(),
             local_addresses: vec![],

@@ -13,6 +13,7 @@ use super::schema;
 mod clients;
 mod cookies;
 mod daemon;
+mod groups;
 mod links;
 mod lists;
 mod locals;
@@ -45,7 +46,8 @@ pub(super) fn validate(
     let lists = lists::lists(problems, &file.list, origin);
     let known: Vec<&str> =
         file.list.iter().map(|it| it.get_ref().name.get_ref().as_str()).collect();
-    let services = services::services(problems, &file.service, &ports, (&known, policy.sloppy));
+    let around = services::Around { known: &known, lists: &lists, is_sloppy: policy.sloppy };
+    let services = services::services(problems, &file.service, &ports, &around);
     if problems.errors.is_empty() {
         cookies::room(problems, &file.service, &services, &daemon);
     }

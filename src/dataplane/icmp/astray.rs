@@ -36,7 +36,7 @@ impl Flows {
         key: FlowKey<F>,
     ) -> Option<Record<F>> {
         let (client, vip) = (key.source().into(), key.destination().into());
-        let id = self.snapshot.service_for(vip, key.destination_port(), key.protocol)?;
+        let id = self.snapshot.service_of(key)?;
         let service = self.snapshot.service(id)?;
         let is_alike = service.scheduling.scheduler.method().by_flow_alone;
         if !is_alike || service.persistence.is_some() || !self.snapshot.admits(id, client) {

@@ -2,22 +2,28 @@
 //!
 //! Asked for packets of no connection only. A service may be found at several addresses, at a
 //! range of ports, or, port 0, at every port of a VIP that nobody else claims: the most specific
-//! wins, as in IPVS.
+//! wins, as in IPVS. Services for some clients ([`super::clients`]) come before those for everybody, as
+//! IPVS's of a firewall mark do.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::clients::{Claims, Networks};
 use super::{Backend, Ports, Service, ServiceAddress, Snapshot};
 use crate::ids::ServiceId;
 
 /// Which addresses are ours, and which service a VIP, protocol and port name.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AddressTable {
-    /// Services at one port.
+    /// Services for some clients, and what these are known by.
+    claims: Claims,
+    networks: Arc<Networks>,
+    /// Services for everybody at one port.
     services: HashMap<(IpAddr, u16, u8), ServiceId, RandomState>,
-    /// Services at several: narrow ranges first, so that the first that contains the port is it.
+    /// Such at several: narrow ranges first, so that the first that contains the port is it.
     ranges: HashMap<(IpAddr, u8), Vec<(Ports, ServiceId)>, RandomState>,
     /// Services some backend of which sees or saw the client itself and answers through this box: their
     /// connections are owned by a worker that follows from the client alone.
@@ -37,7 +43,8 @@ impl AddressTable {
     /// The table of a snapshot's services and backends.
     pub(super) fn new(snapshot: &Snapshot) -> Self {
         let own = snapshot.own.iter().copied().collect();
-        let mut table = Self { own, ..Self::default() };
+        let networks = Arc::clone(&snapshot.client_networks);
+        let mut table = Self { own, networks, ..Self::default() };
         for (id, service) in (0u32..).zip(snapshot.services.iter()) {
             let Some(service) = service else { continue };
             let mut backends = service.backends.iter().filter_map(|id| snapshot.backend(*id));
@@ -51,7 +58,7 @@ impl AddressTable {
         }
         table.by_client.extend(snapshot.had_nat.iter());
         for ranges in table.ranges.values_mut() {
-            ranges.sort_by_key(|(ports, _)| ports.last - ports.first);
+            ranges.sort_by_key(|(ports, _)| ports.width());
         }
         table
     }
@@ -59,7 +66,12 @@ impl AddressTable {
     fn enter(&mut self, id: ServiceId, service: &Service, is_live: bool) {
         for address in &service.addresses {
             let (ServiceAddress { vip, ports }, protocol) = (*address, service.protocol as u8);
-            if ports.first == ports.last {
+            for group in &service.clients {
+                self.claims.enter(id, protocol, *address, *group);
+            }
+            if !service.clients.is_empty() {
+                // It has its place among the claims.
+            } else if ports.first == ports.last {
                 self.services.insert((vip, ports.first, protocol), id);
             } else {
                 self.ranges.entry((vip, protocol)).or_default().push((ports, id));
@@ -79,9 +91,13 @@ impl AddressTable {
     }
 
     #[inline]
-    pub(super) fn service_for(&self, vip: IpAddr, port: u16, protocol: u8) -> Option<ServiceId> {
-        let exact = self.services.get(&(vip, port, protocol)).copied();
-        exact.or_else(|| {
+    pub(super) fn service_for(
+        &self,
+        client: IpAddr,
+        place @ (vip, port, protocol): (IpAddr, u16, u8),
+    ) -> Option<ServiceId> {
+        let own = self.claims.find(&self.networks, client, place);
+        own.or_else(|| self.services.get(&place).copied()).or_else(|| {
             let ranges = self.ranges.get(&(vip, protocol))?;
             ranges.iter().find(|(ports, _)| ports.contains(port)).map(|(_, service)| *service)
         })

@@ -103,6 +103,11 @@ impl Ports {
         Self { first: port, last: port }
     }
 
+    /// How many there are beyond the first.
+    pub const fn width(self) -> u16 {
+        self.last.saturating_sub(self.first)
+    }
+
     /// Is it one of these?
     pub fn contains(self, port: u16) -> bool {
         (self.first..=self.last).contains(&port)

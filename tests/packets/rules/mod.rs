@@ -29,6 +29,7 @@ pub(crate) mod outer;
 pub(crate) mod setup;
 pub(crate) mod words;
 
+mod clients;
 mod forward;
 mod icmp;
 mod introduce;
@@ -130,6 +131,7 @@ pub(crate) fn rules(at: &At) -> Vec<Rule> {
     let themes = [
         introduce::rows,
         lookup::rows,
+        clients::rows,
         link::rows,
         strays::rows,
         modes::rows,

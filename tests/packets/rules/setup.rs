@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use shunt::dataplane::access::{ListSet, Listed, Network};
 use shunt::dataplane::snapshot::{
-    Backend, ClientAddress, Limit, Mode, NextHop, Ping, Ports, Protocol, Scheduler, Service,
-    ServiceAddress, Snapshot, Strays, SynCookies,
+    Backend, ClientAddress, Group, Limit, Mode, Networks, NextHop, Ping, Ports, Protocol,
+    Scheduler, Service, ServiceAddress, Snapshot, Strays, SynCookies,
 };
 use shunt::ids::{BackendId, PortId, ServiceId};
 use shunt::wire::Mac;
@@ -151,6 +151,8 @@ pub(crate) struct Real {
 pub(crate) struct Offer {
     pub(crate) protocol: Protocol,
     pub(crate) at: Vec<(IpAddr, Ports)>,
+    /// Networks of those it is for; none for everybody.
+    pub(crate) clients: Vec<(IpAddr, u8)>,
     pub(crate) backends: Vec<Real>,
     pub(crate) one_packet: bool,
     pub(crate) introduction: ClientAddress,
@@ -217,7 +219,8 @@ pub(crate) fn offer(protocol: Protocol, at: &[SocketAddr], real: Real) -> Offer 
     let at = at.iter().map(|end| (end.ip(), Ports::one(end.port()))).collect();
     let introduction = ClientAddress::None;
     let (one_packet, sloppy) = (false, false);
-    Offer { protocol, at, backends: vec![real], one_packet, introduction, sloppy }
+    let clients = vec![];
+    Offer { protocol, at, clients, backends: vec![real], one_packet, introduction, sloppy }
 }
 
 impl Setup {
@@ -357,6 +360,9 @@ impl Setup {
             lists: ListSet(1),
         });
         snapshot.members = Some(Arc::new(Listed(clients.collect())));
+        let told = self.services.iter().flat_map(|offer| &offer.clients);
+        let told = told.map(|&(first, length)| (first, length, ListSet::default()));
+        snapshot.client_networks = Arc::new(Networks::new(told));
         (snapshot.strays, snapshot.ping) = (self.strays, self.ping);
         (snapshot.tunnels_ignore_df, snapshot.accepting) = (self.ignore_df, self.accepting);
         for (port, mtu) in snapshot.ports.iter_mut().zip(self.mtus) {
@@ -395,6 +401,7 @@ fn service(offer: &Offer, id: u32, first: u32, revision: u64) -> Service {
         backends: backends.into_iter().rev().collect(),
         locals: FAMILIES.iter().map(|ip| ip.local()).collect(),
         one_packet: offer.one_packet && offer.protocol == Protocol::Udp,
+        clients: offer.clients.iter().map(|&(first, bits)| Group::Network(first, bits)).collect(),
         sloppy: offer.sloppy,
         client_address: offer.introduction,
         revision,

@@ -184,7 +184,7 @@ impl Model {
 
     /// Could it start a connection to its service?
     pub(super) fn may_start(&self, packet: &Packet, flow: Flow) -> bool {
-        let service = self.config.service_at(flow.protocol, flow.to);
+        let service = self.config.service_at(flow.protocol, flow.from.ip(), flow.to);
         let sloppy = service.is_some_and(|service| self.config.services[service].sloppy);
         starts(packet, flow.protocol) || (sloppy && !ends(packet, flow.protocol))
     }

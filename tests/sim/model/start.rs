@@ -33,7 +33,8 @@ impl Model {
         seen: &mut Seen,
         list: List<'_>,
     ) -> Result<(), String> {
-        let Some(service) = self.config.service_at(client.protocol, client.to) else {
+        let Some(service) = self.config.service_at(client.protocol, client.from.ip(), client.to)
+        else {
             return self.refuse(Reason::NoService, packet, input, seen);
         };
         if !self.config.admits(service, client.from.ip()) {

@@ -19,6 +19,9 @@ fn summary(service: &Service) -> String {
         [] => String::new(),
         flags => format!(" ({})", flags.join(",")),
     };
+    if !service.clients.is_empty() {
+        extra = format!("{extra}, clients {}", join(service.clients.iter()));
+    }
     if service.one_packet {
         extra += ", one packet";
     }

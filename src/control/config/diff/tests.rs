@@ -182,6 +182,18 @@ const ROWS: &[Row] = &[
         ],
     },
     Row {
+        name: "for whom a service is",
+        edits: &[(
+            "address = \"198.51.100.10:80\"",
+            "address = \"198.51.100.10:80\"\nclients = [\"10.0.0.0/8\", \"192.0.2.7\"]",
+        )],
+        says: &[
+            "+ service web tcp 198.51.100.10:80, wrr, clients 10.0.0.0/8 192.0.2.7, \
+             local 10.44.0.2, 1 backend",
+            "- service web tcp 198.51.100.10:80, wrr, local 10.44.0.2, 1 backend",
+        ],
+    },
+    Row {
         name: "who may come over, and who introduces himself",
         edits: &[(
             "address = \"198.51.100.10:80\"\nlocal_addresses = [\"10.44.0.2\"]",
@@ -463,6 +475,16 @@ fn as_json_a_change_carries_its_kind_and_values() {
         dns("service_removed", "198.51.100.10:53"),
     ];
     assert_eq!(json, serde_json::Value::from(expected.to_vec()));
+}
+
+#[test]
+fn further_clients_of_a_service_come_and_go() {
+    let with = |more: &str| {
+        let clients = format!("address = \"198.51.100.10:80\"\nclients = [\"10.0.0.0/8\"{more}]");
+        plan(&BASE.replacen("address = \"198.51.100.10:80\"", &clients, 1))
+    };
+    let said = diff(&with(""), &with(", \"192.0.2.7\"")).to_string();
+    assert_eq!(said, "~ service web: clients [10.0.0.0/8] -> [10.0.0.0/8, 192.0.2.7]\n");
 }
 
 #[test]

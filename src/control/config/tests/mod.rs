@@ -15,6 +15,7 @@ use crate::dataplane::snapshot::{
 use crate::ids::limits;
 use plan::{Backend, Daemon, Device, HugePages, Link, Port, Service};
 
+mod clients;
 mod cookies;
 mod daemon;
 mod families;
@@ -69,6 +70,7 @@ fn every_refusal_says_what_is_wrong_and_where() {
         modes::ROWS,
         vlans::ROWS,
         families::ROWS,
+        clients::ROWS,
         cookies::ROWS,
         sloppy::ROWS,
         quotas::ROWS,

@@ -26,7 +26,7 @@ pub(super) const ROWS: &[Row] = &[
         ),
         says: &[
             "shunt.toml:23:1: unknown key `protocoll`; known keys here: name, protocol, \
-             address, more_addresses, mode, tunnel, scheduler, scheduler_flags, \
+             address, more_addresses, clients, mode, tunnel, scheduler, scheduler_flags, \
              mh_slots, local_addresses, one_packet, sloppy, client_address, \
              client_address_from, persistence_s, persistence_prefix, persistence_to_drained, \
              allow, deny, syn_cookies, syn_cookies_wait_for_data, \

@@ -30,7 +30,8 @@ const NAME_MAX: usize = 63;
 /// Wrong lines of one file that are told of.
 const WRONG_MAX: usize = 5;
 
-type Network = (IpAddr, u8);
+/// First address and prefix length.
+pub(super) type Network = (IpAddr, u8);
 
 /// Checks all lists, in file order. `origin` is the configuration's own path.
 pub(super) fn lists(
@@ -148,12 +149,13 @@ fn contents(path: &Path) -> Result<String, String> {
 }
 
 /// What is wrong with an entry, and what helps.
-struct Wrong {
-    message: String,
-    help: String,
+pub(super) struct Wrong {
+    pub(super) message: String,
+    pub(super) help: String,
 }
 
-fn network(entry: &str) -> Result<Network, Wrong> {
+/// A network, or an address alone.
+pub(super) fn network(entry: &str) -> Result<Network, Wrong> {
     let (address, length) = match entry.split_once('/') {
         Some((address, length)) => (address, Some(length)),
         None => (entry, None),

@@ -11,13 +11,13 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::super::error::Problems;
-use super::super::plan::{Backend, Port, Service};
+use super::super::plan::{Backend, ClientList, Port, Service};
 use super::super::schema;
 use super::lists::names;
 use super::modes::ServiceMode;
 use super::value::{choice, integer, name, socket};
 use super::vips::{self, PlacedVip, refuse_unreachable};
-use super::{clients, cookies, locals, quotas, scheduling, sloppy, suspects, timeouts};
+use super::{clients, cookies, groups, locals, quotas, scheduling, sloppy, suspects, timeouts};
 use crate::dataplane::snapshot::{Mode, Ports, Protocol, ServiceAddress};
 use crate::ids::limits;
 
@@ -32,8 +32,19 @@ pub(super) type Placed = (IpAddr, Range<usize>);
 struct Draft {
     service: Service,
     vips: Vec<PlacedVip>,
+    /// Is it known whose it is?
+    has_clients: bool,
     locals: Vec<Placed>,
     backends: Vec<Placed>,
+}
+
+/// What the rest of the file says that services depend on.
+pub(super) struct Around<'a> {
+    /// Names of lists, those with mistakes included.
+    pub(super) known: &'a [&'a str],
+    pub(super) lists: &'a [ClientList],
+    /// Does `[shunt]` say `sloppy`?
+    pub(super) is_sloppy: bool,
 }
 
 /// Checks all services, in file order.
@@ -41,12 +52,12 @@ pub(super) fn services(
     problems: &mut Problems,
     written: &[Spanned<schema::Service>],
     ports: &[Port],
-    (lists, is_sloppy): (&[&str], bool),
+    around: &Around<'_>,
 ) -> Vec<Service> {
     too_many(problems, written);
     let drafts: Vec<Draft> =
-        written.iter().map(|written| draft(problems, written, lists, is_sloppy)).collect();
-    unique(problems, written, &drafts);
+        written.iter().map(|written| draft(problems, written, around)).collect();
+    unique(problems, written, &drafts, around.lists);
     one_part_each(problems, &drafts);
     shared_with_the_kernel(problems, &drafts, ports);
     drafts.into_iter().map(|draft| draft.service).collect()
@@ -66,8 +77,7 @@ fn too_many(problems: &mut Problems, written: &[Spanned<schema::Service>]) {
 fn draft(
     problems: &mut Problems,
     written: &Spanned<schema::Service>,
-    lists: &[&str],
-    is_sloppy: bool,
+    &Around { known: lists, is_sloppy, .. }: &Around<'_>,
 ) -> Draft {
     let (span, written) = (written.span(), written.get_ref());
     let service_name = written.name.get_ref();
@@ -85,6 +95,8 @@ fn draft(
     let scheduler = scheduling::scheduler(problems, written, known);
     scheduling::refuse_server_ids(problems, written, scheduler, &backends);
     let nowhere = ServiceAddress { vip: IpAddr::from([0; 4]), ports: Ports::ALL };
+    let clients = groups::clients(problems, written, &vips, lists);
+    let has_clients = clients.is_some();
     let mut addresses = vips.iter().map(|(address, _)| *address);
     let client_address = clients::client_address(problems, written, known, &modes);
     let syn_cookies = cookies::syn_cookies(problems, written, known, &modes);
@@ -93,6 +105,7 @@ fn draft(
         protocol: known.unwrap_or(Protocol::Tcp),
         address: addresses.next().unwrap_or(nowhere),
         more_addresses: addresses.collect(),
+        clients: clients.unwrap_or_default(),
         scheduler,
         scheduler_flags: scheduling::flags(problems, written, scheduler),
         local_addresses: locals.iter().map(|(address, _)| *address).collect(),
@@ -111,7 +124,7 @@ fn draft(
         backends,
     };
     service.sloppy = sloppy::sloppy(problems, written, &service, is_sloppy);
-    Draft { service, vips, locals, backends: places }
+    Draft { service, vips, has_clients, locals, backends: places }
 }
 
 /// An unknown one is told of once; what would follow from it is not judged.
@@ -157,7 +170,12 @@ fn backends(
 }
 
 /// No two services share a name, or an address.
-fn unique(problems: &mut Problems, written: &[Spanned<schema::Service>], drafts: &[Draft]) {
+fn unique(
+    problems: &mut Problems,
+    written: &[Spanned<schema::Service>],
+    drafts: &[Draft],
+    lists: &[ClientList],
+) {
     let mut names = HashSet::new();
     for (written, draft) in written.iter().zip(drafts) {
         if !names.insert(&draft.service.name) {
@@ -165,10 +183,9 @@ fn unique(problems: &mut Problems, written: &[Spanned<schema::Service>], drafts:
             problems.error(written.get_ref().name.span(), message);
         }
     }
-    let claims = drafts
-        .iter()
-        .map(|draft| (draft.service.name.as_str(), draft.service.protocol, draft.vips.as_slice()));
-    vips::unique(problems, claims);
+    let known = drafts.iter().filter(|draft| draft.has_clients);
+    let claims = known.map(|draft| (&draft.service, draft.vips.as_slice()));
+    vips::unique(problems, claims, lists);
 }
 
 /// No address is VIP, local address and backend at once, over all services.

@@ -17,7 +17,9 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::super::error::Problems;
+use super::super::plan::{ClientList, Service};
 use super::super::schema;
+use super::groups::Rivals;
 use super::value::{no_socket, unicast};
 use crate::control::prefix::family;
 use crate::dataplane::snapshot::{Mode, Ports, Protocol, ServiceAddress};
@@ -174,19 +176,22 @@ fn other_port(backend: SocketAddr, only: Option<u16>, mode: Mode) -> Option<Stri
 struct Claim<'a> {
     address: ServiceAddress,
     span: &'a Range<usize>,
-    service: &'a str,
+    service: &'a Service,
 }
 
-/// No two services have the same address, or ranges that meet with neither inside the other.
+/// No two services for the same clients have the same address, or ranges that meet with neither inside the
+/// other.
 pub(super) fn unique<'a>(
     problems: &mut Problems,
-    services: impl Iterator<Item = (&'a str, Protocol, &'a [PlacedVip])>,
+    services: impl Iterator<Item = (&'a Service, &'a [PlacedVip])>,
+    lists: &'a [ClientList],
 ) {
+    let rivals = Rivals::new(lists);
     let mut claims: BTreeMap<(Protocol, IpAddr), Vec<Claim<'_>>> = BTreeMap::new();
-    for (service, protocol, addresses) in services {
+    for (service, addresses) in services {
         for (address, span) in addresses {
             let claim = Claim { address: *address, span, service };
-            claims.entry((protocol, address.vip)).or_default().push(claim);
+            claims.entry((service.protocol, address.vip)).or_default().push(claim);
         }
     }
     for ((protocol, _), mut claims) in claims {
@@ -195,28 +200,41 @@ pub(super) fn unique<'a>(
             let Ports { first, last } = claim.address.ports;
             (first, Reverse(last))
         });
-        refuse_meeting(problems, protocol, &claims);
+        refuse_meeting(problems, protocol, &claims, &rivals);
     }
 }
 
 /// Of claims sorted by first port, widest first: those around the one looked at are on a stack.
-fn refuse_meeting(problems: &mut Problems, protocol: Protocol, claims: &[Claim<'_>]) {
-    let mut around: Vec<&Claim<'_>> = Vec::new();
+fn refuse_meeting<'a>(
+    problems: &mut Problems,
+    protocol: Protocol,
+    claims: &[Claim<'a>],
+    rivals: &Rivals<'a>,
+) {
+    let mut around: Vec<&Claim<'a>> = Vec::new();
     for claim in claims {
         let (address, ports) = (claim.address, claim.address.ports);
         around.retain(|other| other.address.ports.last >= ports.first);
-        if let Some(other) = around.iter().find(|other| other.address == address) {
-            let service = other.service;
-            let message = format!("{protocol} {address} is the address of service `{service}` too");
+        let common = |other: &Claim<'a>| {
+            let whose = rivals.common(&other.service.clients, &claim.service.clients)?;
+            Some(whose.map_or_else(String::new, |group| format!(", for clients of {group}")))
+        };
+        let mut same = around.iter().filter(|other| other.address == address);
+        let mut meeting = around.iter().filter(|other| other.address.ports.last < ports.last);
+        if let Some((other, whose)) = same.find_map(|other| Some((other, common(other)?))) {
+            let service = &other.service.name;
+            let message =
+                format!("{protocol} {address} is the address of service `{service}` too{whose}");
             problems.error(claim.span.clone(), message);
-        } else if let Some(other) = around.iter().find(|o| o.address.ports.last < ports.last) {
+        } else if let Some((other, whose)) = meeting.find_map(|other| Some((other, common(other)?)))
+        {
             // Said at the later of the two.
             let (at, of) =
                 if claim.span.start > other.span.start { (claim, *other) } else { (*other, claim) };
-            let (service, earlier) = (of.service, of.address);
+            let (service, earlier) = (&of.service.name, of.address);
             let message = format!(
                 "{protocol} {} overlaps {earlier} of service `{service}`, and neither lies inside \
-                 the other",
+                 the other{whose}",
                 at.address
             );
             problems.error(at.span.clone(), message);

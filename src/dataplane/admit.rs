@@ -260,6 +260,9 @@ impl Flows {
         };
         let locals = F::locals(&service.locals);
         let chosen = self.ownership.choose(turn, locals, protocol, backend, is_free);
+        if let Some(next) = self.ownership.upcoming(*turn, locals, protocol, backend) {
+            table.prefetch_bucket(table.hash(next));
+        }
         chosen.ok_or(Reason::LocalPorts)
     }
 

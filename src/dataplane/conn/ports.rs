@@ -246,6 +246,23 @@ impl Ownership {
         None
     }
 
+    /// The key that replies of the next choice will carry, most likely: so that what it is looked for in can be
+    /// asked for long before.
+    #[inline]
+    pub fn upcoming<F: Family>(
+        &self,
+        turn: u32,
+        locals: &[F],
+        protocol: u8,
+        backend: (F, u16),
+    ) -> Option<FlowKey<F>> {
+        let locals = locals.get(..LOCALS_MAX).unwrap_or(locals);
+        let count = u32::try_from(locals.len()).ok().filter(|count| *count > 0)?;
+        let now = turn % (self.positions() * count);
+        let local = *locals.get((now % count) as usize)?;
+        Some(FlowKey::new(protocol, backend, (local, self.candidate(now / count))))
+    }
+
     /// Positions in the order in which this worker's candidates come.
     fn positions(&self) -> u32 {
         match self.rule {

@@ -205,6 +205,15 @@ impl<F: Family> Table<F> {
         self.index.prefetch(hash);
     }
 
+    /// Asks for the buckets that a connection's end will need, and for nothing else.
+    #[inline]
+    pub fn prefetch_end(&self, slot: Slot) {
+        let record = self.record(slot);
+        for side in record.sides() {
+            self.prefetch_bucket(self.hash(record.key(*side)));
+        }
+    }
+
     /// Second stage: the likely connection, its record asked for. Not verified.
     #[inline(always)]
     pub fn guess(&self, hash: FlowHash) -> Option<Hit> {
@@ -365,6 +374,10 @@ impl<F: Family> Table<F> {
         if self.free != NIL {
             let slot = Slot(self.free);
             self.free = self.records[self.free as usize].link();
+            // Long untouched, and its link is needed for the next connection but one.
+            if let Some(next) = self.records.get(self.free as usize) {
+                prefetch(next);
+            }
             return Some(slot);
         }
         let slot = Slot(self.used);

@@ -215,19 +215,19 @@ impl Ownership {
         let locals = locals.get(..LOCALS_MAX).unwrap_or(locals);
         let count = u32::try_from(locals.len()).ok().filter(|count| *count > 0)?;
         let limit = self.positions() * count;
-        let jump = limit / 1000 * 618 + 1;
+        let jump = |now: u32| wrapped(now + limit / 1000 * 618 + 1, limit);
         let (mut attempts, mut foreign) = (0, 0);
         // Of `workers` candidates in a row about one is this worker's.
         for _ in 0..ATTEMPTS_MAX * u32::from(self.workers) * 4 {
-            let now = *turn % limit;
-            *turn = (now + 1) % limit;
-            let port = self.candidate(now / count);
-            let local = locals[(now % count) as usize];
+            let now = wrapped(*turn, limit);
+            *turn = wrapped(now + 1, limit);
+            let (position, local) = parted(now, count);
+            let (port, local) = (self.candidate(position), *locals.get(local)?);
             let key = FlowKey::new(protocol, backend, (local, port));
             if port < PORT_MIN || self.reply(key) != self.me {
                 foreign += 1;
                 if foreign % (FOREIGN_IN_ORDER * u32::from(self.workers)) == 0 {
-                    *turn = (now + jump) % limit;
+                    *turn = jump(now);
                 }
                 continue;
             }
@@ -240,7 +240,7 @@ impl Ownership {
                 break;
             }
             if attempts >= IN_ORDER {
-                *turn = (now + jump) % limit;
+                *turn = jump(now);
             }
         }
         None
@@ -258,9 +258,9 @@ impl Ownership {
     ) -> Option<FlowKey<F>> {
         let locals = locals.get(..LOCALS_MAX).unwrap_or(locals);
         let count = u32::try_from(locals.len()).ok().filter(|count| *count > 0)?;
-        let now = turn % (self.positions() * count);
-        let local = *locals.get((now % count) as usize)?;
-        Some(FlowKey::new(protocol, backend, (local, self.candidate(now / count))))
+        let (position, local) = parted(wrapped(turn, self.positions() * count), count);
+        let local = (*locals.get(local)?, self.candidate(position));
+        Some(FlowKey::new(protocol, backend, local))
     }
 
     /// Positions in the order in which this worker's candidates come.
@@ -283,6 +283,18 @@ impl Ownership {
             Rule::Single | Rule::Rss { .. } => PORT_MIN + position as u16,
         }
     }
+}
+
+/// A turn below `limit`; it is nearly always there already, and a division costs as much as a look.
+#[inline]
+fn wrapped(turn: u32, limit: u32) -> u32 {
+    if turn < limit { turn } else { turn % limit }
+}
+
+/// Which port, and which of so many local addresses: each port is used with all of them in turn.
+#[inline]
+fn parted(turn: u32, count: u32) -> (u32, usize) {
+    if count == 1 { (turn, 0) } else { (turn / count, (turn % count) as usize) }
 }
 
 /// The slice a port lies in. The low byte counts first, so that the system's ports, which nobody

@@ -236,6 +236,12 @@ impl Choice<'_> {
         }
     }
 
+    /// Has the service any?
+    #[inline]
+    pub(super) fn has_trees(&self) -> bool {
+        self.turn.grown | self.turn.summed != 0
+    }
+
     /// Looks, and if there is nobody once more in trees that are built anew, if it is time for that:
     /// what other workers did without a word (limits that are not everybody's yet, ovf's room) is
     /// seen then.

@@ -46,6 +46,8 @@ pub struct Chooser {
     /// Trees of another time are old.
     time: u64,
     pending: arrayvec::ArrayVec<BackendId, PENDING>,
+    /// Was any tree ever built? Before, nobody need hear of loads.
+    has_trees: bool,
     /// The last it heard of backends that other workers reopened.
     heard: u64,
     cache: Cache,
@@ -66,6 +68,7 @@ impl Chooser {
             shares: shares.unwrap_or_else(|_| Box::default()),
             time: 1,
             pending: arrayvec::ArrayVec::new(),
+            has_trees: false,
             heard: 0,
             cache: Cache::default(),
             random: Random::new(seed),
@@ -125,13 +128,16 @@ impl Chooser {
             return row.can_serve;
         }
         self.settle(snapshot, loads);
-        self.choice(snapshot, loads, service, flow).is_some_and(|mut choice| choice.is_any_open())
+        let Some(mut choice) = self.choice(snapshot, loads, service, flow) else { return false };
+        let is_open = choice.is_any_open();
+        self.has_trees |= choice.has_trees();
+        is_open
     }
 
     /// The load of a backend was changed by this worker.
     #[inline]
     pub fn changed(&mut self, snapshot: &Snapshot, loads: &Loads, backend: BackendId) {
-        if self.pending.last() == Some(&backend) {
+        if !self.has_trees || self.pending.last() == Some(&backend) {
             return;
         }
         if self.pending.is_full() {
@@ -155,8 +161,10 @@ impl Chooser {
         if choice.has_changed {
             choice.turn.change(walk.service);
         }
-        let position = (walk.service.scheduling.scheduler.method().pick)(&mut choice)?;
-        walk.id(position)
+        let position = (walk.service.scheduling.scheduler.method().pick)(&mut choice);
+        let (has_trees, backend) = (choice.has_trees(), position.and_then(|at| walk.id(at)));
+        self.has_trees |= has_trees;
+        backend
     }
 
     /// What a scheduler sees of a service.

@@ -28,6 +28,9 @@ const WARM_UP: Duration = Duration::from_millis(300);
 /// What a backend takes of which every one is full.
 const LIMIT: Limit = Limit { most: 1, least: 1 };
 
+/// For `ovf` a weight is how many connections a backend takes: with few it would refuse, and that be timed.
+const WEIGHT: u32 = 65_535;
+
 /// What `choices` measures.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ChoicesOptions {
@@ -119,6 +122,11 @@ impl<F: Hosts> Opener<F> {
             backends.for_each(|backend| backend.limit = LIMIT);
             snapshot = snapshot.indexed();
         }
+        if scheduler.method().name == "ovf" {
+            let backends = snapshot.backends.iter_mut().flatten();
+            backends.for_each(|backend| backend.weight = WEIGHT);
+            snapshot = snapshot.indexed();
+        }
         let bed = Bed::new::<F>(&machine.eal, &scene, PLACES, snapshot)?;
         if options.full {
             let ids = (0..scene.backends).map(BackendId);
@@ -127,7 +135,7 @@ impl<F: Hosts> Opener<F> {
         Ok(Self { bed, traffic: Traffic::new(&scene, &machine.pool)?, count: scene.in_flight })
     }
 
-    /// What is refused (`ovf` refuses when all are full) costs, and does not count.
+    /// What is refused costs, and does not count.
     fn round(&mut self, machine: &Machine) -> anyhow::Result<Round> {
         let offered = self.traffic.offer_new(&mut self.bed.wires[CLIENTS], self.count)?;
         let round = self.bed.time_worker(machine.now_ms());

@@ -30,6 +30,16 @@ pub(super) const EXPIRATION_MS: u32 = 86_400_000;
 /// Backends of one destination at most (lblcr).
 pub(super) const MEMBERS: usize = 8;
 
+const _: () = assert!(size_of::<Entry>() == 128, "an entry is two cache lines");
+
+/// Who serves a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    pub(super) age: u64,
+    /// Where it stood in the list.
+    pub(super) place: usize,
+}
+
 /// A destination and who serves it.
 #[derive(Clone, Copy, Debug, zerocopy::FromZeros, zerocopy::KnownLayout)]
 pub(super) struct Entry {
@@ -44,12 +54,15 @@ pub(super) struct Entry {
     count: u32,
     /// By age.
     members: [u64; MEMBERS],
+    /// Where each stood in the list when it was looked for last: mostly it still does.
+    places: [u16; MEMBERS],
 }
 
 impl Entry {
     /// Who serves it, the last to come first.
-    pub(super) fn members(&self) -> impl Iterator<Item = u64> + '_ {
-        self.members.iter().take(self.count as usize).rev().copied()
+    pub(super) fn members(&self) -> impl Iterator<Item = Member> + '_ {
+        let members = self.members.iter().zip(&self.places).take(self.count as usize);
+        members.rev().map(|(age, place)| Member { age: *age, place: usize::from(*place) })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -57,21 +70,33 @@ impl Entry {
     }
 
     /// Serves it alone from now on.
-    pub(super) fn set(&mut self, age: u64, now_ms: u32) {
+    pub(super) fn set(&mut self, member: Member, now_ms: u32) {
         self.count = 0;
-        self.add(age, now_ms);
+        self.add(member, now_ms);
     }
 
-    /// Serves it too from now on. False if there are too many already.
-    pub(super) fn add(&mut self, age: u64, now_ms: u32) -> bool {
-        if self.members().any(|member| member == age) {
-            return true;
+    /// Serves it too from now on, unless it does already or there are too many. Whether anything is
+    /// different now.
+    pub(super) fn add(&mut self, member: Member, now_ms: u32) -> bool {
+        let at = self.count as usize;
+        if self.members().any(|other| other.age == member.age) {
+            return false;
         }
-        let Some(free) = self.members.get_mut(self.count as usize) else { return false };
-        *free = age;
+        let (Some(age), Some(place)) = (self.members.get_mut(at), self.places.get_mut(at)) else {
+            return false;
+        };
+        (*age, *place) = (member.age, u16::try_from(member.place).unwrap_or(u16::MAX));
         self.count += 1;
         self.changed_ms = now_ms;
         true
+    }
+
+    /// Members that stand elsewhere by now are told where.
+    pub(super) fn find_anew(&mut self, place_of: impl Fn(Member) -> Option<usize>) {
+        for (age, place) in self.members.iter().zip(&mut self.places).take(self.count as usize) {
+            let found = place_of(Member { age: *age, place: usize::from(*place) });
+            *place = found.and_then(|found| u16::try_from(found).ok()).unwrap_or(*place);
+        }
     }
 
     /// Serves it no longer.
@@ -81,6 +106,7 @@ impl Entry {
             return;
         };
         self.members.copy_within(place + 1..count, place);
+        self.places.copy_within(place + 1..count, place);
         self.count -= 1;
         self.changed_ms = now_ms;
     }
@@ -151,6 +177,10 @@ mod tests {
     use super::*;
     use std::net::Ipv4Addr;
 
+    fn member(age: u64) -> Member {
+        Member { age, place: usize::try_from(age % 100).unwrap() }
+    }
+
     #[test]
     fn a_full_cache_forgets_what_was_used_longest_ago_and_counts() {
         let mut cache = Cache::default();
@@ -159,11 +189,11 @@ mod tests {
         for n in 0..count {
             let entry = cache.entry((ServiceId(3), 0), vip(n), n).unwrap();
             assert_eq!(entry.len(), 0);
-            entry.set(n.into(), n);
+            entry.set(member(n.into()), n);
         }
         let kept = (0..count).filter(|n| {
             let entry = cache.entry((ServiceId(3), 0), vip(*n), count).unwrap();
-            entry.members().eq([u64::from(*n)])
+            entry.members().eq([member(u64::from(*n))])
         });
         assert!(kept.count() > 0);
         let newest = cache.entry((ServiceId(3), 0), vip(count - 1), count).unwrap();
@@ -179,7 +209,7 @@ mod tests {
             let vip = IpAddr::from([192, 0, 2, 1]);
             let entry = cache.entry((ServiceId(0), life), vip, now_ms).unwrap();
             let known = entry.len();
-            entry.set(1, now_ms);
+            entry.set(member(1), now_ms);
             known
         };
         assert_eq!(members(7, start), 0);
@@ -194,15 +224,17 @@ mod tests {
         let mut cache = Cache::default();
         let entry = cache.entry((ServiceId(0), 0), IpAddr::from([192, 0, 2, 1]), 0).unwrap();
         for n in 0..8 {
-            assert!(entry.add(n.into(), n) && entry.add(n.into(), 99));
+            assert!(entry.add(member(n.into()), n) && !entry.add(member(n.into()), 99));
         }
-        assert!(!entry.add(8, 8));
+        assert!(!entry.add(member(8), 8));
         entry.remove(3, 9);
-        assert!(entry.members().eq([7, 6, 5, 4, 2, 1, 0]));
+        assert!(entry.members().eq([7, 6, 5, 4, 2, 1, 0].map(member)));
         assert_eq!((entry.len(), entry.changed_ms), (7, 9));
         entry.remove(3, 10);
         assert_eq!(entry.changed_ms, 9);
-        entry.set(1, 11);
-        assert!(entry.members().eq([1]));
+        entry.set(member(1), 11);
+        assert!(entry.members().eq([member(1)]));
+        entry.find_anew(|member| Some(member.place + 6));
+        assert!(entry.members().eq([Member { age: 1, place: 7 }]), "stands elsewhere by now");
     }
 }

@@ -1,6 +1,6 @@
 //! What a scheduler sees when it chooses, and what each worker remembers of a service.
 
-use super::cache::Cache;
+use super::cache::{Cache, Member};
 use super::method::{Flags, Flow, Scheduler};
 use super::open::{self, Share};
 use super::random::Random;
@@ -164,11 +164,14 @@ impl<'a> Walk<'a> {
         self.service.age(position)
     }
 
-    /// Where the backend of that age stands in the list, if it is in it.
+    /// Where a member stands in the list, if it is in it.
     #[inline]
-    pub(super) fn seated(&self, age: u64) -> Option<usize> {
-        let position = self.service.first_below(age.saturating_add(1));
-        (self.age(position) == Some(age)).then_some(position)
+    pub(super) fn seated(&self, member: Member) -> Option<usize> {
+        if self.age(member.place) == Some(member.age) {
+            return Some(member.place);
+        }
+        let position = self.service.first_below(member.age.saturating_add(1));
+        (self.age(position) == Some(member.age)).then_some(position)
     }
 }
 

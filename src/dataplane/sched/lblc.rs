@@ -2,6 +2,7 @@
 //! and does not have more active connections than its weight while another has fewer than half of
 //! its own; then it gets the one wlc would choose.
 
+use super::cache::Member;
 use super::choice::Choice;
 use super::least::{self, by_weight};
 use super::method::Method;
@@ -27,7 +28,7 @@ fn pick(choice: &mut Choice<'_>) -> Option<usize> {
     let service = (choice.id, choice.walk.service.life);
     let (vip, now_ms) = (choice.flow.vip, choice.flow.now_ms);
     let kept = choice.cache.entry(service, vip, now_ms)?.members().next();
-    let kept = kept.and_then(|age| choice.walk.seated(age));
+    let kept = kept.and_then(|member| choice.walk.seated(member));
     if let Some(position) = kept.filter(|position| choice.walk.is_ready(*position))
         && !has_too_much(choice, position)
     {
@@ -35,7 +36,7 @@ fn pick(choice: &mut Choice<'_>) -> Option<usize> {
     }
     let position = least::pick(choice)?;
     let age = choice.walk.age(position)?;
-    choice.cache.entry(service, vip, now_ms)?.set(age, now_ms);
+    choice.cache.entry(service, vip, now_ms)?.set(Member { age, place: position }, now_ms);
     Some(position)
 }
 

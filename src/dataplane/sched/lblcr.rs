@@ -3,7 +3,7 @@
 //! has not changed for a day loses its most loaded member. A set of [`MEMBERS`](super::cache) is
 //! full: then nobody joins, and the least loaded of all takes the connection as a guest.
 
-use super::cache::EXPIRATION_MS;
+use super::cache::{EXPIRATION_MS, Entry, Member};
 use super::choice::Choice;
 use super::lblc::{by_activity, has_too_much};
 use super::least::{self, by_weight};
@@ -37,20 +37,22 @@ fn pick(choice: &mut Choice<'_>) -> Option<usize> {
     }
     let position = least::pick(choice)?;
     let age = choice.walk.age(position)?;
-    forget_the_gone(choice, &mut entry, now_ms);
-    entry.add(age, now_ms);
-    *choice.cache.entry(service, vip, now_ms)? = entry;
+    let have_gone = forget_the_gone(choice, &mut entry, now_ms);
+    if entry.add(Member { age, place: position }, now_ms) || have_gone {
+        entry.find_anew(|member| choice.walk.seated(member));
+        *choice.cache.entry(service, vip, now_ms)? = entry;
+    }
     Some(position)
 }
 
 /// The least and the most loaded open member.
 fn extremes(
     choice: &Choice<'_>,
-    members: impl Iterator<Item = u64>,
+    members: impl Iterator<Item = Member>,
 ) -> (Option<usize>, Option<usize>) {
     let (mut least, mut most) = (None, None);
     let rank = |position| by_weight(choice.walk.load(position), choice.walk.weight(position));
-    let seated = members.filter_map(|age| choice.walk.seated(age));
+    let seated = members.filter_map(|member| choice.walk.seated(member));
     for position in seated.filter(|position| choice.walk.is_ready(*position)) {
         if least.is_none_or(|least| rank(position).is_less(rank(least))) {
             least = Some(position);
@@ -62,10 +64,12 @@ fn extremes(
     (least, most)
 }
 
-/// Backends that left the service make room.
-fn forget_the_gone(choice: &Choice<'_>, entry: &mut super::cache::Entry, now_ms: u32) {
-    let members = *entry;
-    for age in members.members().filter(|age| choice.walk.seated(*age).is_none()) {
-        entry.remove(age, now_ms);
+/// Backends that left the service make room. Whether there were any.
+fn forget_the_gone(choice: &Choice<'_>, entry: &mut Entry, now_ms: u32) -> bool {
+    let before = *entry;
+    let is_gone = |member: &Member| choice.walk.seated(*member).is_none();
+    for member in before.members().filter(is_gone) {
+        entry.remove(member.age, now_ms);
     }
+    entry.len() < before.len()
 }

@@ -13,9 +13,10 @@
 //!
 //! [`AT_ONCE`] records are looked at each time one is needed, and nothing is remembered: the best of these
 //! makes way, if it is over or half open. Otherwise the next ones are looked at too, and so on, and the best of
-//! [`LOOKED_AT`] makes way; with nobody among them the new connection is refused. They lie far apart, by the golden ratio, which leaves no gap large: connections that
-//! came together lie together, and a hand that went round in order would find nobody for as long as it passed
-//! the lasting ones. The first for the next time are asked for at once, so that they are there when it comes.
+//! [`LOOKED_AT`] makes way; with nobody among them the new connection is refused. They lie far apart, by the golden
+//! ratio, which leaves no gap large: connections that came together lie together, and a hand that went round in
+//! order would find nobody for as long as it passed the lasting ones. The first for the next time are asked for at
+//! once, so that they are there when it comes.
 //!
 //! Why not all of sixteen each time: a look is a line from memory. In a flood four are enough to meet one that
 //! the flood brought, and where the table is full of open connections all sixteen are looked at as before.

@@ -96,14 +96,14 @@ impl<F: Family> Chosen<F> {
 }
 
 impl Flows {
-    /// A packet to a VIP, ours, of no connection.
+    /// A packet to a VIP, ours, of no connection; the service it is for was found, or there is none.
     pub(super) fn admit<F: Family, P: Packet>(
         &mut self,
         packet: &mut P,
         parsed: &Parsed<F>,
+        found: Option<ServiceId>,
     ) -> Fate {
         let key = parsed.key;
-        let found = self.snapshot.service_of(key);
         if let Some(reason) = self.suspect(parsed, found) {
             if let Some(service) = found {
                 self.count_refused(service, reason);

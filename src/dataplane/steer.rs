@@ -21,13 +21,13 @@ use super::flows::{Fate, Flows, Origin, PuntClass};
 use super::io::Packet;
 use super::parse::Parsed;
 use super::verdict::Reason;
-use crate::ids::WorkerId;
+use crate::ids::{ServiceId, WorkerId};
 
 /// What part we have in a packet's flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// It is to a VIP.
-    Request,
+    /// It is to a VIP, for that service if there is one.
+    Request(Option<ServiceId>),
     /// It is to a local address, or from a backend in NAT mode to its client.
     Reply,
 }
@@ -57,7 +57,7 @@ impl Flows {
             return self.hand_over(owner, origin);
         }
         match part {
-            Part::Request => self.admit(packet, parsed),
+            Part::Request(service) => self.admit(packet, parsed, service),
             Part::Reply => self.reply_between_families(packet, parsed),
         }
     }
@@ -70,8 +70,9 @@ impl Flows {
     ) -> Option<(Part, WorkerId)> {
         let (source, destination): (IpAddr, IpAddr) =
             (key.source().into(), key.destination().into());
-        if self.snapshot.is_vip(destination) {
-            Some((Part::Request, self.request_owner(key, origin)))
+        let service = self.snapshot.service_of(key);
+        if service.is_some() || self.snapshot.is_vip(destination) {
+            Some((Part::Request(service), self.request_owner(key, service, origin)))
         } else if self.snapshot.is_local(destination) {
             Some((Part::Reply, self.ownership.reply(key)))
         } else if self.snapshot.is_nat_backend(source, key.source_port(), key.protocol) {
@@ -82,14 +83,18 @@ impl Flows {
         }
     }
 
-    fn request_owner<F: Family>(&self, key: FlowKey<F>, origin: Origin) -> WorkerId {
+    fn request_owner<F: Family>(
+        &self,
+        key: FlowKey<F>,
+        service: Option<ServiceId>,
+        origin: Origin,
+    ) -> WorkerId {
         // Whoever handed it over has computed that it is ours.
-        if origin == Origin::Handover {
+        if origin == Origin::Handover || self.ownership.workers() == 1 {
             return self.ownership.me();
         }
         let is_own = self.snapshot.is_own(key.source().into());
         let stays = self.ownership.is_by_card(key.protocol) && !is_own;
-        let service = self.snapshot.service_of(key);
         if stays && !service.is_some_and(|service| self.snapshot.is_by_client(service)) {
             self.ownership.me()
         } else {

@@ -198,6 +198,7 @@ fn learned() -> Vec<Rule> {
     let mut rows: Vec<_> = pairs().map(row).collect();
     rows.push(loose_is_not_told());
     rows.extend([(67, 1400), (68, 532), (551, 532), (553, 533)].map(floored));
+    rows.extend([(1279, 1400), (1280, 1280), (1330, 1290)].map(floored_v6));
     rows
 }
 
@@ -225,6 +226,33 @@ fn floored((said, told): (u32, u32)) -> Rule {
     .told(Side::Client, heard)
     .client(big.clone())
     .refused(Reason::TooBig, vip_says(too_big(V4, told), &big))
+    .made(1)
+}
+
+/// The same of IPv6, where less than every way carries is nothing at all (RFC 8201 section 4).
+fn floored_v6((said, told): (u32, u32)) -> Rule {
+    let (ask, big) = (syn_of(V6, 1400), syn_of(V6, 1401));
+    let outer = wrapped(&ask.clone().onward(), IPIP, V6, 0);
+    let error = super::words::error(
+        V6.inner_router(),
+        V6.ours(),
+        too_big(V6, said),
+        &outer.ip_packet()[..200],
+    );
+    let shown = &ask.clone().onward().ip_packet()[..160];
+    let heard = super::words::error(V6.vip().ip(), V6.client().ip(), too_big(V6, told), shown);
+    let heard = heard.tos(0).macs(crate::packets::OUR_MAC, crate::packets::CLIENT_MAC);
+    rule(
+        "mtu: no error makes a tunnel's way narrower than 552 bytes, 1280 of IPv6",
+        through(IPIP, V6).mtus(1500, 1440),
+    )
+    .case(said)
+    .client(ask)
+    .backend_gets(outer)
+    .backend(error.sent_by(11))
+    .told(Side::Client, heard)
+    .client(big.clone())
+    .refused(Reason::TooBig, vip_says(too_big(V6, told), &big))
     .made(1)
 }
 

@@ -16,7 +16,8 @@ use crate::packets::{Builder, packet};
 pub(super) fn rows(at: &At) -> Vec<Rule> {
     let of_family = |ip| [there(at, ip), back(at, ip), refused(ip), others(at, ip)].concat();
     let families = FAMILIES.into_iter().flat_map(of_family);
-    families.chain(again(at)).chain(sctp_rows()).chain([atomic(at), mixed(at)]).collect()
+    let of_sctp = FAMILIES.into_iter().flat_map(sctp_rows);
+    families.chain(again(at)).chain(of_sctp).chain([atomic(at), mixed(at)]).collect()
 }
 
 /// Pieces of 820, 820 and 40 bytes of IPv4, and of as much payload in IPv6.
@@ -242,14 +243,14 @@ fn again(at: &At) -> Vec<Rule> {
 
 /// SCTP's checksum is over all of the packet: its pieces wait for the last, which says how long
 /// that is.
-fn sctp_rows() -> Vec<Rule> {
-    let data = sctp(V4, 0).flags_fragment(0).payload(&[&[0, 3, 1, 144][..], &[7; 396]].concat());
+fn sctp_rows(ip: Ip) -> Vec<Rule> {
+    let data = sctp(ip, 0).flags_fragment(0).payload(&[&[0, 3, 1, 144][..], &[7; 396]].concat());
     let pieces = cut(&data.build(), &[200], 7);
     let left = cut(&data.clone().onward().build(), &[200], 7);
-    let renamed = cut(&data.to(V4.backend()).onward().build(), &[200], 7);
-    let init = super::words::init(V4);
-    vec![
-        rule("pieces: of SCTP they wait for the last", through(DR, V4))
+    let renamed = cut(&data.to(ip.backend()).onward().build(), &[200], 7);
+    let init = super::words::init(ip);
+    let mut rows = vec![
+        rule("pieces: of SCTP they wait for the last", through(DR, ip))
             .client(init.clone())
             .backend_gets(init.clone().onward())
             .client(pieces[0].clone())
@@ -258,37 +259,40 @@ fn sctp_rows() -> Vec<Rule> {
             .backend_gets(left[0].clone())
             .backend_gets(left[1].clone())
             .made(1),
-        rule("pieces: of SCTP the checksum follows the ports", through(NAT, V4))
+        rule("pieces: of SCTP the checksum follows the ports", through(NAT, ip))
             .client(init.clone())
-            .backend_gets(init.to(V4.backend()).onward())
+            .backend_gets(init.to(ip.backend()).onward())
             .client(pieces[1].clone())
             .held()
             .client(pieces[0].clone())
             .backend_gets(renamed[0].clone())
             .backend_gets(renamed[1].clone())
             .made(1),
-        sctp_quoted("a last hop", |data| data.ttl(1), 1500),
-        sctp_quoted("too big", |data| data.flags_fragment(0x4000), 200),
-        sctp_anew(),
-    ]
+        sctp_quoted(ip, "a last hop", |data| data.ttl(1), 1500),
+        sctp_anew(ip),
+    ];
+    // No way of IPv6 is so narrow.
+    let too_big = || sctp_quoted(ip, "too big", |data| data.flags_fragment(0x4000), 200);
+    rows.extend((ip == V4).then(too_big));
+    rows
 }
 
 /// What is refused is quoted as it came: with its own checksum, which is of the whole.
-fn sctp_quoted(case: &str, change: fn(Builder) -> Builder, mtu: u16) -> Rule {
-    let data = sctp(V4, 0).flags_fragment(0).payload(&[&[0, 3, 1, 144][..], &[7; 396]].concat());
+fn sctp_quoted(ip: Ip, case: &str, change: fn(Builder) -> Builder, mtu: u16) -> Rule {
+    let data = sctp(ip, 0).flags_fragment(0).payload(&[&[0, 3, 1, 144][..], &[7; 396]].concat());
     let data = change(data);
     let pieces = cut(&data.build(), &[200], 7);
     let is_late = case == "a last hop";
-    let said = if is_late { super::words::time_exceeded(V4) } else { too_big(V4, mtu.into()) };
-    let told = quote_frame(&super::words::we_say(V4.vip().ip(), said, &data), V4, &pieces[0]);
+    let said = if is_late { super::words::time_exceeded(ip) } else { too_big(ip, mtu.into()) };
+    let told = quote_frame(&super::words::we_say(ip.vip().ip(), said, &data), ip, &pieces[0]);
     let reason = if is_late { Reason::TtlExpired } else { Reason::TooBig };
-    let init = super::words::init(V4);
+    let init = super::words::init(ip);
     rule("pieces: of SCTP a refused one is quoted with its own checksum", {
-        through(NAT, V4).mtus(1500, mtu)
+        through(NAT, ip).mtus(1500, mtu)
     })
     .case(case)
     .client(init.clone())
-    .backend_gets(init.to(V4.backend()).onward())
+    .backend_gets(init.to(ip.backend()).onward())
     .client(pieces[1].clone())
     .held()
     .client(pieces[0].clone())
@@ -298,16 +302,16 @@ fn sctp_quoted(case: &str, change: fn(Builder) -> Builder, mtu: u16) -> Rule {
 }
 
 /// An association that is over does not begin anew in pieces, as none begins.
-fn sctp_anew() -> Rule {
-    let (init, abort) = (super::words::init(V4), sctp(V4, 6));
-    let long = packet().sctp(V4.client(), V4.vip(), 0).flags_fragment(0);
+fn sctp_anew(ip: Ip) -> Rule {
+    let (init, abort) = (super::words::init(ip), sctp(ip, 6));
+    let long = packet().sctp(ip.client(), ip.vip(), 0).flags_fragment(0);
     let long = long.payload(&[&[1, 0, 1, 144][..], &[0x1e; 396]].concat());
     let pieces = cut(&long.build(), &[200], 7);
-    rule("pieces: of SCTP no association begins in them", through(NAT, V4))
+    rule("pieces: of SCTP no association begins in them", through(NAT, ip))
         .client(init.clone())
-        .backend_gets(init.to(V4.backend()).onward())
+        .backend_gets(init.to(ip.backend()).onward())
         .client(abort.clone())
-        .backend_gets(abort.to(V4.backend()).onward())
+        .backend_gets(abort.to(ip.backend()).onward())
         .client(pieces[0].clone())
         .held()
         .client(pieces[1].clone())

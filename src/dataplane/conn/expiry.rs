@@ -73,14 +73,20 @@ impl Sweep {
         let round = u64::from(table.used()) * u64::from(ROUND_MS);
         self.owed = (self.owed + u64::from(elapsed) * u64::from(table.used())).min(round);
         let due = (self.owed / u64::from(ROUND_MS)).min(u64::from(STEP_MAX));
+        if due == 0 {
+            return;
+        }
         self.owed -= due * u64::from(ROUND_MS);
         let mut over = ArrayVec::<Slot, { STEP_MAX as usize }>::new();
         for _ in 0..due {
-            over.extend(self.step(table, &is_over));
+            if let Some(slot) = self.step(table, &is_over) {
+                // There is room for a whole step.
+                over.try_push(slot).ok();
+            }
         }
-        for slot in over {
-            ended(table, slot);
-            table.remove(slot);
+        for slot in &over {
+            ended(table, *slot);
+            table.remove(*slot);
         }
     }
 

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use shunt::dataplane::access::{Access, ListSet, Listed, Network};
+use shunt::dataplane::clearing::Clearing;
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::conn::ports::{Ownership, Toeplitz};
@@ -16,19 +17,23 @@ use shunt::dataplane::flows::Flows;
 use shunt::dataplane::io::Packet as _;
 use shunt::dataplane::io::memory::{Memory, VecLane, VecPacket, VecPort};
 use shunt::dataplane::mailbox::mailbox;
+use shunt::dataplane::mem::HugePages;
 use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
+use shunt::dataplane::persistence::Templates;
+use shunt::dataplane::sched::{Entry, Scheduling};
 use shunt::dataplane::snapshot::{
-    self, Group, Limit, Link, Networks, NextHop, PortView, Ports, ServiceAddress, Snapshot,
-    Steering,
+    self, Group, Link, Networks, NextHop, PortView, Ports, ServiceAddress, Snapshot, Steering,
 };
+use shunt::dataplane::sources::Sources;
 use shunt::dataplane::verdict::Reason;
 use shunt::dataplane::worker::{Links, Worker};
 use shunt::ids::{BackendId, PortId, ServiceId, WorkerId};
 use shunt::stats::counters::WorkerStats;
+use shunt::stats::tallies::Tallies;
 
 use crate::config::{Backend, Config, Place, Service, our_address};
 use crate::packet::Packet;
-use crate::packets::{OUR_INNER_MAC, OUR_MAC};
+use crate::packets::{OUR_INNER_MAC, OUR_MAC, left};
 use crate::pieces::Piece;
 use crate::scenario::{Card, Scenario};
 use crate::seen::{Seen, Sent};
@@ -40,6 +45,9 @@ const BACKENDS_MAX: usize = 16;
 const LANE: usize = 4096;
 
 const RSS_KEY: [u8; 40] = *b"forty bytes that make a card spread well";
+
+/// Templates and sources there is room for: more than anybody ever has.
+const ROOM: usize = 600;
 
 /// One link between a worker and the world.
 struct Ends {
@@ -54,6 +62,10 @@ pub(crate) struct Balancer {
     workers: Vec<Worker<Memory>>,
     ends: Vec<Ends>,
     stats: Vec<Arc<WorkerStats>>,
+    templates: Arc<Templates>,
+    /// Workers that are ending connections by order, and how many they have ended.
+    clearing: usize,
+    cleared: u64,
     toeplitz: Toeplitz,
     generation: u64,
     dropped: Vec<u64>,
@@ -62,7 +74,11 @@ pub(crate) struct Balancer {
 
 impl Balancer {
     pub(crate) fn new(scenario: &Scenario, now_ms: u32) -> Self {
+        let seed = Seed(scenario.hash_seed);
         let mut balancer = Self {
+            templates: Arc::new(Templates::new(ROOM, seed, HugePages::Never).unwrap()),
+            clearing: 0,
+            cleared: 0,
             card: scenario.card,
             now_ms,
             workers: vec![],
@@ -93,7 +109,12 @@ impl Balancer {
         first: &Arc<Snapshot>,
     ) {
         let loads = self.stats.first().map(|stats| Arc::clone(&stats.loads));
-        let stats = Arc::new(WorkerStats::sharing(loads.unwrap_or_default()));
+        let tallies = self.stats.first().map(|stats| Arc::clone(&stats.tallies));
+        let seed = Seed(scenario.hash_seed);
+        let sources = || Sources::new(ROOM, seed, HugePages::Never).unwrap();
+        let tallies = tallies.unwrap_or_else(|| Arc::new(Tallies::with(sources())));
+        let stats = WorkerStats::sharing(loads.unwrap_or_default()).with_tallies(tallies);
+        let stats = Arc::new(stats);
         let ports = [VecPort::new(LANE), VecPort::new(LANE)];
         let punt = VecLane::new(LANE);
         let (control, end) = mailbox();
@@ -114,6 +135,7 @@ impl Balancer {
             Ownership::new(WorkerId(id), scenario.workers, &first.ports),
             Arc::clone(&stats),
         );
+        let flows = flows.with_templates(Arc::clone(&self.templates));
         self.workers.push(Worker::new(flows, links, end));
         self.ends.push(Ends { ports, punt, control });
         self.stats.push(stats);
@@ -160,7 +182,8 @@ impl Balancer {
 
     fn service(&self, id: usize, service: &Service, config: &Config) -> snapshot::Service {
         let present = service.backends.iter().enumerate().filter(|(_, b)| b.weight.is_some());
-        let ids = present.map(|(backend, _)| backend_id(Place { service: id, backend }));
+        let ids = present.clone().map(|(backend, _)| backend_id(Place { service: id, backend }));
+        let entries: Vec<Entry> = present.rev().map(|(_, backend)| entry(backend)).collect();
         snapshot::Service {
             name: format!("service {id}").into(),
             protocol: service.protocol,
@@ -169,7 +192,7 @@ impl Balancer {
                 ports: Ports { first: service.ports.0, last: service.ports.1 },
             }]
             .into(),
-            scheduling: service.scheduler.into(),
+            scheduling: Scheduling::prepare(service.scheduler, service.flags, &entries),
             backends: ids.rev().collect(),
             locals: config.locals.iter().copied().collect(),
             clients: service
@@ -179,6 +202,9 @@ impl Balancer {
                 .collect(),
             client_address: service.introduces,
             sloppy: service.sloppy,
+            persistence: service.persistence,
+            quotas: service.quotas,
+            timeouts: service.timeouts.map(Box::new),
             access: Access {
                 deny: service.access.denied.map_or_else(ListSet::default, ListSet::of),
                 allow: service.access.allowed.map_or_else(ListSet::default, ListSet::of),
@@ -205,9 +231,46 @@ impl Balancer {
             end.control.send(Order::Publish(Arc::clone(&snapshot))).unwrap();
         }
         self.poll();
-        for end in &mut self.ends {
-            assert!(matches!(end.control.answer(), Some(Answer::Retired(_))));
+        for end in 0..self.ends.len() {
+            assert!(matches!(self.answer(end), Some(Answer::Retired(_))));
         }
+    }
+
+    /// A worker's answer to anything but an order to clear: those may come in between.
+    fn answer(&mut self, end: usize) -> Option<Answer> {
+        loop {
+            match self.ends[end].control.answer() {
+                Some(Answer::Cleared(done)) => self.note_cleared(done.ended),
+                other => return other,
+            }
+        }
+    }
+
+    fn note_cleared(&mut self, ended: u64) {
+        self.cleared += ended;
+        self.clearing -= 1;
+    }
+
+    /// The connections of these backends end, from now on. False if others are ending still.
+    pub(crate) fn clear(&mut self, places: &[Place]) -> bool {
+        if self.clearing > 0 {
+            return false;
+        }
+        self.clearing = self.ends.len();
+        for end in &mut self.ends {
+            let order = Order::Clear(Clearing::of(places.iter().map(|place| backend_id(*place))));
+            end.control.send(order).unwrap();
+        }
+        self.poll();
+        true
+    }
+
+    /// Have all of them ended? How many, since the start.
+    pub(crate) fn has_cleared(&mut self) -> Option<u64> {
+        for end in 0..self.ends.len() {
+            assert!(self.answer(end).is_none(), "nothing else was asked");
+        }
+        (self.clearing == 0).then_some(self.cleared)
     }
 
     /// Time passes; what is over by then and was due is forgotten.
@@ -305,7 +368,7 @@ impl Balancer {
                 page.rows.reserve(64);
                 self.ends[end].control.send(Order::Dump(page)).unwrap();
                 self.poll();
-                let Some(Answer::Page(answer)) = self.ends[end].control.answer() else {
+                let Some(Answer::Page(answer)) = self.answer(end) else {
                     panic!("a dump is answered by a page")
                 };
                 page = answer;
@@ -327,21 +390,25 @@ impl Balancer {
         (made, self.total(|s| s.backends[id].connections.get().into()))
     }
 
-    /// Connections all gauges together still show: tables, services, backends.
-    pub(crate) fn gauges(&self) -> u64 {
-        let of_services =
-            |s: &WorkerStats| s.services.iter().map(|c| c.connections.get()).sum::<u32>();
-        let of_backends =
-            |s: &WorkerStats| s.backends.iter().map(|c| c.connections.get()).sum::<u32>();
-        let tables: u32 = self.workers.iter().map(|w| w.flows().tables().len()).sum();
-        let loads = self.stats.first().map(|stats| &stats.loads);
-        let load = |id| {
-            loads.map_or(0, |loads| loads.of(BackendId(id)).active + loads.of(BackendId(id)).total)
-        };
-        let loads: u32 = (0..1024).map(load).sum();
-        u64::from(tables)
-            + u64::from(loads)
-            + self.total(|s| (s.connections.get() + of_services(s) + of_backends(s)).into())
+    /// All that is left, in words.
+    pub(crate) fn left(&self) -> Vec<String> {
+        left::left(&self.workers, &self.stats, &self.templates, self.now_ms)
+    }
+
+    /// Is there nothing that only time can end?
+    pub(crate) fn is_quiet(&self) -> bool {
+        left::is_quiet(&self.workers, &self.stats, &self.templates, self.now_ms)
+    }
+}
+
+/// A backend as schedulers' tables are made of it.
+fn entry(backend: &Backend) -> Entry {
+    let port = if backend.any_port { 0 } else { backend.address.port() };
+    Entry {
+        address: (backend.address.ip(), port).into(),
+        weight: backend.weight.unwrap_or(0),
+        last_weight: backend.last_weight,
+        server_id: None,
     }
 }
 
@@ -382,7 +449,7 @@ fn compiled(service: usize, backend: &Backend) -> Option<snapshot::Backend> {
         answers_here: backend.was_nat,
         our_address: our_address(backend.address.is_ipv6()),
         weight: backend.weight?,
-        limit: Limit::NONE,
+        limit: backend.limit,
         next_hop: hop(backend),
     })
 }

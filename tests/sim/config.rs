@@ -5,7 +5,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use shunt::dataplane::snapshot::{ClientAddress, Mode, Protocol, Restarts, Scheduler, Timeouts};
+use shunt::dataplane::persistence::Persistence;
+use shunt::dataplane::sched::Flags;
+use shunt::dataplane::snapshot::{
+    ClientAddress, Limit, Mode, Protocol, Quotas, Restarts, Scheduler, Timeouts,
+};
 use shunt::wire::Mac;
 
 /// The whole of it.
@@ -40,6 +44,7 @@ pub(crate) struct Service {
     /// All its ports there: the first and the last.
     pub(crate) ports: (u16, u16),
     pub(crate) scheduler: Scheduler,
+    pub(crate) flags: Flags,
     /// How backends learn who the client is.
     pub(crate) introduces: ClientAddress,
     pub(crate) access: Access,
@@ -47,6 +52,12 @@ pub(crate) struct Service {
     pub(crate) clients: Option<usize>,
     /// Does it take over connections it has not seen begin?
     pub(crate) sloppy: bool,
+    /// Do a client's connections stay with one backend?
+    pub(crate) persistence: Option<Persistence>,
+    /// How many it takes, and of each source.
+    pub(crate) quotas: Quotas,
+    /// If not everybody's.
+    pub(crate) timeouts: Option<Timeouts>,
     /// Oldest first.
     pub(crate) backends: Vec<Backend>,
 }
@@ -62,6 +73,10 @@ pub(crate) struct Backend {
     pub(crate) was_nat: bool,
     /// `None`: removed.
     pub(crate) weight: Option<u32>,
+    /// The last one above zero.
+    pub(crate) last_weight: u32,
+    /// When it has had enough.
+    pub(crate) limit: Limit,
     /// Its link address is known.
     pub(crate) reachable: bool,
 }
@@ -80,7 +95,7 @@ pub(crate) struct Place {
     pub(crate) backend: usize,
 }
 
-/// A reload.
+/// A reload, or an order.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
     /// A weight, or `None` to remove the backend.
@@ -101,6 +116,16 @@ pub(crate) enum Change {
     Restarts(Restarts),
     /// Timeouts.
     Timeouts(Timeouts),
+    /// When a backend has had enough.
+    Limit(Place, Limit),
+    /// Who stays where, of a service.
+    Persistence(usize, Option<Persistence>),
+    /// How many a service takes.
+    Quotas(usize, Quotas),
+    /// A service's own timeouts.
+    Own(usize, Option<Timeouts>),
+    /// The connections of these backends end: an order.
+    Clear(Vec<Place>),
     /// No new connections.
     Drain,
 }
@@ -120,7 +145,7 @@ impl Config {
 
     pub(crate) fn apply(&mut self, change: &Change) {
         match change {
-            Change::Weight(place, weight) => self.backend_mut(*place).weight = *weight,
+            Change::Weight(place, weight) => self.backend_mut(*place).weigh(*weight),
             Change::Mode(place, mode) => self.backend_mut(*place).set_mode(*mode),
             Change::Reachable(place, reachable) => self.backend_mut(*place).reachable = *reachable,
             Change::Mtu(port, mtu) => self.mtu[*port] = *mtu,
@@ -129,8 +154,18 @@ impl Config {
             Change::Access(service, access) => self.services[*service].access = *access,
             Change::Restarts(restarts) => self.restarts = *restarts,
             Change::Timeouts(timeouts) => self.timeouts = *timeouts,
+            Change::Limit(place, limit) => self.backend_mut(*place).limit = *limit,
+            Change::Persistence(service, terms) => self.services[*service].persistence = *terms,
+            Change::Quotas(service, quotas) => self.services[*service].quotas = *quotas,
+            Change::Own(service, timeouts) => self.services[*service].timeouts = *timeouts,
+            Change::Clear(_) => {}
             Change::Drain => self.accepting = false,
         }
+    }
+
+    /// How long connections of a service may be silent.
+    pub(crate) fn timeouts_of(&self, service: usize) -> &Timeouts {
+        self.services[service].timeouts.as_ref().unwrap_or(&self.timeouts)
     }
 
     /// The service for that: one that is for this client before one for everybody, then the one with
@@ -162,6 +197,12 @@ impl Config {
         !denied.is_some_and(is_on) && allowed.is_none_or(is_on)
     }
 
+    /// Is this a backend's address?
+    pub(crate) fn has_host(&self, address: IpAddr) -> bool {
+        let mut backends = self.services.iter().flat_map(|service| &service.backends);
+        backends.any(|backend| backend.address.ip() == address)
+    }
+
     /// Has this address a backend whose answers to clients pass here?
     pub(crate) fn is_at_nat_backend(&self, address: IpAddr) -> bool {
         let mut backends = self.services.iter().flat_map(|service| &service.backends);
@@ -188,6 +229,11 @@ impl Backend {
     /// Would it get packets from itself, if that client was sent to it?
     pub(crate) fn is_client(&self, address: IpAddr) -> bool {
         self.mode != Mode::Fullnat && self.address.ip() == address
+    }
+
+    fn weigh(&mut self, weight: Option<u32>) {
+        self.weight = weight;
+        self.last_weight = weight.filter(|w| *w > 0).unwrap_or(self.last_weight);
     }
 
     pub(crate) fn set_mode(&mut self, mode: Mode) {

@@ -45,6 +45,11 @@ impl Lie {
         Self { kind, after, rng: Rng::new(seed), told: false }
     }
 
+    /// Was it told?
+    pub(crate) fn is_told(&self) -> bool {
+        self.told
+    }
+
     /// What the model is told in the place of `seen`.
     pub(crate) fn tell(&mut self, seen: Seen) -> Seen {
         let (mut sent, punted, mut drops) = seen.into_parts();

@@ -11,16 +11,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
+use shunt::stats::counters::WorkerStats;
 use shunt::wire::Mac;
 
 use crate::balancer::Balancer;
+use crate::config::Change;
 use crate::hosts::backend::Backend;
 use crate::hosts::client::Client;
 use crate::lies::Lie;
 use crate::model::{Input, Model, Tally};
 use crate::network::{Event, Network};
 use crate::packet::{ACK, Body, Packet};
-use crate::packets::{OUR_INNER_MAC, OUR_MAC};
+use crate::packets::{OUR_INNER_MAC, OUR_MAC, left};
 use crate::pieces::{self, Assembly, Piece};
 use crate::rng::Rng;
 use crate::routers::{self, Forwarding};
@@ -32,6 +34,9 @@ use crate::tunnel;
 
 /// More moments than this, and something goes round in circles.
 const MOMENTS_MAX: u32 = 200_000;
+
+/// A round of the sweep: where it keeps something, time goes on by no more at once.
+const ROUND_MS: u64 = 2_000;
 
 /// Packets longer than this may leave in pieces.
 const PIECE_MAX: usize = 600;
@@ -46,6 +51,8 @@ pub(crate) struct Outcome {
     /// Connections closed in order by client and backend, and questions answered.
     pub(crate) completed: (u64, u64),
     pub(crate) handed_over: u64,
+    /// Was the model lied to?
+    pub(crate) lied: bool,
     /// A sum over everything that left the balancer.
     pub(crate) digest: u64,
 }
@@ -153,7 +160,7 @@ impl Run {
                     let packets = self.backends[n].on_time(now_ms);
                     self.backend_sends(n, packets);
                 }
-                Event::Change(n) => self.change(n),
+                Event::Change(n) => self.change(n)?,
                 Event::Path(n) => {
                     let (_, host, mtu) = self.scenario.paths[n];
                     self.trace.note(now_ms, format!("the way to {host} carries {mtu}"));
@@ -170,28 +177,52 @@ impl Run {
         if self.rng.below(COMPARED) == 0 {
             self.model.compare(&self.balancer.list())?;
         }
+        self.made()?;
         Ok(())
     }
 
-    /// The balancer's clock goes on, and it forgets what is over.
+    /// Time goes on: at one stroke, unless something has to be looked at meanwhile.
     fn pass(&mut self, now_ms: u64) -> Result<(), String> {
+        while self.now_ms + ROUND_MS < now_ms && self.model.keeps_templates() {
+            self.pass_to(self.now_ms + ROUND_MS)?;
+        }
+        self.pass_to(now_ms)
+    }
+
+    /// The balancer's clock goes on, and it forgets what is over.
+    fn pass_to(&mut self, now_ms: u64) -> Result<(), String> {
         self.now_ms = now_ms;
         let clock = self.scenario.clock_ms.wrapping_add(u32::try_from(now_ms).unwrap());
         self.balancer.advance(clock);
         let count = self.balancer.connections();
         self.model.tick(now_ms, count, &mut || self.balancer.list())?;
+        self.cleared()?;
         let seen = self.balancer.work();
         self.model.were_not_told(self.balancer.untold());
         self.deliver(&seen);
         self.model.pass(seen)
     }
 
-    fn change(&mut self, n: usize) {
+    /// Is an order obeyed?
+    fn cleared(&mut self) -> Result<(), String> {
+        let ended = self.balancer.has_cleared();
+        ended.map_or(Ok(()), |ended| self.model.has_cleared(ended))
+    }
+
+    fn change(&mut self, n: usize) -> Result<(), String> {
         let change = self.scenario.changes[n].1.clone();
+        if let Change::Clear(places) = &change {
+            self.trace.note(self.now_ms, format!("order: {change:?}"));
+            if self.balancer.clear(places) {
+                self.model.clear(places);
+            }
+            return self.cleared();
+        }
         self.trace.note(self.now_ms, format!("reload: {change:?}"));
         self.model.change(&change);
         self.scenario.config.apply(&change);
         self.balancer.publish(&self.scenario.config);
+        Ok(())
     }
 
     fn stray(&mut self) {
@@ -412,9 +443,23 @@ impl Run {
         for at_ms in [self.now_ms + longest_ms, self.now_ms + longest_ms + 5_000] {
             self.pass(at_ms)?;
         }
-        let left = (self.model.len(), self.balancer.gauges());
-        if left != (0, 0) {
-            return Err(format!("connections, and the sum of gauges, at the end: {left:?}"));
+        for _ in 0..left::STEPS {
+            if self.balancer.is_quiet() {
+                break;
+            }
+            self.pass(self.now_ms + u64::from(left::STEP_MS))?;
+        }
+        let left = (self.model.len(), self.balancer.left());
+        if left != (0, vec![]) {
+            return Err(format!("left at the end, connections and all else: {left:?}"));
+        }
+        let missed = |s: &WorkerStats| {
+            let run = &s.run;
+            let templates = run.templates_missed.get() + run.templates_evicted.get();
+            templates + run.sources_uncounted.get() + run.sources_evicted.get()
+        };
+        if self.balancer.total(missed) > 0 {
+            return Err("templates or sources did not find room".to_owned());
         }
         self.sums()?;
         let unheard: u64 = self.clients.iter().map(|client| client.unheard).sum();
@@ -427,18 +472,25 @@ impl Run {
             tally: self.model.tally.clone(),
             completed: (clients, backends),
             handed_over: self.balancer.total(|s| s.run.handed_over.get()),
+            lied: self.lie.as_ref().is_some_and(Lie::is_told),
             digest: self.digest,
         })
     }
 
-    fn sums(&self) -> Result<(), String> {
-        let tally = &self.model.tally;
-        for (place, made) in &tally.made {
+    /// Each backend counts the connections it had.
+    fn made(&self) -> Result<(), String> {
+        for (place, made) in &self.model.tally.made {
             let (counted, _) = self.balancer.of_backend(*place);
             if counted != *made {
                 return Err(format!("{place:?} counts {counted} connections, and had {made}"));
             }
         }
+        Ok(())
+    }
+
+    fn sums(&self) -> Result<(), String> {
+        self.made()?;
+        let tally = &self.model.tally;
         let answered = self.balancer.total(|s| s.run.replied.get());
         if answered != tally.answered {
             return Err(format!("{answered} answers counted, {} sent", tally.answered));

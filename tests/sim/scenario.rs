@@ -5,12 +5,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use shunt::dataplane::snapshot::{ClientAddress, Mode, Protocol, Restarts, Scheduler, Timeouts};
+use shunt::dataplane::snapshot::{
+    ClientAddress, Limit, Mode, Protocol, Quotas, Restarts, Timeouts,
+};
 use shunt::wire::Mac;
 
 use crate::config::{Access, Backend, Change, Config, Place, Service};
 use crate::rng::Rng;
-use crate::tunnel;
+use crate::{terms, tunnel};
 
 /// How packets find a worker's queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,8 +138,10 @@ impl Scenario {
         let serves = |service: &Service| {
             let mut backends = service.backends.iter();
             backends.clone().any(|b| b.weight > Some(0))
-                && backends.all(|b| b.reachable && !b.was_nat)
+                && backends.all(|b| b.reachable && !b.was_nat && b.limit == Limit::NONE)
                 && !service.sloppy
+                && service.quotas == Quotas::default()
+                && !terms::is_choosy(service.scheduler)
                 && (service.access.denied, service.access.allowed) == (None, None)
         };
         let Conditions { lost, complained, .. } = self.conditions;
@@ -146,6 +150,7 @@ impl Scenario {
             && self.reboots.is_empty()
             && self.capacity > 64
             && self.config.rejects
+            && !self.slots.iter().any(|slot| self.config.has_host(slot.client.ip()))
             && self.config.services.iter().all(serves)
     }
 
@@ -248,6 +253,7 @@ fn service(rng: &mut Rng, protocol: Protocol, vip: SocketAddr, at: Option<(u16, 
     let introduces = introduction(rng, protocol);
     let sloppy = protocol != Protocol::Udp && introduces == ClientAddress::None && rng.chance(250);
     let common = mode(rng, keeps_port, (introduces, sloppy), (vip.ip(), vip.ip()));
+    let is_limited = rng.chance(250);
     let backends = (0..rng.range(1, 4)).map(|n| {
         // Between the families there is NAT64, from IPv6 to IPv4, and the tunnels.
         let may_tunnel = keeps_port && introduces == ClientAddress::None;
@@ -263,14 +269,32 @@ fn service(rng: &mut Rng, protocol: Protocol, vip: SocketAddr, at: Option<(u16, 
             mode,
             was_nat: mode == Mode::Nat,
             weight: Some(u32::from(byte(rng.pick(&[0, 1, 1, 1, 2, 3])))),
+            last_weight: 1,
+            limit: if is_limited { terms::limit(rng) } else { Limit::NONE },
             reachable: rng.chance(970),
         }
     });
     let backends = backends.collect();
-    let scheduler = Scheduler::named(rng.pick(&SCHEDULERS)).unwrap();
+    let (scheduler, flags) = terms::scheduler(rng);
     let access = access(rng);
-    let clients = None;
-    Service { protocol, vip, ports, scheduler, introduces, access, clients, sloppy, backends }
+    let persistence = if rng.chance(300) { terms::persistence(rng, vip) } else { None };
+    let quotas = if rng.chance(150) { terms::quotas(rng, vip) } else { Quotas::default() };
+    let timeouts = rng.chance(200).then(|| timeouts(rng));
+    Service {
+        protocol,
+        vip,
+        ports,
+        scheduler,
+        flags,
+        introduces,
+        access,
+        clients: None,
+        sloppy,
+        persistence,
+        quotas,
+        timeouts,
+        backends,
+    }
 }
 
 /// Some of those there are, strangers included.
@@ -296,10 +320,6 @@ fn access(rng: &mut Rng) -> Access {
     let mut which = || rng.pick(&[None, None, None, None, None, None, Some(0), Some(1)]);
     Access { denied: which(), allowed: which() }
 }
-
-/// Those that refuse nobody as long as any backend has a weight.
-const SCHEDULERS: [&str; 11] =
-    ["rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "twos", "p2c", "lblc", "lblcr"];
 
 /// An IPv4 address, and an IPv6 one like it.
 fn both([a, b, c, d]: [u8; 4]) -> [IpAddr; 2] {
@@ -354,7 +374,10 @@ fn mode(
 fn slots(rng: &mut Rng, config: &Config) -> Vec<Slot> {
     let slot = |n: u64| {
         let service = &config.services[rng.index(config.services.len())];
-        let client = both([192, 0, 2, 2 + byte(n % 3)])[usize::from(service.vip.is_ipv6())];
+        // A backend may be a client itself.
+        let is_host = rng.chance(60);
+        let client = if is_host { [10, 44, 0, 11] } else { [192, 0, 2, 2 + byte(n % 3)] };
+        let client = both(client)[usize::from(service.vip.is_ipv6())];
         let all = service.ports.0..=service.ports.1;
         let port = rng.pick(&[service.vip.port(), 75, 83, 20_000]);
         let port = if all.contains(&port) { port } else { service.vip.port() };
@@ -403,7 +426,7 @@ fn reboots(rng: &mut Rng) -> Vec<(u64, usize)> {
 fn changes(rng: &mut Rng, config: &Config) -> Vec<(u64, Change)> {
     let mut changes = vec![];
     let mut now = 0;
-    for _ in 0..rng.pick(&[0, 1, 3, 8]) {
+    for _ in 0..rng.pick(&[0, 1, 4, 11]) {
         now += rng.range(1, BUSY_MS / 6);
         changes.push((now, change(rng, config)));
     }
@@ -418,7 +441,7 @@ fn change(rng: &mut Rng, config: &Config) -> Change {
     let place = Place { service, backend: rng.index(config.services[service].backends.len()) };
     let of = &config.services[service];
     let keeps_port = config.backend(place).address.port() == of.vip.port();
-    match rng.below(15) {
+    match rng.below(22) {
         0..=2 => Change::Weight(place, Some(u32::from(byte(rng.below(4))))),
         3..=5 => Change::Weight(place, None),
         6..=7 => {
@@ -431,6 +454,23 @@ fn change(rng: &mut Rng, config: &Config) -> Change {
         11 => Change::Resets(rng.chance(700)),
         12 => Change::Access(service, access(rng)),
         13 => Change::Restarts(restarts(rng)),
+        14 => Change::Limit(place, terms::limit(rng)),
+        15 => Change::Persistence(service, terms::persistence(rng, of.vip)),
+        16 => Change::Quotas(service, terms::quotas(rng, of.vip)),
+        17 => Change::Own(service, rng.chance(600).then(|| timeouts(rng))),
+        18..=20 => Change::Clear(whose(rng, config, place)),
         _ => Change::Timeouts(timeouts(rng)),
     }
+}
+
+/// Whose connections are to end: a backend's, a service's, or everybody's.
+fn whose(rng: &mut Rng, config: &Config, place: Place) -> Vec<Place> {
+    let (all, of) = (rng.chance(200), rng.chance(400));
+    let places = config.services.iter().enumerate().flat_map(|(service, its)| {
+        (0..its.backends.len()).map(move |backend| Place { service, backend })
+    });
+    let is_meant = |other: &Place| {
+        all || (other.service == place.service && (of || other.backend == place.backend))
+    };
+    places.filter(is_meant).collect()
 }

@@ -133,6 +133,11 @@ impl Seen {
         to_it.filter_map(|sent| Some(Piece::read(&sent.frame)?.identification())).collect()
     }
 
+    /// Did anything leave for that backend that is not accounted for yet?
+    pub(crate) fn is_left_for(&self, backend: Mac) -> bool {
+        self.left().any(|sent| sent.port == 1 && sent.frame[..6] == backend.0)
+    }
+
     /// One drop of this reason is accounted for.
     pub(crate) fn drop(&mut self, reason: Reason) -> Result<(), String> {
         if self.may_drop(reason) {

@@ -123,8 +123,36 @@ impl Model {
         }
         match self.answers.get(&flow).copied() {
             Some(client) => self.tell_client(client, error, seen, list),
-            None => self.drop(Reason::NoConnection, seen),
+            None => self.about_anothers(flow, error, seen),
         }
+    }
+
+    /// It is about a connection that another box may have. Where a hash says who has it, and backends
+    /// answer by themselves, it goes there as if the connection were here.
+    fn about_anothers(
+        &mut self,
+        flow: Flow,
+        error: &Packet,
+        seen: &mut Seen,
+    ) -> Result<(), String> {
+        let (places, is_certain) = self.anothers(flow);
+        let is_left =
+            |place: &&Place| is_certain || seen.is_left_for(self.config.backend(**place).mac);
+        let Some(place) = places.iter().find(is_left).copied() else {
+            let reasons = [Reason::NextHop, Reason::TtlExpired, Reason::NoConnection];
+            let reason = reasons.into_iter().find(|reason| seen.may_drop(*reason));
+            let may_be_another = !places.is_empty();
+            let reason = reason.filter(|_| may_be_another).unwrap_or(Reason::NoConnection);
+            return self.drop(reason, seen);
+        };
+        let direct = self.connection(flow, place, None, error);
+        if !matches!(direct.mode, Mode::Dr | Mode::Tunnel(_)) {
+            return self.drop(Reason::NoConnection, seen);
+        }
+        self.connections.insert(flow, direct);
+        let told = self.tell_backend(flow, error, seen);
+        self.connections.remove(&flow);
+        told
     }
 
     /// It is about a client's packet, as the backend got it.

@@ -28,6 +28,7 @@ impl Model {
         list: &mut dyn FnMut() -> Vec<ConnectionView>,
     ) -> Result<(), String> {
         self.now_ms = now_ms;
+        self.refresh();
         self.forget_pieces();
         let over: Vec<Flow> = self.over().map(|(flow, _)| *flow).collect();
         let gone: Vec<Flow> = if count == self.connections.len() {
@@ -40,6 +41,7 @@ impl Model {
         };
         for flow in gone {
             if let Some(connection) = self.forget(&flow) {
+                self.tally.cleared += u64::from(self.cleared_ms(&connection).is_some());
                 self.announce(&flow, &connection, &[Seat::Input, Seat::Output]);
             }
         }
@@ -47,9 +49,10 @@ impl Model {
             let known = self.connections.len();
             return Err(format!("{count} connections, and there must be {known}"));
         }
-        let late = self.over().find(|(_, over_ms)| now_ms - over_ms > ROUNDS_MS);
-        late.map_or(Ok(()), |(flow, over_ms)| {
-            let connection = &self.connections[flow];
+        let is_late = |over_ms: u64| now_ms > over_ms + ROUNDS_MS;
+        let late = self.connections.iter().find(|(_, it)| is_late(self.due_ms(it)));
+        late.map_or(Ok(()), |(flow, connection)| {
+            let over_ms = self.due_ms(connection);
             Err(format!("over since {over_ms} ms and still there: {flow:?}, {connection:?}"))
         })
     }
@@ -61,12 +64,26 @@ impl Model {
         all.filter(|(_, over_ms)| *over_ms <= self.now_ms)
     }
 
-    /// When a connection is over, if nothing else happens.
+    /// When a connection may be forgotten, if nothing else happens.
     fn over_ms(&self, connection: &Connection) -> u64 {
+        let by_order_ms = self.cleared_ms(connection).unwrap_or(u64::MAX);
+        self.silent_ms(connection).min(by_order_ms)
+    }
+
+    /// When it must be.
+    fn due_ms(&self, connection: &Connection) -> u64 {
+        // What was made since the order may be spared by it.
+        let by_order_ms = self.cleared_ms(connection).filter(|ms| connection.made_ms < *ms);
+        self.silent_ms(connection).min(by_order_ms.unwrap_or(u64::MAX))
+    }
+
+    /// When it has been silent for too long, or is nobody's.
+    fn silent_ms(&self, connection: &Connection) -> u64 {
         if self.config.backend(connection.place).weight.is_none() {
             return self.changed_ms;
         }
-        let mut silence = connection.state.timeout_ms(&self.config.timeouts);
+        let timeouts = self.config.timeouts_of(connection.place.service);
+        let mut silence = connection.state.timeout_ms(timeouts);
         if !self.config.accepting && connection.state.is_closed() {
             silence = silence.min(LINGER_MS);
         }

@@ -7,20 +7,25 @@
 //!
 //! - [`rules`]: what a packet must become.
 //! - [`start`]: what starts a connection, and who refuses.
+//! - [`choice`], [`persistence`], [`room`]: who may be chosen for it.
 //! - [`answers`]: RST and ICMP.
 //! - [`errors`]: who hears of ICMP errors.
-//! - [`expiry`]: what must be forgotten, and what must not.
+//! - [`expiry`], [`clearing`]: what must be forgotten, and what must not.
 //! - [`endings`]: who hears that a connection has ended here.
 //! - [`introduce`]: who the client is, said to the backend.
 //! - [`pieces`]: datagrams in pieces.
 //! - [`states`], [`sctp`]: TCP's states, SCTP's.
 
 mod answers;
+mod choice;
+mod clearing;
 mod endings;
 mod errors;
 mod expiry;
 mod introduce;
+mod persistence;
 mod pieces;
+mod room;
 mod rules;
 mod sctp;
 mod start;
@@ -74,7 +79,10 @@ struct Connection {
     /// The flow of the backend's answers, if they pass here.
     answers: Option<Flow>,
     state: State,
+    made_ms: u64,
     seen_ms: u64,
+    /// Whose account it is on.
+    source: Option<room::Source>,
     /// Who brought the client's last packet.
     router: Mac,
     /// The source port its tunnel packets have.
@@ -108,6 +116,16 @@ pub(crate) struct Tally {
     /// Connections that began elsewhere, and clients that may not begin any.
     pub(crate) taken_over: u64,
     pub(crate) denied: u64,
+    /// Clients that came where a template or a hash said.
+    pub(crate) kept: u64,
+    pub(crate) hashed: u64,
+    /// Connections made while a backend was full, and refused by a quota.
+    pub(crate) passed_over: u64,
+    pub(crate) over_quota: u64,
+    /// Connections ended by order.
+    pub(crate) cleared: u64,
+    /// Clients that are their own backends.
+    pub(crate) hairpins: u64,
     /// Packets refused.
     pub(crate) dropped: u64,
 }
@@ -137,6 +155,16 @@ pub(crate) struct Model {
     untold: u64,
     /// What the way to a backend carries and when a worker heard so.
     learned: HashMap<(WorkerId, Place), (usize, u64)>,
+    templates: HashMap<persistence::Key, persistence::Template>,
+    /// Where clients were sent by a hash; `None` is nowhere.
+    hashes: HashMap<choice::Hashed, Option<Place>>,
+    /// Backends that have had enough, and the limit under which.
+    full_since: HashMap<Place, u32>,
+    /// Where a place is taken for a connection that is not made yet.
+    coming: Option<Place>,
+    service_tokens: HashMap<usize, room::Bucket>,
+    source_tokens: HashMap<room::Source, room::Bucket>,
+    clearing: Option<clearing::Clearing>,
     pub(crate) tally: Tally,
 }
 
@@ -158,6 +186,13 @@ impl Model {
             notices: vec![],
             untold: 0,
             learned: HashMap::new(),
+            templates: HashMap::new(),
+            hashes: HashMap::new(),
+            full_since: HashMap::new(),
+            coming: None,
+            service_tokens: HashMap::new(),
+            source_tokens: HashMap::new(),
+            clearing: None,
             tally: Tally::default(),
         }
     }
@@ -180,6 +215,11 @@ impl Model {
         };
         let starts = self.may_start(packet, flow);
         let may_be_lost = packet.length() > self.long() && starts;
+        let service = self.config.service_at(flow.protocol, flow.from.ip(), flow.to);
+        // Who comes first gets the last place.
+        if starts && service.is_some_and(|service| self.is_shared(service)) {
+            return true;
+        }
         // Who makes way in a full table only the list tells.
         if starts && self.of_family(flow) >= self.capacity {
             return true;
@@ -189,6 +229,10 @@ impl Model {
     }
 
     pub(crate) fn change(&mut self, change: &Change) {
+        self.limits_change(change);
+        if let Change::Weight(place, _) = change {
+            self.hash_anew(place.service);
+        }
         self.config.apply(change);
         // What was learned of a way goes with its backend.
         let is_there = |place: &Place| self.config.backend(*place).weight.is_some();
@@ -226,6 +270,7 @@ impl Model {
         if let Some(answers) = connection.answers {
             self.answers.remove(&answers);
         }
+        self.goes(connection.place);
         Some(connection)
     }
 
@@ -233,6 +278,7 @@ impl Model {
         if let Some(answers) = connection.answers {
             self.answers.insert(answers, client);
         }
+        self.coming = None;
         *self.tally.made.entry(connection.place).or_default() += 1;
         self.connections.insert(client, connection);
     }

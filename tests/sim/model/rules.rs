@@ -192,7 +192,10 @@ impl Model {
     /// Does a SYN or INIT of the client start another connection in the place of this one?
     pub(super) fn starts_over(&self, connection: &Connection) -> bool {
         let (state, restarts) = (connection.state, self.config.restarts);
-        let nobody_new = self.config.backend(connection.place).weight == Some(0);
+        let service = &self.config.services[connection.place.service];
+        // Where clients follow their template to a drained backend, they would come to the same one.
+        let follows = service.persistence.is_some_and(|terms| terms.to_drained);
+        let nobody_new = self.config.backend(connection.place).weight == Some(0) && !follows;
         let is_half_unseen = state == State::FinWait && !is_translated(connection.mode);
         (nobody_new && state.is_unsettled())
             || (state.is_closed() && restarts != Restarts::Never)

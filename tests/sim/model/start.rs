@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use shunt::dataplane::snapshot::{Mode, Protocol, Scheduler};
+use shunt::dataplane::snapshot::{Mode, Protocol};
 use shunt::dataplane::verdict::Reason;
 use shunt::ids::WorkerId;
 
 use super::answers::Trouble;
+use super::choice::Choice;
 use super::expiry::flow_of;
 use super::introduce::Stream;
+use super::persistence::Memory;
 use super::rules::{List, shortest, starts};
 use super::sctp::Association;
 use super::states::{Seat, State};
@@ -52,11 +54,32 @@ impl Model {
         if !self.config.accepting {
             return self.refuse(Reason::Draining, packet, input, seen);
         }
-        let eligible = self.eligible(service);
-        if eligible.is_empty() {
+        if let Err(reason) = self.let_in(service, client) {
+            self.tally.over_quota += 1;
+            return self.refuse(reason, packet, input, seen);
+        }
+        let choice = self.choice(service, client);
+        let nobody = choice.places.is_empty();
+        if nobody || (choice.may_refuse && seen.may_drop(Reason::NoBackend)) {
+            self.note_hash(&choice, None);
             return self.refuse(Reason::NoBackend, packet, input, seen);
         }
-        let refusal = self.may_refuse(client, &eligible, seen);
+        self.placed(client, &choice, packet, input, seen, list)
+    }
+
+    /// One of these may be chosen.
+    fn placed(
+        &mut self,
+        client: Flow,
+        choice: &Choice,
+        packet: &Packet,
+        input: &Input,
+        seen: &mut Seen,
+        list: List<'_>,
+    ) -> Result<(), String> {
+        let eligible = &choice.places;
+        let service = eligible[0].service;
+        let refusal = self.may_refuse(client, eligible, seen);
         let as_sent = self.first_as_introduced(&client, service, packet);
         // Where it is too long with an option, it goes without.
         let as_sent = [&as_sent, packet].into_iter().find(|p| seen.forwarded(p).next().is_some());
@@ -65,12 +88,22 @@ impl Model {
         // Of copies that came together, the first may be refused and the second not.
         let missing = seen.forwarded(&as_sent).count() < self.copies;
         match (sent, refusal) {
-            (_, Some(reason)) if missing => return self.refuse(reason, packet, input, seen),
+            (_, Some(reason)) if missing => {
+                self.tally.hairpins += u64::from(reason == Reason::Hairpin);
+                // What nobody can reach, or is its own client, nobody gets used to.
+                if ![Reason::Hairpin, Reason::NextHop].contains(&reason) {
+                    self.perhaps_kept(client, service, choice.memory);
+                }
+                return self.refuse(reason, packet, input, seen);
+            }
             (Some(sent), _) => {
-                self.made(client, &eligible, packet, &sent, list)?;
+                self.made(client, choice, packet, &sent, list)?;
                 self.tally.taken_over += u64::from(!starts(packet, client.protocol));
             }
-            (None, _) => return self.stuck(client, &eligible, packet, input, seen),
+            (None, _) => {
+                self.perhaps_kept(client, service, choice.memory);
+                return self.stuck(client, eligible, packet, input, seen);
+            }
         }
         self.of_client(client, packet, input, seen, list)
     }
@@ -127,28 +160,17 @@ impl Model {
         (room, inserted)
     }
 
-    fn eligible(&self, service: usize) -> Vec<Place> {
-        let found = &self.config.services[service];
-        // Who takes turns does not ask whether a backend can be reached; who compares loads does.
-        let takes_turns = [Scheduler::RR, Scheduler::WRR].contains(&found.scheduler);
-        let open = |backend: &Backend| {
-            backend.weight.is_some_and(|w| w > 0) && (takes_turns || backend.reachable)
-        };
-        let backends = found.backends.iter().enumerate();
-        let weighted = backends.filter(|(_, backend)| open(backend));
-        weighted.map(|(backend, _)| Place { service, backend }).collect()
-    }
-
     /// It was forwarded: was it to a backend that could be chosen, in a way that could be chosen?
     fn made(
         &mut self,
         client: Flow,
-        eligible: &[Place],
+        choice: &Choice,
         packet: &Packet,
         sent: &Packet,
         list: List<'_>,
     ) -> Result<(), String> {
-        let chosen = eligible.iter().find(|place| self.config.backend(**place).mac == sent.link.1);
+        let chosen =
+            choice.places.iter().find(|place| self.config.backend(**place).mac == sent.link.1);
         let place = *chosen.ok_or("the backend chosen is not eligible")?;
         let backend = self.config.backend(place);
         if backend.is_client(client.from.ip()) {
@@ -167,7 +189,23 @@ impl Model {
                 return Err(format!("{} is no local address and port", sent.from));
             }
         }
+        self.count_choice(choice);
+        self.note_hash(choice, Some(place));
+        self.kept(client, place, choice.memory, &choice.had_room);
         self.enter(client, place, answers, packet, list)
+    }
+
+    fn count_choice(&mut self, choice: &Choice) {
+        let is_certain = choice.places.len() == 1;
+        match choice.memory {
+            Memory::Sure(_) => self.tally.kept += 1,
+            _ if is_certain && choice.is_hashed => self.tally.hashed += 1,
+            _ => {}
+        }
+        let service = choice.places[0].service;
+        let count = self.config.services[service].backends.len();
+        let mut all = (0..count).map(|backend| Place { service, backend });
+        self.tally.passed_over += u64::from(all.any(|place| self.is_full(place)));
     }
 
     /// Enters a new connection, in the place of a closed one if need be.
@@ -179,6 +217,8 @@ impl Model {
         packet: &Packet,
         list: List<'_>,
     ) -> Result<(), String> {
+        // Its place counts before that of whoever makes way is given back.
+        self.comes(place);
         if let Some(answers) = answers
             && let Some(holder) = self.answers.get(&answers).copied()
         {
@@ -218,7 +258,7 @@ impl Model {
     }
 
     /// A connection as it begins.
-    fn connection(
+    pub(super) fn connection(
         &self,
         client: Flow,
         place: Place,
@@ -234,7 +274,9 @@ impl Model {
                 Protocol::Udp => State::Udp,
                 Protocol::Sctp => State::Sctp(Association::SctpNone),
             },
+            made_ms: self.now_ms,
             seen_ms: self.now_ms,
+            source: self.source(place.service, client.from.ip()),
             router: packet.link.0,
             tunnel_port: None,
             stream: Stream::default(),

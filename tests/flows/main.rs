@@ -17,6 +17,7 @@ mod access;
 mod clear;
 mod cookie_streams;
 mod cookies;
+mod deleted;
 mod endings;
 mod endpoints;
 mod ends;

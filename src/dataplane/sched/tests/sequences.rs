@@ -223,6 +223,24 @@ fn drawn_backends_follow_weights_and_loads() {
     }
 }
 
+/// IPVS draws the first in the list more often; of the two drawn the less loaded is taken, which makes up
+/// for it: from whichever of them is ahead, the next comes back more likely than not.
+#[test]
+fn two_choices_among_two_alike_are_even() {
+    for name in ["twos", "p2c"] {
+        let got = Bed::of(name, &[], &[1, 1]).sequence(20_000);
+        let (mut ahead, mut most) = (0i32, 0);
+        for chosen in got.chars() {
+            ahead += if chosen == 'A' { 1 } else { -1 };
+            most = most.max(ahead.abs());
+        }
+        // Being ahead by one more is 4/5 as likely: by 80, once in some millions.
+        assert!(most <= 80, "{name}: ahead by {most}");
+        let even = got.matches('A').count();
+        assert!(even.abs_diff(10_000) <= 40, "{name}: {even} of 20,000");
+    }
+}
+
 mod locality {
     use super::*;
 

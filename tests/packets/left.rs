@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use shunt::dataplane::io::memory::Memory;
 use shunt::dataplane::persistence::Templates;
+use shunt::dataplane::sources::Sources;
 use shunt::dataplane::worker::Worker;
 use shunt::ids::{BackendId, ServiceId};
 use shunt::stats::counters::WorkerStats;
@@ -28,7 +29,7 @@ pub(crate) fn is_quiet(
     templates: &Templates,
     now_ms: u32,
 ) -> bool {
-    let sources = |stats: &WorkerStats| stats.tallies.sources.as_ref().map(|all| all.in_use());
+    let sources = |stats: &WorkerStats| stats.tallies.sources.as_ref().map(Sources::in_use);
     let is_done = |worker: &Worker<Memory>| {
         worker.flows().tables().is_empty() && worker.held() == [0; 3] && !worker.is_behind()
     };

@@ -41,7 +41,7 @@ impl Model {
         };
         for flow in gone {
             if let Some(connection) = self.forget(&flow) {
-                self.tally.cleared += u64::from(self.cleared_ms(&connection).is_some());
+                self.count_cleared(&connection);
                 self.announce(&flow, &connection, &[Seat::Input, Seat::Output]);
             }
         }

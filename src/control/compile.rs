@@ -384,8 +384,7 @@ impl Compiler {
     /// client is, all have.
     fn keep_owners(&mut self, plan: &Plan, ids: &[ServiceId]) {
         let places = |service: &plan::Service| {
-            let protocol = service.protocol;
-            service.addresses().map(move |address| (protocol, address.vip)).collect::<Vec<_>>()
+            service.places().map(|at| (at.protocol, at.address.vip)).collect::<Vec<_>>()
         };
         let told = plan.services.iter().filter(|service| !service.clients.is_empty());
         let told: HashSet<_> = told.flat_map(places).collect();
@@ -405,7 +404,9 @@ impl Compiler {
             if news.is_empty() {
                 return;
             }
-            news.iter().for_each(|id| self.memory[id.index()].had_nat = true);
+            for id in news {
+                self.memory[id.index()].had_nat = true;
+            }
         }
     }
 
@@ -419,6 +420,7 @@ impl Compiler {
                 name: memory.name.clone(),
                 protocol: service.protocol,
                 addresses: service.addresses().collect(),
+                other_protocols: service.other_protocols.as_slice().into(),
                 clients: groups(plan, service),
                 scheduling,
                 backends: memory.order.iter().map(|&(id, _)| id).collect(),

@@ -212,7 +212,7 @@ impl Flows {
         backend.next_hop.ok_or(Reason::NextHop)?;
         let introduction = match backend.mode {
             Mode::Fullnat | Mode::Nat => {
-                self.snapshot.introduction(service, client.source().into())
+                self.snapshot.introduction(service, client.source().into(), client.protocol)
             }
             Mode::Dr | Mode::Tunnel(_) => ClientAddress::None,
         };

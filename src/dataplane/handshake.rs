@@ -133,8 +133,8 @@ impl Flows {
         let start = syn.sequence.get();
         let index = cookie::mss_index::<F>(offer.mss);
         let [secret, _] = self.snapshot.cookie_secrets;
-        let client = parsed.key.source().into();
-        let introduction = self.snapshot.introduction(self.snapshot.service(id)?, client);
+        let (client, service) = (parsed.key.source().into(), self.snapshot.service(id)?);
+        let introduction = self.snapshot.introduction(service, client, parsed.key.protocol);
         let mss = self.our_mss::<F>(introduction);
         let stamps = offer.stamps.map(|(value, _)| (offer.stamp(self.now_ms), value));
         let can_carry = stamps.is_some();

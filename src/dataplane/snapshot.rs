@@ -34,8 +34,8 @@ pub use hops::{Hop, Station, Stations, Way};
 use seats::Seats;
 pub(crate) use seats::{Row, gcd, room_max};
 pub use terms::{
-    ClientAddress, Encapsulation, GueChecksum, Locals, Mode, Ping, Ports, Protocol, Restarts,
-    ServiceAddress, Strays, SynCookies,
+    ClientAddress, Encapsulation, GueChecksum, Locals, Mode, Ping, Place, Ports, Protocol,
+    Restarts, ServiceAddress, Strays, SynCookies,
 };
 use timeouts::Sets;
 pub use timeouts::Timeouts;
@@ -96,10 +96,12 @@ impl Backend {
 pub struct Service {
     /// Its name in the configuration.
     pub name: Box<str>,
-    /// Balanced protocol.
+    /// Balanced protocol; the first if there are several.
     pub protocol: Protocol,
-    /// Where clients find it; never empty, one family.
+    /// Where clients find it by that one; never empty, one family.
     pub addresses: Box<[ServiceAddress]>,
+    /// Where they find it by others.
+    pub other_protocols: Box<[Place]>,
     /// Whose service it is; empty for everybody's.
     pub clients: Box<[Group]>,
     /// How a backend is chosen.
@@ -140,6 +142,18 @@ pub struct Service {
 }
 
 impl Service {
+    /// Everywhere clients find it.
+    pub fn places(&self) -> impl Iterator<Item = Place> + '_ {
+        let own = |address: &ServiceAddress| Place { protocol: self.protocol, address: *address };
+        self.addresses.iter().map(own).chain(self.other_protocols.iter().copied())
+    }
+
+    /// What is spoken there; some of it perhaps several times.
+    pub fn protocols(&self) -> impl Iterator<Item = Protocol> + '_ {
+        std::iter::once(self.protocol)
+            .chain(self.other_protocols.iter().map(|place| place.protocol))
+    }
+
     /// The age of the backend at that place of the list.
     pub fn age(&self, position: usize) -> Option<u64> {
         let by_id = || self.backends.get(position).map(|id| u64::from(id.0));
@@ -395,15 +409,17 @@ impl Snapshot {
         self.timeout_sets.ms(service, state)
     }
 
-    /// How backends of a service learn this client's address: not from us if it brings its own.
+    /// How backends of a service learn this client's address: not from us if it brings its own, or if
+    /// there is no way in its protocol.
     #[inline]
-    pub fn introduction(&self, service: &Service, client: IpAddr) -> ClientAddress {
+    pub fn introduction(&self, service: &Service, client: IpAddr, protocol: u8) -> ClientAddress {
         let trusted = service.client_address_from;
         let lists = || self.members.as_ref().map(|members| members.lists_of(client));
         if !trusted.is_empty() && trusted.meets(lists().unwrap_or_default()) {
             return ClientAddress::None;
         }
-        service.client_address
+        let over = |protocol| service.client_address.over(protocol);
+        Protocol::from_number(protocol).map_or(ClientAddress::None, over)
     }
 
     /// Where backends sit in their services' lists.

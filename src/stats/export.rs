@@ -194,13 +194,17 @@ fn refused_points(sources: &Sources) -> Vec<Point> {
     points
 }
 
-/// Every event of every service of TCP, from the start.
+/// Every event of every service of TCP, from the start; of one that has TCP beside another protocol, from the
+/// first.
 fn cookie_points(sources: &Sources) -> Vec<Point> {
     let directory = sources.directory();
     let mut sums = BTreeMap::<Vec<String>, u64>::new();
     let services = directory.names.services.iter();
-    for service in services.filter(|service| service.protocol == Protocol::Tcp) {
+    for service in services {
         let activity = sources.service(&directory, service.id);
+        if service.protocol != Protocol::Tcp && activity.cookies.iter().all(|count| *count == 0) {
+            continue;
+        }
         for &event in Event::ALL {
             let labels = vec![service.name.clone(), event.label().to_owned()];
             let carried = || directory.carried_cookies(&service.name, event);

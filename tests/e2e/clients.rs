@@ -7,7 +7,7 @@ use lab::config::{ClientList, Config};
 use lab::network::{VIP, client_address};
 use lab::{Balancer, Host, programs, wait};
 
-use crate::harness::{Rig, web};
+use crate::harness::{Rig, WEB, web};
 
 const EVEN: [(u8, u32); 3] = [(1, 1), (2, 1), (3, 1)];
 
@@ -129,6 +129,46 @@ fn clients_of_two_networks_have_each_their_service_with_two_workers() {
 #[test]
 fn clients_of_two_networks_have_each_their_service_in_nat_beside_fullnat_with_two_workers() {
     told_apart(2, "nat");
+}
+
+/// HTTP and datagrams of one service: each client at one backend by both, counted together.
+fn both_protocols(workers: usize) {
+    let rig = Rig::new(2, 3);
+    let echo = |host| programs::udp_echo(&rig.network, &rig.binaries, host, 80).unwrap();
+    let _echoes: Vec<_> = rig.network.backends.iter().map(echo).collect();
+    let mut config = rig.web_config(workers, "rr", &EVEN);
+    set(&mut config, "persistence_s", 20);
+    set(&mut config, "more_addresses", vec![format!("udp {VIP}:80")]);
+    let mut balancer = rig.start(config);
+    let [first, second] = [&rig.network.clients[0], &rig.network.clients[1]];
+    let datagrams = |client| {
+        let arguments = ["--sources", "30", "--rounds", "2", "--size", "100"];
+        let report = programs::udp_load(&rig.binaries, client, WEB, &arguments).unwrap();
+        assert_eq!((report.ok, report.failed), (60, 0), "{report:?}");
+        report.backends.into_keys().collect::<BTreeSet<_>>()
+    };
+    // One begins by TCP, the other by UDP.
+    let by_tcp = backends(first, 30);
+    let by_udp = datagrams(second);
+    assert_eq!((by_tcp.len(), by_udp.len()), (1, 1), "{by_tcp:?} {by_udp:?}");
+    assert_eq!((datagrams(first), backends(second, 30)), (by_tcp.clone(), by_udp.clone()));
+    assert_ne!(by_tcp, by_udp, "in turn, whatever they speak");
+    let metrics = balancer.metrics().unwrap();
+    let made = metrics.sum("shunt_new_connections_total", &[("service", "web")]).unwrap();
+    assert!((made - 120.0).abs() < 0.5, "{made}");
+    let shown = balancer.shunt(&["services"]).unwrap();
+    assert!(shown.contains(&format!("udp {VIP}:80")), "{shown}");
+    balancer.stop().unwrap();
+}
+
+#[test]
+fn a_client_stays_at_one_backend_by_both_protocols_of_a_service_with_one_worker() {
+    both_protocols(1);
+}
+
+#[test]
+fn a_client_stays_at_one_backend_by_both_protocols_of_a_service_with_two_workers() {
+    both_protocols(2);
 }
 
 fn persistence(workers: usize) {

@@ -6,13 +6,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use proptest::prelude::*;
 use shunt::dataplane::conn::state::flags::{ACK, FIN, RST, SYN};
 use shunt::dataplane::persistence::Persistence;
-use shunt::dataplane::snapshot::{Backend, Encapsulation, Limit, Mode, Scheduler, Snapshot};
+use shunt::dataplane::snapshot::{
+    Backend, Encapsulation, Limit, Mode, Place, Protocol, Scheduler, Snapshot,
+};
 use shunt::dataplane::verdict::Reason;
 use shunt::stats::counters::Counter;
 
 use crate::life::{answer, from_client};
-use crate::packets::Endpoint;
-use crate::shop::host;
+use crate::packets::{Endpoint, VIP};
+use crate::shop::{first, host};
 use crate::world::{Card, Plan, World};
 
 const TERMS: Persistence =
@@ -53,6 +55,36 @@ fn a_client_stays_and_others_take_turns() {
             let again = [1, 2, 3].map(|last| ask(&mut world, 0, client(last, port)));
             assert_eq!(again, chosen, "{mode:?}");
         }
+    }
+}
+
+/// IPVS keeps a mark for it: HTTP/3 beside HTTPS, one client at one backend.
+#[test]
+fn a_client_stays_by_every_protocol_of_its_service() {
+    for (workers, mode) in [(1, Mode::Fullnat), (3, Mode::Nat), (3, Mode::Fullnat), (2, Mode::Dr)] {
+        let modes = vec![mode; 3];
+        let mut world = World::new(Plan { workers, modes, ..Plan::default() });
+        world.publish(|snapshot| {
+            terms(TERMS)(snapshot);
+            snapshot.services.iter_mut().skip(1).for_each(|service| *service = None);
+            let service = snapshot.services[0].as_mut().unwrap();
+            let place = |protocol| Place { protocol, address: service.addresses[0] };
+            service.other_protocols = [Protocol::Udp, Protocol::Sctp].map(place).into();
+        });
+        let workers = usize::from(workers);
+        let mut homes = BTreeMap::new();
+        for (port, last) in (2000..2030u16).zip([1, 2, 3, 4, 5].into_iter().cycle()) {
+            let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp][usize::from(port % 3)];
+            let (from, to) = (client(last, port).into(), VIP.into());
+            let frame = first(protocol, from, to).build();
+            let sent = world.exchange(usize::from(port) % workers, 0, &frame);
+            let home = *homes.entry(last).or_insert_with(|| host(&sent[0]));
+            assert_eq!(host(&sent[0]), home, "{mode:?}, client {last}, {protocol}");
+        }
+        let all: std::collections::BTreeSet<_> = homes.into_values().collect();
+        assert!(all.len() > 1, "clients are spread: {all:?}");
+        let made: u64 = world.stats.iter().map(|s| s.services[0].new_connections.get()).sum();
+        assert_eq!(made, 30, "one count");
     }
 }
 

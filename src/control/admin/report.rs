@@ -113,7 +113,8 @@ impl<C: Configure> Control<C> {
             protocol: spelled(&entry.protocol),
             address: entry.address.to_string(),
             more_addresses: current.map_or_else(Vec::new, |service| {
-                service.addresses.iter().skip(1).map(ToString::to_string).collect()
+                let own = service.addresses.iter().skip(1).map(ToString::to_string);
+                own.chain(service.other_protocols.iter().map(ToString::to_string)).collect()
             }),
             clients: current.map_or_else(Vec::new, |service| self.clients_of(service)),
             scheduler: scheduling.map_or_else(String::new, |s| spelled(&s.scheduler)),

@@ -136,7 +136,7 @@ pub struct Service {
     pub protocol: String,
     /// Where clients find it, as in the file: VIP and port, or a range of ports, or 0 for all.
     pub address: String,
-    /// Where else; none once removed.
+    /// Where else, with the protocol if it is another one; none once removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub more_addresses: Vec<String>,
     /// Whose it is, networks and names of lists; none if everybody's, or once removed.

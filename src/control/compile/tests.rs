@@ -23,6 +23,7 @@ use crate::wire::Mac;
 
 mod clients;
 mod lives;
+mod protocols;
 
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
 

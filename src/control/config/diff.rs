@@ -418,7 +418,8 @@ fn service_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
         }));
     };
     push("name", differ(&old.name, &new.name, String::clone));
-    push("more_addresses", differ(&old.more_addresses, &new.more_addresses, |v| list(v)));
+    let (was, is) = (further(old), further(new));
+    push("more_addresses", differ(&was, &is, |v| list(v)));
     push("clients", differ(&old.clients, &new.clients, |v| list(v)));
     push("scheduler", differ(&old.scheduler, &new.scheduler, ToString::to_string));
     let (was, is) = (flags(old), flags(new));
@@ -452,6 +453,12 @@ fn service_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
         push(key, differ(&from, &to, u32::to_string));
     }
     backend_changes(changes, old, new);
+}
+
+/// What is in `more_addresses`.
+fn further(service: &Service) -> Vec<String> {
+    let others = service.other_protocols.iter().map(ToString::to_string);
+    service.more_addresses.iter().map(ToString::to_string).chain(others).collect()
 }
 
 fn backend_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {

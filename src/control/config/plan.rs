@@ -12,8 +12,8 @@ use std::time::Duration;
 use crate::control::prefix::width;
 use crate::dataplane::sched::{Flags, ServerId};
 use crate::dataplane::snapshot::{
-    ClientAddress, Limit, Mode, Ping, Ports, Protocol, Quotas, Restarts, Scheduler, ServiceAddress,
-    Strays, SynCookies, Timeouts,
+    ClientAddress, Limit, Mode, Ping, Place, Ports, Protocol, Quotas, Restarts, Scheduler,
+    ServiceAddress, Strays, SynCookies, Timeouts,
 };
 use crate::ids::PortId;
 use crate::wire::vlan::Tags;
@@ -60,10 +60,10 @@ pub struct Plan {
 impl Plan {
     /// Source ports of datagrams that start nothing with a service.
     pub fn reflection_ports<'a>(&'a self, service: &'a Service) -> &'a [u16] {
-        match (&service.udp_reflection_ports, service.protocol) {
-            (Some(own), _) => own,
-            (None, Protocol::Udp) => &self.udp_reflection_ports,
-            (None, Protocol::Tcp | Protocol::Sctp) => &[],
+        match &service.udp_reflection_ports {
+            Some(own) => own,
+            None if service.speaks(Protocol::Udp) => &self.udp_reflection_ports,
+            None => &[],
         }
     }
 
@@ -246,7 +246,7 @@ impl serde::Serialize for ClientGroup {
 pub struct Service {
     /// Its name: unique.
     pub name: String,
-    /// Balanced protocol.
+    /// Balanced protocol; the first if there are several.
     pub protocol: Protocol,
     /// Where clients find it; with the protocol and the first of `clients`, what makes it the same
     /// service: unique.
@@ -254,6 +254,9 @@ pub struct Service {
     /// Where else clients find it: the same family, none of them another service's too.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub more_addresses: Vec<ServiceAddress>,
+    /// Where else, by other protocols than its own; in the file among `more_addresses`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_protocols: Vec<Place>,
     /// Whose it is: other clients do not find it. Empty for everybody's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub clients: Vec<ClientGroup>,
@@ -315,6 +318,7 @@ impl Default for Service {
             protocol: Protocol::Tcp,
             address: ServiceAddress { vip: IpAddr::from([0; 4]), ports: Ports::ALL },
             more_addresses: vec![],
+            other_protocols: vec![],
             clients: vec![],
             scheduler: Scheduler::WRR,
             scheduler_flags: Flags::default(),
@@ -337,9 +341,20 @@ impl Default for Service {
 }
 
 impl Service {
-    /// Everywhere clients find it; the first is [`Service::address`].
+    /// Everywhere clients find it by its own protocol; the first is [`Service::address`].
     pub fn addresses(&self) -> impl Iterator<Item = ServiceAddress> + '_ {
         std::iter::once(self.address).chain(self.more_addresses.iter().copied())
+    }
+
+    /// Everywhere clients find it.
+    pub fn places(&self) -> impl Iterator<Item = Place> + '_ {
+        let own = self.addresses().map(|address| Place { protocol: self.protocol, address });
+        own.chain(self.other_protocols.iter().copied())
+    }
+
+    /// Does it serve that protocol?
+    pub fn speaks(&self, protocol: Protocol) -> bool {
+        self.places().any(|place| place.protocol == protocol)
     }
 
     /// The timeouts of its connections, if not just those in `common`.

@@ -118,7 +118,7 @@ impl Addresses {
 /// Every VIP and local address of the plan, on its TAP.
 pub fn place(taps: &[TapSpec], plan: &Plan) -> BTreeSet<Placed> {
     let service = |s: &super::super::config::plan::Service| {
-        let vips = s.addresses().map(|address| address.vip);
+        let vips = s.places().map(|place| place.address.vip);
         vips.chain(s.local_addresses.iter().copied()).collect::<Vec<_>>()
     };
     let addresses = plan.services.iter().flat_map(service);

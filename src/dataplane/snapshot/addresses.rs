@@ -12,7 +12,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::clients::{Claims, Networks};
-use super::{Backend, Ports, Service, ServiceAddress, Snapshot};
+use super::{Backend, Place, Ports, Protocol, Service, ServiceAddress, Snapshot};
 use crate::ids::ServiceId;
 
 /// Which addresses are ours, and which service a VIP, protocol and port name.
@@ -44,7 +44,7 @@ impl AddressTable {
     pub(super) fn new(snapshot: &Snapshot) -> Self {
         let own = snapshot.own.iter().copied().collect();
         let networks = Arc::clone(&snapshot.client_networks);
-        let mut table = Self { own, networks, ..Self::default() };
+        let mut table = Self { networks, own, ..Self::default() };
         for (id, service) in (0u32..).zip(snapshot.services.iter()) {
             let Some(service) = service else { continue };
             let mut backends = service.backends.iter().filter_map(|id| snapshot.backend(*id));
@@ -64,10 +64,10 @@ impl AddressTable {
     }
 
     fn enter(&mut self, id: ServiceId, service: &Service, is_live: bool) {
-        for address in &service.addresses {
-            let (ServiceAddress { vip, ports }, protocol) = (*address, service.protocol as u8);
+        for Place { protocol, address } in service.places() {
+            let (ServiceAddress { vip, ports }, protocol) = (address, protocol as u8);
             for group in &service.clients {
-                self.claims.enter(id, protocol, *address, *group);
+                self.claims.enter(id, protocol, address, *group);
             }
             if !service.clients.is_empty() {
                 // It has its place among the claims.
@@ -83,8 +83,11 @@ impl AddressTable {
 
     fn enter_backend(&mut self, service: &Service, backend: &Backend) {
         if backend.answers_here {
-            let key = (backend.address, backend.port, service.protocol as u8);
-            *self.nat_backends.entry(key).or_default() |= service.sloppy;
+            for protocol in service.protocols() {
+                let key = (backend.address, backend.port, protocol as u8);
+                let is_sloppy = service.sloppy && protocol != Protocol::Udp;
+                *self.nat_backends.entry(key).or_default() |= is_sloppy;
+            }
             self.nat_addresses.insert(backend.address, backend.our_address);
             self.by_client.insert(backend.service);
         }

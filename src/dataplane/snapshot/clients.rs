@@ -75,11 +75,14 @@ impl Networks {
     }
 }
 
+/// Services at ports of one place, the narrowest ports first.
+type AtPorts = Vec<(Ports, ServiceId)>;
+
 /// Which service claims a place for which clients.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Claims {
-    /// The narrowest ports first.
-    of: HashMap<(IpAddr, u8, Group), Vec<(Ports, ServiceId)>, RandomState>,
+    /// By VIP, protocol and who asks.
+    of: HashMap<(IpAddr, u8, Group), AtPorts, RandomState>,
     /// VIPs and protocols with any: all others need not look.
     places: HashSet<(IpAddr, u8), RandomState>,
 }

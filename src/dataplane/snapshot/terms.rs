@@ -18,9 +18,12 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
+
     /// The protocol of that IP protocol number, if it is balanced.
     pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Tcp, Self::Udp, Self::Sctp].into_iter().find(|protocol| *protocol as u8 == number)
+        Self::ALL.into_iter().find(|protocol| *protocol as u8 == number)
     }
 }
 
@@ -151,6 +154,27 @@ impl serde::Serialize for ServiceAddress {
     }
 }
 
+/// Where clients find a service, and by which protocol. Displayed as `udp 198.51.100.10:443`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// What they speak.
+    pub protocol: Protocol,
+    /// Where.
+    pub address: ServiceAddress,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.protocol, self.address)
+    }
+}
+
+impl serde::Serialize for Place {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// How a backend learns the client's address where it does not see it (FULL-NAT) or as its
 /// program wants it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
@@ -168,6 +192,17 @@ pub enum ClientAddress {
     ProxyV1,
     /// PROXY protocol, binary: TCP and UDP.
     ProxyV2,
+}
+
+impl ClientAddress {
+    /// What of it there is for a connection of that protocol.
+    #[must_use]
+    pub const fn over(self, protocol: Protocol) -> Self {
+        match (self, protocol) {
+            (_, Protocol::Tcp) | (Self::ProxyV2, Protocol::Udp) => self,
+            _ => Self::None,
+        }
+    }
 }
 
 /// When clients' SYNs are answered with cookies.

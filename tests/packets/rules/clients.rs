@@ -15,7 +15,7 @@ use shunt::dataplane::snapshot::{Mode, Ports, Protocol};
 use shunt::dataplane::verdict::Reason;
 
 use super::outer::wrapped;
-use super::setup::{FAMILIES, Ip, PROTOCOLS, Real, Setup, V4, mode_name, offer, through};
+use super::setup::{FAMILIES, Ip, PROTOCOLS, Real, Setup, V4, V6, mode_name, offer, through};
 use super::words::{
     DR, FULLNAT, IPIP, NAT, TRANSLATING, bytes, datagram, error, first, port_unreachable, reset,
     reset_ack, second, segment, syn,
@@ -34,14 +34,14 @@ pub(super) fn rows(at: &At) -> Vec<Rule> {
 fn narrow(ip: Ip) -> (IpAddr, u8) {
     match ip {
         V4 => (IpAddr::from([192, 0, 2, 0]), 24),
-        _ => (IpAddr::from([0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 0]), 64),
+        V6 => (IpAddr::from([0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 0]), 64),
     }
 }
 
 fn wide(ip: Ip) -> (IpAddr, u8) {
     match ip {
         V4 => (IpAddr::from([192, 0, 0, 0]), 16),
-        _ => (IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0]), 32),
+        V6 => (IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0]), 32),
     }
 }
 
@@ -53,7 +53,7 @@ fn alone_of(ip: Ip) -> (IpAddr, u8) {
 fn others(ip: Ip) -> [SocketAddr; 3] {
     let addresses: [IpAddr; 3] = match ip {
         V4 => [[192, 0, 2, 99], [192, 0, 3, 1], [203, 0, 113, 1]].map(IpAddr::from),
-        _ => [[0xc, 0, 9], [0xd, 0, 1], [0, 7, 1]].map(|[net, more, host]| {
+        V6 => [[0xc, 0, 9], [0xd, 0, 1], [0, 7, 1]].map(|[net, more, host]| {
             let site = if more == 0 { 0xdb8 } else { 0xdb9 };
             IpAddr::from([0x2001, site, net, 0, 0, 0, 0, host])
         }),

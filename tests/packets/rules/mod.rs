@@ -40,6 +40,7 @@ mod mtu;
 mod nat64;
 mod one_packet;
 mod pieces;
+mod protocols;
 mod sctp;
 mod sloppy;
 mod strays;
@@ -132,6 +133,7 @@ pub(crate) fn rules(at: &At) -> Vec<Rule> {
         introduce::rows,
         lookup::rows,
         clients::rows,
+        protocols::rows,
         link::rows,
         strays::rows,
         modes::rows,

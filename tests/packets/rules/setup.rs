@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use shunt::dataplane::access::{ListSet, Listed, Network};
 use shunt::dataplane::snapshot::{
-    Backend, ClientAddress, Group, Limit, Mode, Networks, NextHop, Ping, Ports, Protocol,
+    Backend, ClientAddress, Group, Limit, Mode, Networks, NextHop, Ping, Place, Ports, Protocol,
     Scheduler, Service, ServiceAddress, Snapshot, Strays, SynCookies,
 };
 use shunt::ids::{BackendId, PortId, ServiceId};
@@ -153,6 +153,8 @@ pub(crate) struct Offer {
     pub(crate) at: Vec<(IpAddr, Ports)>,
     /// Networks of those it is for; none for everybody.
     pub(crate) clients: Vec<(IpAddr, u8)>,
+    /// Further protocols, at the same places.
+    pub(crate) also: Vec<Protocol>,
     pub(crate) backends: Vec<Real>,
     pub(crate) one_packet: bool,
     pub(crate) introduction: ClientAddress,
@@ -219,8 +221,8 @@ pub(crate) fn offer(protocol: Protocol, at: &[SocketAddr], real: Real) -> Offer 
     let at = at.iter().map(|end| (end.ip(), Ports::one(end.port()))).collect();
     let introduction = ClientAddress::None;
     let (one_packet, sloppy) = (false, false);
-    let clients = vec![];
-    Offer { protocol, at, clients, backends: vec![real], one_packet, introduction, sloppy }
+    let (clients, also) = (vec![], vec![]);
+    Offer { protocol, at, clients, also, backends: vec![real], one_packet, introduction, sloppy }
 }
 
 impl Setup {
@@ -393,6 +395,11 @@ impl Setup {
 fn service(offer: &Offer, id: u32, first: u32, revision: u64) -> Service {
     let ids = (first..).zip(&offer.backends).filter(|(_, real)| real.weight.is_some());
     let backends: Vec<_> = ids.map(|(id, _)| BackendId(id)).collect();
+    let places = |&(vip, ports): &(IpAddr, Ports)| {
+        let address = ServiceAddress { vip, ports };
+        offer.also.iter().map(move |protocol| Place { protocol: *protocol, address })
+    };
+    let also = offer.at.iter().flat_map(places);
     Service {
         name: format!("service {id}").into(),
         protocol: offer.protocol,
@@ -400,7 +407,9 @@ fn service(offer: &Offer, id: u32, first: u32, revision: u64) -> Service {
         scheduling: Scheduler::RR.into(),
         backends: backends.into_iter().rev().collect(),
         locals: FAMILIES.iter().map(|ip| ip.local()).collect(),
-        one_packet: offer.one_packet && offer.protocol == Protocol::Udp,
+        other_protocols: also.collect(),
+        one_packet: offer.one_packet
+            && (offer.protocol == Protocol::Udp || offer.also.contains(&Protocol::Udp)),
         clients: offer.clients.iter().map(|&(first, bits)| Group::Network(first, bits)).collect(),
         sloppy: offer.sloppy,
         client_address: offer.introduction,

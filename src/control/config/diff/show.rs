@@ -13,7 +13,9 @@ use crate::dataplane::snapshot::{ClientAddress, Limit, Mode, Quotas, SourceQuota
 /// only FULL-NAT, is left out.
 fn summary(service: &Service) -> String {
     let Service { name, protocol, scheduler, backends, .. } = service;
-    let addresses = join(service.addresses());
+    let own = service.addresses().map(|address| address.to_string());
+    let others = service.other_protocols.iter().map(ToString::to_string);
+    let addresses = join(own.chain(others));
     let flags: Vec<&str> = service.scheduler_flags.names(*scheduler).collect();
     let mut extra = match flags.as_slice() {
         [] => String::new(),

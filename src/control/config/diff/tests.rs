@@ -478,6 +478,20 @@ fn as_json_a_change_carries_its_kind_and_values() {
 }
 
 #[test]
+fn further_protocols_of_a_service_come_and_go() {
+    let more = "address = \"198.51.100.10:80\"\nmore_addresses = [\"udp 198.51.100.10:80\", \"198.51.100.11:80\"]";
+    let both = plan(&BASE.replacen("address = \"198.51.100.10:80\"", more, 1));
+    let said = diff(&plan(BASE), &both).to_string();
+    let change = "more_addresses [] -> [198.51.100.11:80, udp 198.51.100.10:80]";
+    assert_eq!(said, format!("~ service web: {change}\n"));
+    let mut none = both.clone();
+    none.services.retain(|service| service.name != "web");
+    let said = diff(&none, &both).to_string();
+    let places = "tcp 198.51.100.10:80 198.51.100.11:80 udp 198.51.100.10:80";
+    assert_eq!(said, format!("+ service web {places}, wrr, local 10.44.0.2, 1 backend\n"));
+}
+
+#[test]
 fn further_clients_of_a_service_come_and_go() {
     let with = |more: &str| {
         let clients = format!("address = \"198.51.100.10:80\"\nclients = [\"10.0.0.0/8\"{more}]");

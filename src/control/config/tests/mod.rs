@@ -24,6 +24,7 @@ mod modes;
 mod odd;
 mod persistence;
 mod ports;
+mod protocols;
 mod quotas;
 mod services;
 mod shape;
@@ -71,6 +72,7 @@ fn every_refusal_says_what_is_wrong_and_where() {
         vlans::ROWS,
         families::ROWS,
         clients::ROWS,
+        protocols::ROWS,
         cookies::ROWS,
         sloppy::ROWS,
         quotas::ROWS,

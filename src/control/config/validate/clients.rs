@@ -17,12 +17,12 @@ use crate::dataplane::snapshot::{ClientAddress, Mode, Protocol};
 pub(super) fn one_packet(
     problems: &mut Problems,
     written: &schema::Service,
-    protocol: Option<Protocol>,
+    spoken: &[Protocol],
 ) -> bool {
     let Some(value) = written.one_packet.as_ref().filter(|value| *value.get_ref()) else {
         return false;
     };
-    if let Some(protocol) = protocol.filter(|protocol| *protocol != Protocol::Udp) {
+    if let Some(protocol) = spoken.first().filter(|_| !spoken.contains(&Protocol::Udp)) {
         let message = format!("`one_packet` is for udp: a packet of {protocol} is not alone");
         problems.error(value.span(), message);
     }
@@ -33,14 +33,17 @@ pub(super) fn one_packet(
 pub(super) fn client_address(
     problems: &mut Problems,
     written: &schema::Service,
-    protocol: Option<Protocol>,
+    spoken: &[Protocol],
     modes: &[Option<Mode>],
 ) -> ClientAddress {
     let value = written.client_address.as_ref();
     let known = choice(problems, "client_address", value, &WORDS, ClientAddress::None);
     let (Some(value), true) = (value, known != ClientAddress::None) else { return known };
-    let refusal = protocol
-        .and_then(|protocol| refused_by_protocol(known, protocol))
+    // Of several protocols it is for those it is made for.
+    let refusals = spoken.iter().map(|protocol| refused_by_protocol(known, *protocol));
+    let refusal = refusals
+        .reduce(|all, one| all.and(one).and(all))
+        .flatten()
         .or_else(|| modes.iter().flatten().find_map(|mode| refused_by_mode(known, *mode)));
     if let Some(refusal) = refusal {
         problems.error(value.span(), format!("`{}` {refusal}", word(known)));

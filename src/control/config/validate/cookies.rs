@@ -21,7 +21,7 @@ const SHAPES: &str = "\"never\", \"always\" or { above_per_second = 1000 }";
 pub(super) fn syn_cookies(
     problems: &mut Problems,
     written: &schema::Service,
-    protocol: Option<Protocol>,
+    spoken: &[Protocol],
     modes: &[Option<Mode>],
 ) -> SynCookies {
     let Some(value) = written.syn_cookies.as_ref() else { return SynCookies::Never };
@@ -29,7 +29,7 @@ pub(super) fn syn_cookies(
     if wanted == SynCookies::Never {
         return wanted;
     }
-    if let Some(protocol) = protocol.filter(|protocol| *protocol != Protocol::Tcp) {
+    if let Some(protocol) = spoken.first().filter(|_| !spoken.contains(&Protocol::Tcp)) {
         let message = format!("`syn_cookies` is for tcp: there is no SYN in {protocol}");
         problems.error(value.span(), message);
     } else if let Some(mode) = modes.iter().flatten().find_map(|mode| answers_elsewhere(*mode)) {

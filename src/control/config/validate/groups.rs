@@ -96,17 +96,18 @@ impl<'a> Rivals<'a> {
         Self { lists, compared: RefCell::default() }
     }
 
-    /// Could one client be meant by both alike? Then, which, if not everybody.
+    /// Could one client be meant by both alike? Then, in words, which; everybody goes without saying.
     pub(super) fn common(
         &self,
         some: &'a [ClientGroup],
         others: &'a [ClientGroup],
-    ) -> Option<Option<ClientGroup>> {
+    ) -> Option<String> {
         if some.is_empty() || others.is_empty() {
-            return (some.is_empty() && others.is_empty()).then_some(None);
+            return (some.is_empty() && others.is_empty()).then(String::new);
         }
         let mut pairs = some.iter().flat_map(|one| others.iter().map(move |other| (one, other)));
-        pairs.find_map(|(one, other)| self.shared(one, other)).map(Some)
+        let group = pairs.find_map(|(one, other)| self.shared(one, other))?;
+        Some(format!(", for clients of {group}"))
     }
 
     fn shared(&self, one: &'a ClientGroup, other: &'a ClientGroup) -> Option<ClientGroup> {

@@ -17,14 +17,15 @@ use crate::dataplane::snapshot::{Limit, Protocol};
 pub(super) fn scheduler(
     problems: &mut Problems,
     written: &schema::Service,
-    protocol: Option<Protocol>,
+    spoken: &[Protocol],
 ) -> Scheduler {
     let names = Scheduler::ALL.iter().map(|scheduler| (scheduler.method().name, *scheduler));
     let names: Vec<_> = names.collect();
     let value = written.scheduler.as_ref();
     let scheduler = choice(problems, "scheduler", value, &names, Scheduler::WRR);
     let is_quic = scheduler.method().needs_server_ids;
-    if let (Some(value), Some(Protocol::Tcp | Protocol::Sctp), true) = (value, protocol, is_quic) {
+    let has_none = !spoken.is_empty() && !spoken.contains(&Protocol::Udp);
+    if let (Some(value), true) = (value, is_quic && has_none) {
         let message = format!("scheduler `{scheduler}` is for udp: it looks into QUIC packets");
         problems.error(value.span(), message);
     }

@@ -18,7 +18,7 @@ use super::modes::ServiceMode;
 use super::value::{choice, integer, name, socket};
 use super::vips::{self, PlacedVip, refuse_unreachable};
 use super::{clients, cookies, groups, locals, quotas, scheduling, sloppy, suspects, timeouts};
-use crate::dataplane::snapshot::{Mode, Ports, Protocol, ServiceAddress};
+use crate::dataplane::snapshot::{Mode, Place, Ports, Protocol, ServiceAddress};
 use crate::ids::limits;
 
 const SERVICE_NAME_MAX: usize = 63;
@@ -34,6 +34,8 @@ struct Draft {
     vips: Vec<PlacedVip>,
     /// Is it known whose it is?
     has_clients: bool,
+    /// Of each of `vips`.
+    protocols: Vec<Protocol>,
     locals: Vec<Placed>,
     backends: Vec<Placed>,
 }
@@ -82,7 +84,11 @@ fn draft(
     let (span, written) = (written.span(), written.get_ref());
     let service_name = written.name.get_ref();
     name(problems, "service name", &written.name, SERVICE_NAME_MAX);
-    let vips = vips::addresses(problems, written);
+    let known = choice(problems, "protocol", Some(&written.protocol), &PROTOCOLS, None);
+    let own = known.unwrap_or(Protocol::Tcp);
+    let (vips, protocols) = vips::addresses(problems, written, own);
+    // An unknown one is told of once; what would follow from it is not judged.
+    let spoken = if known.is_some() { spoken(own, &protocols) } else { Vec::new() };
     let (mode, modes) = modes(problems, written);
     let (backends, places) = backends(problems, written, &modes, &vips);
     let served = (vips.as_slice(), backends.as_slice());
@@ -91,25 +97,25 @@ fn draft(
         let message = format!("service `{service_name}` has no backends: it refuses everybody");
         problems.warn(span, message);
     }
-    let known = choice(problems, "protocol", Some(&written.protocol), &PROTOCOLS, None);
-    let scheduler = scheduling::scheduler(problems, written, known);
+    let scheduler = scheduling::scheduler(problems, written, &spoken);
     scheduling::refuse_server_ids(problems, written, scheduler, &backends);
     let nowhere = ServiceAddress { vip: IpAddr::from([0; 4]), ports: Ports::ALL };
     let clients = groups::clients(problems, written, &vips, lists);
     let has_clients = clients.is_some();
-    let mut addresses = vips.iter().map(|(address, _)| *address);
-    let client_address = clients::client_address(problems, written, known, &modes);
-    let syn_cookies = cookies::syn_cookies(problems, written, known, &modes);
+    let (more_addresses, other_protocols) = further(own, &vips, &protocols);
+    let client_address = clients::client_address(problems, written, &spoken, &modes);
+    let syn_cookies = cookies::syn_cookies(problems, written, &spoken, &modes);
     let mut service = Service {
         name: service_name.clone(),
-        protocol: known.unwrap_or(Protocol::Tcp),
-        address: addresses.next().unwrap_or(nowhere),
-        more_addresses: addresses.collect(),
+        protocol: own,
+        address: vips.first().map_or(nowhere, |(address, _)| *address),
+        more_addresses,
+        other_protocols,
         clients: clients.unwrap_or_default(),
         scheduler,
         scheduler_flags: scheduling::flags(problems, written, scheduler),
         local_addresses: locals.iter().map(|(address, _)| *address).collect(),
-        one_packet: clients::one_packet(problems, written, known),
+        one_packet: clients::one_packet(problems, written, &spoken),
         sloppy: false,
         client_address,
         client_address_from: clients::brought_by(problems, written, client_address, lists),
@@ -118,16 +124,34 @@ fn draft(
         deny: names(problems, "deny", written.deny.as_ref(), lists),
         syn_cookies,
         syn_cookies_wait_for_data: cookies::wait_for_data(problems, written, syn_cookies),
-        timeouts: timeouts::own(problems, &written.timeouts, known),
+        timeouts: timeouts::own(problems, &written.timeouts, &spoken),
         quotas: quotas::quotas(problems, written, &vips),
-        udp_reflection_ports: suspects::of_service(problems, written, known),
+        udp_reflection_ports: suspects::of_service(problems, written, &spoken),
         backends,
     };
     service.sloppy = sloppy::sloppy(problems, written, &service, is_sloppy);
-    Draft { service, vips, has_clients, locals, backends: places }
+    Draft { service, vips, has_clients, protocols, locals, backends: places }
 }
 
-/// An unknown one is told of once; what would follow from it is not judged.
+/// Each once, the service's own first.
+fn spoken(own: Protocol, protocols: &[Protocol]) -> Vec<Protocol> {
+    let others = Protocol::ALL.into_iter().filter(|it| *it != own && protocols.contains(it));
+    std::iter::once(own).chain(others).collect()
+}
+
+/// Where else clients find it: by its own protocol, and by others.
+fn further(
+    own: Protocol,
+    vips: &[PlacedVip],
+    protocols: &[Protocol],
+) -> (Vec<ServiceAddress>, Vec<Place>) {
+    let all = vips.iter().zip(protocols).skip(1);
+    let all = all.map(|((address, _), protocol)| Place { protocol: *protocol, address: *address });
+    let (own, others): (Vec<_>, Vec<_>) = all.partition(|place| place.protocol == own);
+    (own.into_iter().map(|place| place.address).collect(), others)
+}
+
+/// What `protocol` may be. An unknown one is told of once; what would follow from it is not judged.
 const PROTOCOLS: [(&str, Option<Protocol>); 3] =
     [("tcp", Some(Protocol::Tcp)), ("udp", Some(Protocol::Udp)), ("sctp", Some(Protocol::Sctp))];
 
@@ -184,7 +208,7 @@ fn unique(
         }
     }
     let known = drafts.iter().filter(|draft| draft.has_clients);
-    let claims = known.map(|draft| (&draft.service, draft.vips.as_slice()));
+    let claims = known.map(|it| (&it.service, &*it.vips, &*it.protocols));
     vips::unique(problems, claims, lists);
 }
 

@@ -27,7 +27,7 @@ pub(super) fn sloppy(
 
 /// Why a service cannot take a connection over in the middle.
 fn obstacle(service: &Service) -> Option<&'static str> {
-    if service.protocol == Protocol::Udp {
+    if !service.speaks(Protocol::Tcp) && !service.speaks(Protocol::Sctp) {
         return Some("is for tcp and sctp: every datagram starts a connection anyway");
     }
     if service.backends.iter().any(|backend| backend.mode == Mode::Fullnat) {

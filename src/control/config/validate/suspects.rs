@@ -29,10 +29,10 @@ pub(super) fn reflection_ports(problems: &mut Problems, written: Option<&List<i6
 pub(super) fn of_service(
     problems: &mut Problems,
     written: &schema::Service,
-    protocol: Option<Protocol>,
+    spoken: &[Protocol],
 ) -> Option<Vec<u16>> {
     let value = written.udp_reflection_ports.as_ref()?;
-    if let Some(protocol) = protocol.filter(|protocol| *protocol != Protocol::Udp) {
+    if let Some(protocol) = spoken.first().filter(|_| !spoken.contains(&Protocol::Udp)) {
         let message = format!("`udp_reflection_ports` is for udp: nobody reflects {protocol}");
         problems.error(value.span(), message);
     }

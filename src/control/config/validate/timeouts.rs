@@ -21,16 +21,18 @@ pub(super) fn common(problems: &mut Problems, written: &schema::Timeouts) -> Tim
     timeouts
 }
 
-/// Checks `[service.timeouts]`: only what its protocol's connections can have.
+/// Checks `[service.timeouts]`: only what its protocols' connections can have.
 pub(super) fn own(
     problems: &mut Problems,
     written: &schema::Timeouts,
-    protocol: Option<Protocol>,
+    spoken: &[Protocol],
 ) -> BTreeMap<&'static str, u32> {
     let mut timeouts = BTreeMap::new();
     for (key, value) in written.written() {
-        if let Some(protocol) = protocol.filter(|protocol| protocol_of(key) != *protocol) {
-            let message = format!("`{key}` does nothing here: the service is {protocol}");
+        if !spoken.is_empty() && !spoken.contains(&protocol_of(key)) {
+            let spoken: Vec<_> = spoken.iter().map(ToString::to_string).collect();
+            let spoken = spoken.join(" and ");
+            let message = format!("`{key}` does nothing here: the service is {spoken}");
             problems.error(value.span(), message);
         }
         timeouts.insert(key, integer(problems, key, Some(value), 1..=TIMEOUT_MAX_S, 1));

@@ -7,7 +7,8 @@
 //! [2001:db8::10]:80          the same for IPv6              protocol, one must lie in the other
 //! ```                                                       or they must not meet at all
 //!
-//! A service has one family. A catch-all is the range of all ports.
+//! A service has one family. A catch-all is the range of all ports. What is in `more_addresses` may be of
+//! another protocol, which then stands before it: `udp 198.51.100.10:443`.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
@@ -22,7 +23,7 @@ use super::super::schema;
 use super::groups::Rivals;
 use super::value::{no_socket, unicast};
 use crate::control::prefix::family;
-use crate::dataplane::snapshot::{Mode, Ports, Protocol, ServiceAddress};
+use crate::dataplane::snapshot::{Mode, Place, Ports, Protocol, ServiceAddress};
 
 /// Most addresses of one service.
 const ADDRESSES_MAX: usize = 1024;
@@ -30,37 +31,64 @@ const ADDRESSES_MAX: usize = 1024;
 /// An address of a service and where it is written.
 pub(super) type PlacedVip = (ServiceAddress, Range<usize>);
 
-/// All addresses of a service, the first first. Empty if that one cannot be read: what would follow
-/// from it is not judged then.
-pub(super) fn addresses(problems: &mut Problems, written: &schema::Service) -> Vec<PlacedVip> {
-    let first = service_address(problems, &written.address);
+/// All addresses of a service, the first first, and beside it the protocol of each. Empty if that one
+/// cannot be read: what would follow from it is not judged then.
+pub(super) fn addresses(
+    problems: &mut Problems,
+    written: &schema::Service,
+    own: Protocol,
+) -> (Vec<PlacedVip>, Vec<Protocol>) {
+    let first = service_address(problems, &written.address, written.address.get_ref());
     let more = written.more_addresses.iter().flat_map(Spanned::get_ref);
     let mut placed: Vec<PlacedVip> =
         first.map(|first| (first, written.address.span())).into_iter().collect();
-    let mut seen: HashSet<ServiceAddress> = first.into_iter().collect();
+    let mut protocols = vec![own; placed.len()];
+    let mut seen: HashSet<Place> =
+        first.map(|address| Place { protocol: own, address }).into_iter().collect();
     for (number, value) in more.enumerate() {
         if number + 1 >= ADDRESSES_MAX {
             let message = format!("more than {ADDRESSES_MAX} addresses of one service");
             problems.error(value.span(), message);
             break;
         }
-        let Some(address) = service_address(problems, value) else { continue };
+        let Some((protocol, text)) = of_protocol(problems, value, own) else { continue };
+        let Some(address) = service_address(problems, value, text) else { continue };
         let Some(first) = first else { continue };
-        if !seen.insert(address) {
-            problems.error(value.span(), format!("{address} is listed twice"));
+        if !seen.insert(Place { protocol, address }) {
+            problems.error(value.span(), format!("{} is listed twice", value.get_ref()));
         } else if address.vip.is_ipv4() != first.vip.is_ipv4() {
             let (own, other) = (family(address.vip), family(first.vip));
             let message = format!("{address} is {own}, and this service's address is {other}");
             problems.error_help(value.span(), message, "write a service for each family");
         } else {
             placed.push((address, value.span()));
+            protocols.push(protocol);
         }
     }
-    placed
+    (placed, protocols)
 }
 
-fn service_address(problems: &mut Problems, value: &Spanned<String>) -> Option<ServiceAddress> {
+/// The protocol before an address, or else the service's own; and the address.
+fn of_protocol<'a>(
+    problems: &mut Problems,
+    value: &'a Spanned<String>,
+    own: Protocol,
+) -> Option<(Protocol, &'a str)> {
     let text = value.get_ref();
+    let Some((word, address)) = text.split_once(' ') else { return Some((own, text)) };
+    let protocol = Protocol::ALL.into_iter().find(|protocol| protocol.to_string() == word);
+    if protocol.is_none() {
+        let message = format!("unknown protocol `{word}` in `{text}`; supported: tcp, udp, sctp");
+        problems.error(value.span(), message);
+    }
+    Some((protocol?, address))
+}
+
+fn service_address(
+    problems: &mut Problems,
+    value: &Spanned<String>,
+    text: &str,
+) -> Option<ServiceAddress> {
     let Some((vip, ports)) = read(text) else {
         let (message, help) = no_socket("VIP", text, "an address and port");
         problems.error_help(value.span(), message, help);
@@ -183,15 +211,15 @@ struct Claim<'a> {
 /// other.
 pub(super) fn unique<'a>(
     problems: &mut Problems,
-    services: impl Iterator<Item = (&'a Service, &'a [PlacedVip])>,
+    services: impl Iterator<Item = (&'a Service, &'a [PlacedVip], &'a [Protocol])>,
     lists: &'a [ClientList],
 ) {
     let rivals = Rivals::new(lists);
     let mut claims: BTreeMap<(Protocol, IpAddr), Vec<Claim<'_>>> = BTreeMap::new();
-    for (service, addresses) in services {
-        for (address, span) in addresses {
+    for (service, addresses, protocols) in services {
+        for ((address, span), protocol) in addresses.iter().zip(protocols) {
             let claim = Claim { address: *address, span, service };
-            claims.entry((service.protocol, address.vip)).or_default().push(claim);
+            claims.entry((*protocol, address.vip)).or_default().push(claim);
         }
     }
     for ((protocol, _), mut claims) in claims {
@@ -215,10 +243,8 @@ fn refuse_meeting<'a>(
     for claim in claims {
         let (address, ports) = (claim.address, claim.address.ports);
         around.retain(|other| other.address.ports.last >= ports.first);
-        let common = |other: &Claim<'a>| {
-            let whose = rivals.common(&other.service.clients, &claim.service.clients)?;
-            Some(whose.map_or_else(String::new, |group| format!(", for clients of {group}")))
-        };
+        let common =
+            |other: &Claim<'a>| rivals.common(&other.service.clients, &claim.service.clients);
         let mut same = around.iter().filter(|other| other.address == address);
         let mut meeting = around.iter().filter(|other| other.address.ports.last < ports.last);
         if let Some((other, whose)) = same.find_map(|other| Some((other, common(other)?))) {

@@ -42,10 +42,12 @@ use crate::dataplane::snapshot::{
 use crate::ids::{BackendId, ServiceId, limits};
 
 mod ids;
+mod left;
 mod names;
 mod secrets;
 
 use ids::Ids;
+use left::Left;
 pub use names::{BackendName, Names, ServiceName};
 use secrets::Secrets;
 pub use secrets::{FORGOTTEN_AFTER, RENEWED_EVERY};
@@ -187,6 +189,8 @@ pub struct Compiler {
     secrets: Secrets,
     /// What tells services' clients apart: made anew only when it says something else.
     told: Told,
+    /// What was a VIP or a local address of late.
+    left: Left,
 }
 
 impl Default for Compiler {
@@ -206,6 +210,7 @@ impl Compiler {
             hops: Vec::new(),
             secrets: Secrets::default(),
             told: Told::default(),
+            left: Left::default(),
         }
     }
 
@@ -238,12 +243,15 @@ impl Compiler {
             self.remember(service, id);
         }
         self.keep_owners(plan, &service_ids);
+        self.left.follow(plan, Instant::now());
         let mut snapshot = Snapshot::default();
         snapshot.generation = self.generation;
         snapshot.ports = ports.into();
         snapshot.services = self.service_table(plan, &service_ids);
         snapshot.backends = self.backend_table(plan, &service_ids, resolve);
         snapshot.departed = self.departed(&snapshot.backends);
+        snapshot.left_vips = self.left.vips.addresses();
+        snapshot.left_locals = self.left.locals.addresses();
         let had_nat = service_ids.iter().filter(|id| self.memory[id.index()].had_nat);
         snapshot.had_nat = had_nat.copied().collect();
         snapshot.timeouts = plan.timeouts;

@@ -40,7 +40,7 @@ use super::conn::table::{Hit, Refusal, Slot};
 use super::established::sender;
 use super::family::Family;
 use super::fate::Fate;
-use super::flows::Flows;
+use super::flows::{Flows, PuntClass};
 use super::introduce;
 use super::io::Packet;
 use super::onward;
@@ -111,7 +111,12 @@ impl Flows {
             return self.refuse(packet, parsed, reason);
         }
         let Some(service) = found else {
-            return self.refuse(packet, parsed, Reason::NoService);
+            // What was a VIP and is none any more is the kernel's, but for connections that are left.
+            return if self.snapshot.is_vip(key.destination().into()) {
+                self.refuse(packet, parsed, Reason::NoService)
+            } else {
+                Fate::Punt(PuntClass::Other)
+            };
         };
         if !self.snapshot.admits(service, key.source().into()) {
             self.count_refused(service, Reason::Denied);

@@ -279,7 +279,11 @@ impl Flows {
         match other.kind {
             OtherKind::Neighbor => Fate::Punt(PuntClass::Neighbors),
             OtherKind::Icmp => self.icmp(packet, other, origin),
-            OtherKind::Fragment if balanced || self.snapshot.has_nat_backend(other.source) => {
+            OtherKind::Fragment
+                if balanced
+                    || self.snapshot.has_clients_at(other.destination)
+                    || self.snapshot.has_nat_backend(other.source) =>
+            {
                 Fate::Piece
             }
             OtherKind::Protocol(_) if balanced => self.count(Reason::Protocol),

@@ -246,6 +246,10 @@ pub struct Snapshot {
     pub reset_on_end: bool,
     /// How backends are reached that were removed and whose connections may still be here, by id.
     pub departed: Box<[(BackendId, NextHop)]>,
+    /// VIPs that no service has any more, whose connections may still be here.
+    pub left_vips: Box<[IpAddr]>,
+    /// The same of local addresses.
+    pub left_locals: Box<[IpAddr]>,
     /// Answer to pings.
     pub ping: Ping,
     /// Is DF of a tunnel's outer header clear whatever the inner one says, so that the outer
@@ -373,13 +377,19 @@ impl Snapshot {
         self.addresses.vip(address).is_some()
     }
 
+    /// Is this some service's VIP, or was it one of late, so that connections may be there?
+    #[inline]
+    pub fn has_clients_at(&self, address: IpAddr) -> bool {
+        self.is_vip(address) || self.addresses.is_left(address)
+    }
+
     /// Is this a VIP with a backend that takes new connections?
     #[inline]
     pub fn is_live_vip(&self, address: IpAddr) -> bool {
         self.addresses.vip(address).unwrap_or(false)
     }
 
-    /// Is this a local address of some service?
+    /// Is this a local address of some service, or was it one of late?
     #[inline]
     pub fn is_local(&self, address: IpAddr) -> bool {
         self.addresses.is_local(address)

@@ -71,7 +71,7 @@ impl Flows {
         let (source, destination): (IpAddr, IpAddr) =
             (key.source().into(), key.destination().into());
         let service = self.snapshot.service_of(key);
-        if service.is_some() || self.snapshot.is_vip(destination) {
+        if service.is_some() || self.snapshot.has_clients_at(destination) {
             Some((Part::Request(service), self.request_owner(key, service, origin)))
         } else if self.snapshot.is_local(destination) {
             Some((Part::Reply, self.ownership.reply(key)))
@@ -95,7 +95,9 @@ impl Flows {
         }
         let is_own = self.snapshot.is_own(key.source().into());
         let stays = self.ownership.is_by_card(key.protocol) && !is_own;
-        if stays && !service.is_some_and(|service| self.snapshot.is_by_client(service)) {
+        // Where there is no service (any more), connections may be left that follow from who the client is;
+        // those that the card brings here would have been found here.
+        if stays && service.is_some_and(|service| !self.snapshot.is_by_client(service)) {
             self.ownership.me()
         } else {
             self.client_owner(key.protocol, (key.source(), key.source_port()))
@@ -105,12 +107,12 @@ impl Flows {
     /// As [`Flows::owner`], for what did not come as packets of the flow come, so that where it
     /// came in says nothing: ICMP errors, pieces.
     pub(super) fn flow_owners<F: Family>(&self, key: FlowKey<F>) -> Option<Owners> {
-        if !self.snapshot.is_vip(key.destination().into()) {
+        if !self.snapshot.has_clients_at(key.destination().into()) {
             let (_, owner) = self.owner(key, Origin::Port)?;
             return Some(Owners { first: owner, next: owner });
         }
         let service = self.snapshot.service_of(key);
-        let by_client = service.is_some_and(|service| self.snapshot.is_by_client(service));
+        let by_client = service.is_none_or(|service| self.snapshot.is_by_client(service));
         let is_own = self.snapshot.is_own(key.source().into());
         let by_card = self.ownership.card(key).filter(|_| !is_own);
         let next = match by_card {

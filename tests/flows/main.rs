@@ -26,6 +26,7 @@ mod full;
 mod histories;
 mod icmp;
 mod introduce;
+mod left;
 mod life;
 mod local_out;
 mod modes;

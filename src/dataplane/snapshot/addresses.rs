@@ -34,6 +34,9 @@ pub(super) struct AddressTable {
     nat_addresses: HashMap<IpAddr, IpAddr, RandomState>,
     /// VIPs, and whether some service there has a backend that takes new connections.
     vips: HashMap<IpAddr, bool, RandomState>,
+    /// What were VIPs of late.
+    left: HashSet<IpAddr, RandomState>,
+    /// Those of services, and what were theirs of late: backends' answers name no other address.
     locals: HashSet<IpAddr, RandomState>,
     /// The box's own, if they may be clients'.
     own: HashSet<IpAddr, RandomState>,
@@ -56,6 +59,8 @@ impl AddressTable {
                 table.enter_backend(service, backend);
             }
         }
+        table.left.extend(snapshot.left_vips.iter());
+        table.locals.extend(snapshot.left_locals.iter());
         table.by_client.extend(snapshot.had_nat.iter());
         for ranges in table.ranges.values_mut() {
             ranges.sort_by_key(|(ports, _)| ports.width());
@@ -130,6 +135,11 @@ impl AddressTable {
     #[inline]
     pub(super) fn vip(&self, address: IpAddr) -> Option<bool> {
         self.vips.get(&address).copied()
+    }
+
+    #[inline]
+    pub(super) fn is_left(&self, address: IpAddr) -> bool {
+        self.left.contains(&address)
     }
 
     #[inline]

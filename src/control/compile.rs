@@ -387,16 +387,13 @@ impl Compiler {
         }
     }
 
-    /// Where clients tell services apart, an edit makes a client another service's, and its connections
-    /// must be found where they are. So if one of these services has connections that are owned by who the
-    /// client is, all have.
+    /// An edit makes a place, or a client, another service's, and connections must be found where they are. So
+    /// if one of the services at a VIP has connections that are owned by who the client is, all have.
     fn keep_owners(&mut self, plan: &Plan, ids: &[ServiceId]) {
         let places = |service: &plan::Service| {
             service.places().map(|at| (at.protocol, at.address.vip)).collect::<Vec<_>>()
         };
-        let told = plan.services.iter().filter(|service| !service.clients.is_empty());
-        let told: HashSet<_> = told.flat_map(places).collect();
-        if told.is_empty() {
+        if ids.iter().all(|id| !self.memory[id.index()].had_nat) {
             return;
         }
         let all: Vec<_> = plan.services.iter().zip(ids).map(|(s, id)| (places(s), *id)).collect();
@@ -405,8 +402,7 @@ impl Compiler {
             let is_by_client = |id: &ServiceId| memory[id.index()].had_nat;
             let owned = all.iter().filter(|(_, id)| is_by_client(id));
             let owned: HashSet<_> = owned.flat_map(|(places, _)| places).collect();
-            let shares =
-                |places: &[_]| places.iter().any(|at| told.contains(at) && owned.contains(at));
+            let shares = |places: &[_]| places.iter().any(|at| owned.contains(at));
             let news = all.iter().filter(|(places, id)| !is_by_client(id) && shares(places));
             let news: Vec<ServiceId> = news.map(|(_, id)| *id).collect();
             if news.is_empty() {

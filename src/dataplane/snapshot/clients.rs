@@ -75,8 +75,33 @@ impl Networks {
     }
 }
 
-/// Services at ports of one place, the narrowest ports first.
-type AtPorts = Vec<(Ports, ServiceId)>;
+/// Services at the ports of one VIP and protocol, for some clients.
+#[derive(Clone, Debug, Default)]
+struct AtPorts {
+    single: HashMap<u16, ServiceId, RandomState>,
+    /// The narrowest first.
+    ranges: Vec<(Ports, ServiceId)>,
+}
+
+impl AtPorts {
+    fn enter(&mut self, ports: Ports, id: ServiceId) {
+        if ports.first == ports.last {
+            self.single.insert(ports.first, id);
+            return;
+        }
+        let at = self.ranges.partition_point(|(other, _)| other.width() <= ports.width());
+        self.ranges.insert(at, (ports, id));
+    }
+
+    /// The one with the narrowest ports around this one, and how wide they are.
+    fn find(&self, port: u16) -> Option<(u16, ServiceId)> {
+        let single = self.single.get(&port).map(|id| (0, *id));
+        single.or_else(|| {
+            let (ports, id) = self.ranges.iter().find(|(ports, _)| ports.contains(port))?;
+            Some((ports.width(), *id))
+        })
+    }
+}
 
 /// Which service claims a place for which clients.
 #[derive(Clone, Debug, Default)]
@@ -97,9 +122,7 @@ impl Claims {
     ) {
         let ServiceAddress { vip, ports } = address;
         self.places.insert((vip, protocol));
-        let claims = self.of.entry((vip, protocol, group)).or_default();
-        let at = claims.partition_point(|(other, _)| other.width() <= ports.width());
-        claims.insert(at, (ports, id));
+        self.of.entry((vip, protocol, group)).or_default().enter(ports, id);
     }
 
     /// The service at that place for this client, if it is one for some clients.
@@ -113,15 +136,12 @@ impl Claims {
         if self.places.is_empty() || !self.places.contains(&(vip, protocol)) {
             return None;
         }
-        let claim = |group| {
-            let claims = self.of.get(&(vip, protocol, group))?;
-            claims.iter().find(|(ports, _)| ports.contains(port))
-        };
+        let claim = |group| self.of.get(&(vip, protocol, group))?.find(port);
         networks.around(client).find_map(|(first, length, lists)| {
             let lists = lists.places().map(Group::List);
             let groups = std::iter::once(Group::Network(first, length)).chain(lists);
-            let narrowest = groups.filter_map(claim).min_by_key(|(ports, _)| ports.width());
-            narrowest.map(|(_, service)| *service)
+            let narrowest = groups.filter_map(claim).min_by_key(|(width, _)| *width);
+            narrowest.map(|(_, service)| service)
         })
     }
 }

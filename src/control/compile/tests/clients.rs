@@ -76,7 +76,7 @@ fn the_first_of_its_clients_makes_a_service_the_same_one() {
 
 /// A client that becomes another service's has connections where it was: their owner must not move.
 #[test]
-fn where_clients_tell_services_apart_connections_of_all_are_owned_alike() {
+fn connections_of_all_services_at_a_vip_are_owned_alike() {
     let nat = |mut service: PlanService| {
         service.backends[0].mode = Mode::Nat;
         service
@@ -108,9 +108,9 @@ fn where_clients_tell_services_apart_connections_of_all_are_owned_alike() {
     );
     let snapshot = compile(c, with(of("near", vec![near()], 2)));
     assert_eq!(by_client(&snapshot), expected, "for good");
-    // Without `clients` each is for itself.
+    // A port may become another service's as a client may.
     let mut compiler = Compiler::new();
     let plain = PlanService { address: ServiceAddress::one(VIP, 81), ..of("plain", vec![], 2) };
     let snapshot = compile(&mut compiler, vec![of("all", vec![], 1), nat(plain)]);
-    assert_eq!([0, 1].map(|id| snapshot.is_by_client(ServiceId(id))), [false, true]);
+    assert_eq!([0, 1].map(|id| snapshot.is_by_client(ServiceId(id))), [true, true]);
 }

@@ -14,7 +14,7 @@ use super::conn::key::{FlowKey, Side};
 use super::conn::table::{Hit, Slot};
 use super::endings::said;
 use super::family::Family;
-use super::fate::Fate;
+use super::fate::{Fate, PuntClass};
 use super::flows::Flows;
 use super::introduce;
 use super::io::Packet;
@@ -86,7 +86,7 @@ impl Flows {
     ) -> Fate {
         let hit = F::crossed(&self.tables, parsed.key);
         let Some(hit) = hit.filter(|hit| hit.side == Side::Backend) else {
-            return self.refuse(packet, parsed, Reason::NoConnection);
+            return self.reply_to_nobody(packet, parsed);
         };
         let record = self.tables.v6.record(hit.slot);
         let next_hop = match self.leaves(record, Side::Backend, parsed.ttl) {
@@ -105,6 +105,20 @@ impl Flows {
             return fate;
         }
         self.cross_back(packet, parsed, hit.slot, next_hop)
+    }
+
+    /// A backend's packet of no connection. To what was a local address and is none any more it is the
+    /// kernel's: the address may be the box's own by now.
+    fn reply_to_nobody<F: Family, P: Packet>(
+        &mut self,
+        packet: &mut P,
+        parsed: &Parsed<F>,
+    ) -> Fate {
+        let to = parsed.key.destination().into();
+        if self.snapshot.has_backends_at(to) && !self.snapshot.is_local(to) {
+            return Fate::Punt(PuntClass::Other);
+        }
+        self.refuse(packet, parsed, Reason::NoConnection)
     }
 
     /// May a backend's packet go on between the families, as far as its connection is concerned?

@@ -282,6 +282,7 @@ impl Flows {
             OtherKind::Fragment
                 if balanced
                     || self.snapshot.has_clients_at(other.destination)
+                    || self.snapshot.has_backends_at(other.destination)
                     || self.snapshot.has_nat_backend(other.source) =>
             {
                 Fate::Piece

@@ -106,7 +106,7 @@ impl Flows {
     /// themselves; to it we are the router it reaches them by.
     fn speaker<F: Family>(&self, key: FlowKey<F>) -> Option<F> {
         let to = key.destination();
-        if self.snapshot.has_clients_at(to.into()) || self.snapshot.is_local(to.into()) {
+        if self.snapshot.has_clients_at(to.into()) || self.snapshot.has_backends_at(to.into()) {
             return Some(to);
         }
         let ours = self.snapshot.towards_nat_backend(key.source().into());

@@ -380,7 +380,7 @@ impl Snapshot {
     /// Is this some service's VIP, or was it one of late, so that connections may be there?
     #[inline]
     pub fn has_clients_at(&self, address: IpAddr) -> bool {
-        self.is_vip(address) || self.addresses.is_left(address)
+        self.is_vip(address) || self.addresses.was_vip(address)
     }
 
     /// Is this a VIP with a backend that takes new connections?
@@ -389,10 +389,16 @@ impl Snapshot {
         self.addresses.vip(address).unwrap_or(false)
     }
 
-    /// Is this a local address of some service, or was it one of late?
+    /// Is this a local address of some service?
     #[inline]
     pub fn is_local(&self, address: IpAddr) -> bool {
         self.addresses.is_local(address)
+    }
+
+    /// Is this some service's local address, or was it one of late, so that backends may answer to it?
+    #[inline]
+    pub fn has_backends_at(&self, address: IpAddr) -> bool {
+        self.is_local(address) || self.addresses.was_local(address)
     }
 
     /// May this client start a connection to the service?

@@ -73,7 +73,7 @@ impl Flows {
         let service = self.snapshot.service_of(key);
         if service.is_some() || self.snapshot.has_clients_at(destination) {
             Some((Part::Request(service), self.request_owner(key, service, origin)))
-        } else if self.snapshot.is_local(destination) {
+        } else if self.snapshot.has_backends_at(destination) {
             Some((Part::Reply, self.ownership.reply(key)))
         } else if self.snapshot.is_nat_backend(source, key.source_port(), key.protocol) {
             let client = (key.destination(), key.destination_port());

@@ -7,8 +7,8 @@ use shunt::dataplane::snapshot::{Mode, ServiceAddress, Snapshot};
 use shunt::dataplane::verdict::Reason;
 
 use crate::life::{answer, client, from_client};
-use crate::packets::VIP;
 use crate::packets::oracle::judge;
+use crate::packets::{VIP, packet};
 use crate::world::{Card, Plan, World};
 
 const WORKERS: u8 = 4;
@@ -82,5 +82,27 @@ fn connections_to_a_place_that_leaves_the_file_stay() {
 fn connections_from_a_local_address_that_leaves_the_file_stay() {
     for card in [Card::Any, Card::Rss] {
         stays(Mode::Fullnat, card, other_locals);
+    }
+}
+
+/// It may be the box's own by now, where its kernel listens; what nobody knows is refused at one that is
+/// still a local address.
+#[test]
+fn what_is_of_no_connection_at_a_local_address_that_left_is_the_kernels() {
+    let stray = |local| packet().tcp(client(77), local).flags(SYN).build();
+    for card in [Card::Any, Card::Rss] {
+        let mut world = stays(Mode::Fullnat, card, |_| ());
+        let sent = world.one(0, 0, &from_client(client(1), ACK));
+        let left = (judge(&sent.frame).unwrap().source, 22);
+        world.exchange(0, 0, &stray(left));
+        assert_eq!((world.drops(), world.punted()), (vec![(Reason::NoConnection, 1)], 0));
+        world.publish(other_locals);
+        for worker in 0..usize::from(WORKERS) {
+            world.exchange(worker, 0, &stray(left));
+            assert_eq!(
+                (world.drops(), world.punted()),
+                (vec![(Reason::NoConnection, 1)], worker + 1)
+            );
+        }
     }
 }

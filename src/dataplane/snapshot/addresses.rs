@@ -34,10 +34,12 @@ pub(super) struct AddressTable {
     nat_addresses: HashMap<IpAddr, IpAddr, RandomState>,
     /// VIPs, and whether some service there has a backend that takes new connections.
     vips: HashMap<IpAddr, bool, RandomState>,
-    /// What were VIPs of late.
-    left: HashSet<IpAddr, RandomState>,
-    /// Those of services, and what were theirs of late: backends' answers name no other address.
+    /// Local addresses: backends' answers name no other address.
     locals: HashSet<IpAddr, RandomState>,
+    /// What were VIPs of late.
+    left_vips: HashSet<IpAddr, RandomState>,
+    /// What were local addresses of late.
+    left_locals: HashSet<IpAddr, RandomState>,
     /// The box's own, if they may be clients'.
     own: HashSet<IpAddr, RandomState>,
 }
@@ -59,8 +61,8 @@ impl AddressTable {
                 table.enter_backend(service, backend);
             }
         }
-        table.left.extend(snapshot.left_vips.iter());
-        table.locals.extend(snapshot.left_locals.iter());
+        table.left_vips.extend(snapshot.left_vips.iter());
+        table.left_locals.extend(snapshot.left_locals.iter());
         table.by_client.extend(snapshot.had_nat.iter());
         for ranges in table.ranges.values_mut() {
             ranges.sort_by_key(|(ports, _)| ports.width());
@@ -138,8 +140,13 @@ impl AddressTable {
     }
 
     #[inline]
-    pub(super) fn is_left(&self, address: IpAddr) -> bool {
-        self.left.contains(&address)
+    pub(super) fn was_vip(&self, address: IpAddr) -> bool {
+        self.left_vips.contains(&address)
+    }
+
+    #[inline]
+    pub(super) fn was_local(&self, address: IpAddr) -> bool {
+        self.left_locals.contains(&address)
     }
 
     #[inline]

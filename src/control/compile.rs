@@ -220,7 +220,7 @@ impl Compiler {
     }
 
     /// Compiles `plan`. `resolve` gives the way to an address as far as it is known; it is asked
-    /// once for each backend. Compiling the same plan again, because next hops changed,
+    /// once for each backend and director. Compiling the same plan again, because next hops changed,
     /// changes no id and no revision. `members` knows the plan's lists.
     ///
     /// # Errors
@@ -259,6 +259,8 @@ impl Compiler {
         snapshot.drop_malformed_tcp = plan.drop_malformed_tcp;
         snapshot.restarts = plan.restarts;
         snapshot.reset_on_end = plan.reset_on_end;
+        let directors = plan.directors.iter().filter_map(|address| resolve(*address));
+        snapshot.directors = directors.map(|way| way.next_hop.destination).collect();
         snapshot.ping = plan.ping;
         snapshot.tunnels_ignore_df = plan.tunnels_ignore_df;
         let own = plan.ports.iter().flat_map(|port| &port.addresses);

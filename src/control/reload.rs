@@ -15,7 +15,7 @@ use std::time::Instant;
 use super::admin::view::{LastReload, Reload, ReloadResult};
 use super::config::plan::Plan;
 use super::parts::{Changes, Configure};
-use super::runtime::{Control, backends};
+use super::runtime::{Control, reached};
 use super::supervise::Ending;
 use super::words::count;
 use crate::stats::slow::unix_now_s;
@@ -66,8 +66,8 @@ impl<C: Configure> Control<C> {
                 Err(message) => return refused(format!("{message}; nothing was changed"), changes),
             }
         };
-        let new = backends(&plan);
-        let old: HashSet<_> = backends(&self.plan).into_iter().collect();
+        let new = reached(&plan);
+        let old: HashSet<_> = reached(&self.plan).into_iter().collect();
         // Only those that are new: one that has long been dead shall not delay every reload.
         let fresh: Vec<_> = new.iter().copied().filter(|address| !old.contains(address)).collect();
         self.slow_path.neighbors.want(old.into_iter().chain(new.iter().copied()).collect());
@@ -98,7 +98,7 @@ impl<C: Configure> Control<C> {
         let add = self.new_addresses(&old);
         self.add_addresses(add).await;
         self.addresses.published(self.snapshot.generation, Instant::now());
-        self.slow_path.neighbors.want(backends(&old));
+        self.slow_path.neighbors.want(reached(&old));
         self.plan = old;
     }
 

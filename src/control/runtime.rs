@@ -121,8 +121,8 @@ impl<C: Configure> Control<C> {
         self.publish().map_err(ControlError::Compile)?;
         let add = self.new_addresses(&self.plan.clone());
         self.add_addresses(add).await;
-        self.slow_path.neighbors.want(backends(&self.plan));
-        self.await_next_hops(&backends(&self.plan)).await;
+        self.slow_path.neighbors.want(reached(&self.plan));
+        self.await_next_hops(&reached(&self.plan)).await;
         self.publish().map_err(ControlError::Compile)?;
         if !self.view.complete() {
             let (silent, unrouted) = (&self.view.unanswered, &self.view.unrouted);
@@ -335,8 +335,8 @@ impl<C: Configure> Control<C> {
     }
 }
 
-/// All addresses the workers will send to.
-pub(super) fn backends(plan: &Plan) -> Vec<IpAddr> {
+/// All addresses whose stations must be known: whom the workers send to, and whom they tell from clients.
+pub(super) fn reached(plan: &Plan) -> Vec<IpAddr> {
     let backends = plan.services.iter().flat_map(|service| &service.backends);
-    backends.map(|backend| backend.address.ip()).collect()
+    backends.map(|backend| backend.address.ip()).chain(plan.directors.iter().copied()).collect()
 }

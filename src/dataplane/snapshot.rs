@@ -250,6 +250,8 @@ pub struct Snapshot {
     pub left_vips: Box<[IpAddr]>,
     /// The same of local addresses.
     pub left_locals: Box<[IpAddr]>,
+    /// Where frames of other boxes with the same VIPs come from: what these pass on is not scheduled again.
+    pub directors: Box<[Mac]>,
     /// Answer to pings.
     pub ping: Ping,
     /// Is DF of a tunnel's outer header clear whatever the inner one says, so that the outer
@@ -381,6 +383,12 @@ impl Snapshot {
     #[inline]
     pub fn has_clients_at(&self, address: IpAddr) -> bool {
         self.is_vip(address) || self.addresses.was_vip(address)
+    }
+
+    /// Has another box with the same VIPs sent this frame?
+    #[inline]
+    pub fn is_director(&self, sender: Mac) -> bool {
+        self.directors.contains(&sender)
     }
 
     /// Is this a VIP with a backend that takes new connections?

@@ -89,6 +89,7 @@ fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
         ping: Ping::Always,
         tunnels_ignore_df: false,
         local_out: false,
+        directors: vec![],
         punt_per_second: 1000,
         drain_deadline: Duration::from_secs(30),
         lists: vec![],

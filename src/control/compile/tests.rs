@@ -66,6 +66,7 @@ fn plan(services: Vec<PlanService>) -> Plan {
         ping: Ping::Live,
         tunnels_ignore_df: true,
         local_out: false,
+        directors: vec![],
         punt_per_second: 5,
         drain_deadline: Duration::from_secs(1),
         lists: vec![],
@@ -217,7 +218,8 @@ fn a_mode_reaches_the_snapshot_and_an_edit_of_it_changes_no_id_and_no_revision()
 #[test]
 fn next_hops_change_no_id_and_no_revision() {
     let mut compiler = Compiler::new();
-    let plan = plan(vec![service(80, &[(1, 1), (2, 1)])]);
+    let directors = vec![IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 7])];
+    let plan = Plan { directors, ..plan(vec![service(80, &[(1, 1), (2, 1)])]) };
     let first = compiler.compile(&plan, &[], &|_| None, true, None).unwrap();
     let mac = |last| Mac([2, 0, 0, 0, 0, last]);
     let hop = NextHop { port: PortId(1), source: mac(1), destination: mac(2) };
@@ -227,6 +229,7 @@ fn next_hops_change_no_id_and_no_revision() {
     let second = compiler.compile(&plan, &[], &known, false, None).unwrap();
     assert!(first.backends.iter().flatten().all(|backend| backend.next_hop.is_none()));
     assert!(second.backends.iter().flatten().all(|backend| backend.next_hop == Some(hop)));
+    assert_eq!((&*first.directors, &*second.directors), (&[][..], &[mac(2)][..]));
     let ours = |snapshot: &Snapshot, address: IpAddr| {
         snapshot.backends.iter().flatten().all(|backend| backend.our_address == address)
     };

@@ -350,6 +350,7 @@ fn settings(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
         differ(&old.tunnels_ignore_df, &new.tunnels_ignore_df, bool::to_string),
     );
     push("[shunt] local_out", differ(&old.local_out, &new.local_out, bool::to_string));
+    push("[shunt] directors", differ(&old.directors, &new.directors, |v| list(v)));
     push(
         "[shunt] punt_per_second",
         differ(&old.punt_per_second, &new.punt_per_second, u32::to_string),

@@ -45,6 +45,9 @@ pub struct Plan {
     pub tunnels_ignore_df: bool,
     /// Are the box's own programs clients of its services? Reloadable.
     pub local_out: bool,
+    /// Other boxes with the same VIPs: what they pass on to this one is not scheduled again. In order.
+    /// Reloadable.
+    pub directors: Vec<IpAddr>,
     /// Packets a second each worker may punt. Reloadable.
     pub punt_per_second: u32,
     /// How long SIGTERM waits for connections to end. Reloadable.

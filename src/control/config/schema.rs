@@ -26,7 +26,7 @@ pub(super) type List<T> = Spanned<Vec<Spanned<T>>>;
 pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[shunt]", &["workers", "control_core", "busy_poll", "admin_socket", "drain_deadline_s",
         "strays", "drop_malformed_tcp", "udp_reflection_ports", "syn_restarts", "reset_on_end", "ping",
-        "tunnels_ignore_df", "sloppy", "local_out", "punt_per_second", "deny"]),
+        "tunnels_ignore_df", "sloppy", "local_out", "directors", "punt_per_second", "deny"]),
     ("[dpdk]", &["huge_pages", "memory_mb", "file_prefix", "eal_arguments", "packet_buffers"]),
     ("[limits]", &["connections", "connections_ipv6", "persistent_clients", "cookie_connections",
         "limited_sources"]),
@@ -90,6 +90,7 @@ pub(super) struct Shunt {
     pub(super) tunnels_ignore_df: Maybe<bool>,
     pub(super) sloppy: Maybe<bool>,
     pub(super) local_out: Maybe<bool>,
+    pub(super) directors: Option<List<String>>,
     pub(super) punt_per_second: Maybe<i64>,
     pub(super) deny: Option<List<String>>,
 }

@@ -13,6 +13,7 @@ use super::schema;
 mod clients;
 mod cookies;
 mod daemon;
+mod directors;
 mod groups;
 mod links;
 mod lists;
@@ -63,12 +64,17 @@ pub(super) fn validate(
         ping: policy.ping,
         tunnels_ignore_df: policy.tunnels_ignore_df,
         local_out: policy.local_out,
+        directors: directors::directors(problems, shunt_directors(file), &ports),
         punt_per_second: policy.punt_per_second,
         drain_deadline: policy.drain_deadline,
         services,
         lists,
         ports,
     }
+}
+
+fn shunt_directors(file: &schema::File) -> Option<&schema::List<String>> {
+    file.shunt.as_ref()?.get_ref().directors.as_ref()
 }
 
 fn shunt_deny(file: &schema::File) -> Option<&schema::List<String>> {

@@ -19,7 +19,7 @@ const NAME: &str = "link: a frame for another station is not ours, whatever it h
 
 pub(super) fn rows(at: &At) -> Vec<Rule> {
     let of_family = |ip| {
-        let own = [asks_himself(ip), is_its_own_backend(at, ip)].concat();
+        let own = [asks_himself(ip), is_its_own_backend(at, ip), directed(ip)].concat();
         [unknown(ip), known(at, ip), parts(at, ip), own].concat()
     };
     FAMILIES.into_iter().flat_map(of_family).chain([crossed(at)]).collect()
@@ -145,6 +145,29 @@ fn asks_himself(ip: Ip) -> Vec<Rule> {
     let own = syn(ip).from((ip.vip().ip(), 9).into());
     let row = rule("link: nobody asks himself: source and destination are one", through(NAT, ip));
     vec![row.client(own).dropped(Reason::IpSource)]
+}
+
+/// Two directors of the same VIPs, each the other's backend. Whose box it is not said of is a client's router.
+fn directed(ip: Ip) -> Vec<Rule> {
+    let name = "link: what another director has scheduled is not scheduled again";
+    let of_protocol = |protocol| {
+        let (ask, other) =
+            (first(protocol, ip), first(protocol, ip).from((ip.host(9), 50_000).into()));
+        let told_apart = rule(name, through(DR, ip).mutual())
+            .case(protocol)
+            .client(ask.clone())
+            .backend_gets(ask.clone().onward())
+            .backend(other.clone().sent_by(11))
+            .punted()
+            .made(1);
+        let by_a_router = rule(name, through(DR, ip))
+            .case(format!("{protocol} of no director"))
+            .backend(other.clone().sent_by(11))
+            .backend_gets(other.onward())
+            .made(1);
+        [told_apart, by_a_router]
+    };
+    PROTOCOLS.map(of_protocol).concat()
 }
 
 /// A backend that is a client of its own service: it would drop what comes from its own address, so it

@@ -187,6 +187,8 @@ pub(crate) struct Setup {
     pub(crate) capacity: u32,
     /// Is the client on a list of those that introduce themselves?
     pub(crate) trusting: bool,
+    /// Are the backends directors of the same VIPs?
+    pub(crate) mutual: bool,
 }
 
 /// One service of each protocol, its backend of the clients' family and reached in that way.
@@ -213,6 +215,7 @@ pub(crate) fn between(mode: Mode, clients: Ip, backends: Ip) -> Setup {
         had_nat: false,
         capacity: 1024,
         trusting: false,
+        mutual: false,
     }
 }
 
@@ -304,6 +307,10 @@ impl Setup {
         Self { trusting: true, ..self }
     }
 
+    pub(crate) fn mutual(self) -> Self {
+        Self { mutual: true, ..self }
+    }
+
     pub(crate) fn introducing(self, how: ClientAddress) -> Self {
         self.each_offer(|offer| offer.introduction = how)
     }
@@ -365,6 +372,9 @@ impl Setup {
         let told = self.services.iter().flat_map(|offer| &offer.clients);
         let told = told.map(|&(first, length)| (first, length, ListSet::default()));
         snapshot.client_networks = Arc::new(Networks::new(told));
+        let reals = self.services.iter().flat_map(|offer| &offer.backends);
+        let directors = reals.filter(|_| self.mutual).map(|real| backend_mac(real.number));
+        snapshot.directors = directors.collect();
         (snapshot.strays, snapshot.ping) = (self.strays, self.ping);
         (snapshot.tunnels_ignore_df, snapshot.accepting) = (self.ignore_df, self.accepting);
         for (port, mtu) in snapshot.ports.iter_mut().zip(self.mtus) {

@@ -286,6 +286,7 @@ const ROWS: &[Row] = &[
             "[dpdk]",
             "drain_deadline_s = 5\nstrays = \"drop\"\nsyn_restarts = \"never\"\nreset_on_end = false\n\
              punt_per_second = 9\nping = \"live\"\ntunnels_ignore_df = true\nlocal_out = true\n\
+             directors = [\"10.44.0.3\"]\n\
              [timeouts]\nudp_s = 60\ntcp_none_s = 3\n[dpdk]",
         )],
         says: &[
@@ -296,6 +297,7 @@ const ROWS: &[Row] = &[
             "~ [shunt] ping: always -> live",
             "~ [shunt] tunnels_ignore_df: false -> true",
             "~ [shunt] local_out: false -> true",
+            "~ [shunt] directors: [] -> [10.44.0.3]",
             "~ [shunt] punt_per_second: 20000 -> 9",
             "~ [timeouts] tcp_none_s: 2 -> 3",
             "~ [timeouts] udp_s: 300 -> 60",

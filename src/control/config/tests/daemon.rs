@@ -119,6 +119,44 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
+        name: "a director that is no address",
+        edit: (
+            "workers = [1, 2]",
+            "workers = [1, 2]\ndirectors = [\"box2\"]",
+        ),
+        says: &[
+            "shunt.toml:3:14: director `box2` is not an IP address",
+            "    3 | directors = [\"box2\"]",
+            "      |              ^^^^^^",
+            "      help: for example 192.0.2.10 or 2001:db8::10",
+        ],
+    },
+    Row {
+        name: "a director that is this box",
+        edit: (
+            "workers = [1, 2]",
+            "workers = [1, 2]\ndirectors = [\"10.44.0.1\"]",
+        ),
+        says: &[
+            "shunt.toml:3:14: director 10.44.0.1 is a port's address: this host itself",
+            "    3 | directors = [\"10.44.0.1\"]",
+            "      |              ^^^^^^^^^^^",
+        ],
+    },
+    Row {
+        name: "a director behind a router",
+        edit: (
+            "workers = [1, 2]",
+            "workers = [1, 2]\ndirectors = [\"198.51.100.3\"]",
+        ),
+        says: &[
+            "shunt.toml:3:14: director 198.51.100.3 is on no link of this box",
+            "    3 | directors = [\"198.51.100.3\"]",
+            "      |              ^^^^^^^^^^^^^^",
+            "      help: an address in the network of a port's: it is known by what its frames come from",
+        ],
+    },
+    Row {
         name: "no punting at all",
         edit: (
             "workers = [1, 2]",

@@ -160,6 +160,7 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
         ping: Ping::Always,
         tunnels_ignore_df: false,
         local_out: false,
+        directors: vec![],
         punt_per_second: 20_000,
         drain_deadline: Duration::from_secs(30),
         lists: vec![],
@@ -188,6 +189,7 @@ fn every_value_written_arrives_where_it_belongs() {
         reset_on_end = false
         ping = "live"
         tunnels_ignore_df = true
+        directors = ["192.0.2.1", "192.0.2.1"]
         punt_per_second = 7
         [dpdk]
         huge_pages = "never"
@@ -229,6 +231,7 @@ fn every_value_written_arrives_where_it_belongs() {
     assert_eq!((plan.strays, plan.punt_per_second), (Strays::Drop, 7));
     assert_eq!((plan.restarts, plan.reset_on_end), (Restarts::Closing, false));
     assert_eq!((plan.ping, plan.tunnels_ignore_df), (Ping::Live, true));
+    assert_eq!(plan.directors, [std::net::IpAddr::from([192, 0, 2, 1])]);
     assert_eq!(plan.daemon.connections_ipv6_max, 1024);
     assert_eq!(plan.daemon.cookie_connections_max, 4096);
     assert_eq!(plan.daemon.limited_sources_max, 2048);

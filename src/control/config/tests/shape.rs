@@ -86,7 +86,7 @@ pub(super) const ROWS: &[Row] = &[
             "shunt.toml:2:1: unknown key `worker`; known keys here: workers, control_core, \
              busy_poll, admin_socket, drain_deadline_s, strays, drop_malformed_tcp, \
              udp_reflection_ports, syn_restarts, reset_on_end, ping, \
-             tunnels_ignore_df, sloppy, local_out, punt_per_second, deny",
+             tunnels_ignore_df, sloppy, local_out, directors, punt_per_second, deny",
             "    2 | worker = [1, 2]",
             "      | ^^^^^^",
             "      help: did you mean `workers`?",
@@ -276,7 +276,7 @@ pub(super) const ROWS: &[Row] = &[
             "shunt.toml:3:1: unknown key `memory_mb`; known keys here: workers, \
              control_core, busy_poll, admin_socket, drain_deadline_s, strays, drop_malformed_tcp, \
              udp_reflection_ports, syn_restarts, reset_on_end, ping, \
-             tunnels_ignore_df, sloppy, local_out, punt_per_second, deny",
+             tunnels_ignore_df, sloppy, local_out, directors, punt_per_second, deny",
             "    3 | memory_mb = 512",
             "      | ^^^^^^^^^",
             "      help: `memory_mb` belongs to [dpdk]",

@@ -7,7 +7,6 @@ use std::fmt::Write as _;
 
 use shunt::dataplane::io::memory::VecLane;
 use shunt::dataplane::verdict::Reason;
-use shunt::ids::PortId;
 use shunt::stats::counters::WorkerStats;
 
 use crate::packets::builder::sum;
@@ -17,24 +16,15 @@ use crate::packets::rules::counts::{Counts, counted, tags};
 use crate::packets::rules::outer::{FRESH, SOURCE_PORT};
 use crate::packets::rules::setup::{V4, V6, between};
 use crate::packets::rules::words::{DR, FULLNAT, NAT, TUNNELS};
-use crate::packets::rules::{At, Exchange, Out, Rule, Setup, Step, Verdict, rules};
+use crate::packets::rules::{At, Exchange, Out, Rule, Step, Verdict, rules};
 use crate::packets::{self, Expect};
-use crate::world::{Card, Plan, RSS_KEY, Sent, World};
+use crate::world::{Card, RSS_KEY, Sent, World};
 
 /// Source ports of GUE: what Linux calls ephemeral.
 const EPHEMERAL: std::ops::RangeInclusive<u16> = 32_768..=60_999;
 
 fn at((workers, card): (u8, Card), maker: u8) -> At {
     At { workers, rss: (card == Card::Rss).then_some(&RSS_KEY), maker }
-}
-
-fn world(setup: &Setup, (workers, card): (u8, Card)) -> World {
-    let device = |side| PortId(side as u8);
-    let tagged = setup.tagged.iter().map(|tagged| (device(tagged.on), tagged.tags())).collect();
-    let mut world =
-        World::new(Plan { workers, card, tagged, capacity: setup.capacity, ..Plan::default() });
-    world.publish(|snapshot| setup.furnish(snapshot));
-    world
 }
 
 /// One row in one world.
@@ -57,7 +47,7 @@ struct Happened {
 
 impl<'a> Run<'a> {
     fn new(rule: &'a Rule, setting: (u8, Card)) -> Self {
-        Self { rule, world: world(&rule.setup, setting), turn: 0, source_port: None }
+        Self { rule, world: World::of(&rule.setup, setting), turn: 0, source_port: None }
     }
 
     fn drops(&self) -> Vec<Reason> {

@@ -33,6 +33,7 @@ use shunt::stats::tallies::Tallies;
 use shunt::wire::Mac;
 use shunt::wire::vlan::Tags;
 
+use crate::packets::rules::Setup;
 use crate::packets::{self, OUR_INNER_MAC, OUR_MAC, left};
 
 /// How packets find a worker's queue.
@@ -334,6 +335,16 @@ impl World {
             }
         }
         sent
+    }
+
+    /// One in which a row of the rule table holds.
+    pub(crate) fn of(setup: &Setup, (workers, card): (u8, Card)) -> Self {
+        let device = |side| PortId(side as u8);
+        let tagged = setup.tagged.iter().map(|tagged| (device(tagged.on), tagged.tags())).collect();
+        let mut world =
+            Self::new(Plan { workers, card, tagged, capacity: setup.capacity, ..Plan::default() });
+        world.publish(|snapshot| setup.furnish(snapshot));
+        world
     }
 
     /// A frame arrives; what left because of it.

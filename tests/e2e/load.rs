@@ -151,3 +151,8 @@ fn ten_thousand_short_connections_succeed_in_every_mode_and_family_with_one_work
 fn ten_thousand_short_connections_succeed_in_every_mode_and_family_with_two_workers() {
     ten_thousand_on_every_way(2);
 }
+
+#[test]
+fn ten_thousand_short_connections_succeed_in_every_mode_and_family_with_four_workers() {
+    ten_thousand_on_every_way(4);
+}

@@ -108,6 +108,11 @@ fn schedule_changes_the_set_before_a_flow() {
     assert_eq!(schedule("rr", [1, 1, 1], &set), "CBACACACA");
     let remove = ["--flows", "8", "--remove", "10.44.0.13:8080@3", "--set", "10.44.0.13:8080=2@6"];
     assert_eq!(schedule("wlc", [1, 1, 1], &remove), "CBABACCC");
+    // Each change by itself, as ipvsadm would make it: wrr's threshold falls when A is gone, and stays.
+    let again = ["--flows", "14", "--remove", "10.44.0.11:8080@6", "--set", "10.44.0.11:8080=5@6"];
+    assert_eq!(schedule("wrr", [5, 1, 1], &again), "CBAAAACBAAAAAC");
+    let weighed = ["--flows", "9", "--set", "10.44.0.11:8080=1@6", "--set", "10.44.0.11:8080=5@6"];
+    assert_eq!(schedule("wrr", [5, 1, 1], &weighed), "CBAAACBAA");
 }
 
 #[test]

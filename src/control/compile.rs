@@ -38,6 +38,7 @@ use crate::dataplane::persistence::Persistence;
 use crate::dataplane::sched::{Entry, Scheduling};
 use crate::dataplane::snapshot::{
     Backend, Mode, NextHop, PortView, Protocol, Scheduler, Service, ServiceAddress, Snapshot,
+    Weighings,
 };
 use crate::ids::{BackendId, ServiceId, limits};
 
@@ -45,6 +46,7 @@ mod ids;
 mod left;
 mod names;
 mod secrets;
+mod weighed;
 
 use ids::Ids;
 use left::Left;
@@ -118,6 +120,8 @@ struct Memory {
     /// As [`Memory::order`]: what tables are made of.
     entries: Vec<Entry>,
     revision: u64,
+    /// Of wrr: what each change made of the weights.
+    weighings: Weighings,
     /// The generation in which the id became free to be another's.
     life: u64,
     /// As clients are masked, and how often that has changed.
@@ -144,6 +148,18 @@ impl Memory {
         let oldest_first: Vec<u64> = order.iter().rev().map(&mut age).collect();
         self.ages = oldest_first.into_iter().rev().collect();
         self.added = added;
+    }
+
+    /// Notes what a new order makes of the weights. With another scheduler all backends are there at once.
+    fn weigh(&mut self, scheduler: Scheduler, order: &[(BackendId, u32)]) {
+        let is_new_here = self.scheduler.is_some_and(|before| before != scheduler);
+        if scheduler != Scheduler::WRR {
+            self.weighings = Weighings::default();
+        } else if is_new_here {
+            self.weighings.start(self.revision, order.iter().map(|(_, weight)| *weight).collect());
+        } else {
+            weighed::note(&mut self.weighings, self.revision, &self.order, order);
+        }
     }
 
     /// Works out what the scheduler needs, if anything it is made of has changed.
@@ -337,6 +353,7 @@ impl Compiler {
             let memory = &mut self.memory[id as usize];
             memory.order.clear();
             memory.ages.clear();
+            memory.weighings = Weighings::default();
             memory.life = self.generation;
             memory.prefix = None;
             memory.scheduler = None;
@@ -368,6 +385,7 @@ impl Compiler {
         memory.age(&order);
         if memory.order != order || memory.scheduler != Some(service.scheduler) {
             memory.revision += 1;
+            memory.weigh(service.scheduler, &order);
             memory.order = order;
             memory.scheduler = Some(service.scheduler);
         }
@@ -444,6 +462,7 @@ impl Compiler {
                 quotas: service.quotas,
                 reflection_ports: plan.reflection_ports(service).into(),
                 revision: memory.revision,
+                weighings: memory.weighings.clone(),
                 life: memory.life,
             });
         }

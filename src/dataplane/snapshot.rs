@@ -26,19 +26,22 @@ mod hops;
 mod seats;
 mod terms;
 mod timeouts;
+mod weighings;
 
 use addresses::AddressTable;
 pub use clients::{Group, Networks};
 use hops::Hops;
 pub use hops::{Hop, Station, Stations, Way};
 use seats::Seats;
-pub(crate) use seats::{Row, gcd, room_max};
+pub(crate) use seats::{Row, room_max};
 pub use terms::{
     ClientAddress, Encapsulation, GueChecksum, Locals, Mode, Ping, Place, Ports, Protocol,
     Restarts, ServiceAddress, Strays, SynCookies,
 };
 use timeouts::Sets;
 pub use timeouts::Timeouts;
+pub(crate) use weighings::gcd;
+pub use weighings::{Weighing, Weighings};
 
 /// Where a frame goes on the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +140,8 @@ pub struct Service {
     pub reflection_ports: Box<[u16]>,
     /// Grows by one when the set, order or weights of `backends` change: schedulers restart on it.
     pub revision: u64,
+    /// What their weights were after the latest changes.
+    pub weighings: Weighings,
     /// Another one after the id was another service's, or nobody's: schedulers know nothing of it then.
     pub life: u64,
 }

@@ -5,7 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use super::Change;
 use crate::dataplane::sched::{Chooser, Entry, Flags, Flow, Scheduler, Scheduling};
-use crate::dataplane::snapshot::{Backend, Limit, Mode, NextHop, Protocol, Service, Snapshot};
+use crate::dataplane::snapshot::{
+    Backend, Limit, Mode, NextHop, Protocol, Service, Snapshot, Weighings,
+};
 use crate::ids::{BackendId, PortId, ServiceId, WorkerId};
 use crate::stats::loads::Loads;
 use crate::wire::Mac;
@@ -36,6 +38,8 @@ pub(super) struct Simulation {
     /// Those that are there, newest first.
     order: Vec<BackendId>,
     revision: u64,
+    /// What each change made of the weights, whether or not a flow came between.
+    weighings: Weighings,
     is_current: bool,
     snapshot: Snapshot,
     loads: Loads,
@@ -57,6 +61,7 @@ impl Simulation {
             order: vec![],
             added: 0,
             revision: 0,
+            weighings: Weighings::default(),
             is_current: false,
             snapshot: Snapshot::default(),
             loads: Loads::default(),
@@ -86,7 +91,6 @@ impl Simulation {
 
     /// A backend gets this weight; one that is not there is added, as the newest.
     pub(super) fn set(&mut self, address: SocketAddr, weight: u32) {
-        self.is_current = false;
         let id = self.find(address).unwrap_or_else(|| {
             self.known.push(Known { address, weight, last_weight: 0, age: 0 });
             BackendId(u32::try_from(self.known.len() - 1).unwrap_or(u32::MAX))
@@ -103,16 +107,23 @@ impl Simulation {
             self.known.get_mut(id.index()).into_iter().for_each(|known| known.age = age);
             self.order.insert(0, id);
         }
+        self.note();
     }
 
     pub(super) fn apply(&mut self, change: &Change) {
         let Some(weight) = change.weight else {
             let gone = self.find(change.address);
             self.order.retain(|other| Some(*other) != gone);
-            self.is_current = false;
-            return;
+            return self.note();
         };
         self.set(change.address, weight);
+    }
+
+    /// A backend has changed.
+    fn note(&mut self) {
+        self.is_current = false;
+        let weights = self.order.iter().filter_map(|id| Some(self.known(*id)?.weight));
+        self.weighings.note(self.revision + 1, weights.collect());
     }
 
     /// These flows will end.
@@ -176,6 +187,7 @@ impl Simulation {
             backends: self.order.as_slice().into(),
             ages: self.order.iter().filter_map(|id| Some(self.known(*id)?.age)).collect(),
             revision: self.revision,
+            weighings: self.weighings.clone(),
             ..Service::default()
         };
         let mut snapshot = Snapshot::default();

@@ -24,6 +24,7 @@ use crate::wire::Mac;
 mod clients;
 mod lives;
 mod protocols;
+mod weighed;
 
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
 

@@ -27,9 +27,8 @@ pub(super) struct Turn {
     pub(super) last: Option<Place>,
     /// wrr: the weight a backend needs in this pass.
     pub(super) threshold: u32,
-    /// wrr: greatest common divisor of the weights above zero, and where passes start over.
-    pub(super) step: u32,
-    pub(super) top: u32,
+    /// wrr: the revision for which that was adjusted.
+    pub(super) weighed: u64,
     /// The time of the chooser in which its tournaments were built; 0 is never.
     pub(super) grown: u64,
     /// The same of its tree of weights.
@@ -54,8 +53,7 @@ impl Turn {
     pub(super) fn change(&mut self, service: &Service) {
         let scheduler = Some(service.scheduling.scheduler);
         if self.scheduler.is_some() && self.scheduler != scheduler {
-            // A threshold above all is wrr's for a service that has its backends already.
-            *self = Self { life: self.life, threshold: u32::MAX, ..Self::default() };
+            *self = Self { life: self.life, ..Self::default() };
         }
         (self.scheduler, self.revision) = (scheduler, service.revision);
     }

@@ -5,16 +5,18 @@
 //!
 //! Any change of the backends sends the pointer to the head of the list and recomputes `step` and
 //! `top`; a threshold of zero or above `top` becomes `top`, another is rounded to a multiple of
-//! `step` plus one. A fresh service is treated as if its backends had been added one by one, oldest
-//! first: that is why its first pass has threshold 1. One that changes to this scheduler starts at
-//! `top`.
+//! `step` plus one. Each single change counts, also if no connection comes between two of them: they come with
+//! the service ([`Weighings`]), and a reload is taken as removals, then edits, then additions. A fresh service's
+//! backends are added one by one, oldest first: that is why its first pass has threshold 1. One that changes
+//! to this scheduler starts at `top`.
+//!
+//! [`Weighings`]: crate::dataplane::snapshot::Weighings
 //!
 //! Even are whole rounds: in as many connections as the weights sum up to (by their divisor) each
 //! backend gets its weight. Each worker has rounds of its own, and stands in the midst of one.
 
-use super::choice::{Choice, Turn};
+use super::choice::Choice;
 use super::method::Method;
-use crate::dataplane::snapshot::gcd;
 
 pub(super) const METHOD: Method =
     Method::new("wrr", "Short requests, backends that differ in strength: the default.", pick);
@@ -26,7 +28,7 @@ fn pick(choice: &mut Choice<'_>) -> Option<usize> {
     if choice.has_changed {
         restart(choice);
     }
-    if choice.turn.top == 0 {
+    if choice.turn.threshold == 0 {
         return None;
     }
     let mut next = choice.turn.last.map_or(0, |last| last.position + 1);
@@ -42,15 +44,14 @@ fn pick(choice: &mut Choice<'_>) -> Option<usize> {
 
 /// Lowers the threshold to that of the next pass in which a backend is open.
 fn next_pass(choice: &mut Choice<'_>) -> Option<()> {
-    let is_limited = choice.walk.row.is_limited;
-    let all = choice.turn.top + choice.turn.step - 1;
-    let largest = if is_limited { choice.largest_open()? } else { all };
-    let turn = &mut *choice.turn;
-    let lower = turn.threshold.saturating_sub(turn.step);
-    turn.threshold = if lower == 0 { turn.top } else { lower };
+    let row = choice.walk.row;
+    let (step, top) = (row.weighing.step(), row.weighing.top());
+    let largest = if row.is_limited { choice.largest_open()? } else { row.weighing.largest };
+    let lower = choice.turn.threshold.saturating_sub(step);
+    let threshold = if lower == 0 { top } else { lower };
     // Passes that would find nobody: `step` divides every weight, so this ends at 1 or above.
-    let passes = turn.threshold.saturating_sub(largest).div_ceil(turn.step);
-    turn.threshold = turn.threshold.saturating_sub(passes * turn.step).max(1);
+    let passes = threshold.saturating_sub(largest).div_ceil(step);
+    choice.turn.threshold = threshold.saturating_sub(passes * step).max(1);
     Some(())
 }
 
@@ -62,34 +63,17 @@ fn reaching(choice: &mut Choice<'_>, next: usize) -> Option<usize> {
     near.find(reaches).or_else(|| choice.open_behind(next, threshold))
 }
 
-/// Recomputes what depends on the weights, and moves the pointer to the head of the list.
+/// Goes through what changed, and moves the pointer to the head of the list.
 fn restart(choice: &mut Choice<'_>) {
-    let is_fresh = choice.turn.last.is_none() && choice.turn.threshold == 0;
-    choice.turn.last = None;
-    if is_fresh {
-        let (mut step, mut largest) = (0, 0);
-        // Oldest first, as they were added.
-        for weight in choice.walk.weights.iter().rev() {
-            (step, largest) = (gcd(step, *weight), largest.max(*weight));
-            adjust(choice.turn, step, largest);
-        }
-    } else {
-        let row = choice.walk.row;
-        adjust(choice.turn, row.divisor, row.largest);
-    }
+    let (service, row) = (choice.walk.service, choice.walk.row);
+    let turn = &mut *choice.turn;
+    let threshold = service.weighings.adjusted(turn.weighed, turn.threshold);
+    // Whatever was not told: for one that suits the weights of now this changes nothing.
+    turn.threshold = row.weighing.adjusted(threshold);
+    turn.weighed = service.revision;
+    turn.last = None;
     // Workers start at different backends; the first one starts where IPVS does.
     if let Some(before) = choice.start().checked_sub(1) {
         choice.choose(before);
-    }
-}
-
-/// Step, top and threshold as they follow from the weights' divisor and the largest of them.
-fn adjust(turn: &mut Turn, divisor: u32, largest: u32) {
-    turn.step = divisor.max(1);
-    turn.top = if largest == 0 { 0 } else { largest - (turn.step - 1) };
-    if turn.threshold == 0 || turn.threshold > turn.top {
-        turn.threshold = turn.top;
-    } else if turn.step > 1 {
-        turn.threshold = turn.threshold / turn.step * turn.step + 1;
     }
 }

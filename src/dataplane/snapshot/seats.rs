@@ -17,7 +17,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
-use super::{Limit, Service, Snapshot};
+use super::{Limit, Service, Snapshot, Weighing};
 use crate::ids::{BackendId, ServiceId};
 
 /// A service as a whole.
@@ -31,10 +31,8 @@ pub(crate) struct Row {
     pub(crate) is_limited: bool,
     /// Has one weight, and its next hop is known?
     pub(crate) can_serve: bool,
-    /// Greatest common divisor of the weights.
-    pub(crate) divisor: u32,
-    /// The largest of them.
-    pub(crate) largest: u32,
+    /// What follows from all weights.
+    pub(crate) weighing: Weighing,
     /// Of all that its trees are made of, and of the limits alone.
     print: u64,
     limits: u64,
@@ -48,8 +46,7 @@ impl Row {
         room: 0,
         is_limited: false,
         can_serve: false,
-        divisor: 0,
-        largest: 0,
+        weighing: Weighing { divisor: 0, largest: 0 },
         print: 0,
         limits: 0,
     };
@@ -181,7 +178,7 @@ impl Builder {
             let is_reachable = backend.is_some_and(|backend| backend.next_hop.is_some());
             row.is_limited |= limit.most > 0;
             row.can_serve |= weight > 0 && is_reachable;
-            (row.divisor, row.largest) = (gcd(row.divisor, weight), row.largest.max(weight));
+            row.weighing = row.weighing.and(Weighing::of(weight));
             (id.0, limit.most, limit.least).hash(&mut limits);
             (weight, is_reachable).hash(&mut print);
             sum = sum.saturating_add(weight);
@@ -198,9 +195,4 @@ impl Builder {
         self.room += u32::try_from(room(service.backends.len())).unwrap_or(u32::MAX);
         row
     }
-}
-
-/// The greatest common divisor; 0 is divided by all.
-pub(crate) fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }

@@ -3,6 +3,7 @@
 mod hashes;
 mod large;
 mod model;
+mod passes;
 mod quic;
 mod sequences;
 mod workers;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::dataplane::snapshot::{
-    Backend, Limit, Mode, NextHop, Protocol, Service, ServiceAddress, Snapshot,
+    Backend, Limit, Mode, NextHop, Protocol, Service, ServiceAddress, Snapshot, Weighings,
 };
 use crate::ids::{BackendId, PortId, ServiceId, WorkerId};
 use crate::stats::loads::Loads;
@@ -48,6 +49,9 @@ struct Bed {
     /// Backends ever seated.
     added: u64,
     revision: u64,
+    weighings: Weighings,
+    /// Since they were published.
+    has_changed: bool,
     life: u64,
     snapshot: Snapshot,
     loads: Arc<Loads>,
@@ -82,6 +86,8 @@ impl Bed {
             seats: vec![],
             added: 0,
             revision: 0,
+            weighings: Weighings::default(),
+            has_changed: false,
             life: 0,
             snapshot: Snapshot::default(),
             loads,
@@ -112,6 +118,21 @@ impl Bed {
         };
         self.added += 1;
         self.seats.insert(0, seat);
+        self.note();
+    }
+
+    /// A backend has changed.
+    fn note(&mut self) {
+        self.has_changed = true;
+        let weights = self.seats.iter().map(|seat| seat.weight).collect();
+        self.weighings.note(self.revision + 1, weights);
+    }
+
+    /// Another scheduler.
+    fn reschedule(&mut self, scheduler: &str) {
+        self.scheduler = named(scheduler);
+        let weights = self.seats.iter().map(|seat| seat.weight).collect();
+        self.weighings.start(self.revision + 1, weights);
     }
 
     fn edit(&mut self, name: char, edit: impl Fn(&mut Seat)) {
@@ -123,15 +144,18 @@ impl Bed {
             seat.weight = weight;
             seat.last_weight = if weight > 0 { weight } else { seat.last_weight };
         });
+        self.note();
     }
 
     fn remove(&mut self, name: char) {
         self.seats.retain(|seat| seat.name != name);
+        self.note();
     }
 
     /// What was edited is what the workers see from now on.
     fn publish(&mut self) {
         self.revision += 1;
+        self.has_changed = false;
         let entry = |seat: &Seat| Entry {
             address: address(seat.name),
             weight: seat.weight,
@@ -148,6 +172,7 @@ impl Bed {
             ages: self.seats.iter().map(|seat| seat.age).collect(),
             locals: [Ipv4Addr::new(10, 44, 0, 2).into()].into_iter().collect(),
             revision: self.revision,
+            weighings: self.weighings.clone(),
             life: self.life,
             ..Service::default()
         };

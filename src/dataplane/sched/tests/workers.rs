@@ -289,10 +289,10 @@ fn a_service_that_changes_to_wrr_starts_at_the_highest_threshold() {
     let mut bed = Bed::of("wrr", &[], &[3, 2, 1]);
     assert_eq!(bed.sequence(1), "C", "a fresh one at the lowest");
     for before in ["rr", "mh", "wlc"] {
-        bed.scheduler = named(before);
+        bed.reschedule(before);
         bed.publish();
         bed.sequence(5);
-        bed.scheduler = named("wrr");
+        bed.reschedule("wrr");
         bed.publish();
         assert_eq!(bed.sequence(6), "ABACBA", "after {before}");
     }

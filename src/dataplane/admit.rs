@@ -395,7 +395,7 @@ impl Flows {
         let alone = || self.snapshot.service(service).is_some_and(|service| service.one_packet);
         match Protocol::from_number(parsed.key.protocol) {
             Some(Protocol::Udp) if alone() && is_whole(packet.data(), parsed) => State::OnePacket,
-            Some(Protocol::Udp) => State::Udp,
+            Some(Protocol::Udp) => State::UdpNone,
             Some(Protocol::Sctp) => State::SctpNone,
             Some(Protocol::Tcp) | None => State::None,
         }

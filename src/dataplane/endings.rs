@@ -109,7 +109,7 @@ impl Endings {
 /// Do both ends believe in it, and do we know what they believe?
 fn is_worth_telling<F: Family>(record: &Record<F>) -> bool {
     let is_believed = match record.state() {
-        State::Udp => false,
+        State::Udp | State::UdpUnanswered => false,
         // The client has been told that it is connected.
         State::Synack => true,
         state => matches!(state.stage(), Stage::Open | Stage::Closing),

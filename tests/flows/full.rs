@@ -2,11 +2,12 @@
 
 use shunt::dataplane::conn::state::flags::{ACK, FIN, SYN};
 use shunt::dataplane::conn::state::{Stage, State};
-use shunt::dataplane::snapshot::{Mode, Snapshot};
+use shunt::dataplane::snapshot::{Mode, Protocol, Snapshot};
 use shunt::dataplane::verdict::Reason;
 
 use crate::life::{answer, client, from_client, open};
 use crate::packets::{Endpoint, VIP, packet};
+use crate::shop::second;
 use crate::world::{Plan, World};
 
 use std::net::Ipv4Addr;
@@ -35,7 +36,7 @@ fn talking(world: &mut World, from: Endpoint) {
 }
 
 fn one_packet(world: &mut World, from: Endpoint) {
-    world.one(0, 0, &packet().udp(from, VIP).payload(b"?").build());
+    world.one(0, 0, &datagram(from));
 }
 
 fn half_open(world: &mut World, from: Endpoint) {
@@ -115,29 +116,38 @@ fn what_makes_way_while_it_closes_is_told() {
     }
 }
 
+/// Forged packets from everywhere, each address once, and now and then something else.
+fn flood(
+    world: &mut World,
+    forged: fn(Endpoint) -> Vec<u8>,
+    mut now_and_then: impl FnMut(&mut World, u16),
+) {
+    let each = world.stats.len();
+    for n in 0..5_000u32 {
+        let from = (Ipv4Addr::from(0x0b00_0000 + n), 40_000);
+        world.arrive(n as usize % each, 0, &forged(from));
+        if n % 16 == 15 || n % 500 == 499 {
+            world.now_ms += 1;
+            world.poll();
+            world.sent();
+        }
+        if n % 500 == 499 {
+            now_and_then(world, u16::try_from(n / 500).unwrap());
+        }
+    }
+}
+
 /// Forged SYNs fill the table many times over; who has finished a handshake stays, and who comes finds
 /// room.
 #[test]
 fn a_flood_of_syns_pushes_out_itself_and_not_the_clients() {
     for workers in [1u8, 2, 4] {
         let mut world = World::new(Plan { workers, capacity: 64, lane: 256, ..Plan::default() });
-        let each = usize::from(workers);
         for port in 101..=120 {
             open(&mut world, client(port));
         }
-        for n in 0..5_000u32 {
-            let forged = (Ipv4Addr::from(0x0b00_0000 + n), 40_000);
-            world.arrive(n as usize % each, 0, &from_client(forged, SYN));
-            if n % 16 == 15 || n % 500 == 499 {
-                world.now_ms += 1;
-                world.poll();
-                world.sent();
-            }
-            if n % 500 == 499 {
-                let port = 1_000 + u16::try_from(n / 500).unwrap();
-                open(&mut world, client(port));
-            }
-        }
+        let come = |world: &mut World, n| drop(open(world, client(1_000 + n)));
+        flood(&mut world, |from| from_client(from, SYN), come);
         let open_now = |world: &mut World| {
             states(world).iter().filter(|(_, state)| *state == State::Established).count()
         };
@@ -148,5 +158,53 @@ fn a_flood_of_syns_pushes_out_itself_and_not_the_clients() {
         for port in 101..=120 {
             world.one(0, 0, &from_client(client(port), ACK));
         }
+    }
+}
+
+fn datagram(from: Endpoint) -> Vec<u8> {
+    packet().udp(from, VIP).payload(b"?").build()
+}
+
+/// A flow of UDP that goes on: answered, where answers pass; else its client has sent two.
+fn asks(world: &mut World, mode: Mode, from: Endpoint) {
+    let there = world.one(0, 0, &datagram(from));
+    if mode == Mode::Dr {
+        world.one(0, 0, &datagram(from));
+    } else {
+        world.one(0, 1, &second(Protocol::Udp, &there));
+    }
+}
+
+/// The same of forged datagrams: nobody has answered them.
+#[test]
+fn a_flood_of_datagrams_pushes_out_itself_and_not_the_clients() {
+    for (workers, mode) in
+        [(1u8, Mode::Fullnat), (2, Mode::Fullnat), (4, Mode::Nat), (1, Mode::Dr), (4, Mode::Dr)]
+    {
+        let plan = Plan { workers, capacity: 64, lane: 256, ..Plan::default() };
+        let mut world = World::new(Plan { modes: vec![mode; 3], ..plan });
+        (101..=120).for_each(|port| asks(&mut world, mode, client(port)));
+        flood(&mut world, datagram, |world, n| asks(world, mode, client(1_000 + n)));
+        let there = states(&mut world);
+        let going_on: Vec<u16> =
+            there.iter().filter(|(_, state)| *state == State::Udp).map(|(port, _)| *port).collect();
+        assert_eq!(going_on, (101..=120).chain(1_000..1_010).collect::<Vec<u16>>(), "{mode:?}");
+        assert_eq!(world.drops(), [], "{workers} {mode:?}: nobody is refused");
+        let made_way: u64 = reclaimed(&world)[Stage::HalfOpen as usize];
+        assert!(made_way >= 5_000 - 64 * u64::from(workers), "{workers}: {made_way}");
+    }
+}
+
+/// Who sends a second datagram goes on, answered or not: he stays, and who is new is refused.
+#[test]
+fn flows_whose_clients_have_gone_on_never_make_way() {
+    for mode in [Mode::Fullnat, Mode::Nat, Mode::Dr] {
+        let mut world = world(mode);
+        for port in 1..=8 {
+            world.one(0, 0, &datagram(client(port)));
+            world.one(0, 0, &datagram(client(port)));
+        }
+        assert_eq!(world.exchange(0, 0, &datagram(client(9))), [], "{mode:?}");
+        assert_eq!((world.connections(), world.drops()), ([8; 4], vec![(Reason::TableFull, 1)]));
     }
 }

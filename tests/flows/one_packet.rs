@@ -206,7 +206,9 @@ fn a_reload_that_changes_it_is_for_new_connections() {
         assert_answered(&world.one(0, 1, &answer(&first)), CLIENT);
         world.wait(8);
         assert_eq!(world.connections(), [1; 4], "{mode:?}");
-        assert_eq!(world.list(4)[0].state, State::Udp);
+        // Two datagrams, of which in NAT the late answer is taken for one.
+        let state = world.list(4)[0].state;
+        assert!(matches!(state, State::Udp | State::UdpUnanswered), "{mode:?} {state:?}");
         assert_eq!(world.drops(), []);
     }
 }
@@ -243,7 +245,8 @@ fn a_datagram_in_pieces_makes_a_connection_as_usual() {
             .collect();
         assert_eq!(hosts, BTreeSet::from([12]), "{mode:?}: all to the next in turn");
         let states: Vec<_> = world.list(4).iter().map(|row| row.state).collect();
-        assert!(states.contains(&State::Udp), "{mode:?}: {states:?}");
+        // However many its pieces, it is one datagram.
+        assert!(states.contains(&State::UdpAsked), "{mode:?}: {states:?}");
     }
 }
 

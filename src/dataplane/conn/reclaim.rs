@@ -3,13 +3,14 @@
 //! | order | stage | states | what is lost |
 //! |---|---|---|---|
 //! | 1 | over | `TIME_WAIT`, CLOSE, SCTP's CLOSED, REJECTED | nothing but the answer to stragglers |
-//! | 2 | half open | `SYN_RECV`, SYNACK, SCTP before ESTABLISHED | a handshake, which begins again |
+//! | 2 | half open | `SYN_RECV`, SYNACK, SCTP before ESTABLISHED, UDP's first datagram | a beginning, which is tried again |
 //! | 3 | one packet | `ONE_PACKET` | an answer that is still on its way |
 //! | 4 | closing | `FIN_WAIT`, `CLOSE_WAIT`, SCTP's SHUTDOWN ones | what one end still had to say |
-//! | | open | ESTABLISHED, UDP | never given up |
+//! | | open | ESTABLISHED, UDP that is answered or goes on | never given up |
 //!
-//! Of several of the first stage there is, the one that has been silent longest. So a flood of SYNs that
-//! fills the table pushes out what it brought itself, and clients that finish their handshake stay.
+//! Of several of the first stage there is, the one that has been silent longest. So a flood of SYNs, or
+//! of forged datagrams, that fills the table pushes out what it brought itself, and clients that finish their
+//! handshake, or hear an answer, stay.
 //!
 //! [`AT_ONCE`] records are looked at each time one is needed, and nothing is remembered: the best of these
 //! makes way, if it is over or half open. Otherwise the next ones are looked at too, and so on, and the best of

@@ -5,6 +5,16 @@
 //! was known. A SYN+ACK from the backend is an OUTPUT SYN and leaves `SYN_RECV` as it is: only the
 //! client's ACK makes ESTABLISHED. There are no sequence checks: the balancer sees no windows.
 //!
+//! UDP has no flags, so a datagram of either side is its only event. IPVS has one state for it; here a flow is
+//! half open until somebody answers or goes on, so that a flood of forged datagrams fills no table with what
+//! would count as talking ([`super::reclaim`]). All four are listed as `UDP`, and last for the same time:
+//!
+//! ```text
+//! UdpNone ─ client ─► UdpAsked ─ client ─► UdpUnanswered      where answers pass (NAT, FULL-NAT)
+//!                        └────── backend ──────┴──────────► Udp
+//! UdpNone ─ client ─► UdpAsked ─ client ──────────────────► Udp      where they do not (DR, tunnel)
+//! ```
+//!
 //! States of all protocols are one list, so that a record has one byte for its state and a
 //! timeout is found by it; SCTP's events and tables are in [`sctp`].
 
@@ -25,8 +35,8 @@ pub mod flags {
 }
 
 /// The state of a connection (IPVS names). TCP begins with [`State::None`], SCTP with
-/// [`State::SctpNone`]; UDP connections are always [`State::Udp`] or, each of one datagram,
-/// always [`State::OnePacket`].
+/// [`State::SctpNone`], UDP with [`State::UdpNone`] or, each of one datagram, with
+/// [`State::OnePacket`], which stays.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
 )]
@@ -56,43 +66,52 @@ pub enum State {
     Listen = 9,
     /// Answered by a SYN proxy.
     Synack = 10,
-    /// A UDP flow.
+    /// A UDP flow: the backend has answered; where answers do not pass, the client has gone on.
     Udp = 11,
     /// One datagram of a service that schedules each by itself.
     OnePacket = 12,
+    /// UDP: made, no datagram yet.
+    #[serde(rename = "UDP", skip_deserializing)]
+    UdpNone = 13,
+    /// UDP: the client has sent one datagram.
+    #[serde(rename = "UDP", skip_deserializing)]
+    UdpAsked = 14,
+    /// UDP: the client goes on, and nobody has answered.
+    #[serde(rename = "UDP", skip_deserializing)]
+    UdpUnanswered = 15,
     /// SCTP: made, no event yet.
-    SctpNone = 13,
+    SctpNone = 16,
     /// SCTP: the client sent INIT.
-    SctpInit1 = 14,
+    SctpInit1 = 17,
     /// SCTP: it did so again.
-    SctpInit = 15,
+    SctpInit = 18,
     /// SCTP: the backend answered with a cookie.
-    SctpCookieSent = 16,
+    SctpCookieSent = 19,
     /// SCTP: the client gave the cookie back.
-    SctpCookieReplied = 17,
+    SctpCookieReplied = 20,
     /// SCTP: the backend sent INIT.
-    SctpCookieWait = 18,
+    SctpCookieWait = 21,
     /// SCTP: the client answered that with a cookie.
-    SctpCookie = 19,
+    SctpCookie = 22,
     /// SCTP: the backend gave the client's cookie back.
-    SctpCookieEchoed = 20,
+    SctpCookieEchoed = 23,
     /// SCTP: both sides talked.
-    SctpEstablished = 21,
+    SctpEstablished = 24,
     /// SCTP: the backend closes.
-    SctpShutdownSent = 22,
+    SctpShutdownSent = 25,
     /// SCTP: the client closes.
-    SctpShutdownReceived = 23,
+    SctpShutdownReceived = 26,
     /// SCTP: the backend agreed to the client's closing.
-    SctpShutdownAckSent = 24,
+    SctpShutdownAckSent = 27,
     /// SCTP: refused at the start.
-    SctpRejected = 25,
+    SctpRejected = 28,
     /// SCTP: over.
-    SctpClosed = 26,
+    SctpClosed = 29,
 }
 
 impl State {
     /// How many states there are.
-    pub const COUNT: usize = 27;
+    pub const COUNT: usize = 30;
 
     /// Every state, by number.
     pub const ALL: [State; Self::COUNT] = [
@@ -109,6 +128,9 @@ impl State {
         State::Synack,
         State::Udp,
         State::OnePacket,
+        State::UdpNone,
+        State::UdpAsked,
+        State::UdpUnanswered,
         State::SctpNone,
         State::SctpInit1,
         State::SctpInit,
@@ -172,7 +194,7 @@ impl State {
 pub enum Stage {
     /// Begun; not both ends know that the other agrees.
     HalfOpen = 0,
-    /// Both ends talk, or it is a flow of UDP.
+    /// Both ends talk, or a flow of UDP goes on.
     Open = 1,
     /// One end has said its last, the other may still talk.
     Closing = 2,
@@ -207,7 +229,9 @@ impl State {
     #[inline]
     pub fn stage(self) -> Stage {
         match self {
-            State::Established | State::Udp | State::SctpEstablished => Stage::Open,
+            State::Established | State::Udp | State::UdpUnanswered | State::SctpEstablished => {
+                Stage::Open
+            }
             State::FinWait
             | State::CloseWait
             | State::LastAck
@@ -233,6 +257,9 @@ impl State {
             | 1 << State::Synack as u32
             | 1 << State::Udp as u32
             | 1 << State::OnePacket as u32
+            | 1 << State::UdpNone as u32
+            | 1 << State::UdpAsked as u32
+            | 1 << State::UdpUnanswered as u32
             | 1 << State::SctpEstablished as u32
             | 1 << State::SctpShutdownSent as u32
             | 1 << State::SctpShutdownReceived as u32
@@ -253,7 +280,7 @@ pub enum Event {
     Ack = 2,
     /// Reset.
     Rst = 3,
-    /// No flag at all.
+    /// No flag at all; every datagram.
     Nothing = 4,
 }
 
@@ -308,14 +335,12 @@ const fn row(changes: &[(&[State], State)]) -> Row {
 
 use State::{
     Close, CloseWait, Established, FinWait, LastAck, Listen, None, SynRecv, SynSent, Synack,
-    TimeWait,
+    TimeWait, Udp, UdpAsked, UdpNone, UdpUnanswered,
 };
 
-/// No flag at all: whatever was known is void.
-const VOID: Row = row(&[(
-    &[None, Established, SynSent, SynRecv, FinWait, TimeWait, CloseWait, LastAck, Listen, Synack],
-    Close,
-)]);
+/// No flag at all: whatever was known of TCP is void.
+const VOID: &[State] =
+    &[None, Established, SynSent, SynRecv, FinWait, TimeWait, CloseWait, LastAck, Listen, Synack];
 
 /// Packets of the client.
 const INPUT: [Row; EVENTS] = [
@@ -329,7 +354,7 @@ const INPUT: [Row; EVENTS] = [
         (&[None, Established, SynSent, FinWait, TimeWait, CloseWait], Close),
         (&[Synack], SynRecv),
     ]),
-    VOID,
+    row(&[(VOID, Close), (&[UdpNone], UdpAsked), (&[UdpAsked], UdpUnanswered)]),
 ];
 
 /// Packets of the backend.
@@ -338,7 +363,7 @@ const OUTPUT: [Row; EVENTS] = [
     row(&[(&[None, SynRecv, CloseWait, Synack], TimeWait), (&[Established], FinWait)]),
     row(&[(&[None, SynRecv, Listen, Synack], Established)]),
     row(&[(&[None, Established, SynRecv, FinWait, CloseWait, LastAck, Listen, Synack], Close)]),
-    VOID,
+    row(&[(VOID, Close), (&[UdpNone, UdpAsked, UdpUnanswered], Udp)]),
 ];
 
 /// Packets of the client when the backend's do not pass here (DR, tunnel).
@@ -347,7 +372,7 @@ const INPUT_ONLY: [Row; EVENTS] = [
     row(&[(&[None], Close), (&[Established], FinWait), (&[SynRecv, Synack], TimeWait)]),
     INPUT[Event::Ack as usize],
     row(&[(&[None, Established, SynSent, FinWait, TimeWait, CloseWait, Synack], Close)]),
-    VOID,
+    row(&[(VOID, Close), (&[UdpNone], UdpAsked), (&[UdpAsked], Udp)]),
 ];
 
 /// Which of the three tables a packet is an event of.
@@ -418,7 +443,6 @@ mod tests {
 
     #[test]
     fn ordinary_lives_pass_through_the_recorded_states() {
-        type Step = (Direction, u8, State);
         let rows: &[(&str, &[Step])] = &[
             (
                 "client closes first",
@@ -457,8 +481,36 @@ mod tests {
             ("null packet closes", &[(C, SYN, SynRecv), (C, ACK, Established), (C, 0, Close)]),
             ("SYN+FIN is a SYN", &[(C, SYN | FIN, SynRecv)]),
         ];
+        assert_lives(None, rows);
+    }
+
+    /// Whoever forges one datagram, and hears no answer, has opened nothing.
+    #[test]
+    fn a_flow_of_udp_is_half_open_until_it_is_answered_or_goes_on() {
+        let rows: &[(&str, &[Step])] = &[
+            ("answered", &[(C, 0, UdpAsked), (B, 0, Udp), (C, 0, Udp), (B, 0, Udp)]),
+            ("goes on", &[(C, 0, UdpAsked), (C, 0, UdpUnanswered), (C, 0, UdpUnanswered)]),
+            ("answered late", &[(C, 0, UdpAsked), (C, 0, UdpUnanswered), (B, 0, Udp)]),
+            ("answers do not pass", &[(D, 0, UdpAsked), (D, 0, Udp), (D, 0, Udp)]),
+        ];
+        assert_lives(UdpNone, rows);
+        let stages = [UdpNone, UdpAsked, UdpUnanswered, Udp].map(State::stage);
+        assert_eq!(stages, [Stage::HalfOpen, Stage::HalfOpen, Stage::Open, Stage::Open]);
+    }
+
+    #[test]
+    fn all_states_of_udp_are_listed_as_one() {
+        for state in [UdpNone, UdpAsked, UdpUnanswered, Udp] {
+            assert_eq!(serde_json::to_value(state).unwrap(), "UDP", "{state:?}");
+        }
+        assert_eq!(serde_json::from_value::<State>("UDP".into()).unwrap(), Udp);
+    }
+
+    type Step = (Direction, u8, State);
+
+    fn assert_lives(first: State, rows: &[(&str, &[Step])]) {
         for (name, steps) in rows {
-            let mut state = None;
+            let mut state = first;
             for (i, (direction, flags, expected)) in steps.iter().enumerate() {
                 state = next(state, *direction, *flags);
                 assert_eq!(state, *expected, "{name}, step {i}");

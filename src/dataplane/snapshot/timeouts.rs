@@ -12,9 +12,9 @@ use std::collections::HashMap;
 use crate::dataplane::conn::state::State;
 use crate::ids::ServiceId;
 
-/// One key, one state, one default: written once.
+/// One key, its states, one default: written once.
 macro_rules! timeouts {
-    ($($(#[$doc:meta])* $key:ident: $state:ident = $default:literal,)*) => {
+    ($($(#[$doc:meta])* $key:ident: $($state:ident)|+ = $default:literal,)*) => {
         /// Seconds without a packet after which a connection of that state is forgotten (defaults:
         /// IPVS, `ip_vs_proto_tcp.c` and friends as recorded in its documentation).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -28,11 +28,11 @@ macro_rules! timeouts {
 
         impl Timeouts {
             /// Their names, as written in the configuration.
-            pub const KEYS: [&'static str; State::COUNT] = [$(stringify!($key),)*];
+            pub const KEYS: [&'static str; [$($default),*].len()] = [$(stringify!($key),)*];
 
             /// Seconds in a state.
             pub fn of(&self, state: State) -> u32 {
-                match state { $(State::$state => self.$key,)* }
+                match state { $($(State::$state)|+ => self.$key,)* }
             }
 
             /// The one of that name.
@@ -78,7 +78,7 @@ timeouts! {
     /// TCP, entry made but no state yet.
     tcp_none_s: None = 2,
     /// UDP.
-    udp_s: Udp = 300,
+    udp_s: Udp | UdpNone | UdpAsked | UdpUnanswered = 300,
     /// UDP, one datagram of a service that schedules each by itself.
     one_packet_s: OnePacket = 5,
     /// SCTP, entry made but no state yet.
@@ -172,9 +172,13 @@ mod tests {
         }
         let named = Timeouts::KEYS.map(|key| timeouts.named(key).unwrap());
         assert!(named.iter().copied().eq(1..=27));
-        let mut by_state = State::ALL.map(|state| timeouts.of(state));
-        by_state.sort_unstable();
-        assert_eq!(by_state, named, "no two states share one");
+        let of_udp =
+            |state| matches!(state, State::UdpNone | State::UdpAsked | State::UdpUnanswered);
+        let (udp, others): (Vec<_>, Vec<_>) = State::ALL.into_iter().partition(|it| of_udp(*it));
+        let mut others: Vec<_> = others.into_iter().map(|state| timeouts.of(state)).collect();
+        others.sort_unstable();
+        assert_eq!(others, named, "no two other states share one");
+        assert!(udp.into_iter().all(|state| timeouts.of(state) == timeouts.udp_s));
         assert_eq!((timeouts.named("tcp_x_s"), timeouts.named_mut("udp")), (None, None));
     }
 

@@ -271,7 +271,7 @@ impl Model {
             answers,
             state: match client.protocol {
                 Protocol::Tcp => State::None,
-                Protocol::Udp => State::Udp,
+                Protocol::Udp => State::UdpNone,
                 Protocol::Sctp => State::Sctp(Association::SctpNone),
             },
             made_ms: self.now_ms,

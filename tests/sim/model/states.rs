@@ -9,7 +9,7 @@ use shunt::dataplane::snapshot::Timeouts;
 use super::sctp::{self, Association};
 use crate::packet::{ACK, Body, FIN, Packet, RST, SYN};
 
-/// The states of IPVS that a connection can get into, and one for UDP. (LISTEN, `LAST_ACK` and
+/// The states of IPVS that a connection can get into, and those of UDP. (LISTEN, `LAST_ACK` and
 /// SYNACK have ways out in its tables, but none in.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
@@ -21,7 +21,14 @@ pub(crate) enum State {
     TimeWait,
     Close,
     CloseWait,
+    /// The backend has answered; where it does so past the balancer, the client has gone on.
     Udp,
+    /// Made, nothing has passed.
+    UdpNone,
+    /// One datagram of the client.
+    UdpAsked,
+    /// More of them.
+    UdpUnanswered,
     Sctp(Association),
 }
 
@@ -36,13 +43,16 @@ pub(crate) enum Seat {
     InputOnly,
 }
 
-use State::{Close, CloseWait, Established, FinWait, None, SynRecv, SynSent, TimeWait, Udp};
+use State::{
+    Close, CloseWait, Established, FinWait, None, SynRecv, SynSent, TimeWait, Udp, UdpAsked,
+    UdpNone, UdpUnanswered,
+};
 
 impl State {
     /// The state after a packet.
     pub(crate) fn after(self, seat: Seat, packet: &Packet) -> Self {
         match self {
-            Udp => return Udp,
+            Udp | UdpNone | UdpAsked | UdpUnanswered => return self.after_datagram(seat),
             Self::Sctp(state) => {
                 return Self::Sctp(state.after(seat, sctp::event(&packet.payload)));
             }
@@ -59,6 +69,15 @@ impl State {
             self.after_ack()
         } else {
             Close
+        }
+    }
+
+    fn after_datagram(self, seat: Seat) -> Self {
+        match (seat, self) {
+            (Seat::Output, _) | (Seat::InputOnly, UdpAsked) => Udp,
+            (_, UdpNone) => UdpAsked,
+            (Seat::Input, UdpAsked) => UdpUnanswered,
+            (_, same) => same,
         }
     }
 
@@ -120,7 +139,7 @@ impl State {
 
     /// Do both ends talk?
     pub(crate) fn is_open(self) -> bool {
-        matches!(self, Established | Udp | Self::Sctp(Association::SctpEstablished))
+        matches!(self, Established | Udp | UdpUnanswered | Self::Sctp(Association::SctpEstablished))
     }
 
     /// Milliseconds of silence after which it is over.
@@ -134,7 +153,7 @@ impl State {
             TimeWait => t.tcp_time_wait_s,
             Close => t.tcp_close_s,
             CloseWait => t.tcp_close_wait_s,
-            Udp => t.udp_s,
+            Udp | UdpNone | UdpAsked | UdpUnanswered => t.udp_s,
             Self::Sctp(state) => state.timeout_s(t),
         };
         u64::from(seconds) * 1000

@@ -23,6 +23,7 @@ mod anew;
 mod damage;
 mod limits;
 mod patience;
+mod shared;
 
 /// By how many bits our windows are shifted, as documented.
 const OUR_SCALE: u8 = 9;

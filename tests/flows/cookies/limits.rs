@@ -90,7 +90,12 @@ fn a_syn_that_acknowledges_something_is_not_reflected() {
 }
 
 /// SYN and ACK of a client; does a SYN go to a backend?
-fn comes_through(world: &mut World, worker: usize, client: Endpoint, start: u32) -> Option<Sent> {
+pub(super) fn comes_through(
+    world: &mut World,
+    worker: usize,
+    client: Endpoint,
+    start: u32,
+) -> Option<Sent> {
     let syn = packet().tcp(client, VIP).flags(SYN).numbers(start, 0).build();
     let told = world.exchange(worker, 0, &syn);
     let [told] = &told[..] else { return None };

@@ -180,7 +180,23 @@ fn reloads(at: &At, ip: Ip) -> Vec<Rule> {
             .backend_gets(syn(ip).between(next, other).onward_to(12))
             .made(2)
     };
-    TRANSLATING.map(row).to_vec()
+    // Whose connections the card places, in a file without NAT: here they follow from the client, as it had one.
+    let before = street(NAT, ip, Protocol::Tcp);
+    let mut after = street(FULLNAT, ip, Protocol::Tcp);
+    after.services[2].clients = vec![(others(ip)[0].ip(), alone_of(ip).1)];
+    let gone = segment(ip).to(end(ip, 13)).onward_to(13);
+    let answer = second(Protocol::Tcp, end(ip, 13), ip.client()).sent_by(13);
+    let from_nat = rule(name, before)
+        .case("of another mode")
+        .client(syn(ip))
+        .backend_gets(syn(ip).to(end(ip, 13)).onward_to(13))
+        .reload(after)
+        .client(segment(ip))
+        .backend_gets(gone)
+        .backend(answer.clone())
+        .client_gets(answer.from(ip.vip()).home())
+        .made(1);
+    [TRANSLATING.map(row).to_vec(), vec![from_nat]].concat()
 }
 
 fn in_pieces(at: &At, ip: Ip) -> Vec<Rule> {

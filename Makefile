@@ -22,6 +22,9 @@ AS_ROOT := sudo --preserve-env
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(AS_ROOT)
 endif
 
+# Where cargo builds.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
 SECONDS_EACH ?= 60
 SEEDS ?= 100000
 
@@ -90,7 +93,7 @@ build: need-tools ## Build everything, optimised: target/release/{shuntd,shunt,s
 demo: need-tools need-root ## Balance real traffic between network namespaces (needs root; two minutes)
 	cargo build --release --workspace --bins
 	@echo "demo: makes network namespaces named shunt-lab-*, and removes them again"
-	@$(AS_ROOT) target/release/demo
+	@$(AS_ROOT) $(TARGET)/release/demo
 
 # Doc tests before nextest, so that the runner's summary is the last thing printed. `--workspace`
 # also builds the `lab` program, which the end-to-end tests start beside shuntd.
@@ -115,7 +118,7 @@ lint: need-tools ## Formatting, clippy, rustdoc; licences and advisories if carg
 
 bench: need-tools ## Measure all that has a bar, write the table into docs/performance.md
 	cargo build --release --bin shunt-bench
-	target/release/shunt-bench standard --write docs/performance.md
+	$(TARGET)/release/shunt-bench standard --write docs/performance.md
 
 fuzz: need-tools ## Random input to parse, rewrite and whole workers, SECONDS_EACH=60 for each target
 	BOLERO_RANDOM_TEST_TIME_MS=$$(( $(SECONDS_EACH) * 1000 )) \

@@ -2,6 +2,7 @@
 
 mod hashes;
 mod large;
+mod maglev;
 mod model;
 mod passes;
 mod quic;

@@ -168,6 +168,7 @@ impl Balancer {
         snapshot.strays =
             if config.rejects { snapshot::Strays::Reject } else { snapshot::Strays::Drop };
         snapshot.restarts = config.restarts;
+        snapshot.drop_malformed_tcp = config.drops_malformed;
         snapshot.reset_on_end = config.resets;
         snapshot.tunnels_ignore_df = config.ignores_df;
         snapshot.departed = departed(config);
@@ -187,11 +188,15 @@ impl Balancer {
         snapshot::Service {
             name: format!("service {id}").into(),
             protocol: service.protocol,
-            addresses: [ServiceAddress {
-                vip: service.vip.ip(),
-                ports: Ports { first: service.ports.0, last: service.ports.1 },
-            }]
-            .into(),
+            addresses: [address(service)].into(),
+            other_protocols: service
+                .also
+                .map(|protocol| snapshot::Place { protocol, address: address(service) })
+                .into_iter()
+                .collect(),
+            reflection_ports: service
+                .reflected
+                .map_or_else(Box::default, |(a, b)| (a..=b).collect()),
             scheduling: Scheduling::prepare(service.scheduler, service.flags, &entries),
             backends: ids.rev().collect(),
             locals: config.locals.iter().copied().collect(),
@@ -399,6 +404,12 @@ impl Balancer {
     pub(crate) fn is_quiet(&self) -> bool {
         left::is_quiet(&self.workers, &self.stats, &self.templates, self.now_ms)
     }
+}
+
+/// Where clients find it.
+fn address(service: &Service) -> ServiceAddress {
+    let (first, last) = service.ports;
+    ServiceAddress { vip: service.vip.ip(), ports: Ports { first, last } }
 }
 
 /// A backend as schedulers' tables are made of it.

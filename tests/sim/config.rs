@@ -32,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) restarts: Restarts,
     /// Clients' addresses that are on the lists.
     pub(crate) lists: [Vec<IpAddr>; 2],
+    /// Are flags that no host sends refused?
+    pub(crate) drops_malformed: bool,
     /// Not draining.
     pub(crate) accepting: bool,
 }
@@ -39,6 +41,8 @@ pub(crate) struct Config {
 #[derive(Clone, Debug)]
 pub(crate) struct Service {
     pub(crate) protocol: Protocol,
+    /// Spoken there as well.
+    pub(crate) also: Option<Protocol>,
     /// One place where it is found.
     pub(crate) vip: SocketAddr,
     /// All its ports there: the first and the last.
@@ -48,6 +52,8 @@ pub(crate) struct Service {
     /// How backends learn who the client is.
     pub(crate) introduces: ClientAddress,
     pub(crate) access: Access,
+    /// From these ports, the first to the last, datagrams start nothing.
+    pub(crate) reflected: Option<(u16, u16)>,
     /// The list of those it is for; everybody without one.
     pub(crate) clients: Option<usize>,
     /// Does it take over connections it has not seen begin?
@@ -112,6 +118,10 @@ pub(crate) enum Change {
     Resets(bool),
     /// Who may start connections to a service.
     Access(usize, Access),
+    /// Are flags that no host sends refused?
+    Malformed(bool),
+    /// From which ports datagrams start nothing.
+    Reflected(usize, Option<(u16, u16)>),
     /// Which connections start over.
     Restarts(Restarts),
     /// Timeouts.
@@ -152,6 +162,8 @@ impl Config {
             Change::Rejects(rejects) => self.rejects = *rejects,
             Change::Resets(resets) => self.resets = *resets,
             Change::Access(service, access) => self.services[*service].access = *access,
+            Change::Malformed(drops) => self.drops_malformed = *drops,
+            Change::Reflected(service, ports) => self.services[*service].reflected = *ports,
             Change::Restarts(restarts) => self.restarts = *restarts,
             Change::Timeouts(timeouts) => self.timeouts = *timeouts,
             Change::Limit(place, limit) => self.backend_mut(*place).limit = *limit,
@@ -181,7 +193,7 @@ impl Config {
             let is_its_port = (first..=last).contains(&asked.port());
             let is_its_client =
                 service.clients.is_none_or(|list| self.lists[list].contains(&client));
-            let is_its_place = service.protocol == protocol && service.vip.ip() == asked.ip();
+            let is_its_place = service.speaks(protocol) && service.vip.ip() == asked.ip();
             is_its_place && is_its_port && is_its_client
         };
         let all = self.services.iter().enumerate().filter(|(_, service)| is_there(service));
@@ -211,6 +223,13 @@ impl Config {
 
     fn backend_mut(&mut self, place: Place) -> &mut Backend {
         &mut self.services[place.service].backends[place.backend]
+    }
+}
+
+impl Service {
+    /// Is it found by that protocol?
+    pub(crate) fn speaks(&self, protocol: Protocol) -> bool {
+        self.protocol == protocol || self.also == Some(protocol)
     }
 }
 

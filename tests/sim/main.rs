@@ -141,6 +141,8 @@ fn much_happens() {
         ("cleared", sum(|o| o.tally.cleared), 10),
         ("their own backends", sum(|o| o.tally.hairpins), 3),
         ("path MTUs learned", sum(|o| o.tally.learned), 5),
+        ("by another protocol", sum(|o| o.tally.by_another), 10),
+        ("suspects", sum(|o| o.tally.suspects), 20),
         ("drops", sum(|o| o.tally.dropped), 100),
         ("handed over", sum(|o| o.handed_over), 1_000),
         ("completed at clients", sum(|o| o.completed.0), 500),

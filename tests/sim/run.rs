@@ -88,10 +88,7 @@ impl Run {
         let mut network = Network::new(scenario.conditions.clone(), root.fork(10));
         let slots = scenario.slots.iter().zip(100..);
         let clients: Vec<Client> = slots
-            .map(|(slot, n)| {
-                let service = &scenario.config.services[slot.service];
-                Client::new(slot.clone(), (service.protocol, slot.asked), root.fork(n))
-            })
+            .map(|(slot, n)| Client::new(slot.clone(), (slot.protocol, slot.asked), root.fork(n)))
             .collect();
         for (n, client) in clients.iter().enumerate() {
             network.at(client.due_ms.unwrap_or(0), Event::WakeClient(n));

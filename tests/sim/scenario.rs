@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use shunt::dataplane::snapshot::{
-    ClientAddress, Limit, Mode, Protocol, Quotas, Restarts, Timeouts,
+    ClientAddress, Limit, Mode, Protocol, Quotas, Restarts, Scheduler, Timeouts,
 };
 use shunt::wire::Mac;
 
@@ -56,7 +56,8 @@ pub(crate) struct Conditions {
 #[derive(Clone, Debug)]
 pub(crate) struct Slot {
     pub(crate) client: SocketAddr,
-    /// Where the service is asked.
+    /// By what, and where the service is asked.
+    pub(crate) protocol: Protocol,
     pub(crate) asked: SocketAddr,
     pub(crate) service: usize,
     pub(crate) start_ms: u64,
@@ -143,6 +144,7 @@ impl Scenario {
                 && service.quotas == Quotas::default()
                 && !terms::is_choosy(service.scheduler)
                 && (service.access.denied, service.access.allowed) == (None, None)
+                && service.reflected.is_none()
         };
         let Conditions { lost, complained, .. } = self.conditions;
         (lost, complained) == (0, 0)
@@ -164,7 +166,7 @@ impl Scenario {
             && self.conditions.complained == 0
             && self.paths.is_empty()
             && self.strays.is_empty()
-            && services.iter().all(|service| service.protocol != Protocol::Sctp)
+            && services.iter().all(|service| !service.speaks(Protocol::Sctp))
             && !backends.into_iter().any(|backend| backend.was_nat)
     }
 }
@@ -201,6 +203,13 @@ fn config(rng: &mut Rng) -> Config {
             service(rng, *protocol, (vip, *port).into(), None)
         })
         .collect();
+    for at in 0..services.len() {
+        services[at].also = also(rng, &services, at);
+        // Datagrams may be QUIC's, or look like it.
+        if !services[at].speaks(Protocol::Udp) && rng.chance(100) {
+            services[at].scheduler = Scheduler::named("qh").unwrap();
+        }
+    }
     if rng.chance(300) {
         services.push(beside(rng, &services));
     }
@@ -213,6 +222,7 @@ fn config(rng: &mut Rng) -> Config {
         resets: rng.chance(700),
         restarts: restarts(rng),
         lists: [list(rng), list(rng)],
+        drops_malformed: rng.chance(400),
         ignores_df: rng.chance(200),
         accepting: true,
     }
@@ -235,6 +245,21 @@ fn timeouts(rng: &mut Rng) -> Timeouts {
         sctp_closed_s: rng.pick(&[1, 10]),
         ..Timeouts::default()
     }
+}
+
+/// Another protocol for the service, if none of those there has it at its place.
+fn also(rng: &mut Rng, services: &[Service], at: usize) -> Option<Protocol> {
+    let service = &services[at];
+    let protocol = rng.pick(&[Protocol::Tcp, Protocol::Udp, Protocol::Sctp]);
+    let is_taken = |other: &Service| other.vip.ip() == service.vip.ip() && other.speaks(protocol);
+    // What only one of them knows about is in tables of its own.
+    let is_plain = service.introduces == ClientAddress::None && !service.sloppy;
+    (rng.chance(600) && is_plain && !services.iter().any(is_taken)).then_some(protocol)
+}
+
+/// Ports of those who only answer: nobody's, strays', or clients'.
+fn reflected(rng: &mut Rng) -> Option<(u16, u16)> {
+    rng.pick(&[None, None, None, None, Some((1_000, 1_030)), Some((1_000, 40_001))])
 }
 
 /// Another service at the place of one of these, for the clients on a list.
@@ -288,6 +313,8 @@ fn service(rng: &mut Rng, protocol: Protocol, vip: SocketAddr, at: Option<(u16, 
         flags,
         introduces,
         access,
+        also: None,
+        reflected: reflected(rng),
         clients: None,
         sloppy,
         persistence,
@@ -381,12 +408,14 @@ fn slots(rng: &mut Rng, config: &Config) -> Vec<Slot> {
         let all = service.ports.0..=service.ports.1;
         let port = rng.pick(&[service.vip.port(), 75, 83, 20_000]);
         let port = if all.contains(&port) { port } else { service.vip.port() };
+        let protocol = service.also.filter(|_| rng.chance(500)).unwrap_or(service.protocol);
         let asked = SocketAddr::new(service.vip.ip(), port);
         Slot {
             // Few ports: one client port is often used towards two services.
             client: (client, 40_000 + u16::from(byte(n / 5))).into(),
+            protocol,
             asked,
-            service: config.service_at(service.protocol, client, asked).unwrap(),
+            service: config.service_at(protocol, client, asked).unwrap(),
             start_ms: rng.below(BUSY_MS / 2),
             connections: rng.range(1, 4),
             gap_ms: rng.pick(&[0, 50, 500, 3_000, 650_000]),
@@ -441,7 +470,7 @@ fn change(rng: &mut Rng, config: &Config) -> Change {
     let place = Place { service, backend: rng.index(config.services[service].backends.len()) };
     let of = &config.services[service];
     let keeps_port = config.backend(place).address.port() == of.vip.port();
-    match rng.below(22) {
+    match rng.below(24) {
         0..=2 => Change::Weight(place, Some(u32::from(byte(rng.below(4))))),
         3..=5 => Change::Weight(place, None),
         6..=7 => {
@@ -458,7 +487,9 @@ fn change(rng: &mut Rng, config: &Config) -> Change {
         15 => Change::Persistence(service, terms::persistence(rng, of.vip)),
         16 => Change::Quotas(service, terms::quotas(rng, of.vip)),
         17 => Change::Own(service, rng.chance(600).then(|| timeouts(rng))),
-        18..=20 => Change::Clear(whose(rng, config, place)),
+        18 => Change::Malformed(rng.chance(500)),
+        19 => Change::Reflected(service, reflected(rng)),
+        20..=22 => Change::Clear(whose(rng, config, place)),
         _ => Change::Timeouts(timeouts(rng)),
     }
 }

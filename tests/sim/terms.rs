@@ -71,5 +71,5 @@ pub(crate) fn quotas(rng: &mut Rng, vip: SocketAddr) -> Quotas {
 
 /// Is it one whose clients may be told that nobody takes them while somebody would?
 pub(crate) fn is_choosy(scheduler: Scheduler) -> bool {
-    CHOOSY.iter().any(|name| Scheduler::named(name) == Some(scheduler))
+    CHOOSY.iter().chain(&["qh"]).any(|name| Scheduler::named(name) == Some(scheduler))
 }

@@ -71,7 +71,8 @@ impl Model {
     fn open(&self, service: usize) -> Vec<Place> {
         let found = &self.config.services[service];
         // Who takes turns or hashes does not ask whether a backend can be reached; who compares loads does.
-        let asks = !["rr", "wrr", "sh", "dh", "mh"].iter().any(|it| is_named(found.scheduler, it));
+        let asks =
+            !["rr", "wrr", "sh", "dh", "mh", "qh"].iter().any(|it| is_named(found.scheduler, it));
         let open = |backend: &Backend| {
             backend.weight.is_some_and(|w| w > 0) && (!asks || backend.reachable)
         };
@@ -98,7 +99,8 @@ impl Model {
         let Some(key) = self.hashed(service, client) else { return any };
         let there = found.backends.iter().filter(|backend| backend.weight.is_some()).count();
         let is_closed = any.places.len() < there;
-        let (nobody, looks_on) = (any.places.is_empty(), found.flags.fallback);
+        let looks_on = found.flags.fallback || is_named(found.scheduler, "qh");
+        let nobody = any.places.is_empty();
         match self.hashes.get(&key) {
             Some(Some(place)) if any.places.contains(place) => {
                 Choice { places: vec![*place], is_hashed: true, ..any }
@@ -142,11 +144,13 @@ impl Model {
     /// What is hashed, if anything is.
     fn hashed(&self, service: usize, client: Flow) -> Option<Hashed> {
         let found = &self.config.services[service];
-        let port = if found.flags.port { client.from.port() } else { 0 };
+        // What is not QUIC goes by the client's address and port.
+        let has_port = found.flags.port || is_named(found.scheduler, "qh");
+        let port = if has_port { client.from.port() } else { 0 };
         if is_named(found.scheduler, "dh") {
             return Some((service, client.to.ip(), 0));
         }
-        let hashes = ["sh", "mh"].iter().any(|name| is_named(found.scheduler, name));
+        let hashes = ["sh", "mh", "qh"].iter().any(|name| is_named(found.scheduler, name));
         hashes.then_some((service, client.from.ip(), port))
     }
 
@@ -157,7 +161,8 @@ impl Model {
         let Some(service) = service.filter(|service| self.hashed(*service, flow).is_some()) else {
             return (vec![], false);
         };
-        let is_alike = self.config.services[service].persistence.is_none();
+        let found = &self.config.services[service];
+        let is_alike = found.persistence.is_none() && !is_named(found.scheduler, "qh");
         if !is_alike || !self.config.admits(service, flow.from.ip()) {
             return (vec![], false);
         }

@@ -126,6 +126,10 @@ pub(crate) struct Tally {
     pub(crate) cleared: u64,
     /// Clients that are their own backends.
     pub(crate) hairpins: u64,
+    /// Connections by another protocol than the first of their service.
+    pub(crate) by_another: u64,
+    /// Packets that looked like nothing honest.
+    pub(crate) suspects: u64,
     /// Packets refused.
     pub(crate) dropped: u64,
 }
@@ -280,6 +284,8 @@ impl Model {
         }
         self.coming = None;
         *self.tally.made.entry(connection.place).or_default() += 1;
+        let service = &self.config.services[connection.place.service];
+        self.tally.by_another += u64::from(service.protocol != client.protocol);
         self.connections.insert(client, connection);
     }
 

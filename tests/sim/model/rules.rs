@@ -100,14 +100,14 @@ impl Model {
 
     /// Is it from a backend whose answers to clients pass here?
     pub(super) fn is_nat_backend(&self, flow: &Flow) -> bool {
-        let services = self.config.services.iter().filter(|s| s.protocol == flow.protocol);
+        let services = self.config.services.iter().filter(|s| s.speaks(flow.protocol));
         let mut backends = services.flat_map(|service| &service.backends);
         backends.any(|b| b.is_at(flow.from) && b.was_nat && b.weight.is_some())
     }
 
     /// Is it from one whose service takes over others' connections?
     pub(super) fn is_of_sloppy(&self, flow: &Flow) -> bool {
-        let services = self.config.services.iter().filter(|s| s.protocol == flow.protocol);
+        let services = self.config.services.iter().filter(|s| s.speaks(flow.protocol));
         let mut backends = services.filter(|s| s.sloppy).flat_map(|service| &service.backends);
         backends.any(|b| b.is_at(flow.from) && b.was_nat && b.weight.is_some())
     }

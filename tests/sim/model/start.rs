@@ -16,7 +16,7 @@ use super::sctp::Association;
 use super::states::{Seat, State};
 use super::{Connection, Input, Model};
 use crate::config::{Backend, Place};
-use crate::packet::{Flow, Packet, SYN};
+use crate::packet::{ACK, FIN, Flow, Packet, RST, SYN};
 use crate::seen::Seen;
 
 /// A closed connection gives its local port away after this much silence.
@@ -35,8 +35,12 @@ impl Model {
         seen: &mut Seen,
         list: List<'_>,
     ) -> Result<(), String> {
-        let Some(service) = self.config.service_at(client.protocol, client.from.ip(), client.to)
-        else {
+        let found = self.config.service_at(client.protocol, client.from.ip(), client.to);
+        if let Some(reason) = self.suspect(found, client, packet) {
+            self.tally.suspects += 1;
+            return self.drop(reason, seen);
+        }
+        let Some(service) = found else {
             return self.refuse(Reason::NoService, packet, input, seen);
         };
         if !self.config.admits(service, client.from.ip()) {
@@ -65,6 +69,24 @@ impl Model {
             return self.refuse(Reason::NoBackend, packet, input, seen);
         }
         self.placed(client, &choice, packet, input, seen, list)
+    }
+
+    /// Does it look like nothing that an honest client sends? Nobody is told.
+    fn suspect(&self, service: Option<usize>, client: Flow, packet: &Packet) -> Option<Reason> {
+        match client.protocol {
+            Protocol::Tcp => {
+                let of_hosts = [SYN, SYN | ACK, ACK, FIN | ACK, RST, RST | ACK];
+                let flags = packet.flags() & (SYN | ACK | FIN | RST);
+                let is_wrong = self.config.drops_malformed && !of_hosts.contains(&flags);
+                is_wrong.then_some(Reason::TcpFlags)
+            }
+            Protocol::Udp => {
+                let (first, last) = self.config.services[service?].reflected?;
+                let is_wrong = (first..=last).contains(&client.from.port());
+                is_wrong.then_some(Reason::ReflectionPort)
+            }
+            Protocol::Sctp => None,
+        }
     }
 
     /// One of these may be chosen.

@@ -207,6 +207,7 @@ impl Balancer {
                 .collect(),
             client_address: service.introduces,
             sloppy: service.sloppy,
+            one_packet: service.one_packet,
             persistence: service.persistence,
             quotas: service.quotas,
             timeouts: service.timeouts.map(Box::new),

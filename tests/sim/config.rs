@@ -58,6 +58,8 @@ pub(crate) struct Service {
     pub(crate) clients: Option<usize>,
     /// Does it take over connections it has not seen begin?
     pub(crate) sloppy: bool,
+    /// Is every datagram scheduled by itself?
+    pub(crate) one_packet: bool,
     /// Do a client's connections stay with one backend?
     pub(crate) persistence: Option<Persistence>,
     /// How many it takes, and of each source.

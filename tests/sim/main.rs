@@ -142,6 +142,7 @@ fn much_happens() {
         ("their own backends", sum(|o| o.tally.hairpins), 3),
         ("path MTUs learned", sum(|o| o.tally.learned), 5),
         ("by another protocol", sum(|o| o.tally.by_another), 10),
+        ("datagrams by themselves", sum(|o| o.tally.alone), 20),
         ("suspects", sum(|o| o.tally.suspects), 20),
         ("drops", sum(|o| o.tally.dropped), 100),
         ("handed over", sum(|o| o.handed_over), 1_000),

@@ -209,6 +209,7 @@ fn config(rng: &mut Rng) -> Config {
         if !services[at].speaks(Protocol::Udp) && rng.chance(100) {
             services[at].scheduler = Scheduler::named("qh").unwrap();
         }
+        services[at].one_packet = is_unanswered(&services[at]) && rng.chance(700);
     }
     if rng.chance(300) {
         services.push(beside(rng, &services));
@@ -255,6 +256,12 @@ fn also(rng: &mut Rng, services: &[Service], at: usize) -> Option<Protocol> {
     // What only one of them knows about is in tables of its own.
     let is_plain = service.introduces == ClientAddress::None && !service.sloppy;
     (rng.chance(600) && is_plain && !services.iter().any(is_taken)).then_some(protocol)
+}
+
+/// Is it one of datagrams whose answers do not pass here? Then nothing is left of any of them.
+fn is_unanswered(service: &Service) -> bool {
+    let is_past = |backend: &Backend| matches!(backend.mode, Mode::Dr | Mode::Tunnel(_));
+    service.speaks(Protocol::Udp) && service.backends.iter().all(is_past)
 }
 
 /// Ports of those who only answer: nobody's, strays', or clients'.
@@ -314,6 +321,7 @@ fn service(rng: &mut Rng, protocol: Protocol, vip: SocketAddr, at: Option<(u16, 
         introduces,
         access,
         also: None,
+        one_packet: false,
         reflected: reflected(rng),
         clients: None,
         sloppy,
@@ -473,7 +481,7 @@ fn change(rng: &mut Rng, config: &Config) -> Change {
     match rng.below(24) {
         0..=2 => Change::Weight(place, Some(u32::from(byte(rng.below(4))))),
         3..=5 => Change::Weight(place, None),
-        6..=7 => {
+        6..=7 if !of.one_packet => {
             let ends = (of.vip.ip(), config.backend(place).address.ip());
             Change::Mode(place, mode(rng, keeps_port, (of.introduces, of.sloppy), ends))
         }

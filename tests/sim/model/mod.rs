@@ -128,6 +128,8 @@ pub(crate) struct Tally {
     pub(crate) hairpins: u64,
     /// Connections by another protocol than the first of their service.
     pub(crate) by_another: u64,
+    /// Datagrams that were scheduled by themselves.
+    pub(crate) alone: u64,
     /// Packets that looked like nothing honest.
     pub(crate) suspects: u64,
     /// Packets refused.

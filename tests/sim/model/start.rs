@@ -127,7 +127,19 @@ impl Model {
                 return self.stuck(client, eligible, packet, input, seen);
             }
         }
-        self.of_client(client, packet, input, seen, list)
+        self.of_client(client, packet, input, seen, list)?;
+        // Answers do not pass here, so nothing of the datagram need be left.
+        if self.is_alone(client, service, packet) {
+            self.tally.alone += 1;
+            self.forget(&client);
+        }
+        Ok(())
+    }
+
+    /// Is it scheduled by itself? What is in pieces is not.
+    fn is_alone(&self, client: Flow, service: usize, packet: &Packet) -> bool {
+        let is_whole_datagram = client.protocol == Protocol::Udp && packet.piece.is_none();
+        is_whole_datagram && self.config.services[service].one_packet
     }
 
     /// It cannot go on to the backend it was meant for: then no connection was made. Which one that
@@ -252,7 +264,8 @@ impl Model {
         let connection = self.connection(client, place, answers, packet);
         self.insert(client, connection);
         if self.of_family(client) > self.capacity {
-            self.somebody_made_way(client, list)?;
+            let is_alone = self.is_alone(client, place.service, packet);
+            self.somebody_made_way(client, is_alone, list)?;
         }
         if self.of_family(client) > self.capacity * self.workers {
             return Err("more connections than tables hold".to_owned());
@@ -261,11 +274,18 @@ impl Model {
     }
 
     /// One worker's table was full, perhaps: then somebody made way, who does not talk.
-    fn somebody_made_way(&mut self, client: Flow, list: List<'_>) -> Result<(), String> {
+    fn somebody_made_way(
+        &mut self,
+        client: Flow,
+        is_alone: bool,
+        list: List<'_>,
+    ) -> Result<(), String> {
         let there: HashSet<Flow> = list().iter().map(flow_of).collect();
         let is_v6 = client.from.is_ipv6();
         let gone = self.connections.keys().filter(|flow| flow.from.is_ipv6() == is_v6);
-        let gone: Vec<Flow> = gone.filter(|flow| !there.contains(*flow)).copied().collect();
+        let mut gone: Vec<Flow> = gone.filter(|flow| !there.contains(*flow)).copied().collect();
+        // One that is scheduled by itself may be gone by now.
+        gone.retain(|flow| *flow != client || !is_alone);
         if gone.len() > 1 || gone.contains(&client) {
             return Err(format!("{gone:?} made way for one"));
         }

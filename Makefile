@@ -128,6 +128,6 @@ fmt: need-tools ## Format the code
 	cargo fmt --all
 
 clean: ## Remove what was built, and what killed test runs left behind (needs no deps)
-	@for lab in target/release/lab target/debug/lab; do \
+	@for lab in $(TARGET)/release/lab $(TARGET)/debug/lab; do \
 	  if [ -x $$lab ]; then $(AS_ROOT) $$lab clean; break; fi; done
 	cargo clean

@@ -49,6 +49,11 @@ impl Flows {
             Err(reason) => return self.refuse(packet, parsed, reason),
         };
         if record.is_special() || parsed.end - parsed.l3 > way.mtu {
+            if record.is_ipip()
+                && let Some(fate) = self.ipip(packet, parsed, hit, &way)
+            {
+                return fate;
+            }
             return self.special(packet, parsed, hit, way.next_hop());
         }
         if let Some(number) = said(packet.data(), parsed) {

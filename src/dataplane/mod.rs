@@ -30,6 +30,7 @@ mod handshake;
 pub mod icmp;
 mod introduce;
 pub mod io;
+mod ipip;
 pub mod lookup;
 pub mod mailbox;
 pub mod mem;

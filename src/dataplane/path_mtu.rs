@@ -71,7 +71,11 @@ impl PathMtus {
     }
 
     /// What the way to that backend carries, at most `mtu`.
+    #[inline]
     pub(super) fn limit(&self, backend: BackendId, mtu: u16, now_ms: u32) -> u16 {
+        if !self.is_any {
+            return mtu;
+        }
         match self.learned.get(backend.index()) {
             Some((learned, at)) if *learned > 0 && now_ms.wrapping_sub(*at) < LIFE_MS => {
                 mtu.min(*learned)

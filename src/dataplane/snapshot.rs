@@ -333,6 +333,13 @@ impl Snapshot {
         self.hops.to(id)
     }
 
+    /// Our address and the backend's of that id, as an outer IPv4 header has them; `None` if they are not
+    /// known in IPv4.
+    #[inline(always)]
+    pub fn outer_ends(&self, id: BackendId) -> Option<u64> {
+        self.hops.outer_ends(id)
+    }
+
     /// The service for a VIP, port and protocol: one for some clients that this client is one of, the
     /// longest network deciding; else one for everybody. Among either: the one at that very port, else the
     /// one with the narrowest range around it, the catch-all last.

@@ -65,17 +65,28 @@ pub fn checksum_of_two(header: &[u8], body: &[u8]) -> u16 {
     !fold(sum_wide(u64::from(sum(header)), body))
 }
 
+/// [`checksum`] of an IPv4 header without options: five loads, whose sum cannot overflow 64 bits.
+#[inline(always)]
+pub fn checksum_20(header: &[u8; 20]) -> u16 {
+    !sum_20(header)
+}
+
 /// Does an IPv4 header, options and checksum included, sum up right?
 #[inline(always)]
 pub fn verify(header: &[u8]) -> bool {
     sum(header) == 0xffff
 }
 
-/// [`verify`] for a header without options: five loads, whose sum cannot overflow 64 bits.
+/// [`verify`] for a header without options, as [`checksum_20`].
 #[inline(always)]
 pub fn verify_20(header: &[u8; 20]) -> bool {
+    sum_20(header) == 0xffff
+}
+
+#[inline(always)]
+fn sum_20(header: &[u8; 20]) -> u16 {
     let (words, _) = header.as_chunks::<4>();
-    fold(words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum()) == 0xffff
+    fold(words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum())
 }
 
 /// The folded sum of a TCP or UDP segment and its pseudo-header: 0xffff if the checksum inside is

@@ -171,6 +171,8 @@ pub enum Progress {
 /// says nothing is kept from then on: it would hide what the new one asked for.
 const ASKED: u8 = 0x80;
 
+/// The code of [`Way::Wrapped`] in IPIP.
+const IPIP: u8 = 2;
 /// [`Way::Crossed`]'s code; those between 0 and it are of backends that answer by themselves.
 const CROSSED: u8 = 16;
 /// Added to the way's code: the connection has a splice.
@@ -183,7 +185,7 @@ impl Way {
             Way::Translated => 0,
             Way::Crossed => CROSSED,
             Way::Direct => 1,
-            Way::Wrapped(Encapsulation::Ipip) => 2,
+            Way::Wrapped(Encapsulation::Ipip) => IPIP,
             Way::Wrapped(Encapsulation::Gre { checksum }) => 3 + u8::from(checksum),
             Way::Wrapped(Encapsulation::Gue { checksum, .. }) => 5 + checksum as u8,
         }
@@ -310,6 +312,12 @@ impl<F: Family> Record<F> {
         self.way > 1 || self.introduction != 0
     }
 
+    /// Does it need an IPIP header and nothing else?
+    #[inline(always)]
+    pub fn is_ipip(&self) -> bool {
+        self.way == IPIP && self.introduction == 0
+    }
+
     /// How its backend learns who the client is.
     #[inline]
     pub fn introduction(&self) -> ClientAddress {
@@ -383,7 +391,7 @@ impl<F: Family> Record<F> {
     pub fn wrapping(&self) -> Option<Encapsulation> {
         match self.way & !SPLICED {
             0 | 1 | CROSSED => None,
-            2 => Some(Encapsulation::Ipip),
+            IPIP => Some(Encapsulation::Ipip),
             3 => Some(Encapsulation::Gre { checksum: false }),
             4 => Some(Encapsulation::Gre { checksum: true }),
             code => {

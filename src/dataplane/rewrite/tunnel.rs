@@ -112,12 +112,12 @@ fn is_left_to_receiver<F: Family>(frame: &[u8], parsed: &Parsed<F>) -> bool {
 
 /// What of the inner header shows outside.
 #[derive(Clone, Copy, Debug)]
-struct Inner {
+pub(in crate::dataplane) struct Inner {
     tos: u8,
-    ttl: u8,
-    dont_fragment: bool,
+    pub(in crate::dataplane) ttl: u8,
+    pub(in crate::dataplane) dont_fragment: bool,
     /// [`IPIP`] or [`IPV6`].
-    protocol: u8,
+    pub(in crate::dataplane) protocol: u8,
     ethertype: u16,
 }
 
@@ -201,8 +201,9 @@ fn enclose<F: Family, P: Packet, A: IntoBytes + zerocopy::Immutable + Copy>(
     }
 }
 
-/// What of a frame's IP header shows outside.
-fn inner<F: Family>(frame: &[u8], parsed: &Parsed<F>) -> Option<Inner> {
+/// What of a frame's IP header shows outside. `None` if it is cut off.
+#[inline(always)]
+pub(in crate::dataplane) fn inner<F: Family>(frame: &[u8], parsed: &Parsed<F>) -> Option<Inner> {
     let packet = frame.get(usize::from(parsed.l3)..)?;
     if F::IS_V6 {
         let (header, _) = ipv6::Header::ref_from_prefix(packet).ok()?;
@@ -241,20 +242,36 @@ fn outer_v4(
     length: usize,
     tunnel: &Tunnel,
 ) -> Option<ipv4::Header> {
+    let length = u16::try_from(ipv4::LEN + length).ok()?;
     let whole = inner.dont_fragment && !tunnel.ignore_df;
+    let identification = if whole { None } else { Some(tunnel.identification) };
+    let protocol = protocol(tunnel.encapsulation, inner);
+    Some(header_v4(inner, protocol, length, identification, ipv4::address_pair(ours, theirs)))
+}
+
+/// An outer IPv4 header of a packet of that length: one that may be cut has an identification.
+#[inline(always)]
+pub(in crate::dataplane) fn header_v4(
+    inner: Inner,
+    protocol: u8,
+    total_length: u16,
+    identification: Option<u16>,
+    addresses: u64,
+) -> ipv4::Header {
+    let dont_fragment = if identification.is_none() { ipv4::DONT_FRAGMENT } else { 0 };
     let mut header = ipv4::Header {
         version_ihl: ipv4::VERSION_IHL,
         tos: outer_tos(inner.tos),
-        total_length: u16::try_from(ipv4::LEN + length).ok()?.into(),
-        identification: if whole { 0 } else { tunnel.identification }.into(),
-        flags_fragment: if whole { ipv4::DONT_FRAGMENT } else { 0 }.into(),
+        total_length: total_length.into(),
+        identification: identification.unwrap_or(0).into(),
+        flags_fragment: dont_fragment.into(),
         ttl: inner.ttl,
-        protocol: protocol(tunnel.encapsulation, inner),
+        protocol,
         checksum: Raw16::ZERO,
-        addresses: Raw64::new(ipv4::address_pair(ours, theirs)),
+        addresses: Raw64::new(addresses),
     };
-    header.checksum = Raw16::new(checksum::checksum(header.as_bytes()));
-    Some(header)
+    header.checksum = Raw16::new(checksum::checksum_20(header.as_array()));
+    header
 }
 
 /// An outer IPv6 header in front of `length` bytes.

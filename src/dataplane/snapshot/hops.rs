@@ -10,9 +10,11 @@
 //! many; read there, each answer is a multiplication, two questions and a line of the cache. These say
 //! nothing that [`Snapshot`] does not: [`Snapshot::indexed`] copies them out.
 
+use std::net::IpAddr;
+
 use super::{Backend, NextHop, Snapshot};
 use crate::ids::{BackendId, PortId};
-use crate::wire::{Mac, ether};
+use crate::wire::{Mac, ether, ipv4};
 
 /// What is known of the way to a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +170,8 @@ impl Stations {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Hops {
     backends: Box<[Hop]>,
+    /// Of the outer headers of tunnels, by backend; 0 is none.
+    ends: Box<[u64]>,
     pub(super) stations: Stations,
 }
 
@@ -175,13 +179,31 @@ impl Hops {
     pub(super) fn new(snapshot: &Snapshot) -> Self {
         let stations = Stations::new(snapshot);
         let to = |backend: &Option<Backend>| Hop::to(backend.as_ref(), &stations);
-        Self { backends: snapshot.backends.iter().map(to).collect(), stations }
+        let ends = snapshot.backends.iter().map(|backend| backend.as_ref().map_or(0, ends_of));
+        Self {
+            backends: snapshot.backends.iter().map(to).collect(),
+            ends: ends.collect(),
+            stations,
+        }
+    }
+
+    /// Our address and a tunnel backend's.
+    #[inline(always)]
+    pub(super) fn outer_ends(&self, backend: BackendId) -> Option<u64> {
+        self.ends.get(backend.index()).copied().filter(|ends| *ends != 0)
     }
 
     /// The way to a backend.
     #[inline(always)]
     pub(super) fn to(&self, backend: BackendId) -> Hop {
         self.backends.get(backend.index()).copied().unwrap_or(Hop::GONE)
+    }
+}
+
+fn ends_of(backend: &Backend) -> u64 {
+    match (backend.our_address, backend.address) {
+        (IpAddr::V4(ours), IpAddr::V4(theirs)) => ipv4::address_pair(ours, theirs),
+        _ => 0,
     }
 }
 

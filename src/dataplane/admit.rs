@@ -96,8 +96,7 @@ impl<F: Family> Chosen<F> {
 }
 
 impl Flows {
-    /// A packet to a VIP, ours, of no connection; the service it is for was found, or there is none. What
-    /// another director has scheduled is for a program of this box.
+    /// A packet to a VIP, ours, of no connection; the service it is for was found, or there is none.
     pub(super) fn admit<F: Family, P: Packet>(
         &mut self,
         packet: &mut P,
@@ -105,9 +104,6 @@ impl Flows {
         found: Option<ServiceId>,
     ) -> Fate {
         let key = parsed.key;
-        if self.snapshot.is_director(Mac::of_number(sender(packet.data()))) {
-            return Fate::Punt(PuntClass::Other);
-        }
         if let Some(reason) = self.suspect(parsed, found) {
             if let Some(service) = found {
                 self.count_refused(service, reason);

@@ -397,7 +397,13 @@ impl Snapshot {
         self.is_vip(address) || self.addresses.was_vip(address)
     }
 
-    /// Has another box with the same VIPs sent this frame?
+    /// Are there other boxes with the same VIPs?
+    #[inline]
+    pub fn has_directors(&self) -> bool {
+        !self.directors.is_empty()
+    }
+
+    /// Does another box with the same VIPs send frames from there?
     #[inline]
     pub fn is_director(&self, sender: Mac) -> bool {
         self.directors.contains(&sender)

@@ -27,6 +27,7 @@ use super::vlan::Edge;
 use crate::ids::{PortId, WorkerId};
 use crate::stats::counters::WorkerStats;
 
+mod directed;
 mod pieces;
 mod waiting;
 
@@ -193,6 +194,9 @@ impl<P: Platform> Worker<P> {
     fn process(&mut self, burst: &mut Burst<P::Packet>, origin: Origin) {
         if let Some(first) = burst.first() {
             self.waiting.keep_spare(first);
+        }
+        if origin == Origin::Port && self.flows.snapshot.has_directors() {
+            self.set_aside_directed(burst);
         }
         let stations = (origin == Origin::Port).then(|| self.flows.snapshot.stations());
         self.looks.look(burst, self.flows.tables(), stations, &mut self.probe);

@@ -144,6 +144,7 @@ fn a_syn_is_answered_from_the_vip_and_leaves_nothing_behind() {
         let (client, vip) = ends(families);
         assert_eq!((sent.port, told.source, told.destination), (0, vip, client));
         assert_eq!(sent.frame[..12], [CLIENT_MAC.0, OUR_MAC.0].concat());
+        assert_eq!(sent.frame[if client.is_ipv4() { 22 } else { 21 }], 64, "TTL, hop limit");
         assert_eq!((told.flags, told.ack, told.payload.len()), (SYN | ACK, START + 1, 0));
         assert_eq!(world.connections(), [0; 4]);
         assert_eq!(events(&world), [(Event::Sent, 1)]);

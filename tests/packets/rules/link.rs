@@ -3,7 +3,7 @@
 //! Ports are promiscuous, and a switch that has not learned yet, or is a mirror, brings frames of
 //! the neighbours. Whatever they hold, and however well known it is here, they end.
 
-use shunt::dataplane::snapshot::Mode;
+use shunt::dataplane::snapshot::{Mode, Protocol};
 use shunt::dataplane::verdict::Reason;
 
 use super::setup::{FAMILIES, Ip, PROTOCOLS, V4, V6, backend_mac, between, through};
@@ -157,6 +157,8 @@ fn directed(ip: Ip) -> Vec<Rule> {
             .case(protocol)
             .client(ask.clone())
             .backend_gets(ask.clone().onward())
+            .backend(ask.clone().sent_by(11))
+            .punted()
             .backend(other.clone().sent_by(11))
             .punted()
             .made(1);
@@ -167,7 +169,21 @@ fn directed(ip: Ip) -> Vec<Rule> {
             .made(1);
         [told_apart, by_a_router]
     };
-    PROTOCOLS.map(of_protocol).concat()
+    let pieces = cut(&datagram(ip).payload(&bytes(900)).sent_by(11).build(), &[400], 7);
+    let in_pieces = |order: [usize; 2]| {
+        let row = rule(name, through(DR, ip).mutual()).case(format!("pieces {order:?}"));
+        order.into_iter().fold(row, |row, n| row.backend(pieces[n].clone()).punted())
+    };
+    let answer = segment(ip).between(ip.vip(), ip.client()).ip_packet();
+    let told = error(ip.outer_router(), ip.vip().ip(), host_unreachable(ip), &answer);
+    let told =
+        rule(name, through(DR, ip).mutual()).case("an error").backend(told.sent_by(11)).punted();
+    let elsewhere = rule(name, through(DR, ip).mutual())
+        .case("for another station")
+        .backend(first(Protocol::Tcp, ip).macs(backend_mac(11), backend_mac(99)))
+        .dropped(Reason::OtherStation);
+    let rest = vec![in_pieces([0, 1]), in_pieces([1, 0]), told, elsewhere];
+    [PROTOCOLS.map(of_protocol).concat(), rest].concat()
 }
 
 /// A backend that is a client of its own service: it would drop what comes from its own address, so it

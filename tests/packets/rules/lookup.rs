@@ -205,7 +205,6 @@ fn one_port(ip: Ip, protocol: Protocol) -> Rule {
         .refusals(1)
 }
 
-/// IPv6 packets that want to be sent on by us.
 /// A routing header of IPv6, a source route of IPv4, and options that hide what they are.
 fn routed(ip: Ip) -> Vec<Rule> {
     let name = "lookup: what routes itself on from a VIP is refused";

@@ -20,7 +20,7 @@
 //! there instead may be.
 //!
 //! Who takes it in: `tests/flows/rules.rs` runs it; the fuzz targets start from its packets
-//! ([`packets_in`]); benches and `explain` can, with `#[path]`. A name is a rule, a variant one of
+//! ([`packets_in`]), `benches/data_path.rs` plays it; `explain` can, with `#[path]`. A name is a rule, a variant one of
 //! the cases it holds in. `docs/lvs-compatibility.md` names every rule.
 
 pub(crate) mod at;

@@ -68,13 +68,11 @@ fn of_kind(setup: Setup, mode: Mode) -> Vec<Rule> {
         .client(more.clone())
         .backend_gets(around(&more, 0)),
     ];
-    if ip == V4 && matches!(mode, IPIP | GRE | GRE_SUM) && backends == V4 {
-        let fresh = |rule: Rule| rule;
-        let row =
-            first("tunnel: without DF the outer packet is numbered", setup.clone(), loose, outer);
-        rows.push(fresh(row));
+    if ip == V4 && backends == V4 {
+        let numbered = "tunnel: without DF the outer packet is numbered";
+        rows.push(first(numbered, setup.clone(), loose, outer));
         let outer = loosely(around(&plain, 0));
-        rows.push(fresh(first(no_df, setup.ignoring_df(), plain, outer)));
+        rows.push(first(no_df, setup.ignoring_df(), plain, outer));
     }
     rows
 }

@@ -22,7 +22,7 @@ use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
 use shunt::dataplane::persistence::Templates;
 use shunt::dataplane::snapshot::{
     Backend, Limit, Link, Locals, Mode, NextHop, PortView, Protocol, Scheduler, Service,
-    ServiceAddress, Snapshot, Steering,
+    ServiceAddress, Snapshot, Steering, Weighings,
 };
 use shunt::dataplane::sources::Sources;
 use shunt::dataplane::verdict::Reason;
@@ -195,6 +195,12 @@ impl World {
         let locals = self.plan.locals.iter().copied().map(IpAddr::from);
         let locals_v6 = self.plan.locals_v6.iter().copied().map(IpAddr::from);
         let locals: Locals = locals.chain(locals_v6).collect();
+        // As if they had been added one by one, oldest first, before anything came.
+        let mut weighings = Weighings::default();
+        let weights: Vec<u32> = self.plan.weights.iter().flatten().copied().collect();
+        for there in 1..=weights.len() {
+            weighings.note(1, weights[..there].iter().copied().collect());
+        }
         let service = |vip, protocol, first: u32| Service {
             name: format!("{protocol:?} {vip}").into(),
             protocol,
@@ -206,6 +212,7 @@ impl World {
                 .map(BackendId)
                 .collect(),
             locals: locals.clone(),
+            weighings: weighings.clone(),
             revision: self.generation,
             ..Service::default()
         };

@@ -189,18 +189,22 @@ impl World {
         self.stats.push(stats);
     }
 
+    /// As if the backends had been added one by one, oldest first, before anything came.
+    fn weighings(&self) -> Weighings {
+        let weights: Vec<u32> = self.plan.weights.iter().flatten().copied().collect();
+        let mut weighings = Weighings::default();
+        for there in 1..=weights.len() {
+            weighings.note(1, weights[..there].iter().copied().collect());
+        }
+        weighings
+    }
+
     /// The plan's world, changed by `edit`.
     fn snapshot(&self, edit: impl Fn(&mut Snapshot)) -> Snapshot {
         let count = u32::try_from(self.plan.weights.len()).unwrap();
         let locals = self.plan.locals.iter().copied().map(IpAddr::from);
         let locals_v6 = self.plan.locals_v6.iter().copied().map(IpAddr::from);
         let locals: Locals = locals.chain(locals_v6).collect();
-        // As if they had been added one by one, oldest first, before anything came.
-        let mut weighings = Weighings::default();
-        let weights: Vec<u32> = self.plan.weights.iter().flatten().copied().collect();
-        for there in 1..=weights.len() {
-            weighings.note(1, weights[..there].iter().copied().collect());
-        }
         let service = |vip, protocol, first: u32| Service {
             name: format!("{protocol:?} {vip}").into(),
             protocol,
@@ -212,7 +216,7 @@ impl World {
                 .map(BackendId)
                 .collect(),
             locals: locals.clone(),
-            weighings: weighings.clone(),
+            weighings: self.weighings(),
             revision: self.generation,
             ..Service::default()
         };

@@ -8,6 +8,7 @@ use std::hint::black_box;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use shunt::dataplane::conn::candidates::Candidates;
 use shunt::dataplane::conn::expiry::Sweep;
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::key::{FlowKey, Side};
@@ -284,11 +285,18 @@ fn insert_and_remove() -> Run {
 fn sweep() -> Run {
     let mut table = filled(FLOWS);
     let (mut sweep, mut now_ms) = (Sweep::default(), 0);
+    let mut candidates = Candidates::default();
     // One record a millisecond: the table goes round in a second.
     Box::new(move |times| {
         for _ in 0..times {
             now_ms += 1;
-            sweep.run(&mut table, now_ms, |record| black_box(record.seen_ms) > 1, |_, _| ());
+            sweep.run(
+                &mut table,
+                now_ms,
+                &mut candidates,
+                |record| black_box(record.seen_ms) > 1,
+                |_, _| (),
+            );
         }
     })
 }

@@ -198,8 +198,10 @@ impl Flows {
             cleared: 0,
         };
         let (v4, v6) = (&mut self.tables.v4, &mut self.tables.v6);
-        self.sweep_v4.run(v4, now_ms, |r| judge.visit(r), |table, slot| ending.end(table, slot));
-        self.sweep_v6.run(v6, now_ms, |r| judge.visit(r), |table, slot| ending.end(table, slot));
+        let (seen_v4, seen_v6) = (&mut self.reclaim_v4.candidates, &mut self.reclaim_v6.candidates);
+        let visit = (|r: &_| judge.visit(r), |r: &_| judge.visit(r));
+        self.sweep_v4.run(v4, now_ms, seen_v4, visit.0, |table, slot| ending.end(table, slot));
+        self.sweep_v6.run(v6, now_ms, seen_v6, visit.1, |table, slot| ending.end(table, slot));
         let cleared = ending.cleared;
         if let Some(clearing) = &mut self.clearing {
             clearing.ended += cleared;

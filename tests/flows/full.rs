@@ -208,3 +208,32 @@ fn flows_whose_clients_have_gone_on_never_make_way() {
         assert_eq!((world.connections(), world.drops()), ([8; 4], vec![(Reason::TableFull, 1)]));
     }
 }
+
+/// Nearly all talk, and a few looks at random would meet none of the others most of the time: whoever could make
+/// way is found.
+#[test]
+fn who_can_make_way_is_found_among_many_who_talk() {
+    for mode in [Mode::Fullnat, Mode::Dr] {
+        let mut world = World::new(Plan {
+            capacity: 1_000,
+            lane: 1_024,
+            modes: vec![mode; 3],
+            ..Plan::default()
+        });
+        for port in 1_001..=2_000 {
+            world.one(0, 0, &datagram(client(port)));
+            if port % 50 != 0 {
+                world.one(0, 0, &datagram(client(port)));
+            }
+        }
+        world.wait(3);
+        for port in 3_001..=3_020 {
+            world.one(0, 0, &datagram(client(port)));
+            world.one(0, 0, &datagram(client(port)));
+        }
+        assert_eq!((world.drops(), world.connections()), (vec![], [1_000; 4]), "{mode:?}");
+        assert_eq!(reclaimed(&world)[Stage::HalfOpen as usize], 20, "{mode:?}");
+        assert_eq!(world.exchange(0, 0, &datagram(client(4_001))), [], "all talk now");
+        assert_eq!(world.drops(), [(Reason::TableFull, 1)]);
+    }
+}

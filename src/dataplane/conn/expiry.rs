@@ -8,12 +8,15 @@
 //! A step goes over its records twice: first all are judged, and for those that are over the buckets of the
 //! index are asked for; then these are removed. One by one, each end would wait for memory twice.
 //!
+//! While the table is nearly full, those that could make way are remembered by the way ([`super::candidates`]).
+//!
 //! Why no timer wheel: arming one costs a cold line per packet or per state change; walking 64
 //! bytes in order costs next to nothing (the hardware prefetcher's favourite), 1 % of a core at
 //! ten million connections.
 
 use arrayvec::ArrayVec;
 
+use super::candidates::Candidates;
 use super::record::Record;
 use super::table::{Slot, Table};
 use crate::dataplane::family::Family;
@@ -59,12 +62,14 @@ impl Sweep {
     }
 
     /// Looks at the records that are due by `now_ms`; those for which `is_over` holds are
-    /// described to `ended` and removed.
+    /// described to `ended` and removed. In a table that is nearly full the others are shown to
+    /// `candidates`.
     #[inline]
     pub fn run<F: Family>(
         &mut self,
         table: &mut Table<F>,
         now_ms: u32,
+        candidates: &mut Candidates,
         is_over: impl Fn(&Record<F>) -> bool,
         mut ended: impl FnMut(&Table<F>, Slot),
     ) {
@@ -77,9 +82,10 @@ impl Sweep {
             return;
         }
         self.owed -= due * u64::from(ROUND_MS);
+        let mut candidates = table.is_nearly_full().then_some(candidates);
         let mut over = ArrayVec::<Slot, { STEP_MAX as usize }>::new();
         for _ in 0..due {
-            if let Some(slot) = self.step(table, &is_over) {
+            if let Some(slot) = self.step(table, &is_over, candidates.as_deref_mut()) {
                 // There is room for a whole step.
                 over.try_push(slot).ok();
             }
@@ -96,6 +102,7 @@ impl Sweep {
         &mut self,
         table: &Table<F>,
         is_over: &impl Fn(&Record<F>) -> bool,
+        candidates: Option<&mut Candidates>,
     ) -> Option<Slot> {
         let slot = Slot(self.cursor);
         table.prefetch_record(Slot((self.cursor + AHEAD).min(table.used() - 1)));
@@ -104,6 +111,8 @@ impl Sweep {
         let is_over = record.is_live() && is_over(record);
         if is_over {
             table.prefetch_end(slot);
+        } else if let Some(candidates) = candidates.filter(|_| record.is_live()) {
+            candidates.meet(slot, record);
         }
         is_over.then_some(slot)
     }
@@ -181,7 +190,8 @@ mod tests {
                 looked_at.borrow_mut().insert(port);
                 is_over(port)
             };
-            self.sweep.run(&mut self.table, self.now_ms, visit, |_, _| {});
+            let candidates = &mut Candidates::default();
+            self.sweep.run(&mut self.table, self.now_ms, candidates, visit, |_, _| {});
         }
 
         fn is_round(&self) -> bool {

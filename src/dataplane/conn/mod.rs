@@ -7,8 +7,10 @@
 //!
 //! [`key`] names a flow, [`record`] is the line that a packet needs, [`index`] finds it,
 //! [`table`] keeps the two consistent, [`state`] is what becomes of one, [`ports`] chooses local
-//! ports, [`splice`] is what some need besides, [`expiry`] forgets.
+//! ports, [`splice`] is what some need besides, [`expiry`] forgets, [`reclaim`] says who makes way in a full
+//! table and [`candidates`] whom it knows.
 
+pub mod candidates;
 pub mod expiry;
 pub mod index;
 pub mod key;

@@ -12,16 +12,18 @@
 //! of forged datagrams, that fills the table pushes out what it brought itself, and clients that finish their
 //! handshake, or hear an answer, stay.
 //!
-//! [`AT_ONCE`] records are looked at each time one is needed, and nothing is remembered: the best of these
-//! makes way, if it is over or half open. Otherwise the next ones are looked at too, and so on, and the best of
-//! [`LOOKED_AT`] makes way; with nobody among them the new connection is refused. They lie far apart, by the golden
+//! [`AT_ONCE`] records are looked at each time one is needed: the best of these makes way, if it is over or half
+//! open. Otherwise whoever the sweep has seen that goes before him ([`super::candidates`]); and if that one is neither,
+//! the next ones are looked at too, and so on, and the best of [`LOOKED_AT`] and him makes way. With nobody
+//! among them the new connection is refused. Those looked at lie far apart, by the golden
 //! ratio, which leaves no gap large: connections that came together lie together, and a hand that went round in
 //! order would find nobody for as long as it passed the lasting ones. The first for the next time are asked for at
 //! once, so that they are there when it comes.
 //!
 //! Why not all of sixteen each time: a look is a line from memory. In a flood four are enough to meet one that
-//! the flood brought, and where the table is full of open connections all sixteen are looked at as before.
+//! the flood brought, and where nearly all are open the sweep knows the others.
 
+use super::candidates::{Candidates, order};
 use super::state::Stage;
 use super::table::{Slot, Table};
 use crate::dataplane::family::Family;
@@ -35,10 +37,12 @@ pub const AT_ONCE: u32 = 4;
 /// 2^32 divided by the golden ratio.
 const GOLDEN: u32 = 0x9e37_79b9;
 
-/// Who was looked at last.
-#[derive(Clone, Copy, Debug, Default)]
+/// Who was looked at last, and whom the sweep has seen.
+#[derive(Clone, Debug, Default)]
 pub struct Reclaim {
     turn: u32,
+    /// Those seen by the sweep.
+    pub candidates: Candidates,
 }
 
 impl Reclaim {
@@ -48,16 +52,9 @@ impl Reclaim {
         if used == 0 {
             return None;
         }
-        let mut best: Option<Candidate> = None;
-        for _ in 0..LOOKED_AT / AT_ONCE {
-            best = (0..AT_ONCE)
-                .filter_map(|ahead| Candidate::at(table, self.slot(ahead, used), now_ms))
-                .chain(best)
-                .min_by_key(|candidate| candidate.rank);
-            self.turn = self.turn.wrapping_add(AT_ONCE);
-            if best.is_some_and(|best| best.costs_little()) {
-                break;
-            }
+        let mut best = self.look(table, now_ms, None);
+        if !costs_little(best) {
+            best = self.search(table, now_ms, best);
         }
         for ahead in 0..AT_ONCE {
             table.prefetch_record(self.slot(ahead, used));
@@ -65,8 +62,48 @@ impl Reclaim {
         best.map(|best| (best.slot, best.stage))
     }
 
+    /// Looks at some more; the best of them and of whom there was before.
+    #[inline]
+    fn look<F: Family>(
+        &mut self,
+        table: &Table<F>,
+        now_ms: u32,
+        before: Option<Candidate>,
+    ) -> Option<Candidate> {
+        let best = (0..AT_ONCE)
+            .filter_map(|ahead| Candidate::at(table, self.slot(ahead, table.used()), now_ms))
+            .chain(before)
+            .min_by_key(|candidate| candidate.rank);
+        self.turn = self.turn.wrapping_add(AT_ONCE);
+        best
+    }
+
+    /// Asks the sweep, then looks at all the others.
+    #[cold]
+    fn search<F: Family>(
+        &mut self,
+        table: &Table<F>,
+        now_ms: u32,
+        before: Option<Candidate>,
+    ) -> Option<Candidate> {
+        let seen = self.candidates.take(table);
+        let seen = seen.and_then(|slot| Candidate::at(table, slot, now_ms));
+        let mut best = seen.into_iter().chain(before).min_by_key(|candidate| candidate.rank);
+        for _ in 1..LOOKED_AT / AT_ONCE {
+            if costs_little(best) {
+                break;
+            }
+            best = self.look(table, now_ms, best);
+        }
+        // Somebody else goes: this one is for the next.
+        if let Some(seen) = seen.filter(|seen| best.is_none_or(|best| best.slot != seen.slot)) {
+            self.candidates.meet(seen.slot, table.record(seen.slot));
+        }
+        best
+    }
+
     /// The one that is so many ahead, of those in use.
-    fn slot(self, ahead: u32, used: u32) -> Slot {
+    fn slot(&self, ahead: u32, used: u32) -> Slot {
         let spread = self.turn.wrapping_add(ahead).wrapping_mul(GOLDEN);
         Slot(((u64::from(spread) * u64::from(used)) >> 32) as u32)
     }
@@ -76,7 +113,7 @@ impl Reclaim {
 #[derive(Clone, Copy)]
 struct Candidate {
     /// Least first: the order, then who was seen longest ago.
-    rank: (u8, u32),
+    rank: (usize, u32),
     slot: Slot,
     stage: Stage,
 }
@@ -90,22 +127,11 @@ impl Candidate {
         let rank = (order, u32::MAX - now_ms.wrapping_sub(record.seen_ms));
         Some(Self { rank, slot, stage })
     }
-
-    /// Is it over, or begins again by itself? Then nobody better need be looked for.
-    fn costs_little(&self) -> bool {
-        matches!(self.stage, Stage::Over | Stage::HalfOpen)
-    }
 }
 
-/// Who goes first; `None` never goes.
-fn order(stage: Stage) -> Option<u8> {
-    match stage {
-        Stage::Over => Some(0),
-        Stage::HalfOpen => Some(1),
-        Stage::OnePacket => Some(2),
-        Stage::Closing => Some(3),
-        Stage::Open => None,
-    }
+/// Is it over, or begins again by itself? Then nobody better need be looked for.
+fn costs_little(best: Option<Candidate>) -> bool {
+    best.is_some_and(|best| matches!(best.stage, Stage::Over | Stage::HalfOpen))
 }
 
 #[cfg(test)]

@@ -172,6 +172,13 @@ impl<F: Family> Table<F> {
         self.live as usize >= self.records.len()
     }
 
+    /// Are over seven eighths of it taken?
+    #[inline]
+    pub fn is_nearly_full(&self) -> bool {
+        let capacity = self.records.len();
+        self.live as usize > capacity - capacity / 8
+    }
+
     /// Records ever used; all live ones are below.
     pub fn used(&self) -> u32 {
         self.used

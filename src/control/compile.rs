@@ -275,6 +275,7 @@ impl Compiler {
         snapshot.drop_malformed_tcp = plan.drop_malformed_tcp;
         snapshot.restarts = plan.restarts;
         snapshot.reset_on_end = plan.reset_on_end;
+        snapshot.icmp_on_end = plan.icmp_on_end;
         let directors = plan.directors.iter().filter_map(|address| resolve(*address));
         snapshot.directors = directors.map(|way| way.next_hop.destination).collect();
         snapshot.ping = plan.ping;

@@ -6,9 +6,9 @@
 
 use super::clearing::Clearing;
 use super::conn::key::Side;
-use super::conn::record::Record;
+use super::conn::record::{NewConnection, Record};
 use super::conn::table::{Slot, Table};
-use super::endings::Endings;
+use super::endings::{Cause, Endings};
 use super::family::Family;
 use super::flows::Flows;
 use super::persistence::{self, Templates};
@@ -30,10 +30,19 @@ impl Flows {
         F::table_mut(&mut self.tables).remove(slot);
     }
 
+    /// Removes a connection whose first packet has not gone: it was never there, and a backend that it
+    /// would have filled was not full.
+    pub(super) fn take_back<F: Family>(&mut self, slot: Slot, new: &NewConnection<F>) {
+        self.enter_state::<F>(slot, new.state);
+        self.give_up(new.backend_id);
+        count_out(&self.stats, F::table(&self.tables).record(slot));
+        F::table_mut(&mut self.tables).remove(slot);
+    }
+
     /// A connection ends here: these sides of it will hear so.
-    pub(super) fn announce<F: Family>(&mut self, slot: Slot, sides: &[Side]) {
+    pub(super) fn announce<F: Family>(&mut self, slot: Slot, cause: Cause, sides: &[Side]) {
         let table = F::table(&self.tables);
-        self.endings.announce((&self.snapshot, &self.stats), table, slot, sides);
+        self.endings.announce((&self.snapshot, &self.stats), table, slot, (cause, sides));
     }
 
     /// Makes room in a full table, if somebody there can make way.
@@ -42,7 +51,7 @@ impl Flows {
         let hand = if F::IS_V6 { &mut self.reclaim_v6 } else { &mut self.reclaim_v4 };
         let victim = hand.victim(F::table(&self.tables), self.now_ms);
         let Some((slot, stage)) = victim else { return };
-        self.announce::<F>(slot, &[Side::Client, Side::Backend]);
+        self.announce::<F>(slot, Cause::Lapse, &[Side::Client, Side::Backend]);
         self.forget::<F>(slot);
         if let Some(counter) = self.stats.run.reclaimed.get(stage as usize) {
             counter.add(1);
@@ -101,10 +110,13 @@ pub(super) struct Ending<'a> {
 
 impl Ending<'_> {
     pub(super) fn end<F: Family>(&mut self, table: &Table<F>, slot: Slot) {
-        let told = &[Side::Client, Side::Backend];
-        self.endings.announce((self.snapshot, self.stats), table, slot, told);
         let backend = table.record(slot).backend_id();
-        if self.clearing.is_some_and(|clearing| clearing.is_about(backend)) {
+        let is_cleared = self.clearing.is_some_and(|clearing| clearing.is_about(backend));
+        let is_removed = self.snapshot.backend(backend).is_none();
+        let cause = if is_cleared || is_removed { Cause::Order } else { Cause::Lapse };
+        let told: &[Side] = &[Side::Client, Side::Backend];
+        self.endings.announce((self.snapshot, self.stats), table, slot, (cause, told));
+        if is_cleared {
             self.stats.run.cleared.add(1);
             self.cleared += 1;
         } else {
@@ -135,6 +147,11 @@ fn count_down<F: Family>(
     record: &Record<F>,
 ) {
     give_back(stats, snapshot, chooser, record.backend_id(), record.state().is_active());
+    count_out(stats, record);
+}
+
+/// The same, but for its place at its backend.
+fn count_out<F: Family>(stats: &WorkerStats, record: &Record<F>) {
     let client = record.key(Side::Client).source().into();
     quota::leave(stats, record.service_id(), client, record.seat());
     stats.connections.down();

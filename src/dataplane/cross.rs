@@ -12,7 +12,7 @@
 
 use super::conn::key::{FlowKey, Side};
 use super::conn::table::{Hit, Slot};
-use super::endings::said;
+use super::endings::{Cause, said};
 use super::family::Family;
 use super::fate::{Fate, PuntClass};
 use super::flows::Flows;
@@ -93,7 +93,7 @@ impl Flows {
             Ok(next_hop) => next_hop,
             Err(reason) => {
                 if reason == Reason::BackendGone {
-                    self.announce::<Ipv6Addr>(hit.slot, &[Side::Client]);
+                    self.announce::<Ipv6Addr>(hit.slot, Cause::Order, &[Side::Client]);
                     self.forget::<Ipv6Addr>(hit.slot);
                 }
                 return self.refuse(packet, parsed, reason);

@@ -1,4 +1,4 @@
-//! Both ends of a connection that ends here are told: by a RST, or an ABORT.
+//! Both ends of a connection that ends here are told: by a RST, an ABORT, or an ICMP error.
 //!
 //! A connection ends here, and not by its ends, when it has been silent for too long, when its backend
 //! was removed, and when a full table needs its place. IPVS forgets it without a word, and who still
@@ -7,7 +7,7 @@
 //! ```text
 //! packet of a side ─► what it says of the other's numbers ─► record (`said`)
 //!                                                              │
-//! sweep, removed backend, full table ─► two notices ─► written into packets at the poll's end
+//! sweep, removed backend, full table ─► two notices ─► written into packets at the poll's end (`letter`)
 //! ```
 //!
 //! **The number.** A RST counts only if its number is the very next one the receiver waits for (RFC 5961
@@ -17,10 +17,17 @@
 //! RST that strays get, with the number taken from that packet. An ABORT counts if it carries the receiver's
 //! tag (RFC 9260 section 8.5.1): that of the packets that went to it.
 //!
+//! **UDP** has no numbers, and no word for the end either. Both ends get the ICMP error that a closed port answers with: to
+//! a socket that is connected it is an error, `ECONNREFUSED`, others never see it. Only flows that the backend
+//! has answered: else the client may be anybody's forgery. As what is over for good and what merely has nothing
+//! more to ask look alike, there is a choice ([`IcmpOnEnd`]): DNS would have two errors to each question.
+//!
 //! Told are both ends of what is open or closing, in `nat` and `fullnat`. Not: who has not finished a
-//! handshake (its own timer is shorter than ours), what is over (RFC 1337), UDP (a removed backend's client
-//! is scheduled anew with its next datagram, and gets an ICMP error if nobody is left), `dr` and `tunnel`,
-//! where nobody here knows what the backend has sent.
+//! handshake (its own timer is shorter than ours), what is over (RFC 1337), datagrams that are scheduled each by
+//! itself, `dr` and `tunnel`, where nobody here knows what the backend has sent.
+//!
+//! A client whose stream carries a PROXY header is not told after a SYN that his backend did not agree to, which may be
+//! forged: what he said last has given its place to that SYN's number ([`Record::start_stream`]).
 //!
 //! Limits: [`TOLD_PER_SECOND`] connections a second of each worker, and [`ROOM`] notices a poll. What is more
 //! ends in silence and is counted; then the next packet of either end is answered, as before.
@@ -28,7 +35,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use arrayvec::ArrayVec;
-use zerocopy::IntoBytes;
 
 use super::allowance::Allowance;
 use super::conn::expiry::STEP_MAX;
@@ -42,11 +48,12 @@ use super::flows::Flows;
 use super::io::Packet;
 use super::onward::client_hop;
 use super::parse::Parsed;
-use super::segment::{self, Segment};
-use super::snapshot::{NextHop, Snapshot};
+use super::snapshot::{IcmpOnEnd, NextHop, Snapshot};
 use super::verdict::Reason;
 use crate::stats::counters::WorkerStats;
-use crate::wire::{Be32, Raw32, ipv4, sctp, tcp};
+use crate::wire::{ipv4, tcp};
+
+mod letter;
 
 /// Connections a second whose ends one worker tells.
 const TOLD_PER_SECOND: u32 = 50_000;
@@ -54,9 +61,18 @@ const TOLD_PER_SECOND: u32 = 50_000;
 /// Notices that wait for the end of a poll: both ends of all that one step of both sweeps can end.
 const ROOM: usize = 4 * STEP_MAX as usize;
 
+/// Why a connection ends here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// It was silent for too long, or its place is needed.
+    Lapse,
+    /// Its backend was removed, or somebody asked for its end.
+    Order,
+}
+
 /// To whom: the key of the packet it will be.
 #[derive(Clone, Copy, Debug)]
-enum Letter {
+enum Address {
     V4(FlowKey<Ipv4Addr>),
     V6(FlowKey<Ipv6Addr>),
 }
@@ -64,8 +80,8 @@ enum Letter {
 /// What one end is told.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Notice {
-    letter: Letter,
-    /// Sequence number of a RST, tag of an ABORT.
+    to: Address,
+    /// Sequence number of a RST, tag of an ABORT; nothing of UDP.
     number: u32,
     hop: NextHop,
 }
@@ -89,10 +105,9 @@ impl Endings {
         (snapshot, stats): (&Snapshot, &WorkerStats),
         table: &Table<F>,
         slot: Slot,
-        sides: &[Side],
+        (cause, sides): (Cause, &[Side]),
     ) {
-        let record = table.record(slot);
-        if !snapshot.reset_on_end || !is_worth_telling(record) {
+        if !is_told(snapshot, table.record(slot), cause) {
             return;
         }
         if self.notices.remaining_capacity() < sides.len() || !self.allowance.take() {
@@ -106,15 +121,20 @@ impl Endings {
     }
 }
 
-/// Do both ends believe in it, and do we know what they believe?
-fn is_worth_telling<F: Family>(record: &Record<F>) -> bool {
-    let is_believed = match record.state() {
-        State::Udp | State::UdpUnanswered => false,
+/// Do both ends believe in it, do we know what they believe, and shall they hear?
+fn is_told<F: Family>(snapshot: &Snapshot, record: &Record<F>, cause: Cause) -> bool {
+    let is_told = match record.state() {
+        State::Udp => match snapshot.icmp_on_end {
+            IcmpOnEnd::Always => true,
+            IcmpOnEnd::Removal => cause == Cause::Order,
+            IcmpOnEnd::Never => false,
+        },
+        State::UdpUnanswered => false,
         // The client has been told that it is connected.
-        State::Synack => true,
-        state => matches!(state.stage(), Stage::Open | Stage::Closing),
+        State::Synack => snapshot.reset_on_end,
+        state => snapshot.reset_on_end && matches!(state.stage(), Stage::Open | Stage::Closing),
     };
-    is_believed && !record.is_direct()
+    is_told && !record.is_direct()
 }
 
 /// What a side is told; nothing if what it waits for, or the way to it, is not known.
@@ -125,30 +145,38 @@ fn notice<F: Family>(
     side: Side,
 ) -> Option<Notice> {
     let record = table.record(slot);
-    let says = if record.protocol() == ipv4::SCTP { side.opposite() } else { side };
-    let number = Some(table.said(slot, says)).filter(|number| *number != 0)?;
-    let (letter, hop) = match side {
+    let number = match record.protocol() {
+        ipv4::UDP => 0,
+        ipv4::SCTP => known(table.said(slot, side.opposite()))?,
+        _ => known(table.said(slot, side))?,
+    };
+    let (to, hop) = match side {
         Side::Client => {
-            (letter(record.key(Side::Client).reversed())?, client_hop(snapshot, record)?)
+            (address(record.key(Side::Client).reversed())?, client_hop(snapshot, record)?)
         }
         Side::Backend => {
             let key = record.translated(Side::Client);
-            let crossed = || F::unmapped(key).map(Letter::V4);
-            let letter = if record.is_crossed() { crossed() } else { letter(key) };
-            (letter?, snapshot.way_to(record.backend_id())?)
+            let crossed = || F::unmapped(key).map(Address::V4);
+            let to = if record.is_crossed() { crossed() } else { address(key) };
+            (to?, snapshot.way_to(record.backend_id())?)
         }
     };
-    Some(Notice { letter, number, hop })
+    Some(Notice { to, number, hop })
 }
 
-fn letter<F: Family>(key: FlowKey<F>) -> Option<Letter> {
+/// 0 is nothing.
+fn known(number: u32) -> Option<u32> {
+    Some(number).filter(|number| *number != 0)
+}
+
+fn address<F: Family>(key: FlowKey<F>) -> Option<Address> {
     let ports = (key.source_port(), key.destination_port());
     match (key.source().into(), key.destination().into()) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
-            Some(Letter::V4(FlowKey::new(key.protocol, (from, ports.0), (to, ports.1))))
+            Some(Address::V4(FlowKey::new(key.protocol, (from, ports.0), (to, ports.1))))
         }
         (IpAddr::V6(from), IpAddr::V6(to)) => {
-            Some(Letter::V6(FlowKey::new(key.protocol, (from, ports.0), (to, ports.1))))
+            Some(Address::V6(FlowKey::new(key.protocol, (from, ports.0), (to, ports.1))))
         }
         _ => None,
     }
@@ -182,9 +210,10 @@ impl Flows {
 
     /// Turns an empty packet into what an end is told.
     pub(super) fn write_notice<P: Packet>(&self, packet: &mut P, notice: &Notice) -> Fate {
-        let written = match notice.letter {
-            Letter::V4(key) => write(packet, key, notice),
-            Letter::V6(key) => write(packet, key, notice),
+        let stations = (notice.hop.source, notice.hop.destination);
+        let written = match notice.to {
+            Address::V4(key) => letter::write(packet, key, stations, notice.number),
+            Address::V6(key) => letter::write(packet, key, stations, notice.number),
         };
         if written.is_none() {
             return self.count(Reason::NoRoom);
@@ -192,36 +221,4 @@ impl Flows {
         self.stats.run.ends_told.add(1);
         Fate::Send(notice.hop.port)
     }
-}
-
-fn write<F: Family, P: Packet>(packet: &mut P, key: FlowKey<F>, notice: &Notice) -> Option<()> {
-    let stations = (notice.hop.source, notice.hop.destination);
-    if key.protocol == ipv4::SCTP {
-        return abort(packet, key, stations, notice.number);
-    }
-    let reset = Segment { sequence: notice.number, flags: tcp::RST, ..Segment::default() };
-    segment::write(packet, key, stations, &reset).map(|_| ())
-}
-
-/// Writes an ABORT without a cause, under the receiver's tag.
-fn abort<F: Family, P: Packet>(
-    packet: &mut P,
-    key: FlowKey<F>,
-    stations: segment::Stations,
-    tag: u32,
-) -> Option<()> {
-    let length = sctp::LEN + sctp::CHUNK_LEN;
-    let l4 = segment::head(packet, key, stations, length)?;
-    let answer = packet.data_mut().get_mut(l4..)?;
-    let header =
-        sctp::Header { ports: Raw32::new(key.ports), tag: Be32::new(tag), checksum: 0.into() };
-    header.write_to_prefix(answer).ok()?;
-    let chunk = sctp::Chunk {
-        kind: sctp::ABORT,
-        flags: 0,
-        length: u16::try_from(sctp::CHUNK_LEN).ok()?.into(),
-    };
-    chunk.write_to_prefix(answer.get_mut(sctp::LEN..)?).ok()?;
-    sctp::set_checksum(answer);
-    Some(())
 }

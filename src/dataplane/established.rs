@@ -13,7 +13,7 @@ use super::conn::key::Side;
 use super::conn::record::Record;
 use super::conn::state::{Stage, State};
 use super::conn::table::{Hit, Slot};
-use super::endings::said;
+use super::endings::{Cause, said};
 use super::family::Family;
 use super::fate::{Fate, Origin};
 use super::flows::Flows;
@@ -96,7 +96,7 @@ impl Flows {
         self.unknown(packet, parsed, origin)
     }
 
-    /// The connection's backend was removed: TCP is told, at both ends; UDP finds another backend.
+    /// The connection's backend was removed: its ends are told; the client's next datagram finds another backend.
     #[cold]
     fn backend_gone<F: Family, P: Packet>(
         &mut self,
@@ -105,7 +105,7 @@ impl Flows {
         hit: Hit,
         origin: Origin,
     ) -> Fate {
-        self.announce::<F>(hit.slot, &[hit.side.opposite()]);
+        self.announce::<F>(hit.slot, Cause::Order, &[hit.side.opposite()]);
         self.forget::<F>(hit.slot);
         if hit.side == Side::Client && starts(parsed) {
             return self.unknown(packet, parsed, origin);

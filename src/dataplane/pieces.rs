@@ -29,6 +29,7 @@ use super::admit::starts;
 use super::conn::key::{FlowKey, Side};
 use super::conn::record::Record;
 use super::conn::table::Hit;
+use super::endings::Cause;
 use super::established::{sender, translation};
 use super::family::Family;
 use super::fate::{Fate, Origin, PuntClass};
@@ -345,6 +346,7 @@ impl Flows {
         if backend.is_some() || hit.side == Side::Backend || !part.has_ports() || !starts(parsed) {
             return Some(hit);
         }
+        self.announce::<F>(hit.slot, Cause::Order, &[Side::Backend]);
         self.forget::<F>(hit.slot);
         None
     }

@@ -35,8 +35,8 @@ pub use hops::{Hop, Station, Stations, Way};
 use seats::Seats;
 pub(crate) use seats::{Row, room_max};
 pub use terms::{
-    ClientAddress, Encapsulation, GueChecksum, Locals, Mode, Ping, Place, Ports, Protocol,
-    Restarts, ServiceAddress, Strays, SynCookies,
+    ClientAddress, Encapsulation, GueChecksum, IcmpOnEnd, Locals, Mode, Ping, Place, Ports,
+    Protocol, Restarts, ServiceAddress, Strays, SynCookies,
 };
 use timeouts::Sets;
 pub use timeouts::Timeouts;
@@ -247,8 +247,10 @@ pub struct Snapshot {
     pub drop_malformed_tcp: bool,
     /// Which connections a SYN starts over.
     pub restarts: Restarts,
-    /// Are both ends told when a connection ends here, and not by them?
+    /// Are both ends told when a connection of TCP or SCTP ends here, and not by them?
     pub reset_on_end: bool,
+    /// When are those of a flow of UDP?
+    pub icmp_on_end: IcmpOnEnd,
     /// How backends are reached that were removed and whose connections may still be here, by id.
     pub departed: Box<[(BackendId, NextHop)]>,
     /// VIPs that no service has any more, whose connections may still be here.

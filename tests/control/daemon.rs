@@ -83,6 +83,7 @@ fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
         timeouts: snapshot::Timeouts::default(),
         restarts: snapshot::Restarts::default(),
         reset_on_end: true,
+        icmp_on_end: snapshot::IcmpOnEnd::Always,
         strays: snapshot::Strays::Reject,
         drop_malformed_tcp: false,
         udp_reflection_ports: vec![],

@@ -1,11 +1,13 @@
 //! Connections that are ended by order: whose, how many, who is told, and what stays.
 
 use shunt::dataplane::conn::state::flags::{ACK, RST, SYN};
+use shunt::dataplane::snapshot::{IcmpOnEnd, Protocol};
 use shunt::ids::BackendId;
 
 use crate::endpoints::Segment;
 use crate::life::{client, from_client, open};
 use crate::packets::{CLIENT, Endpoint, VIP, packet};
+use crate::shop::second;
 use crate::world::{Plan, World};
 
 /// Clients with an open connection each, over two backends in turn.
@@ -61,13 +63,31 @@ fn one_backends_connections_end_and_both_ends_of_each_are_told() {
     }
 }
 
+/// Flows of UDP too: of them those hear that were answered, where it is wanted.
 #[test]
-fn everything_ends_udp_without_a_word() {
+fn everything_ends() {
+    for (icmp, udp) in [(IcmpOnEnd::Always, 3), (IcmpOnEnd::Removal, 3), (IcmpOnEnd::Never, 0)] {
+        everything_ends_and_of_udp_so_many_are_told(icmp, udp);
+    }
+}
+
+fn everything_ends_and_of_udp_so_many_are_told(icmp: IcmpOnEnd, udp: usize) {
     let mut world = filled(2);
-    (0..4).for_each(|n| drop(world.one(0, 0, &datagram(client(4000 + n)))));
+    world.publish(|snapshot| {
+        snapshot.reset_on_end = true;
+        snapshot.icmp_on_end = icmp;
+    });
+    for n in 0..5 {
+        let there = world.one(0, 0, &datagram(client(4000 + n)));
+        if n < 3 {
+            world.one(0, 1, &second(Protocol::Udp, &there));
+        }
+    }
     let all: Vec<BackendId> = (0..16).map(BackendId).collect();
     let (ended, sent) = world.clear(&all);
-    assert_eq!((ended, sent.len()), (u64::from(CLIENTS) + 4, 2 * usize::from(CLIENTS)));
+    assert_eq!((ended, sent.len()), (u64::from(CLIENTS) + 5, 2 * (usize::from(CLIENTS) + udp)));
+    let errors = sent.iter().filter(|sent| sent.frame[23] == 1);
+    assert_eq!(errors.count(), 2 * udp, "{icmp:?}");
     assert_eq!(world.connections(), [0; 4]);
     assert_eq!(world.clear(&all).0, 0, "nothing is left");
     // Who speaks afterwards is a stray.

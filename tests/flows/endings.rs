@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 use shunt::dataplane::conn::state::flags::{ACK, FIN, PSH, RST, SYN};
 use shunt::dataplane::snapshot::{
-    ClientAddress, Encapsulation, Mode, Protocol, Snapshot, SynCookies,
+    ClientAddress, Encapsulation, IcmpOnEnd, Mode, Protocol, Snapshot, SynCookies,
 };
 use shunt::dataplane::verdict::Reason;
+use shunt::ids::BackendId;
 
 use crate::cookies;
 use crate::endpoints::{End, Segment};
@@ -23,6 +24,7 @@ use crate::world::{Plan, Sent, World, backend_mac};
 /// Connections last ten seconds, and one backend is there or not.
 fn terms(snapshot: &mut Snapshot) {
     snapshot.reset_on_end = true;
+    snapshot.icmp_on_end = IcmpOnEnd::Always;
     snapshot.timeouts.tcp_established_s = 10;
     snapshot.timeouts.sctp_established_s = 10;
     snapshot.timeouts.tcp_close_wait_s = 10;
@@ -223,14 +225,34 @@ fn half_closed_connections_are_ended_too_and_closed_ones_are_not() {
 }
 
 #[test]
-fn nobody_is_told_of_what_was_never_agreed_on_or_is_udp_or_where_it_is_off() {
+fn nobody_is_told_of_what_was_never_agreed_on_or_answered_or_where_it_is_off() {
     type Case = (&'static str, fn(&mut World));
-    let cases: [Case; 3] = [
+    let cases: [Case; 6] = [
         ("half open", |world| {
             let syn = world.one(0, 0, &from_client(CLIENT, SYN));
             world.one(0, 1, &answer(&syn, SYN | ACK));
         }),
-        ("UDP", |world| {
+        ("UDP that nobody answered", |world| {
+            world.one(0, 0, &packet().udp(CLIENT, VIP).payload(b"?").build());
+        }),
+        ("UDP that nobody answered, whose client goes on", |world| {
+            for _ in 0..3 {
+                world.one(0, 0, &packet().udp(CLIENT, VIP).payload(b"?").build());
+            }
+        }),
+        ("UDP where it is off", |world| {
+            let sent = world.one(0, 0, &packet().udp(CLIENT, VIP).payload(b"?").build());
+            world.one(0, 1, &second(Protocol::Udp, &sent));
+            world.publish(|snapshot| {
+                terms(snapshot);
+                snapshot.icmp_on_end = IcmpOnEnd::Never;
+            });
+        }),
+        ("UDP, each datagram by itself", |world| {
+            world.publish(|snapshot| {
+                terms(snapshot);
+                snapshot.services[1].as_mut().unwrap().one_packet = true;
+            });
             let sent = world.one(0, 0, &packet().udp(CLIENT, VIP).payload(b"?").build());
             world.one(0, 1, &second(Protocol::Udp, &sent));
         }),
@@ -313,6 +335,105 @@ fn an_associations_ends_are_aborted_under_their_tags() {
             }
         }
     }
+}
+
+/// How a flow of UDP ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ends {
+    Silence,
+    Removal,
+    Clear,
+}
+
+/// To each end the error about an empty datagram of its own, every checksum right (an independent reader says
+/// so), over the link it is reached by; by silence only where that is wanted.
+#[test]
+fn both_ends_of_a_flow_of_udp_hear_of_a_closed_port() {
+    let both = |mode| [(Ip::V4, Ip::V4, mode), (Ip::V6, Ip::V6, mode)];
+    let ways = [both(Mode::Fullnat), both(Mode::Nat)].concat();
+    for (ip, inner, mode) in ways.into_iter().chain([(Ip::V6, Ip::V4, Mode::Fullnat)]) {
+        for icmp in [IcmpOnEnd::Always, IcmpOnEnd::Removal] {
+            for end in [Ends::Silence, Ends::Removal, Ends::Clear] {
+                let is_told = end != Ends::Silence || icmp == IcmpOnEnd::Always;
+                let case = format!("{ip:?} {inner:?} {mode:?} {icmp:?} {end:?}");
+                a_flow_of_udp_ends((ip, inner, mode), icmp, end, is_told, &case);
+            }
+        }
+    }
+}
+
+fn a_flow_of_udp_ends(
+    (ip, inner, mode): (Ip, Ip, Mode),
+    icmp: IcmpOnEnd,
+    end: Ends,
+    is_told: bool,
+    case: &str,
+) {
+    let address = (ip.vip(1), shunt::dataplane::snapshot::Ports::one(53));
+    let stalls = [crate::shop::Stall { mode, ..stall(Protocol::Udp, &[address]) }];
+    let mut world = shop(Plan::default(), &stalls);
+    let furnished = |snapshot: &mut Snapshot| {
+        crate::shop::furnish(snapshot, &stalls);
+        terms(snapshot);
+        let backend = snapshot.backends[0].as_mut().unwrap();
+        (backend.address, backend.our_address) = (inner.inner(11), inner.inner(1));
+        snapshot.icmp_on_end = icmp;
+        snapshot.timeouts.udp_s = 10;
+    };
+    world.publish(furnished);
+    let (client, vip) = (ip.client(5000), SocketAddr::new(ip.vip(1), 53));
+    let got = world.one(0, 0, &packet().udp(client, vip).payload(b"question").build());
+    let seen = judge_any(&got.frame).unwrap();
+    let (peer, backend) = ((seen.source, seen.ports.0), (seen.destination, seen.ports.1));
+    world.one(0, 1, &second(Protocol::Udp, &got));
+    let sent = match end {
+        Ends::Silence => after(&mut world, 14),
+        Ends::Clear => world.clear(&[BackendId(0)]).1,
+        Ends::Removal => {
+            world.publish(|snapshot| {
+                furnished(snapshot);
+                let hop = snapshot.backends[0].take().unwrap().next_hop.unwrap();
+                snapshot.departed = [(BackendId(0), hop)].into();
+            });
+            after(&mut world, 4)
+        }
+    };
+    assert_eq!((sent.len(), world.connections()), (if is_told { 2 } else { 0 }, [0; 4]), "{case}");
+    for sent in sent {
+        let (ip, from, to) = match sent.port {
+            0 => (ip, vip, client),
+            _ => (inner, peer.into(), backend.into()),
+        };
+        let seen = judge_any(&sent.frame).unwrap();
+        assert!(seen.ip_right && seen.l4_right, "{case}");
+        assert_eq!((seen.source, seen.destination), (from.ip(), to.ip()), "{case}");
+        let message = &sent.frame[14 + ip.header()..];
+        let unreachable = if ip == Ip::V4 { [3, 3] } else { [1, 4] };
+        assert_eq!(message[..2], unreachable, "{case}");
+        // What is quoted is a datagram of the receiver's.
+        let quoted = judge_any(&[&sent.frame[..14], &message[8..]].concat()).unwrap();
+        assert!(quoted.ip_right && quoted.l4_right, "{case}");
+        assert_eq!((quoted.source, quoted.ports.0), (to.ip(), to.port()), "{case}");
+        assert_eq!((quoted.destination, quoted.ports.1), (from.ip(), from.port()), "{case}");
+    }
+}
+
+/// Where a PROXY header is in the stream, a SYN that nobody agreed to leaves no room for what the client said
+/// last: it may be anybody's. So he hears with his next packet; the backend hears at once.
+#[test]
+fn after_a_forged_syn_into_a_stream_with_a_header_the_client_hears_when_it_speaks() {
+    let mut pair = Pair::new((V4, V1, Mode::Fullnat, SynCookies::Never), 1, 77);
+    pair.talk(0);
+    let (ours, vip) = ends(V4);
+    let forged = packet().tcp(ours, vip).flags(SYN).numbers(0x0f0f_0f0f, 0).build();
+    assert_eq!(pair.world.exchange(0, 0, &forged).len(), 1, "the backend will challenge it");
+    pair.remove_backend();
+    let sent = after(&mut pair.world, 4);
+    let told: Vec<usize> = sent.iter().map(|sent| sent.port).collect();
+    assert_eq!(told, [1], "{:?}", pair.world.drops());
+    let reset = Segment::read(&pair.world.one(0, 0, &pair.client.send(40)).frame);
+    assert!(reset.has(RST));
+    assert_eq!(reset.sequence, Segment::read(&pair.client.ack()).ack);
 }
 
 #[test]

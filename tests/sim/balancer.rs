@@ -170,6 +170,7 @@ impl Balancer {
         snapshot.restarts = config.restarts;
         snapshot.drop_malformed_tcp = config.drops_malformed;
         snapshot.reset_on_end = config.resets;
+        snapshot.icmp_on_end = config.icmp;
         snapshot.tunnels_ignore_df = config.ignores_df;
         snapshot.departed = departed(config);
         let members = members(config);

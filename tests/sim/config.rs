@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use shunt::dataplane::persistence::Persistence;
 use shunt::dataplane::sched::Flags;
 use shunt::dataplane::snapshot::{
-    ClientAddress, Limit, Mode, Protocol, Quotas, Restarts, Scheduler, Timeouts,
+    ClientAddress, IcmpOnEnd, Limit, Mode, Protocol, Quotas, Restarts, Scheduler, Timeouts,
 };
 use shunt::wire::Mac;
 
@@ -26,6 +26,8 @@ pub(crate) struct Config {
     pub(crate) rejects: bool,
     /// Are both ends told of a connection that ends here?
     pub(crate) resets: bool,
+    /// And of one of UDP?
+    pub(crate) icmp: IcmpOnEnd,
     /// May a tunnel's outer packet be cut, whatever the inner one says?
     pub(crate) ignores_df: bool,
     /// Which connections a client's SYN or INIT starts over.
@@ -118,6 +120,7 @@ pub(crate) enum Change {
     Rejects(bool),
     /// Are both ends told of a connection that ends here?
     Resets(bool),
+    Icmp(IcmpOnEnd),
     /// Who may start connections to a service.
     Access(usize, Access),
     /// Are flags that no host sends refused?
@@ -163,6 +166,7 @@ impl Config {
             Change::Mtu(port, mtu) => self.mtu[*port] = *mtu,
             Change::Rejects(rejects) => self.rejects = *rejects,
             Change::Resets(resets) => self.resets = *resets,
+            Change::Icmp(icmp) => self.icmp = *icmp,
             Change::Access(service, access) => self.services[*service].access = *access,
             Change::Malformed(drops) => self.drops_malformed = *drops,
             Change::Reflected(service, ports) => self.services[*service].reflected = *ports,

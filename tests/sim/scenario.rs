@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use shunt::dataplane::snapshot::{
-    ClientAddress, Limit, Mode, Protocol, Quotas, Restarts, Scheduler, Timeouts,
+    ClientAddress, IcmpOnEnd, Limit, Mode, Protocol, Quotas, Restarts, Scheduler, Timeouts,
 };
 use shunt::wire::Mac;
 
@@ -221,6 +221,7 @@ fn config(rng: &mut Rng) -> Config {
         timeouts: timeouts(rng),
         rejects: rng.chance(850),
         resets: rng.chance(700),
+        icmp: icmp(rng),
         restarts: restarts(rng),
         lists: [list(rng), list(rng)],
         drops_malformed: rng.chance(400),
@@ -337,6 +338,11 @@ fn list(rng: &mut Rng) -> Vec<IpAddr> {
     let all = [2, 3, 4, 77].into_iter().flat_map(|host| both([192, 0, 2, host]));
     let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 77).into();
     all.chain([v6]).filter(|_| rng.chance(400)).collect()
+}
+
+/// When the ends of flows of UDP are told.
+fn icmp(rng: &mut Rng) -> IcmpOnEnd {
+    rng.pick(&[IcmpOnEnd::Always, IcmpOnEnd::Always, IcmpOnEnd::Removal, IcmpOnEnd::Never])
 }
 
 fn restarts(rng: &mut Rng) -> Restarts {
@@ -488,6 +494,7 @@ fn change(rng: &mut Rng, config: &Config) -> Change {
         8 => Change::Reachable(place, rng.chance(500)),
         9 => Change::Mtu(rng.index(2), rng.pick(&[1280, 1400, 1500])),
         10 => Change::Rejects(rng.chance(700)),
+        11 if rng.chance(500) => Change::Icmp(icmp(rng)),
         11 => Change::Resets(rng.chance(700)),
         12 => Change::Access(service, access(rng)),
         13 => Change::Restarts(restarts(rng)),

@@ -15,8 +15,8 @@ use std::net::Ipv4Addr;
 use crate::dataplane::conn::state::State;
 use crate::dataplane::sched::Slots;
 use crate::dataplane::snapshot::{
-    ClientAddress, Encapsulation, GueChecksum, Limit, Mode, NextHop, Ping, Ports, Restarts, Strays,
-    Timeouts,
+    ClientAddress, Encapsulation, GueChecksum, IcmpOnEnd, Limit, Mode, NextHop, Ping, Ports,
+    Restarts, Strays, Timeouts,
 };
 use crate::ids::PortId;
 use crate::wire::Mac;
@@ -64,6 +64,7 @@ fn plan(services: Vec<PlanService>) -> Plan {
         udp_reflection_ports: vec![],
         restarts: Restarts::Closing,
         reset_on_end: true,
+        icmp_on_end: IcmpOnEnd::Removal,
         ping: Ping::Live,
         tunnels_ignore_df: true,
         local_out: false,
@@ -240,7 +241,7 @@ fn next_hops_change_no_id_and_no_revision() {
     assert_eq!((first.accepting, second.accepting), (true, false));
     assert_eq!((second.timeouts, second.strays), (plan.timeouts, plan.strays));
     assert_eq!((second.restarts, second.reset_on_end), (plan.restarts, plan.reset_on_end));
-    assert_eq!(second.punt_per_second, 5);
+    assert_eq!((second.icmp_on_end, second.punt_per_second), (plan.icmp_on_end, 5));
     assert_eq!((second.ping, second.tunnels_ignore_df), (Ping::Live, true));
     let id = at(&second, VIP, 80, 6).unwrap();
     assert_eq!(port_of(second.service(id).unwrap()), 80, "the lookup tables are built");

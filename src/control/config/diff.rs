@@ -344,6 +344,7 @@ fn settings(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
     );
     push("[shunt] syn_restarts", differ(&old.restarts, &new.restarts, ToString::to_string));
     push("[shunt] reset_on_end", differ(&old.reset_on_end, &new.reset_on_end, bool::to_string));
+    push("[shunt] icmp_on_end", differ(&old.icmp_on_end, &new.icmp_on_end, ToString::to_string));
     push("[shunt] ping", differ(&old.ping, &new.ping, ToString::to_string));
     push(
         "[shunt] tunnels_ignore_df",

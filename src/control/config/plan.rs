@@ -12,8 +12,8 @@ use std::time::Duration;
 use crate::control::prefix::width;
 use crate::dataplane::sched::{Flags, ServerId};
 use crate::dataplane::snapshot::{
-    ClientAddress, Limit, Mode, Ping, Place, Ports, Protocol, Quotas, Restarts, Scheduler,
-    ServiceAddress, Strays, SynCookies, Timeouts,
+    ClientAddress, IcmpOnEnd, Limit, Mode, Ping, Place, Ports, Protocol, Quotas, Restarts,
+    Scheduler, ServiceAddress, Strays, SynCookies, Timeouts,
 };
 use crate::ids::PortId;
 use crate::wire::vlan::Tags;
@@ -37,8 +37,10 @@ pub struct Plan {
     pub udp_reflection_ports: Vec<u16>,
     /// Which connections a SYN starts over. Reloadable.
     pub restarts: Restarts,
-    /// Are both ends told when a connection ends here? Reloadable.
+    /// Are both ends told when a connection of TCP or SCTP ends here? Reloadable.
     pub reset_on_end: bool,
+    /// And of UDP. Reloadable.
+    pub icmp_on_end: IcmpOnEnd,
     /// Who answers a ping of a VIP. Reloadable.
     pub ping: Ping,
     /// Is DF of a tunnel's outer header always clear? Reloadable.

@@ -25,8 +25,8 @@ pub(super) type List<T> = Spanned<Vec<Spanned<T>>>;
 #[rustfmt::skip]
 pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[shunt]", &["workers", "control_core", "busy_poll", "admin_socket", "drain_deadline_s",
-        "strays", "drop_malformed_tcp", "udp_reflection_ports", "syn_restarts", "reset_on_end", "ping",
-        "tunnels_ignore_df", "sloppy", "local_out", "directors", "punt_per_second", "deny"]),
+        "strays", "drop_malformed_tcp", "udp_reflection_ports", "syn_restarts", "reset_on_end",
+        "icmp_on_end", "ping", "tunnels_ignore_df", "sloppy", "local_out", "directors", "punt_per_second", "deny"]),
     ("[dpdk]", &["huge_pages", "memory_mb", "file_prefix", "eal_arguments", "packet_buffers"]),
     ("[limits]", &["connections", "connections_ipv6", "persistent_clients", "cookie_connections",
         "limited_sources"]),
@@ -86,6 +86,7 @@ pub(super) struct Shunt {
     pub(super) udp_reflection_ports: Option<List<i64>>,
     pub(super) syn_restarts: Maybe<String>,
     pub(super) reset_on_end: Maybe<bool>,
+    pub(super) icmp_on_end: Maybe<String>,
     pub(super) ping: Maybe<String>,
     pub(super) tunnels_ignore_df: Maybe<bool>,
     pub(super) sloppy: Maybe<bool>,

@@ -61,6 +61,7 @@ pub(super) fn validate(
         udp_reflection_ports: policy.udp_reflection_ports,
         restarts: policy.restarts,
         reset_on_end: policy.reset_on_end,
+        icmp_on_end: policy.icmp_on_end,
         ping: policy.ping,
         tunnels_ignore_df: policy.tunnels_ignore_df,
         local_out: policy.local_out,

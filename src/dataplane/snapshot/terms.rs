@@ -309,6 +309,28 @@ impl std::fmt::Display for Restarts {
     }
 }
 
+/// When both ends of a flow of UDP hear that it has ended here, and not by them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IcmpOnEnd {
+    /// Whyever it ended.
+    Always,
+    /// When its backend was removed, or somebody asked for its end.
+    Removal,
+    /// They do not.
+    #[default]
+    Never,
+}
+
+impl std::fmt::Display for IcmpOnEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Always => "always",
+            Self::Removal => "removal",
+            Self::Never => "never",
+        })
+    }
+}
+
 /// What a sender gets whose TCP or UDP packet no service or connection wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -97,7 +97,7 @@ pub const METRICS: &[Name] = &[
     counter(
         "shunt_ends_told_total",
         WORKER,
-        "RSTs and ABORTs to the ends of connections that ended here.",
+        "RSTs, ABORTs and ICMP errors to the ends of connections that ended here.",
     ),
     counter(
         "shunt_ends_untold_total",

@@ -251,6 +251,11 @@ impl Rule {
         self.verdict(Verdict::Reply(None)).out(side, frame.into())
     }
 
+    /// Besides, somebody hears of an end.
+    pub(crate) fn and_hears(self, side: Side, frame: impl Into<Vec<u8>>) -> Self {
+        self.out(side, frame.into())
+    }
+
     /// It ends here, nobody hears of it.
     pub(crate) fn dropped(self, reason: Reason) -> Self {
         self.verdict(Verdict::Drop(reason))

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use shunt::dataplane::access::{ListSet, Listed, Network};
 use shunt::dataplane::snapshot::{
-    Backend, ClientAddress, Group, Limit, Mode, Networks, NextHop, Ping, Place, Ports, Protocol,
-    Scheduler, Service, ServiceAddress, Snapshot, Strays, SynCookies,
+    Backend, ClientAddress, Group, IcmpOnEnd, Limit, Mode, Networks, NextHop, Ping, Place, Ports,
+    Protocol, Scheduler, Service, ServiceAddress, Snapshot, Strays, SynCookies,
 };
 use shunt::ids::{BackendId, PortId, ServiceId};
 use shunt::wire::Mac;
@@ -176,6 +176,7 @@ pub(crate) struct Setup {
     /// The port backends are reached by.
     pub(crate) backend_port: u8,
     pub(crate) strays: Strays,
+    pub(crate) icmp_on_end: IcmpOnEnd,
     pub(crate) ping: Ping,
     pub(crate) ignore_df: bool,
     pub(crate) accepting: bool,
@@ -208,6 +209,7 @@ pub(crate) fn between(mode: Mode, clients: Ip, backends: Ip) -> Setup {
         tagged: vec![],
         backend_port: 1,
         strays: Strays::Reject,
+        icmp_on_end: IcmpOnEnd::Never,
         ping: Ping::Always,
         ignore_df: false,
         accepting: true,
@@ -323,6 +325,11 @@ impl Setup {
         Self { strays: Strays::Drop, ..self }
     }
 
+    /// Both ends of flows of UDP are told that they end here.
+    pub(crate) fn telling(self) -> Self {
+        Self { icmp_on_end: IcmpOnEnd::Always, ..self }
+    }
+
     pub(crate) fn ping(self, ping: Ping) -> Self {
         Self { ping, ..self }
     }
@@ -361,6 +368,9 @@ impl Setup {
             backends.extend(offer.backends.iter().map(|real| self.real(real, ServiceId(id))));
         }
         (snapshot.services, snapshot.backends) = (services.into(), backends.into());
+        let reals = self.services.iter().flat_map(|offer| &offer.backends).zip(0u32..);
+        let gone = reals.filter(|(real, _)| real.weight.is_none());
+        snapshot.departed = gone.map(|(real, id)| (BackendId(id), self.hop(real))).collect();
         let had_nat = (0..).map(ServiceId).take(self.services.len());
         snapshot.had_nat = had_nat.filter(|_| self.had_nat).collect();
         let clients = FAMILIES.iter().filter(|_| self.trusting).map(|ip| Network {
@@ -376,18 +386,22 @@ impl Setup {
         let directors = reals.filter(|_| self.mutual).map(|real| backend_mac(real.number));
         snapshot.directors = directors.collect();
         (snapshot.strays, snapshot.ping) = (self.strays, self.ping);
+        snapshot.icmp_on_end = self.icmp_on_end;
         (snapshot.tunnels_ignore_df, snapshot.accepting) = (self.ignore_df, self.accepting);
         for (port, mtu) in snapshot.ports.iter_mut().zip(self.mtus) {
             port.mtu = mtu;
         }
     }
 
-    fn real(&self, real: &Real, service: ServiceId) -> Option<Backend> {
-        let hop = NextHop {
+    fn hop(&self, real: &Real) -> NextHop {
+        NextHop {
             port: PortId(self.backend_port),
             source: OUR_INNER_MAC,
             destination: backend_mac(real.number),
-        };
+        }
+    }
+
+    fn real(&self, real: &Real, service: ServiceId) -> Option<Backend> {
         Some(Backend {
             service,
             address: real.ip.host(real.number),
@@ -397,7 +411,7 @@ impl Setup {
             our_address: real.ip.ours(),
             weight: real.weight?,
             limit: Limit::NONE,
-            next_hop: self.resolved.then_some(hop),
+            next_hop: self.resolved.then(|| self.hop(real)),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use shunt::dataplane::snapshot::Mode;
 use shunt::dataplane::verdict::Reason;
 
 use super::setup::{FAMILIES, Ip, PROTOCOLS, Setup, V4, through};
@@ -9,7 +10,7 @@ use super::words::{
     ACK, FIN, FULLNAT, NAT, RST, SYN, backend_ack, datagram, first, init, port_unreachable, reset,
     reset_ack, sctp, sctp_answer, segment, syn, syn_ack, to_backend, vip_says, we_say,
 };
-use super::{At, Rule, rule};
+use super::{At, Rule, Side, rule};
 use crate::packets::builder::chunk;
 use crate::packets::packet;
 
@@ -213,6 +214,7 @@ fn gone(at: &At, ip: Ip) -> Vec<Rule> {
             .dropped(Reason::NoConnection),
     ];
     rows.extend(left(at, ip));
+    rows.extend([NAT, FULLNAT].into_iter().flat_map(|mode| left_by_udp(at, ip, mode)));
     if ip == V4 {
         rows.push(weight_zero(ip));
     }
@@ -252,6 +254,54 @@ fn left(at: &At, ip: Ip) -> Vec<Rule> {
             .made(1)
             .open(0),
     ]
+}
+
+/// Flows of UDP whose backend has left: who speaks is answered, and the other hears that the port is closed, of a
+/// datagram as it had sent it.
+fn left_by_udp(at: &At, ip: Ip, mode: Mode) -> Vec<Rule> {
+    let end = "reload: both ends of a flow of UDP whose backend left hear that the port is closed";
+    let peer = if mode == NAT { ip.client() } else { at.local(ip.backend()) };
+    let ask = datagram(ip);
+    let own = |from, to| packet().udp(from, to).identification(0).payload(b"");
+    let late = packet().udp(ip.backend(), peer).sent_by(11).payload(b"late");
+    let answered = |case| {
+        let answer = packet().udp(ip.backend(), peer).sent_by(11).payload(b"answer");
+        let (there, back) = (
+            ask.clone().between(peer, ip.backend()),
+            answer.clone().between(ip.vip(), ip.client()),
+        );
+        rule(end, through(mode, ip).telling())
+            .case(case)
+            .client(ask.clone())
+            .backend_gets(there.onward())
+            .backend(answer)
+            .client_gets(back.home())
+            .reload(through(mode, ip).removed().telling())
+    };
+    let to_its_backend = we_say(peer.ip(), port_unreachable(ip), &own(ip.backend(), peer));
+    let mut rows = vec![
+        answered("client")
+            .client(ask.clone())
+            .refused(Reason::NoBackend, vip_says(port_unreachable(ip), &ask))
+            .and_hears(Side::Backend, to_backend(to_its_backend, 11))
+            .made(1)
+            .refusals(1)
+            .open(0),
+    ];
+    // In NAT nobody knows any more whom the backend's packet is of: it is not answered.
+    if mode == FULLNAT {
+        let to_its_client = vip_says(port_unreachable(ip), &own(ip.client(), ip.vip()));
+        let answer = to_backend(we_say(peer.ip(), port_unreachable(ip), &late), 11);
+        rows.push(
+            answered("backend")
+                .backend(late)
+                .and_hears(Side::Client, to_its_client)
+                .refused(Reason::BackendGone, answer)
+                .made(1)
+                .open(0),
+        );
+    }
+    rows
 }
 
 /// Weight 0 is for new connections.

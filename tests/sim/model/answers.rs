@@ -88,19 +88,25 @@ impl Model {
     /// An ICMP error, as from whom the packet was for, quoting it as it came. To a NAT backend,
     /// whose packets are for clients, we are a router.
     pub(super) fn error(&self, packet: &Packet, frame: &[u8], trouble: Trouble) -> Option<Packet> {
-        let portless = |address: SocketAddr| SocketAddr::new(address.ip(), 0);
         let ours = self.is_vip(packet.to) || self.config.locals.contains(&packet.to.ip());
         let router = self.config.is_at_nat_backend(packet.from.ip());
         let router = router.then(|| SocketAddr::new(our_address(packet.is_v6()), 0));
-        let from = if ours { portless(packet.to) } else { router? };
-        let (kind, code, rest) = trouble.words(packet.is_v6());
-        let error = Packet::new(from, portless(packet.from), Body::Icmp { kind, code, rest });
-        // Of the longest error allowed, what its own headers leave.
-        let (room, tos) = if packet.is_v6() { (1280 - 48, 0) } else { (576 - 28, 0xc0) };
-        let whole = &frame[LINK..LINK + packet.length()];
-        let payload = whole[..whole.len().min(room)].to_vec();
-        Some(turned(packet, Packet { tos, payload, ..error }))
+        let from = if ours { packet.to } else { router? };
+        Some(report(packet, frame, trouble, from))
     }
+}
+
+/// The error about a packet, to its sender.
+pub(super) fn report(packet: &Packet, frame: &[u8], trouble: Trouble, from: SocketAddr) -> Packet {
+    let portless = |address: SocketAddr| SocketAddr::new(address.ip(), 0);
+    let (kind, code, rest) = trouble.words(packet.is_v6());
+    let body = Body::Icmp { kind, code, rest };
+    let error = Packet::new(portless(from), portless(packet.from), body);
+    // Of the longest error allowed, what its own headers leave.
+    let (room, tos) = if packet.is_v6() { (1280 - 48, 0) } else { (576 - 28, 0xc0) };
+    let whole = &frame[LINK..LINK + packet.length()];
+    let payload = whole[..whole.len().min(room)].to_vec();
+    turned(packet, Packet { tos, payload, ..error })
 }
 
 /// An answer goes back over the link the packet came by.

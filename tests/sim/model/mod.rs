@@ -157,7 +157,7 @@ pub(crate) struct Model {
     /// Pieces that waited in vain, and whose drop has not been seen yet.
     pieces_lost: usize,
     /// What ends of connections are to hear, and who was not told as the balancer counts it.
-    notices: Vec<(usize, Packet)>,
+    notices: Vec<endings::Notice>,
     untold: u64,
     /// What the way to a backend carries and when a worker heard so.
     learned: HashMap<(WorkerId, Place), (usize, u64)>,

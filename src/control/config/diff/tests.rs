@@ -285,7 +285,7 @@ const ROWS: &[Row] = &[
         edits: &[(
             "[dpdk]",
             "drain_deadline_s = 5\nstrays = \"drop\"\nsyn_restarts = \"never\"\nreset_on_end = false\n\
-             punt_per_second = 9\nping = \"live\"\ntunnels_ignore_df = true\nlocal_out = true\n\
+             icmp_on_end = \"never\"\npunt_per_second = 9\nping = \"live\"\ntunnels_ignore_df = true\nlocal_out = true\n\
              directors = [\"10.44.0.3\"]\n\
              [timeouts]\nudp_s = 60\ntcp_none_s = 3\n[dpdk]",
         )],
@@ -294,6 +294,7 @@ const ROWS: &[Row] = &[
             "~ [shunt] strays: reject -> drop",
             "~ [shunt] syn_restarts: closed -> never",
             "~ [shunt] reset_on_end: true -> false",
+            "~ [shunt] icmp_on_end: always -> never",
             "~ [shunt] ping: always -> live",
             "~ [shunt] tunnels_ignore_df: false -> true",
             "~ [shunt] local_out: false -> true",

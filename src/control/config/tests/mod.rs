@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dataplane::snapshot::{
-    ClientAddress, Limit, Mode, Ping, Protocol, Restarts, Scheduler, ServiceAddress, Strays,
-    SynCookies, Timeouts,
+    ClientAddress, IcmpOnEnd, Limit, Mode, Ping, Protocol, Restarts, Scheduler, ServiceAddress,
+    Strays, SynCookies, Timeouts,
 };
 use crate::ids::limits;
 use plan::{Backend, Daemon, Device, HugePages, Link, Port, Service};
@@ -157,6 +157,7 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
         udp_reflection_ports: vec![],
         restarts: Restarts::Closed,
         reset_on_end: true,
+        icmp_on_end: IcmpOnEnd::Always,
         ping: Ping::Always,
         tunnels_ignore_df: false,
         local_out: false,
@@ -187,6 +188,7 @@ fn every_value_written_arrives_where_it_belongs() {
         strays = "drop"
         syn_restarts = "closing"
         reset_on_end = false
+        icmp_on_end = "removal"
         ping = "live"
         tunnels_ignore_df = true
         directors = ["192.0.2.1", "192.0.2.1"]
@@ -230,6 +232,7 @@ fn every_value_written_arrives_where_it_belongs() {
     assert_eq!(plan.daemon.eal_arguments, ["--log-level", "lib.eal:debug"]);
     assert_eq!((plan.strays, plan.punt_per_second), (Strays::Drop, 7));
     assert_eq!((plan.restarts, plan.reset_on_end), (Restarts::Closing, false));
+    assert_eq!(plan.icmp_on_end, IcmpOnEnd::Removal);
     assert_eq!((plan.ping, plan.tunnels_ignore_df), (Ping::Live, true));
     assert_eq!(plan.directors, [std::net::IpAddr::from([192, 0, 2, 1])]);
     assert_eq!(plan.daemon.connections_ipv6_max, 1024);

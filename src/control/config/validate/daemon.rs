@@ -13,7 +13,7 @@ use super::super::plan::{Daemon, HugePages};
 use super::super::schema;
 use super::suspects::reflection_ports;
 use super::value::{choice, integer, name};
-use crate::dataplane::snapshot::{Ping, Restarts, Strays};
+use crate::dataplane::snapshot::{IcmpOnEnd, Ping, Restarts, Strays};
 use crate::ids::limits;
 
 /// Longest path of a unix socket: `sun_path` less its final zero byte (unix(7)).
@@ -29,6 +29,7 @@ pub(super) struct Policy {
     pub(super) udp_reflection_ports: Vec<u16>,
     pub(super) restarts: Restarts,
     pub(super) reset_on_end: bool,
+    pub(super) icmp_on_end: IcmpOnEnd,
     pub(super) ping: Ping,
     pub(super) tunnels_ignore_df: bool,
     /// Of services that do not say it themselves.
@@ -94,6 +95,11 @@ pub(super) fn policy(problems: &mut Problems, file: &schema::File) -> Policy {
     let strays = [("reject", Strays::Reject), ("drop", Strays::Drop)];
     let restarts =
         [("never", Restarts::Never), ("closed", Restarts::Closed), ("closing", Restarts::Closing)];
+    let icmp_on_end = [
+        ("always", IcmpOnEnd::Always),
+        ("removal", IcmpOnEnd::Removal),
+        ("never", IcmpOnEnd::Never),
+    ];
     let ping = [("always", Ping::Always), ("live", Ping::Live), ("never", Ping::Never)];
     let deadline =
         integer(problems, "drain_deadline_s", shunt.drain_deadline_s.as_ref(), 0..=86_400, 30);
@@ -109,6 +115,13 @@ pub(super) fn policy(problems: &mut Problems, file: &schema::File) -> Policy {
             Restarts::Closed,
         ),
         reset_on_end: shunt.reset_on_end.as_ref().is_none_or(|on| *on.get_ref()),
+        icmp_on_end: choice(
+            problems,
+            "icmp_on_end",
+            shunt.icmp_on_end.as_ref(),
+            &icmp_on_end,
+            IcmpOnEnd::Always,
+        ),
         ping: choice(problems, "ping", shunt.ping.as_ref(), &ping, Ping::Always),
         tunnels_ignore_df: shunt.tunnels_ignore_df.as_ref().is_some_and(|on| *on.get_ref()),
         sloppy: shunt.sloppy.as_ref().is_some_and(|on| *on.get_ref()),

@@ -345,15 +345,15 @@ impl Flows {
     ) -> Fate {
         let fate = self.forward_first(packet, parsed, slot);
         // It was asked all that is answered: it has met with a buffer without room.
-        let has_gone = fate != Fate::Free;
-        if !has_gone || F::table(&self.tables).record(slot).sides().is_empty() {
+        if fate == Fate::Free {
+            self.take_back(slot, new);
+            self.count_refused(new.service, Reason::NoRoom);
+            return fate;
+        }
+        if F::table(&self.tables).record(slot).sides().is_empty() {
             self.forget::<F>(slot);
         }
-        if has_gone {
-            self.count_new(new);
-        } else {
-            self.count_refused(new.service, Reason::NoRoom);
-        }
+        self.count_new(new);
         fate
     }
 

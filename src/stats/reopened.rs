@@ -9,7 +9,7 @@
 //! one has room again it would never learn, as nobody chooses what is full; looking at all of them
 //! is what a flood of SYNs to a full service must not bring about.
 //!
-//! Limit: [`ROOM`] places, overwritten in turn. A worker that has missed some is told so, and looks at
+//! Limit: [`ROOM`] places, overwritten in turn, for the backends of all services together. A worker that has missed some is told so, and looks at
 //! all backends once.
 
 use std::sync::atomic::{

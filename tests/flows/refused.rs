@@ -5,11 +5,12 @@ use proptest::prelude::*;
 use shunt::dataplane::conn::state::flags::{ACK, SYN};
 use shunt::dataplane::io::memory::VecPacket;
 use shunt::dataplane::snapshot::{ClientAddress, Encapsulation, Mode};
+use shunt::dataplane::verdict::Reason;
 use shunt::ids::BackendId;
 use shunt::stats::counters::WorkerStats;
-use shunt::stats::loads::Load;
+use shunt::stats::loads::{Limit, Load};
 
-use crate::life::from_client;
+use crate::life::{client, from_client};
 use crate::packets::fragments::cut;
 use crate::packets::{Builder, CLIENT, OUR_INNER_MAC, VIP, packet};
 use crate::world::{self, Plan, World};
@@ -154,4 +155,32 @@ fn a_flood_of_strays_leaves_path_mtu_and_time_exceeded_alone() {
         answered += world.sent().len();
     }
     assert_eq!(answered, 1000 - 3, "and that is a limit");
+}
+
+/// A packet that would have taken a backend's last place, and could not be written, has filled nothing: the
+/// next one gets it.
+#[test]
+fn who_could_not_be_sent_on_has_filled_no_backend() {
+    let ipip = Mode::Tunnel(Encapsulation::Ipip);
+    let plan = Plan { weights: vec![Some(1)], modes: vec![ipip], ..Plan::default() };
+    for frame in [
+        |port| packet().tcp(client(port), VIP).flags(SYN).build(),
+        |port| packet().udp(client(port), VIP).payload(b"?").build(),
+    ] {
+        let mut world = World::new(plan.clone());
+        world.publish(|snapshot| {
+            let backends = snapshot.backends.iter_mut().flatten();
+            backends.for_each(|backend| backend.limit = Limit { most: 3, least: 1 });
+        });
+        (1..=2).for_each(|port| drop(world.one(0, 0, &frame(port))));
+        let tight = VecPacket::with_headroom(&frame(3), 19);
+        world.port(0, 0).inbound.push(tight).unwrap();
+        world.poll();
+        assert_eq!((world.sent(), world.drops()), (vec![], vec![(Reason::NoRoom, 1)]));
+        assert_eq!(world.connections(), [2; 4]);
+        world.one(0, 0, &frame(4));
+        assert_eq!(world.connections(), [3; 4]);
+        world.exchange(0, 0, &frame(5));
+        assert_eq!(world.connections(), [3; 4], "now it is full");
+    }
 }

@@ -9,16 +9,19 @@ use crate::bed::{self, RingPort, Round, Wire};
 
 /// Two ports and nobody between them.
 pub(crate) struct Floor {
-    ports: [RingPort; 2],
+    pub(crate) forwarder: Forwarder,
     /// The generator's ends.
     pub(crate) wires: [Wire; 2],
 }
+
+/// Its ports.
+pub(crate) struct Forwarder([RingPort; 2]);
 
 impl Floor {
     /// Ports `depth` packets deep.
     pub(crate) fn new(eal: &Eal, depth: u32) -> anyhow::Result<Self> {
         let (ports, wires) = bed::ports(eal, depth)?;
-        Ok(Self { ports, wires })
+        Ok(Self { forwarder: Forwarder(ports), wires })
     }
 
     /// Forwards until both ports are empty.
@@ -26,18 +29,26 @@ impl Floor {
         let start = clock::now();
         let mut packets = 0;
         loop {
-            let moved = self.forward(0, 1) + self.forward(1, 0);
+            let moved = self.forwarder.pass();
             packets += moved as u64;
             if moved == 0 {
                 return Round { cycles: clock::now() - start, packets };
             }
         }
     }
+}
+
+impl Forwarder {
+    /// A burst of either port, if one is there; how many packets it moved.
+    #[inline]
+    pub(crate) fn pass(&mut self) -> usize {
+        self.forward(0, 1) + self.forward(1, 0)
+    }
 
     #[inline]
     fn forward(&mut self, from: usize, to: usize) -> usize {
         let mut burst = Burst::new();
-        self.ports[from].rx(&mut burst);
-        self.ports[to].tx(&mut burst)
+        self.0[from].rx(&mut burst);
+        self.0[to].tx(&mut burst)
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::bed::Bed;
 use crate::host::Hosts;
 use crate::machine::Machine;
-use crate::rig::Rig;
+use crate::rig::{Between, Rig};
 use crate::traffic::{Mix, Traffic};
 
 /// How long packets are offered.
@@ -54,8 +54,8 @@ pub(crate) fn at<F: Hosts>(
 ) -> anyhow::Result<Option<Latency>> {
     let Some(cpus) = machine.two_cpus() else { return Ok(None) };
     let mut rig = Rig::start(machine, bed, traffic, mix, cpus)?;
-    rig.trial(per_second, WARM_UP)?;
-    let trial = rig.trial(per_second, DURATION)?;
+    rig.trial(Between::Worker, per_second, WARM_UP)?;
+    let trial = rig.trial(Between::Worker, per_second, DURATION)?;
     rig.end()?;
     Ok(Some(Latency::of(machine, trial.offered_per_second, &trial.latency)))
 }

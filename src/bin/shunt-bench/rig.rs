@@ -6,7 +6,8 @@
 //! ```
 //!
 //! What a port has no room for is lost, as in a card. Latency is all of it: waiting for the worker,
-//! its work on the whole burst, waiting to be taken out.
+//! its work on the whole burst, waiting to be taken out. What of it is the balancer's shows beside the same
+//! core forwarding plainly between two ports more: the machine's pauses are in both.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,12 +24,15 @@ use shunt::dpdk::lcore;
 use shunt::dpdk::mbuf::Mbuf;
 
 use crate::bed::{Bed, Rings, Wire};
+use crate::floor::{Floor, Forwarder};
 use crate::host::Hosts;
 use crate::machine::Machine;
 use crate::traffic::{Mix, Traffic};
 
 /// Packets written before the clock is looked at again: a burst of a generator that is behind.
 const AT_ONCE: u64 = 32;
+/// Packets the floor's ports have room for.
+const FLOOR_DEPTH: u32 = 2048;
 /// How long packets under way are waited for.
 const PATIENCE: Duration = Duration::from_millis(50);
 /// Most cycles that are told apart: minutes.
@@ -49,10 +53,22 @@ pub(crate) struct Trial {
     pub(crate) latency: Histogram<u64>,
 }
 
+/// Who is between the ports of a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Between {
+    /// The balancer.
+    Worker,
+    /// Nobody: what comes in by one leaves by the other.
+    Floor,
+}
+
 /// A worker that runs.
 pub(crate) struct Rig<'a, F: Hosts> {
     machine: &'a Machine,
-    wires: [Wire; 2],
+    /// The generator's ends of the worker's ports, and of the floor's.
+    wires: [[Wire; 2]; 2],
+    /// The core forwards plainly.
+    is_floor: Arc<AtomicBool>,
     traffic: Traffic<F>,
     mix: Mix,
     stop: Arc<AtomicBool>,
@@ -69,17 +85,28 @@ impl<'a, F: Hosts> Rig<'a, F> {
         (worker_cpu, generator_cpu): (usize, usize),
     ) -> anyhow::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
+        let is_floor = Arc::new(AtomicBool::new(false));
         let Bed { worker, wires, .. } = bed;
-        let (eal, clock, told) = (machine.eal.clone(), machine.clock, Arc::clone(&stop));
+        let floor = Floor::new(&machine.eal, FLOOR_DEPTH)?;
+        let (eal, clock) = (machine.eal.clone(), machine.clock);
+        let told = (Arc::clone(&stop), Arc::clone(&is_floor));
+        let players = (worker, floor.forwarder);
         let thread = thread::Builder::new()
             .name("worker".into())
-            .spawn(move || work(&eal, clock, worker, worker_cpu, &told))?;
+            .spawn(move || work(&eal, clock, players, worker_cpu, &told))?;
         lcore::pin(generator_cpu)?;
-        Ok(Self { machine, wires, traffic, mix, stop, thread: Some(thread) })
+        let wires = [wires, floor.wires];
+        Ok(Self { machine, wires, is_floor, traffic, mix, stop, thread: Some(thread) })
     }
 
     /// Offers packets at that rate for that time.
-    pub(crate) fn trial(&mut self, per_second: f64, duration: Duration) -> anyhow::Result<Trial> {
+    pub(crate) fn trial(
+        &mut self,
+        between: Between,
+        per_second: f64,
+        duration: Duration,
+    ) -> anyhow::Result<Trial> {
+        self.is_floor.store(between == Between::Floor, Ordering::Relaxed);
         let ticks = self.machine.clock.ticks(duration);
         let per_tick = per_second / self.machine.hertz();
         let mut latency = Histogram::new_with_bounds(1, LONGEST, 3)?;
@@ -91,20 +118,20 @@ impl<'a, F: Hosts> Rig<'a, F> {
                 break;
             }
             let due = due(passed, per_tick).saturating_sub(offered).min(AT_ONCE);
-            let missed = self.send(due, now)?;
+            let missed = self.send(between, due, now)?;
             offered += due;
             refused += missed;
-            back += self.collect(&mut latency);
+            back += self.collect(between, &mut latency);
         }
         let elapsed = clock::now() - start;
-        back += self.wait_for(offered - refused - back, &mut latency);
+        back += self.wait_for(between, offered - refused - back, &mut latency);
         let seconds = self.machine.clock.duration(elapsed).as_secs_f64();
         let offered_per_second = crate::report::ratio(offered, 1) / seconds;
         Ok(Trial { offered_per_second, offered, lost: offered - back, latency })
     }
 
     /// Writes so many packets; how many there was no room for.
-    fn send(&mut self, count: u64, now: u64) -> anyhow::Result<u64> {
+    fn send(&mut self, between: Between, count: u64, now: u64) -> anyhow::Result<u64> {
         let mut bursts: [Burst<Mbuf>; 2] = [Burst::new(), Burst::new()];
         let mut missed = 0;
         for _ in 0..count {
@@ -113,7 +140,7 @@ impl<'a, F: Hosts> Rig<'a, F> {
                 None => missed += 1,
             }
         }
-        for (wire, burst) in self.wires.iter_mut().zip(&mut bursts) {
+        for (wire, burst) in self.wires[between as usize].iter_mut().zip(&mut bursts) {
             wire.to.tx(burst);
             for packet in burst.drain(..) {
                 self.traffic.take_back(packet);
@@ -123,10 +150,11 @@ impl<'a, F: Hosts> Rig<'a, F> {
         Ok(missed)
     }
 
-    fn collect(&mut self, latency: &mut Histogram<u64>) -> u64 {
+    fn collect(&mut self, between: Between, latency: &mut Histogram<u64>) -> u64 {
         let mut count = 0;
         let now = clock::now();
-        self.traffic.collect_stamps(&mut self.wires, |stamp| {
+        let as_sent = between == Between::Floor;
+        self.traffic.collect_stamps(&mut self.wires[between as usize], as_sent, |stamp| {
             latency.saturating_record(now.wrapping_sub(stamp) & STAMP_MASK);
             count += 1;
         });
@@ -134,11 +162,16 @@ impl<'a, F: Hosts> Rig<'a, F> {
     }
 
     /// Waits for packets under way, a while.
-    fn wait_for(&mut self, mut missing: u64, latency: &mut Histogram<u64>) -> u64 {
+    fn wait_for(
+        &mut self,
+        between: Between,
+        mut missing: u64,
+        latency: &mut Histogram<u64>,
+    ) -> u64 {
         let end = self.machine.in_time(PATIENCE);
         let mut back = 0;
         while missing > 0 && clock::now() < end {
-            let count = self.collect(latency);
+            let count = self.collect(between, latency);
             back += count;
             missing -= count.min(missing);
         }
@@ -171,14 +204,18 @@ fn due(passed: u64, per_tick: f64) -> u64 {
 fn work(
     eal: &Eal,
     clock: Clock,
-    mut worker: Worker<Rings>,
+    (mut worker, mut forwarder): (Worker<Rings>, Forwarder),
     cpu: usize,
-    stop: &AtomicBool,
+    (stop, is_floor): &(Arc<AtomicBool>, Arc<AtomicBool>),
 ) -> anyhow::Result<()> {
     lcore::pin(cpu)?;
     let _registered = eal.register_thread()?;
     while !stop.load(Ordering::Relaxed) {
-        worker.poll(clock.now_ms() as u32);
+        if is_floor.load(Ordering::Relaxed) {
+            forwarder.pass();
+        } else {
+            worker.poll(clock.now_ms() as u32);
+        }
     }
     Ok(())
 }

@@ -195,8 +195,8 @@ const MEASUREMENTS: &[Measurement] = &[
     },
     Measurement {
         options: "sweep --tolerated-ppm 100",
-        bars: &[most("latency at half load, p99.9", "µs", 20.0, |rows, _| {
-            Some(number(rows, 0, "/latency/1/latency_ns/p999")? / 1e3)
+        bars: &[most("latency added at half load, p99.9", "µs", 20.0, |rows, _| {
+            Some(number(rows, 0, "/latency/1/added_p999_ns")? / 1e3)
         })],
     },
 ];

@@ -1,6 +1,9 @@
 //! `sweep`: the highest rate at which nothing is lost, and latency below it (after RFC 2544,
 //! sections 26.1 and 26.2).
 //!
+//! Latency is measured in slices, the balancer and plain forwarding on the same core in turn: what a shared
+//! machine adds is in both, and what the balancer adds is the difference of their medians.
+//!
 //! A trial offers packets at a fixed rate for a fixed time. Nothing lost: the next is faster, else
 //! slower, halving the interval each time. The worker has a core of its own, the generator another;
 //! what the generator cannot offer is not claimed.
@@ -10,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::established::Established;
@@ -17,12 +21,14 @@ use crate::host::Hosts;
 use crate::latency::Latency;
 use crate::machine::Machine;
 use crate::options::{IpVersion, Scene};
-use crate::rig::{Rig, Trial};
+use crate::rig::{Between, Rig, Trial};
 
 /// Trials of the search: the answer is known to a thousandth of the first interval.
 const TRIALS: u32 = 10;
 /// Shares of the no-loss rate latency is measured at, in percent.
 const LOADS: [u32; 3] = [10, 50, 90];
+/// Slices the time of a measurement of latency is cut into, of either kind.
+const SLICES: u32 = 20;
 /// Short of what was asked by more than this the generator was the limit.
 const KEPT_UP: f64 = 0.98;
 
@@ -76,6 +82,19 @@ pub(crate) struct AtLoad {
     pub(crate) lost_packets: u64,
     /// Latency.
     pub(crate) latency_ns: Latency,
+    /// The same of plain forwarding, at the same rate.
+    pub(crate) floor_latency_ns: Latency,
+    /// What of the slowest of a thousand is the balancer's: the median slice's less that of the floor's.
+    pub(crate) added_p999_ns: f64,
+}
+
+/// Latency slice by slice.
+struct Slices {
+    all: Histogram<u64>,
+    /// Of each slice.
+    p999: Vec<u64>,
+    offered_per_second: f64,
+    lost: u64,
 }
 
 /// Searches, then measures.
@@ -112,7 +131,7 @@ fn search<F: Hosts>(rig: &mut Rig<'_, F>, options: &SweepOptions) -> anyhow::Res
     let mut generator_bound = false;
     for _ in 0..TRIALS {
         let rate = f64::midpoint(good, bad);
-        let trial = rig.trial(rate, trial_time(options))?;
+        let trial = rig.trial(Between::Worker, rate, trial_time(options))?;
         if is_lossless(&trial, options.tolerated_ppm) {
             // What was really offered counts, not what was asked for.
             good = trial.offered_per_second.min(rate).max(good);
@@ -135,9 +154,41 @@ fn at_load<F: Hosts>(
     load_percent: u32,
 ) -> anyhow::Result<AtLoad> {
     let rate = no_loss * f64::from(load_percent) / 100.0;
-    let trial = rig.trial(rate, trial_time(options))?;
-    let latency_ns = Latency::of(machine, trial.offered_per_second, &trial.latency);
-    Ok(AtLoad { load_percent, lost_packets: trial.lost, latency_ns })
+    let (mut balanced, mut floor) = (Slices::new()?, Slices::new()?);
+    for _ in 0..SLICES {
+        balanced.add(&rig.trial(Between::Worker, rate, trial_time(options) / SLICES)?)?;
+        floor.add(&rig.trial(Between::Floor, rate, trial_time(options) / SLICES)?)?;
+    }
+    let added = balanced.median_p999().saturating_sub(floor.median_p999());
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    let added_p999_ns = added as f64 * 1e9 / machine.hertz();
+    let (lost_packets, latency_ns) = (balanced.lost, balanced.latency(machine));
+    let floor_latency_ns = floor.latency(machine);
+    Ok(AtLoad { load_percent, lost_packets, latency_ns, floor_latency_ns, added_p999_ns })
+}
+
+impl Slices {
+    fn new() -> anyhow::Result<Self> {
+        let all = Histogram::new(3)?;
+        Ok(Self { all, p999: Vec::new(), offered_per_second: 0.0, lost: 0 })
+    }
+
+    fn add(&mut self, slice: &Trial) -> anyhow::Result<()> {
+        self.all.add(&slice.latency)?;
+        self.p999.push(slice.latency.value_at_quantile(0.999));
+        self.offered_per_second += slice.offered_per_second / f64::from(SLICES);
+        self.lost += slice.lost;
+        Ok(())
+    }
+
+    fn median_p999(&mut self) -> u64 {
+        self.p999.sort_unstable();
+        self.p999.get(self.p999.len() / 2).copied().unwrap_or_default()
+    }
+
+    fn latency(&self, machine: &Machine) -> Latency {
+        Latency::of(machine, self.offered_per_second, &self.all)
+    }
 }
 
 fn trial_time(options: &SweepOptions) -> Duration {
@@ -155,7 +206,7 @@ pub(crate) fn render(found: &Found, json: bool) -> String {
     }
     let limit = if found.generator_bound { " (the generator\'s limit)" } else { "" };
     let head = format!(
-        "{} {} flows: {:.2} Mpps without loss{limit}\n{:>6} {:>8} {:>6} {:>9} {:>9} {:>9}\n",
+        "{} {} flows: {:.2} Mpps without loss{limit}\n{:>6} {:>8} {:>6} {:>9} {:>9} {:>9} {:>15} {:>9}\n",
         found.mode,
         found.flows,
         found.no_loss_mpps,
@@ -164,13 +215,16 @@ pub(crate) fn render(found: &Found, json: bool) -> String {
         "lost",
         "p50 µs",
         "p99 µs",
-        "p99.9 µs"
+        "p99.9 µs",
+        "floor's p99.9",
+        "added"
     );
     found.latency.iter().fold(head, |text, at| {
         let Latency { offered_mpps, p50, p99, p999 } = at.latency_ns;
         let [p50, p99, p999] = [p50, p99, p999].map(|ns| ns / 1e3);
+        let (floor, added) = (at.floor_latency_ns.p999 / 1e3, at.added_p999_ns / 1e3);
         text + &format!(
-            "{:>5}% {offered_mpps:>8.2} {:>6} {p50:>9.1} {p99:>9.1} {p999:>9.1}\n",
+            "{:>5}% {offered_mpps:>8.2} {:>6} {p50:>9.1} {p99:>9.1} {p999:>9.1} {floor:>15.1} {added:>9.1}\n",
             at.load_percent, at.lost_packets
         )
     })

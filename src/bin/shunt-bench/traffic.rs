@@ -234,10 +234,16 @@ impl<F: Hosts> Traffic<F> {
         self.idle.push(packet);
     }
 
-    /// Takes out what left by a port and shows the stamps.
+    /// Takes out what left by a port, forwarded or as it was sent, and shows the stamps.
     #[inline]
-    pub(crate) fn collect_stamps(&mut self, wires: &mut [Wire; 2], mut show: impl FnMut(u64)) {
-        for (wire, layout) in wires.iter_mut().zip(self.layouts) {
+    pub(crate) fn collect_stamps(
+        &mut self,
+        wires: &mut [Wire; 2],
+        as_sent: bool,
+        mut show: impl FnMut(u64),
+    ) {
+        let layouts = if as_sent { [self.layouts[CLIENTS]; 2] } else { self.layouts };
+        for (wire, layout) in wires.iter_mut().zip(layouts) {
             take_out(wire, &mut self.idle, |frame| {
                 show(layout.stamp_of::<F>(frame).unwrap_or_default());
             });

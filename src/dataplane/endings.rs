@@ -18,12 +18,12 @@
 //! tag (RFC 9260 section 8.5.1): that of the packets that went to it.
 //!
 //! **UDP** has no numbers, and no word for the end either. Both ends get the ICMP error that a closed port answers with: to
-//! a socket that is connected it is an error, `ECONNREFUSED`, others never see it. Only flows that the backend
-//! has answered: else the client may be anybody's forgery. As what is over for good and what merely has nothing
+//! a socket that is connected it is an error, `ECONNREFUSED`; most others never see it. Only flows that the backend
+//! has answered: else the client is the likelier a forgery. As what is over for good and what merely has nothing
 //! more to ask look alike, there is a choice ([`IcmpOnEnd`]): DNS would have two errors to each question.
 //!
 //! Told are both ends of what is open or closing, in `nat` and `fullnat`. Not: who has not finished a
-//! handshake (its own timer is shorter than ours), what is over (RFC 1337), datagrams that are scheduled each by
+//! handshake (its own timer is shorter than ours; but the client of a cookie, who has), what is over (RFC 1337), datagrams that are scheduled each by
 //! itself, `dr` and `tunnel`, where nobody here knows what the backend has sent.
 //!
 //! A client whose stream carries a PROXY header is not told after a SYN that his backend did not agree to, which may be

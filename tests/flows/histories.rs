@@ -11,8 +11,8 @@ use shunt::dataplane::conn::state::flags::{ACK, FIN, PSH, RST, SYN};
 use shunt::dataplane::persistence::Persistence;
 use shunt::dataplane::sched::{Entry, Flags, Scheduling};
 use shunt::dataplane::snapshot::{
-    Encapsulation, Limit, Mode, Protocol, Quota, Quotas, Rate, Restarts, Scheduler, Snapshot,
-    SourceQuota, SynCookies, Timeouts,
+    Encapsulation, IcmpOnEnd, Limit, Mode, Protocol, Quota, Quotas, Rate, Restarts, Scheduler,
+    Snapshot, SourceQuota, SynCookies, Timeouts,
 };
 use shunt::ids::{BackendId, ServiceId};
 use shunt::stats::counters::WorkerStats;
@@ -347,6 +347,11 @@ fn edit(snapshot: &mut Snapshot, how: (Scheduler, u32, u16), serving: [bool; 3])
         }
     }
     snapshot.reset_on_end = has(5);
+    snapshot.icmp_on_end = match (has(5), has(6)) {
+        (true, _) => IcmpOnEnd::Always,
+        (false, true) => IcmpOnEnd::Removal,
+        (false, false) => IcmpOnEnd::Never,
+    };
     snapshot.restarts = [Restarts::Never, Restarts::Closing][usize::from(has(6))];
 }
 

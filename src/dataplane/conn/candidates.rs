@@ -15,8 +15,9 @@
 //! heard of since: its place may have been given to a newcomer, who is not to go at once.
 //!
 //! What this is good for: after a round of the sweep a newcomer is refused only when more have come within it than
-//! could make way, or than [`ROOM`] (2,000 a second, each worker and family), or if [`PASSED_OVER`] in a row are
-//! not any more what they were. Beyond that, luck decides as before ([`super::reclaim`]).
+//! could make way, or than [`ROOM`] (2,000 a second, each worker and family), or if of every stage [`PASSED_OVER`] in a
+//! row are not any more what they were. Beyond that, luck decides as before ([`super::reclaim`]). The limit is each
+//! pile's own: what was seen in earlier rounds lies below, and must not stand before the next pile.
 //!
 //! Limits: [`ROOM`] of each stage, 128 KiB a table, reserved at start.
 
@@ -28,8 +29,8 @@ use crate::dataplane::family::Family;
 /// Records remembered of each stage.
 pub const ROOM: usize = 4_096;
 
-/// Most that one newcomer passes over.
-pub const PASSED_OVER: u32 = 64;
+/// Most of one pile that one newcomer passes over.
+pub const PASSED_OVER: u32 = 32;
 
 /// Who goes first.
 const ORDER: [Stage; 4] = [Stage::Over, Stage::HalfOpen, Stage::OnePacket, Stage::Closing];
@@ -109,20 +110,12 @@ impl Candidates {
 
     /// Somebody who can make way, of the first stage there is.
     pub fn take<F: Family>(&mut self, table: &Table<F>) -> Option<Slot> {
-        let mut passed_over = 0;
-        for (pile, stage) in self.piles.iter_mut().zip(ORDER) {
-            while let Some(sight) = pile.take() {
-                let slot = Slot(sight.slot);
-                if sight.holds(table.record(slot), stage) {
-                    return Some(slot);
-                }
-                passed_over += 1;
-                if passed_over == PASSED_OVER {
-                    return None;
-                }
-            }
-        }
-        None
+        let mut piles = self.piles.iter_mut().zip(ORDER);
+        piles.find_map(|(pile, stage)| {
+            let mut sights = std::iter::from_fn(|| pile.take()).take(PASSED_OVER as usize);
+            let sight = sights.find(|sight| sight.holds(table.record(Slot(sight.slot)), stage))?;
+            Some(Slot(sight.slot))
+        })
     }
 }
 
@@ -223,9 +216,9 @@ mod tests {
             State::FinWait,
         ]);
         let places = prop::sample::subsequence((0..CAPACITY as usize).collect::<Vec<_>>(), 41..200);
-        (places, able).prop_map(|(places, state)| {
+        (places, prop::collection::vec(able, 1..4)).prop_map(|(places, able)| {
             let mut states = vec![State::Established; CAPACITY as usize];
-            for at in places {
+            for (at, state) in places.into_iter().zip(able.into_iter().cycle()) {
                 states[at] = state;
             }
             states
@@ -237,7 +230,7 @@ mod tests {
 
         /// One in a hundred who can make way is enough: after a round of the sweep nobody is refused.
         #[test]
-        fn whoever_can_make_way_is_found(states in few(), rounds in 1usize..4) {
+        fn whoever_can_make_way_is_found(states in few(), rounds in 1usize..11) {
             let able = states.iter().filter(|it| order(it.stage()).is_some()).count();
             let mut full = Full::of(&states, CAPACITY);
             (0..rounds).for_each(|_| full.round());

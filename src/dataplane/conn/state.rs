@@ -6,8 +6,8 @@
 //! client's ACK makes ESTABLISHED. There are no sequence checks: the balancer sees no windows.
 //!
 //! UDP has no flags, so a datagram of either side is its only event. IPVS has one state for it; here a flow is
-//! half open until somebody answers or goes on, so that a flood of forged datagrams fills no table with what
-//! would count as talking ([`super::reclaim`]). All four are listed as `UDP`, and last for the same time:
+//! half open until somebody answers or goes on, so that a flood of forged datagrams that nobody answers fills no
+//! table with what would count as talking ([`super::reclaim`]). All four are listed as `UDP`, and last for the same time:
 //!
 //! ```text
 //! UdpNone ─ client ─► UdpAsked ─ client ─► UdpUnanswered      where answers pass (NAT, FULL-NAT)

@@ -49,6 +49,9 @@ pub struct Shunt {
     /// Are programs of the balancer itself clients too?
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_out: Option<bool>,
+    /// Other boxes with the same VIPs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub directors: Vec<IpAddr>,
 }
 
 /// DPDK's memory.
@@ -314,6 +317,7 @@ impl Config {
                 drain_deadline_s: 1,
                 ping: None,
                 local_out: None,
+                directors: Vec::new(),
             },
             dpdk: Dpdk {
                 huge_pages: "auto".to_owned(),

@@ -14,6 +14,7 @@
 //! - [`clients`]: lists, limits and persistence.
 //! - [`cookies`]: SYN cookies. [`sctp`]: whole associations.
 //! - [`local_out`]: the box's own programs as clients. [`outbound`]: NAT backends' own way out.
+//! - [`directors`]: a pair of which each is the other's backend.
 //! - [`vlan`]: clients behind 802.1Q and two tags.
 //! - [`reload`]: changing what runs. [`lifecycle`]: start, stop, kill.
 //! - [`slow_path`]: what belongs to the box itself, and what belongs to nobody.
@@ -24,6 +25,7 @@ mod balance;
 mod client_address;
 mod clients;
 mod cookies;
+mod directors;
 mod ends;
 mod families;
 mod first_packet;

@@ -57,10 +57,18 @@ fn traced(everyone: &Everyone, way: Way) -> Result<()> {
     Ok(())
 }
 
+/// A ping of the VIP is answered, whatever becomes of a connection to it.
+fn pinged(everyone: &Everyone, way: Way) -> Result<()> {
+    let answered = programs::ping(everyone.narrow_client(), way.vip(), 3)?;
+    ensure!(answered, "no answer from {}", way.vip());
+    Ok(())
+}
+
 fn errors_reach_the_client(workers: usize) {
     let everyone = Everyone::new();
     let mut balancer = everyone.rig.start(everyone.config(workers));
     let failures = [
+        on_every_way("answers a ping", |way| pinged(&everyone, way)),
         on_every_way("refuses a closed port", |way| closed(&everyone, way)),
         on_every_way("is traced", |way| traced(&everyone, way)),
     ];

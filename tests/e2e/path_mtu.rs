@@ -243,3 +243,8 @@ fn what_a_router_behind_us_says_of_its_mtu_is_learned_by_clients_with_one_worker
 fn what_a_router_behind_us_says_of_its_mtu_is_learned_by_clients_with_two_workers() {
     a_narrow_link_behind_us(2);
 }
+
+#[test]
+fn what_a_router_behind_us_says_of_its_mtu_is_learned_by_clients_with_four_workers() {
+    a_narrow_link_behind_us(4);
+}

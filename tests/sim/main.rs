@@ -148,6 +148,14 @@ fn much_happens() {
         ("handed over", sum(|o| o.handed_over), 1_000),
         ("completed at clients", sum(|o| o.completed.0), 500),
         ("completed at backends", sum(|o| o.completed.1), 200),
+        ("taken by half-closed clients", sum(|o| o.deeds.0.taken_half_closed), 40),
+        ("resets by clients", sum(|o| o.deeds.0.resets), 20),
+        ("resets by backends", sum(|o| o.deeds.1.resets), 8),
+        // Half of it has other causes than loss.
+        ("sent again by clients", sum(|o| o.deeds.0.again), 500),
+        ("sent again by backends", sum(|o| o.deeds.1.again), 700),
+        ("ports used again", sum(|o| o.deeds.0.reused), 300),
+        ("backends removed from their connections", sum(|o| o.tally.removed), 4),
     ];
     for (what, figure, least) in figures {
         println!("{what}: {figure}");

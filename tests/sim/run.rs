@@ -18,6 +18,7 @@ use crate::balancer::Balancer;
 use crate::config::Change;
 use crate::hosts::backend::Backend;
 use crate::hosts::client::Client;
+use crate::hosts::deeds::Deeds;
 use crate::lies::Lie;
 use crate::model::{Input, Model, Tally};
 use crate::network::{Event, Network};
@@ -50,6 +51,8 @@ pub(crate) struct Outcome {
     pub(crate) tally: Tally,
     /// Connections closed in order by client and backend, and questions answered.
     pub(crate) completed: (u64, u64),
+    /// Those of the clients, and of the backends.
+    pub(crate) deeds: (Deeds, Deeds),
     pub(crate) handed_over: u64,
     /// Was the model lied to?
     pub(crate) lied: bool,
@@ -465,9 +468,13 @@ impl Run {
         }
         let backends: u64 = self.backends.iter().map(|backend| backend.completed).sum();
         let clients: u64 = self.clients.iter().map(|client| client.completed).sum();
+        let mut deeds = <(Deeds, Deeds)>::default();
+        self.clients.iter().for_each(|client| deeds.0 += client.deeds);
+        self.backends.iter().for_each(|backend| deeds.1 += backend.deeds);
         Ok(Outcome {
             tally: self.model.tally.clone(),
             completed: (clients, backends),
+            deeds,
             handed_over: self.balancer.total(|s| s.run.handed_over.get()),
             lied: self.lie.as_ref().is_some_and(Lie::is_told),
             digest: self.digest,

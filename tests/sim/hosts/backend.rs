@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::deeds::Deeds;
 use super::sctp;
 use super::talk::{Ending, Talk, without_header};
 use super::tcp::{self, End, Tcp};
@@ -24,11 +25,12 @@ pub(crate) struct Backend {
     served: BTreeMap<Flow, Served>,
     /// Streams that were received whole.
     pub(crate) completed: u64,
+    pub(crate) deeds: Deeds,
 }
 
 impl Backend {
     pub(crate) fn new(rng: Rng) -> Self {
-        Self { rng, served: BTreeMap::new(), completed: 0 }
+        Self { rng, served: BTreeMap::new(), completed: 0, deeds: Deeds::default() }
     }
 
     /// When something is due that no packet brings about.
@@ -38,7 +40,12 @@ impl Backend {
 
     /// Time has passed.
     pub(crate) fn on_time(&mut self, now_ms: u64) -> Vec<Packet> {
-        self.served.values_mut().flat_map(|served| served.end.on_time(now_ms)).collect()
+        let mut packets = vec![];
+        for served in self.served.values_mut() {
+            packets.extend(served.end.on_time(now_ms));
+            self.deeds += std::mem::take(&mut served.end.deeds);
+        }
+        packets
     }
 
     /// It starts again, and knows of nothing.
@@ -81,6 +88,7 @@ impl Backend {
         let before = served.end.end;
         let mut packets = served.end.receive(packet, now_ms);
         packets.extend(served.go_on(now_ms)?);
+        self.deeds += std::mem::take(&mut served.end.deeds);
         self.completed += u64::from(before.is_none() && served.end.end == Some(End::Complete));
         Ok(packets)
     }

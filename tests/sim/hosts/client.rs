@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use shunt::dataplane::snapshot::Protocol;
 
+use super::deeds::Deeds;
 use super::sctp::Association;
 use super::talk::{Ending, Talk};
 use super::tcp::{self, End, Tcp};
@@ -43,6 +44,7 @@ pub(crate) struct Client {
     pub(crate) completed: u64,
     /// Connections in which nobody took what was sent.
     pub(crate) unheard: u64,
+    pub(crate) deeds: Deeds,
 }
 
 impl Client {
@@ -57,6 +59,7 @@ impl Client {
             due_ms,
             completed: 0,
             unheard: 0,
+            deeds: Deeds::default(),
         }
     }
 
@@ -144,6 +147,7 @@ impl Client {
             self.talking = Talking::Sctp(association);
             return packets;
         }
+        self.deeds.reused += u64::from(!self.is_first());
         let talk = Talk::of(name);
         let first = u32::try_from(self.rng.below(1 << 32)).unwrap();
         let (us, them) = (self.slot.client, self.service.1);
@@ -185,6 +189,7 @@ impl Client {
             }
             Talking::Tcp(connection) => {
                 packets.extend(connection.go_on(now_ms));
+                self.deeds += std::mem::take(&mut connection.end.deeds);
                 self.due_ms = connection.due_ms(now_ms);
                 self.completed += u64::from(connection.end.end == Some(End::Complete));
                 let unheard = is_first && connection.end.end == Some(End::GaveUp);

@@ -4,9 +4,11 @@
 //! - [`tcp`]: one end of a TCP connection.
 //! - [`client`]: a client's port, used for one connection after another.
 //! - [`backend`]: a server behind the balancer, reached in whatever mode.
+//! - [`deeds`]: what they did, counted.
 
 pub(crate) mod backend;
 pub(crate) mod client;
+pub(crate) mod deeds;
 pub(crate) mod sctp;
 pub(crate) mod talk;
 pub(crate) mod tcp;

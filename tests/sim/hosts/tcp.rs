@@ -7,6 +7,7 @@
 
 use std::net::SocketAddr;
 
+use super::deeds::Deeds;
 use crate::packet::{ACK, Body, FIN, PSH, Packet, RST, SYN};
 
 /// Most bytes on the way.
@@ -56,6 +57,8 @@ pub(crate) struct Tcp {
     pub(crate) forges: bool,
     /// What it was told and cannot be.
     pub(crate) wrong: Option<String>,
+    /// Since somebody took them.
+    pub(crate) deeds: Deeds,
 }
 
 impl Tcp {
@@ -82,6 +85,7 @@ impl Tcp {
             beyond: None,
             forges: false,
             wrong: None,
+            deeds: Deeds::default(),
         }
     }
 
@@ -148,6 +152,7 @@ impl Tcp {
                     self.next += 1;
                 }
             }
+            self.deeds.again += u64::from(at < self.highest && self.is_connected());
             packets.push(self.segment(at, flags, payload));
         }
         self.highest = self.highest.max(self.next);
@@ -196,6 +201,7 @@ impl Tcp {
     /// Ends it with a reset.
     pub(crate) fn abort(&mut self) -> Packet {
         self.end = Some(End::Aborted);
+        self.deeds.resets += 1;
         self.segment(self.next, RST | ACK, vec![])
     }
 
@@ -256,6 +262,8 @@ impl Tcp {
         if is_new {
             let known = (self.expected - at) as usize;
             let new = packet.payload.get(known..).unwrap_or_default();
+            let is_half_closed = self.closing && self.acknowledged == self.fin() + 1;
+            self.deeds.taken_half_closed += u64::from(is_half_closed && !new.is_empty());
             self.received.extend(new);
             self.expected = self.expected.max(at + length);
             if flags & FIN != 0 && at + length == self.expected {

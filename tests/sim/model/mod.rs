@@ -132,6 +132,8 @@ pub(crate) struct Tally {
     pub(crate) alone: u64,
     /// Packets that looked like nothing honest.
     pub(crate) suspects: u64,
+    /// Backends removed that had connections.
+    pub(crate) removed: u64,
     /// Packets refused.
     pub(crate) dropped: u64,
 }
@@ -238,6 +240,10 @@ impl Model {
         self.limits_change(change);
         if let Change::Weight(place, _) = change {
             self.hash_anew(place.service);
+        }
+        if let Change::Weight(place, None) = change {
+            let had = self.connections.values().any(|connection| connection.place == *place);
+            self.tally.removed += u64::from(had);
         }
         self.config.apply(change);
         // What was learned of a way goes with its backend.

@@ -133,6 +133,12 @@ impl Seen {
         to_it.filter_map(|sent| Some(Piece::read(&sent.frame)?.identification())).collect()
     }
 
+    /// Bytes of the longest packet that left for the backends and is not accounted for yet.
+    pub(crate) fn longest(&self) -> usize {
+        let lengths = self.left().filter(|sent| sent.port == 1).map(|sent| sent.frame.len() - LINK);
+        lengths.max().unwrap_or(0)
+    }
+
     /// Did anything leave for that backend that is not accounted for yet?
     pub(crate) fn is_left_for(&self, backend: Mac) -> bool {
         self.left().any(|sent| sent.port == 1 && sent.frame[..6] == backend.0)

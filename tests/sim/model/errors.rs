@@ -385,6 +385,18 @@ impl Model {
         }
     }
 
+    /// Who dealt with a datagram that leaves nothing behind, as far as it makes a difference: a worker that
+    /// believes in a way no wider than what left needs, if there is one.
+    pub(super) fn find_passer(&mut self, client: &Flow, seen: &Seen) {
+        let Some(connection) = self.connections.get_mut(client) else { return };
+        let longest = seen.longest();
+        let might = self.learned.iter().filter(|((_, place), (mtu, at_ms))| {
+            *place == connection.place && self.now_ms - at_ms < BELIEVED_MS && *mtu >= longest
+        });
+        let narrowest = might.min_by_key(|(_, (mtu, _))| *mtu);
+        connection.worker = narrowest.map(|((worker, _), _)| *worker);
+    }
+
     /// Finds out who has a connection, if that makes a difference.
     pub(super) fn find_worker(&mut self, client: &Flow, list: List<'_>) {
         let connection = &self.connections[client];

@@ -127,9 +127,13 @@ impl Model {
                 return self.stuck(client, eligible, packet, input, seen);
             }
         }
+        let is_alone = self.is_alone(client, service, packet);
+        if is_alone {
+            self.find_passer(&client, seen);
+        }
         self.of_client(client, packet, input, seen, list)?;
         // Answers do not pass here, so nothing of the datagram need be left.
-        if self.is_alone(client, service, packet) {
+        if is_alone {
             self.tally.alone += 1;
             self.forget(&client);
         }

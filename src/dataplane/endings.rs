@@ -23,8 +23,8 @@
 //! more to ask look alike, there is a choice ([`IcmpOnEnd`]): DNS would have two errors to each question.
 //!
 //! Told are both ends of what is open or closing, in `nat` and `fullnat`. Not: who has not finished a
-//! handshake (its own timer is shorter than ours; but the client of a cookie, who has), what is over (RFC 1337), datagrams that are scheduled each by
-//! itself, `dr` and `tunnel`, where nobody here knows what the backend has sent.
+//! handshake (its own timer is shorter than ours; but the client of a cookie, who has), what is over
+//! (RFC 1337), datagrams that are scheduled each by itself, `dr` and `tunnel`, where nobody here knows what the backend has sent.
 //!
 //! A client whose stream carries a PROXY header is not told after a SYN that his backend did not agree to, which may be
 //! forged: what he said last has given its place to that SYN's number ([`Record::start_stream`]).

@@ -8,7 +8,7 @@
 //! [`super::special`] puts any header around any packet. It asks again what is different for each kind, and
 //! copies what it moves; this is the tunnel most use, of a packet that fits and needs nothing else: both
 //! headers are written in one go, and the transport's is not touched at all. What does not fit, or has no
-//! room in front of it, is left for there, unchanged. Both write the same bytes: the rule table runs through
+//! room in front of it, is left for there, its packet as it came. Both write the same bytes: the rule table runs through
 //! here for what fits.
 
 use zerocopy::IntoBytes;
@@ -35,8 +35,8 @@ const _: () = assert!(OUTER as usize == ipv4::LEN, "an outer header has no optio
 const FRONT: usize = ether::LEN + ipv4::LEN;
 
 impl Flows {
-    /// Wraps a client's packet of a connection whose backend has an IPIP tunnel. `None`, and nothing changed,
-    /// if it takes more than that.
+    /// Wraps a client's packet of a connection whose backend has an IPIP tunnel. `None`, and the packet as it came
+    /// (link padding apart), if it takes more than that.
     #[inline(never)]
     pub(super) fn ipip<F: Family, P: Packet>(
         &mut self,

@@ -9,8 +9,8 @@
 //! | | open | ESTABLISHED, UDP that is answered or goes on | never given up |
 //!
 //! Of several of the first stage there is, the one that has been silent longest. So a flood of SYNs, or
-//! of forged datagrams that nobody answers, that fills the table pushes out what it brought itself, and clients that finish their
-//! handshake, or hear an answer, stay.
+//! of forged datagrams that nobody answers, that fills the table pushes out what it brought itself, and clients
+//! that finish their handshake, or hear an answer, stay.
 //!
 //! [`AT_ONCE`] records are looked at each time one is needed: the best of these makes way, if it is over or half
 //! open. Otherwise whoever the sweep has seen that goes before him ([`super::candidates`]); and if that one is neither,

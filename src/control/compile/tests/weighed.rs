@@ -96,14 +96,20 @@ fn a_service_that_comes_back_begins_anew() {
     assert_eq!(find(&snapshot, 80).weighings.adjusted(0, 0), 1, "the first added leaves one pass");
 }
 
-/// A tree, not a walk for each: 16,384 backends, each weighed anew, in far less than a reload may take.
+/// A tree, not a walk for each: sixteen times as many backends, each weighed anew, take nowhere near 256 times
+/// as long.
 #[test]
-fn weighing_a_large_service_anew_is_quick() {
-    let backends = |more: u32| (1..=16_384u16).map(move |n| (n, u32::from(n) % 50 + more));
-    let mut compiler = Compiler::new();
-    let all = |more| vec![service(80, &backends(more).collect::<Vec<_>>())];
-    compile(&mut compiler, all(1));
-    let began = std::time::Instant::now();
-    compile(&mut compiler, all(2));
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+fn weighing_a_large_service_anew_is_no_walk_for_each_backend() {
+    let once = |count: u16| {
+        let backends = |more: u32| (1..=count).map(move |n| (n, u32::from(n) % 50 + more));
+        let all = |more| vec![service(80, &backends(more).collect::<Vec<_>>())];
+        let mut compiler = Compiler::new();
+        compile(&mut compiler, all(1));
+        let began = std::time::Instant::now();
+        compile(&mut compiler, all(2));
+        began.elapsed()
+    };
+    let least = |count| (0..5).map(|_| once(count)).min().unwrap();
+    let (few, many) = (least(1_024), least(16_384));
+    assert!(many < few * 100, "{few:?} and {many:?}");
 }

@@ -13,7 +13,8 @@ MAKEFLAGS += --no-print-directory
 BUILD_PACKAGES := libdpdk-dev libclang-dev pkg-config gcc libc6-dev make
 # To test: real servers, clients and instruments. `prometheus` brings promtool.
 TEST_PACKAGES := nginx-light haproxy curl wrk iproute2 ethtool nftables procps socat \
-  bind9-dnsutils iperf3 iputils-ping iputils-tracepath tcpdump prometheus valgrind
+  bind9-dnsutils iperf3 ipvsadm iputils-ping iputils-tracepath tcpdump prometheus valgrind openssl \
+  chromium
 PACKAGES := $(BUILD_PACKAGES) $(TEST_PACKAGES)
 
 # What needs root is run as root; building never is, unless all of make runs as root.
@@ -28,7 +29,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 SECONDS_EACH ?= 60
 SEEDS ?= 100000
 
-.PHONY: help deps need-tools need-root build demo test test-long lint bench fuzz fmt clean
+.PHONY: help deps need-tools need-root build share demo test test-long lint bench fuzz fmt clean
 
 help: ## Say what there is (needs no deps)
 	@echo "Shunt: a layer-4 load balancer on DPDK. Targets:"
@@ -89,6 +90,14 @@ need-root:
 
 build: need-tools ## Build everything, optimised: target/release/{shuntd,shunt,shunt-bench}
 	cargo build --release --workspace --bins
+
+share: build ## Man pages and shell completion, made by shunt itself: target/share
+	rm -rf $(TARGET)/share && mkdir -p $(TARGET)/share/completion
+	$(TARGET)/release/shunt man --dir $(TARGET)/share/man
+	for shell in bash zsh fish; do \
+	  $(TARGET)/release/shunt completion $$shell > $(TARGET)/share/completion/shunt.$$shell; \
+	  $(TARGET)/release/shunt completion $$shell --daemon > $(TARGET)/share/completion/shuntd.$$shell; \
+	done
 
 demo: need-tools need-root ## Balance real traffic between network namespaces (needs root; two minutes)
 	cargo build --release --workspace --bins

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include <rte_cpuflags.h>
 #include <rte_dev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -14,6 +15,7 @@
 #include <rte_log.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
+#include <rte_power_intrinsics.h>
 #include <rte_ring.h>
 #include <rte_version.h>
 
@@ -25,6 +27,16 @@ static inline int shim_log_to_stderr(void) { return rte_openlog_stream(stderr); 
 
 /* rte_pktmbuf_mtod is a macro; here as the oracle of the differential tests. */
 static inline void *shim_mbuf_data(struct rte_mbuf *m) { return rte_pktmbuf_mtod(m, void *); }
+
+/* struct rte_cpu_intrinsics is bit-fields. */
+static inline void shim_cpu_can(int *monitor, int *pause, int *monitor_multi)
+{
+	struct rte_cpu_intrinsics can = {0};
+	rte_cpu_get_intrinsics_support(&can);
+	*monitor = can.power_monitor;
+	*pause = can.power_pause;
+	*monitor_multi = can.power_monitor_multi;
+}
 
 /* struct rte_eth_link is bit-fields, laid out differently from one DPDK to the next. */
 static inline int shim_link(uint16_t port, uint32_t *speed_mbps, int *up)

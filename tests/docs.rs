@@ -10,7 +10,13 @@
     reason = "a test says no by panicking"
 )]
 
+#[path = "docs/monitoring.rs"]
+mod monitoring;
 mod packets;
+#[path = "shared/typed.rs"]
+mod shared_typed;
+#[path = "docs/typed.rs"]
+mod typed;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -30,9 +36,18 @@ const DOCUMENTS: &[&str] = &[
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
+    "docs/admin-api.md",
+    "docs/capture.md",
     "docs/configuration.md",
+    "docs/doctor.md",
+    "docs/drain-a-backend.md",
+    "docs/explain.md",
+    "docs/health-checks.md",
+    "docs/import-from-keepalived.md",
+    "docs/ipvsadm.md",
     "docs/lvs-compatibility.md",
     "docs/metrics.md",
+    "docs/monitoring.md",
     "docs/operations.md",
     "docs/performance.md",
     "docs/schedulers.md",
@@ -103,13 +118,30 @@ impl Document {
 
 /// The words of a command line, if it starts one of our programs.
 fn command(line: &str) -> Option<Vec<String>> {
-    let line = line.split([';', '|', '#']).next()?.trim();
-    let mut words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+    let mut words = words_of(line);
     let name = Path::new(words.first()?).file_name()?.to_str()?.to_owned();
     PROGRAMS.contains(&name.as_str()).then(|| {
         words[0] = name;
         words
     })
+}
+
+/// Up to the first that means something to a shell; quotes hold words together.
+fn words_of(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quoted) = (Vec::new(), None::<String>, false);
+    for letter in line.chars() {
+        match letter {
+            '\'' => {
+                quoted = !quoted;
+                word.get_or_insert_default();
+            }
+            ';' | '|' | '#' if !quoted => break,
+            space if space.is_whitespace() && !quoted => words.extend(word.take()),
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    words.extend(word);
+    words
 }
 
 /// What is wrong with a command line, as the program itself sees it. Nothing is carried out: a
@@ -244,6 +276,8 @@ fn a_command_that_is_wrong_is_seen() {
         assert!(refusal(&words).is_some(), "{line}");
     }
     assert_eq!(command("shunting yard"), None);
+    let quoted = command("shunt capture --filter 'a | b' -w - | tcpdump").unwrap();
+    assert_eq!(quoted, ["shunt", "capture", "--filter", "a | b", "-w", "-"]);
 }
 
 /// Does a code span mean a file or folder of this repository?
@@ -369,7 +403,12 @@ fn metrics_named_anywhere_exist() {
         let word = |c: char| !(c.is_ascii_lowercase() || c == '_');
         let spans = document.spans().filter(|span| !span.contains('*')).flat_map(|s| s.split(word));
         let named = spans.filter(|word| word.starts_with("shunt_"));
-        let unknown = named.filter(|name| !known.contains(name));
+        // Of a histogram Prometheus makes three series.
+        let metric = |name: &str| {
+            let ending = ["_bucket", "_sum", "_count"].iter().find_map(|it| name.strip_suffix(it));
+            ending.filter(|name| known.contains(name)).map_or(name.to_owned(), str::to_owned)
+        };
+        let unknown = named.filter(|name| !known.contains(metric(name).as_str()));
         wrong.extend(unknown.map(|name| format!("{}: there is no metric {name}", document.path)));
     }
     report(&wrong);
@@ -377,7 +416,9 @@ fn metrics_named_anywhere_exist() {
 
 #[test]
 fn the_benchs_options_are_those_documented() {
-    for (command, heading) in [("run", "Options"), ("flood", "Options of a flood")] {
+    let documented =
+        [("run", "Options"), ("flood", "Options of a flood"), ("generate", "Options of generate")];
+    for (command, heading) in documented {
         let bench = Command::new(env!("CARGO_BIN_EXE_shunt-bench"));
         let output = { bench }.args([command, "--help"]).output().unwrap();
         let help = String::from_utf8(output.stdout).unwrap();

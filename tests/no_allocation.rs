@@ -14,6 +14,9 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
 
 #[path = "packets/mod.rs"]
 mod packets;
@@ -22,11 +25,15 @@ mod packets;
 mod world;
 
 use packets::{CLIENT, Endpoint, VIP, packet};
+use shunt::dataplane::capture::{Capture, Ring, Wanted};
 use shunt::dataplane::conn::state::flags::{ACK, SYN};
+use shunt::dataplane::explain::Flow;
 use shunt::dataplane::frag::{Fragments, Key, Outcome};
 use shunt::dataplane::io::memory::VecPacket;
 use shunt::dataplane::rewrite::cut::cut;
-use shunt::dataplane::snapshot::{ClientAddress, SynCookies};
+use shunt::dataplane::snapshot::{ClientAddress, Protocol, SynCookies};
+use shunt::dataplane::trace::{Passages, Trace};
+use shunt::ids::ServiceId;
 use shunt::wire::fragment::{self, Span};
 use world::{Plan, World};
 
@@ -114,6 +121,32 @@ fn a_snapshot_and_a_listing_cost_no_allocation() {
     world.order_dump(64);
     assert_eq!(allocations(&mut world), 0, "a listing");
     assert_eq!(world.answers(), 2);
+}
+
+#[test]
+fn watching_costs_no_allocation() {
+    let mut world = World::new(Plan::default());
+    warm(&mut world, 1);
+    let wanted = Wanted {
+        before: true,
+        after: true,
+        place: None,
+        services: [ServiceId(0)].into(),
+        filter: Some("40.0.0.12_21.0.1.2048_6.0.0.1_6.0.0.0".parse().unwrap()),
+        one_in: NonZeroU32::MIN,
+        frames_max: 1000,
+    };
+    // Of what passes, more than there is room for.
+    let (ring, passages) = (Arc::new(Ring::new(64, 64)), Arc::new(Passages::new(4)));
+    world.order_capture(0, Some(Capture::new(Arc::new(wanted), Arc::clone(&ring))));
+    let [source, destination] = [client(7), VIP].map(SocketAddr::from);
+    let flow = Flow { protocol: Protocol::Tcp, source, destination };
+    world.order_trace(0, Some(Trace::new(flow, 100, Arc::clone(&passages))));
+    (1..200).for_each(|n| {
+        world.arrive(0, 0, &packet().tcp(client(n % 20), VIP).flags(SYN).build());
+    });
+    assert_eq!(allocations(&mut world), 0);
+    assert!(ring.missed() > 0 && passages.missed() > 0, "and it was watched");
 }
 
 #[test]

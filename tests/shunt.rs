@@ -18,7 +18,18 @@ fn without_a_daemon_it_says_where_it_looked_and_exits_with_1() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("none.sock");
     let socket = socket.to_str().unwrap();
-    for command in ["status", "services", "connections", "reload"] {
+    for command in [
+        "status",
+        "services",
+        "backends",
+        "ports",
+        "workers",
+        "drops",
+        "rates",
+        "top",
+        "connections",
+        "reload",
+    ] {
         let output = shunt(&["--socket", socket, command]);
         assert_eq!(output.status.code(), Some(1), "{command}");
         let text = said(&output);

@@ -200,7 +200,10 @@ const REFUSALS: &[Refusal] = &[
         what: "a device whose interface does not exist",
         from: "net_null0",
         to: "net_af_packet0,iface=nosuch0",
-        words: &["shunt.toml:21: port wan (net_af_packet0,iface=nosuch0): ", "SIOCGIFINDEX"],
+        words: &[
+            "shunt.toml:21: port wan (net_af_packet0,iface=nosuch0): there is no interface nosuch0 here",
+            "; to mend it: ip -brief link show",
+        ],
     },
     Refusal {
         what: "an EAL argument that does not exist",

@@ -24,7 +24,8 @@ use shunt::dataplane::parse::{self, Parsed};
 use shunt::dataplane::rewrite::{Translation, translate};
 use shunt::dataplane::sched::{Chooser, Entry, Flags, Flow, Scheduler, Scheduling};
 use shunt::dataplane::snapshot::{
-    Backend, ClientAddress, Limit, Link, Mode, NextHop, PortView, Service, Snapshot, Steering,
+    Backend, ClientAddress, Limit, Link, Mode, NextHop, PortView, Service, ServiceAddress,
+    Snapshot, Steering,
 };
 use shunt::dataplane::sources::Seat;
 use shunt::ids::{BackendId, PortId, ServiceId, WorkerId};
@@ -54,6 +55,7 @@ pub(crate) fn all() -> Vec<(&'static str, Run)> {
         ("lookup", lookup()),
         ("rewrite", rewrite()),
         ("established", established()),
+        ("open_and_end", open_and_end()),
         ("checksum_1500_bytes", checksum_whole()),
         ("checksum_incremental", checksum_incremental()),
         ("port_choice", port_choice()),
@@ -195,11 +197,11 @@ fn rewrite() -> Run {
     })
 }
 
-/// A client's packet of a connection that is there, a burst at a time, all of its way but the ports.
+/// A worker's connections, `rr` among the backends, two ports.
 #[expect(clippy::expect_used, reason = "without memory nothing can be measured")]
-fn established() -> Run {
+fn flows(known: u32) -> (Flows, Arc<Snapshot>) {
     let mut tables = Tables::new(FLOWS, Seed([1, 2])).expect("memory for small tables");
-    for n in 0..FLOWS {
+    for n in 0..known {
         tables.v4.insert(&connection(n), 0).expect("room");
     }
     let (mac, mtu) = (HOP.source, 1500);
@@ -208,7 +210,46 @@ fn established() -> Run {
     snapshot.ports = [port.clone(), port].into();
     let snapshot = Arc::new(snapshot.indexed());
     let ownership = Ownership::new(WorkerId(0), 1, &[]);
-    let mut flows = Flows::new(tables, Arc::clone(&snapshot), ownership, Arc::default());
+    (Flows::new(tables, Arc::clone(&snapshot), ownership, Arc::default()), snapshot)
+}
+
+/// A SYN that makes a connection, a burst at a time, and that connection's end by the sweep.
+fn open_and_end() -> Run {
+    let (mut flows, snapshot) = flows(0);
+    let syn = |n| with_flags(frame_of(n), 0x02);
+    let mut burst: Vec<_> = (0u32..).take(BURST).map(|n| VecPacket::new(&syn(n))).collect();
+    let (mut looks, mut next, mut now_ms) = (Looks::default(), 0, 0);
+    Box::new(move |times| {
+        for _ in 0..times as usize / BURST {
+            for packet in &mut burst {
+                next += 1;
+                packet.data_mut().copy_from_slice(&syn(next));
+            }
+            looks.look(&burst, flows.tables(), Some(snapshot.stations()), &mut ());
+            for (at, packet) in burst.iter_mut().enumerate() {
+                let fate = looks.get(at).map(|look| flows.decide(packet, look, Origin::Port));
+                assert_eq!(fate, Some(Fate::Send(HOP.port)), "a new connection's first packet");
+            }
+            // Long enough for all of them to be over, and looked at.
+            now_ms += 120_000;
+            flows.tick(now_ms);
+            while flows.is_behind() {
+                flows.tick(now_ms);
+            }
+            assert!(flows.tables().is_empty(), "nobody answered");
+        }
+    })
+}
+
+/// The same segment with these flags: nobody looks at its checksum.
+fn with_flags(mut frame: [u8; 60], flags: u8) -> [u8; 60] {
+    frame[47] = flags;
+    frame
+}
+
+/// A client's packet of a connection that is there, a burst at a time, all of its way but the ports.
+fn established() -> Run {
+    let (mut flows, snapshot) = flows(FLOWS);
     let frames: Vec<_> = (0..FLOWS).map(frame_of).collect();
     let mut burst: Vec<_> = frames.iter().take(BURST).map(|frame| VecPacket::new(frame)).collect();
     let (mut looks, mut turn) = (Looks::default(), 0);
@@ -348,7 +389,10 @@ fn world(scheduler: Scheduler) -> Snapshot {
         next_hop: Some(HOP),
     };
     let mut snapshot = Snapshot::default();
+    snapshot.accepting = true;
     snapshot.services = [Some(Service {
+        addresses: [ServiceAddress::one(VIP.0.into(), VIP.1)].into(),
+        locals: [LOCAL.into()].into_iter().collect(),
         scheduling: Scheduling::prepare(scheduler, Flags::default(), &entries),
         backends: (0..BACKENDS).rev().map(BackendId).collect(),
         revision: 1,

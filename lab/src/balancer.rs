@@ -129,7 +129,7 @@ impl<'network> Balancer<'network> {
     }
 
     /// Waits until every worker uses the snapshot last published, or a later one.
-    fn wait_for_workers(&self) -> Result<()> {
+    pub fn wait_for_workers(&self) -> Result<()> {
         let published = self.metrics()?.sum("shunt_generation", &[]).unwrap_or(f64::MAX);
         let arrived = || {
             let metrics = self.metrics()?;
@@ -145,6 +145,30 @@ impl<'network> Balancer<'network> {
         let mut command = self.network.balancer.command(&self.binaries.shunt);
         command.arg("--socket").arg(&self.config.shunt.admin_socket).args(arguments);
         command::run(&mut command)
+    }
+
+    /// Runs a line in a shell on the balancer's host, as its operator would type it: `shunt` is found, and this
+    /// daemon by it. Standard output; an exit code other than 0 is an error.
+    pub fn typed(&self, line: &str) -> Result<String> {
+        let programs = self.binaries.shunt.parent().unwrap_or(Path::new("/"));
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = self.network.balancer.command("sh");
+        command.args(["-c", line]).env("SHUNT_SOCKET", &self.config.shunt.admin_socket);
+        command.env("PATH", format!("{}:{path}", programs.display()));
+        command::run(&mut command)
+    }
+
+    /// Runs `shunt` on a terminal of its own for ten seconds at most, typing a key every half second; all that the
+    /// terminal was sent.
+    pub fn on_a_terminal(&self, arguments: &str, keys: &str) -> Result<String> {
+        let (shunt, socket) = (&self.binaries.shunt, &self.config.shunt.admin_socket);
+        let line = format!("{} --socket {} {arguments}", shunt.display(), socket.display());
+        let typed = keys.chars().map(|key| format!("sleep 0.5; printf {key}; "));
+        let script = format!(
+            "({}sleep 0.5) | timeout 10 script -qec 'stty rows 24 cols 100; {line}' /dev/null",
+            typed.collect::<String>()
+        );
+        command::run(self.network.balancer.command("sh").args(["-c", &script]))
     }
 
     /// What `shunt COMMAND --json` prints.

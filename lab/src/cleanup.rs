@@ -77,8 +77,27 @@ pub fn remove_namespace(namespace: &str) {
     let _gone_already = command::output(Command::new("ip").args(["netns", "del", namespace]));
 }
 
-/// Pids of the processes in a namespace; empty if there is no such namespace.
+/// Pids of the processes in a namespace, and of those on their way in: `ip netns exec` that has opened it but
+/// not entered yet would be missed, and live on in a namespace that has no name any more.
 pub fn processes_in(namespace: &str) -> Vec<Pid> {
+    let mut pids = processes_inside(namespace);
+    pids.extend(names_in(Path::new("/proc")).iter().filter_map(|name| {
+        let line = fs::read(format!("/proc/{name}/cmdline")).ok()?;
+        let pid = name.parse().ok().and_then(Pid::from_raw)?;
+        is_entering(&line, namespace).then_some(pid)
+    }));
+    pids
+}
+
+/// Is this the command line, its words ended by zeros, of `ip netns exec` for that namespace?
+fn is_entering(line: &[u8], namespace: &str) -> bool {
+    let mut words = line.split(|byte| *byte == 0);
+    let expected = ["ip", "netns", "exec", namespace];
+    expected.iter().all(|word| words.next() == Some(word.as_bytes()))
+}
+
+/// Pids of the processes that are inside; empty if there is no such namespace.
+fn processes_inside(namespace: &str) -> Vec<Pid> {
     let listed = command::output(Command::new("ip").args(["netns", "pids", namespace]));
     let Ok(listed) = listed else { return Vec::new() };
     String::from_utf8_lossy(&listed.stdout)
@@ -199,6 +218,20 @@ mod tests {
         ];
         for (name, expected) in table {
             assert_eq!(owner(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn who_enters_a_namespace_is_told_by_its_command_line() {
+        let entering = |line: &[u8]| is_entering(line, "shunt-lab-7-0-client-1");
+        assert!(entering(b"ip\0netns\0exec\0shunt-lab-7-0-client-1\0sleep\0"));
+        for other in [
+            &b""[..],
+            b"ip\0netns\0exec\0shunt-lab-7-0-client-12\0sleep\0",
+            b"ip\0netns\0pids\0shunt-lab-7-0-client-1\0",
+            b"sleep\0",
+        ] {
+            assert!(!entering(other), "{}", String::from_utf8_lossy(other));
         }
     }
 

@@ -25,6 +25,9 @@ pub struct Config {
     pub limits: Limits,
     /// `[metrics]`.
     pub metrics: Metrics,
+    /// `[admin]`, as it is.
+    #[serde(skip_serializing_if = "toml::Table::is_empty")]
+    pub admin: toml::Table,
     /// `[[port]]`.
     pub port: Vec<Port>,
     /// `[[list]]`.
@@ -327,6 +330,7 @@ impl Config {
             },
             limits: Limits { connections: 100_000 },
             metrics: Metrics { listen: METRICS.to_owned() },
+            admin: toml::Table::new(),
             port: vec![
                 port(0, "wan", CLIENT_SIDE, (WAN, WAN6)),
                 port(1, "lan", SERVER_SIDE, (LAN, LAN6)),

@@ -186,6 +186,19 @@ impl Network {
         (1..=self.clients.len()).map(|number| format!("c{number}"))
     }
 
+    /// Pulls the cable of this backend, from 1: it hears nothing and says nothing, and its own kernel cannot
+    /// tell anybody. That is how a machine dies.
+    pub fn unplug(&self, backend: u8) -> Result<()> {
+        self.switch.ip(&format!("link set s{backend} down"))?;
+        Ok(())
+    }
+
+    /// Puts the cable back in.
+    pub fn plug_in(&self, backend: u8) -> Result<()> {
+        self.switch.ip(&format!("link set s{backend} up"))?;
+        Ok(())
+    }
+
     /// Plugs another host into the servers' side: its interface `lan`, without an address.
     pub fn add_host(&self, name: &str) -> Result<Host> {
         let host = Host::new(&self.name, name)?;

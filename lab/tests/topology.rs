@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lab::network::{self, CLIENT_SIDE, LAN, LOCAL, SERVER_SIDE, VIP, WAN};
-use lab::{Binaries, Network, cleanup, command, programs};
+use lab::{Binaries, Network, cleanup, command, programs, wait};
 
 /// Lets the balancer's kernel do FULL-NAT: round robin over three backends, one local address.
 fn balance_in_the_kernel(network: &Network) {
@@ -178,6 +178,9 @@ fn what_a_killed_process_left_is_removed_by_the_next() {
         .args(["netns", "exec", &orphan, "sleep", "1000"])
         .spawn()
         .unwrap();
+    // A process that is still on its way in would be missed, and outlive its namespace's name.
+    let inside = || Ok(!cleanup::processes_in(&orphan).is_empty());
+    wait::until_true("the process to be inside", Duration::from_secs(10), inside).unwrap();
     let removed = cleanup::remove_leftovers();
     assert!(removed.contains(&format!("namespace {orphan}")), "{removed:?}");
     assert!(!folder.exists());

@@ -1,28 +1,45 @@
 //! `shunt`: see [`shunt::cli`].
 
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use shunt::cli::capture::CaptureError;
 use shunt::cli::config::BAD_INPUT;
-use shunt::cli::{Arguments, RequestError, run};
+use shunt::cli::ipvsadm::Program;
+use shunt::cli::{Arguments, RequestError, run, run_ipvsadm};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let out = std::io::stdout().lock();
-    match run(&arguments, &mut BufWriter::new(out), &mut std::io::stderr().lock()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    let out = &mut BufWriter::new(std::io::stdout().lock());
+    let err = &mut std::io::stderr().lock();
+    let answer = match called_as() {
+        Some(program) => {
+            let line = std::env::args().skip(1).collect();
+            run_ipvsadm(program, line, out, err).map_err(RequestError::Output)
+        }
+        None => run(&Arguments::parse(), out, err),
+    };
+    match answer {
+        Ok(code) => ExitCode::from(code),
         // `shunt connections | head` closes the pipe early; that is no failure of ours.
         Err(RequestError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("shunt: {error}");
+            let _ = writeln!(err, "shunt: {error}");
             match error {
-                RequestError::Schedule(_) => ExitCode::from(BAD_INPUT),
+                RequestError::Schedule(_)
+                | RequestError::Import(_)
+                | RequestError::Capture(CaptureError::Filter { .. }) => ExitCode::from(BAD_INPUT),
                 _ => ExitCode::FAILURE,
             }
         }
     }
+}
+
+/// Which of `ipvsadm`'s programs, by a link of that name.
+fn called_as() -> Option<Program> {
+    let name = std::env::args_os().next()?;
+    Program::named(Path::new(&name).file_name()?.to_str()?)
 }

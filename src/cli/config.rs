@@ -1,8 +1,9 @@
-//! `shuntd check` and `shuntd diff`: what they print and how they exit. Nothing here touches a
+//! `shuntd check` and `shuntd diff`, and their likes of `shunt`: what they print and how they exit. Nothing here touches a
 //! running daemon.
 
 use std::path::Path;
 
+use crate::control::admin::view::Running;
 use crate::control::config::diff::{Diff, diff};
 use crate::control::config::{self, ConfigError, Machine, Reading};
 use crate::control::words::count;
@@ -42,10 +43,22 @@ pub fn compare(old: &Path, new: &Path, machine: &Machine, json: bool) -> Outcome
         (Ok(old), Ok(new)) => (old, new),
         (Err(error), _) | (_, Err(error)) => return refused(&error),
     };
-    let diff = diff(&old.plan, &new.plan);
+    compared(&diff(&old.plan, &new.plan), &new, json)
+}
+
+/// As [`compare`], of what runs and a file.
+pub fn against(running: &Running, new: &Path, machine: &Machine, json: bool) -> Outcome {
+    let old = config::parse_for(&running.text, Path::new(&running.file), machine);
+    match (old.map_err(ConfigError::from), config::load_for(new, machine)) {
+        (Ok(old), Ok(new)) => compared(&diff(&old.plan, &new.plan), &new, json),
+        (Err(error), _) | (_, Err(error)) => refused(&error),
+    }
+}
+
+fn compared(diff: &Diff, new: &Reading, json: bool) -> Outcome {
     let code = if diff.is_empty() { 0 } else { DIFFERENT };
-    let out = if json { as_json(&diff) } else { diff.to_string() };
-    Outcome { out, err: warnings(&new), code }
+    let out = if json { as_json(diff) } else { diff.to_string() };
+    Outcome { out, err: warnings(new), code }
 }
 
 fn refused(error: &ConfigError) -> Outcome {

@@ -5,11 +5,16 @@ use std::fmt::Write;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::control::admin::view::{
-    Backend, Cleared, Connection, Connections, NextHops, Port, Refusal, Reload, ReloadResult,
-    Service, Services, Status, Worker,
+    Backend, BackendHealth, ByHand, Cleared, Connection, Connections, Drift, Drops, NextHops, Port,
+    Refusal, Reload, ReloadResult, Saved, Service, Services, Status, Volumes, Worker,
 };
 
+use super::drain::told;
+use super::rates::Rates;
+use super::rates::sheet::{self, Cell, Sheet};
 use crate::control::words::count;
+
+pub mod parts;
 
 /// A table with these headings; those starting with `>` are right-aligned.
 fn table(headings: &[&str], rows: Vec<Vec<String>>) -> String {
@@ -34,14 +39,15 @@ pub fn status(status: &Status) -> String {
     text.push('\n');
     text += &ports(&status.ports);
     if !status.drops.is_empty() {
-        let row = |d: &crate::control::admin::view::Drops| {
-            vec![d.packets.to_string(), d.reason.clone(), d.meaning.clone()]
-        };
-        let rows = status.drops.iter().map(row).collect();
         text.push('\n');
-        text += &table(&[">dropped", "reason", "meaning"], rows);
+        text += &drops(&status.drops);
     }
     text
+}
+
+fn drops(drops: &[Drops]) -> String {
+    let row = |d: &Drops| vec![d.packets.to_string(), d.reason.clone(), d.meaning.clone()];
+    table(&[">dropped", "reason", "meaning"], drops.iter().map(row).collect())
 }
 
 fn head(status: &Status) -> String {
@@ -88,11 +94,19 @@ fn workers(workers: &[Worker]) -> String {
             format!("{:.0}%", worker.busy * 100.0),
             worker.connections.to_string(),
             worker.generation.to_string(),
+            microseconds(worker.latency.map(|latency| latency.p50_ns)),
+            microseconds(worker.latency.map(|latency| latency.p99_ns)),
             note.into(),
         ]
     };
-    let headings = ["worker", ">core", ">busy", ">connections", ">generation", ""];
+    let headings =
+        ["worker", ">core", ">busy", ">connections", ">generation", ">latency p50", ">p99", ""];
     table(&headings, workers.iter().map(row).collect())
+}
+
+/// `4.2µs`; `-` before there is one.
+fn microseconds(ns: Option<u64>) -> String {
+    ns.map_or_else(|| "-".into(), |ns| format!("{}.{}µs", ns / 1000, ns % 1000 / 100))
 }
 
 fn ports(ports: &[Port]) -> String {
@@ -125,7 +139,7 @@ fn ports(ports: &[Port]) -> String {
     table(&headings, ports.iter().map(row).collect())
 }
 
-const SERVICE_HEADINGS: [&str; 10] = [
+const SERVICE_HEADINGS: [&str; 14] = [
     "service",
     "protocol",
     "address",
@@ -135,6 +149,10 @@ const SERVICE_HEADINGS: [&str; 10] = [
     ">connections",
     ">new",
     ">refused",
+    ">in packets",
+    ">in bytes",
+    ">out packets",
+    ">out bytes",
     "",
 ];
 
@@ -150,7 +168,7 @@ pub fn services(services: &Services) -> String {
 
 fn service_rows(service: &Service) -> Vec<Vec<String>> {
     let note = if service.removed { "removed" } else { "" };
-    let own = vec![
+    let mut own = vec![
         service.name.clone(),
         service.protocol.clone(),
         service.address.clone(),
@@ -160,8 +178,9 @@ fn service_rows(service: &Service) -> Vec<Vec<String>> {
         service.connections.to_string(),
         service.new_connections.to_string(),
         service.refused.to_string(),
-        note.into(),
     ];
+    own.extend(numbers(service.volumes));
+    own.push(note.into());
     let more = service.more_addresses.iter().map(|address| further_row("also", address));
     let clients = service.clients.iter().map(|group| further_row("for", group));
     let refusals = service.refusals.iter().map(refusal_row);
@@ -187,13 +206,7 @@ fn further_row(word: &str, what: &str) -> Vec<String> {
 }
 
 fn backend_row(backend: &Backend) -> Vec<String> {
-    let note = match (backend.weight, backend.reachable) {
-        (None, _) => "removed",
-        (Some(_), false) => "unreachable",
-        (Some(0), true) => "draining",
-        (Some(_), true) => "",
-    };
-    vec![
+    let mut row = vec![
         String::new(),
         "->".into(),
         backend.address.to_string(),
@@ -203,8 +216,86 @@ fn backend_row(backend: &Backend) -> Vec<String> {
         backend.connections.to_string(),
         backend.new_connections.to_string(),
         String::new(),
-        note.into(),
-    ]
+    ];
+    row.extend(numbers(backend.volumes));
+    row.push(remark(backend));
+    row
+}
+
+/// Packets and bytes in, then out.
+fn numbers(volumes: Volumes) -> [String; 4] {
+    volumes.numbers().map(|number| number.to_string())
+}
+
+/// All that is to be said about a backend.
+fn remark(backend: &Backend) -> String {
+    [note(backend), by_hand(backend)].join(" ").trim().to_owned()
+}
+
+/// What the operator has set, and when it ends.
+fn by_hand(backend: &Backend) -> String {
+    match backend.by_hand {
+        None => String::new(),
+        Some(ByHand { ends_in_s: None, .. }) => "by hand".to_owned(),
+        Some(ByHand { ends_in_s: Some(left), .. }) => {
+            format!("by hand, ended in {}", duration(left))
+        }
+    }
+}
+
+/// What is odd about a backend, or what its checks say.
+fn note(backend: &Backend) -> String {
+    let health = backend.health.as_ref();
+    let is_up = health.is_none_or(|health| health.state == "up");
+    let word = match (backend.weight, backend.reachable) {
+        _ if !is_up => return health.map_or_else(String::new, ill),
+        (None, _) if backend.sorry => "sorry",
+        (None, _) if health.is_some() => "sorry backends serve",
+        (None, _) => "removed",
+        (Some(_), false) => "unreachable",
+        (Some(0), true) if !backend.sorry => "draining",
+        (Some(_), true) if backend.sorry => "sorry",
+        (Some(_), true) => "",
+    };
+    match health {
+        Some(BackendHealth { share_percent: Some(share), .. }) => {
+            format!("up, {share}% of its share")
+        }
+        Some(_) if word.is_empty() => "up".into(),
+        _ => word.into(),
+    }
+}
+
+/// `down: http GET /: status 503`
+fn ill(health: &BackendHealth) -> String {
+    let failed = health.checks.iter().find(|check| !check.up);
+    let why = failed.map_or_else(String::new, |it| format!(": {}: {}", it.check, it.last));
+    format!("{}{why}", health.state)
+}
+
+/// `shunt rates`: a table for each kind of thing.
+pub fn rates(rates: &Rates) -> String {
+    let sheets = [
+        sheet::ports(rates),
+        sheet::workers(rates),
+        sheet::services(rates),
+        sheet::backends(rates),
+        sheet::drops(rates),
+    ];
+    let tables = sheets.iter().filter(|sheet| !sheet.rows.is_empty()).map(of_sheet);
+    tables.collect::<Vec<_>>().join("\n")
+}
+
+fn of_sheet(sheet: &Sheet) -> String {
+    let is_number =
+        |at: usize| sheet.rows.iter().any(|row| row.get(at).is_some_and(Cell::is_number));
+    let mark = |(at, heading): (usize, &&str)| {
+        if is_number(at) { format!(">{heading}") } else { (*heading).to_owned() }
+    };
+    let headings: Vec<String> = sheet.headings.iter().enumerate().map(mark).collect();
+    let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
+    let rows = sheet.rows.iter().map(|row| row.iter().map(Cell::plain).collect());
+    table(&headings, rows.collect())
 }
 
 /// `shunt connections`.
@@ -234,6 +325,25 @@ pub fn connections(connections: &Connections) -> String {
     text
 }
 
+/// `shunt diff`: what has changed since the file was read, and what is beside it.
+pub fn drift(drift: &Drift) -> String {
+    drift.by_hand.iter().map(told).fold(lines(&drift.changes), |text, line| text + &line)
+}
+
+/// `shunt save`.
+pub fn saved(saved: &Saved) -> String {
+    format!(
+        "{}: saved, {}\n{}",
+        saved.file,
+        count(saved.changes.len(), "change"),
+        lines(&saved.changes)
+    )
+}
+
+fn lines(lines: &[String]) -> String {
+    lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
+}
+
 /// `shunt reload`.
 pub fn reload(outcome: &Reload) -> String {
     let mut text = format!("{}: {}\n", outcome.result.label(), outcome.message);
@@ -242,6 +352,12 @@ pub fn reload(outcome: &Reload) -> String {
         text += "the file would change:\n";
     }
     for change in &outcome.changes {
+        let _ = writeln!(text, "  {change}");
+    }
+    if !outcome.undone.is_empty() {
+        text += "made at runtime, and undone:\n";
+    }
+    for change in &outcome.undone {
         let _ = writeln!(text, "  {change}");
     }
     text
@@ -270,7 +386,7 @@ fn size(bytes: u64) -> String {
     }
 }
 
-fn duration(seconds: u64) -> String {
+pub(super) fn duration(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds}s"),
@@ -281,4 +397,4 @@ fn duration(seconds: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -30,15 +30,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::control::config::plan::{self, ClientGroup, Plan};
+use crate::control::config::plan::{self, Plan, ServiceKey};
 use crate::control::lists::{Told, access, groups, lists};
 use crate::control::neighbors::{Way, unspecified};
 use crate::dataplane::access::Membership;
 use crate::dataplane::persistence::Persistence;
 use crate::dataplane::sched::{Entry, Scheduling};
 use crate::dataplane::snapshot::{
-    Backend, Mode, NextHop, PortView, Protocol, Scheduler, Service, ServiceAddress, Snapshot,
-    Weighings,
+    Backend, Mode, NextHop, PortView, Scheduler, Service, Snapshot, Weighings,
 };
 use crate::ids::{BackendId, ServiceId, limits};
 
@@ -78,22 +77,6 @@ pub enum CompileError {
         /// How many of those in use are kept for what was removed before.
         retired: usize,
     },
-}
-
-/// What makes a service the same one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct ServiceKey {
-    protocol: Protocol,
-    address: ServiceAddress,
-    /// The first of them.
-    clients: Option<ClientGroup>,
-}
-
-impl From<&plan::Service> for ServiceKey {
-    fn from(service: &plan::Service) -> Self {
-        let clients = service.clients.first().cloned();
-        Self { protocol: service.protocol, address: service.address, clients }
-    }
 }
 
 /// What makes a backend the same one.
@@ -330,7 +313,7 @@ impl Compiler {
         let mut new_services = 0;
         let mut new_backends = 0;
         for service in &plan.services {
-            let id = self.services.find(&service.into()).map(ServiceId);
+            let id = self.services.find(&service.key()).map(ServiceId);
             new_services += usize::from(id.is_none());
             let is_new = |backend: &&plan::Backend| {
                 id.is_none_or(|service| {
@@ -345,7 +328,7 @@ impl Compiler {
     }
 
     fn assign_services(&mut self, plan: &Plan) -> Vec<ServiceId> {
-        let keys = plan.services.iter().map(ServiceKey::from);
+        let keys = plan.services.iter().map(plan::Service::key);
         let ids = self.services.assign(keys, self.generation);
         let known = self.memory.len().max(self.services.len());
         self.memory.resize_with(known, Memory::default);

@@ -8,6 +8,8 @@ use super::compile::Compiler;
 use super::config::diff::{Change, diff};
 use super::config::plan::Plan;
 use super::config::{self, Machine};
+use super::edit::{self, Edit, EditError};
+use super::edition::Written;
 use super::neighbors::Way;
 use super::parts::{Changes, Configure};
 use crate::dataplane::access::Membership;
@@ -31,12 +33,21 @@ impl Configured {
 }
 
 impl Configure for Configured {
-    fn load(&mut self, file: &Path) -> Result<Plan, String> {
-        let reading = config::load_for(file, &self.machine).map_err(|error| error.to_string())?;
-        for warning in &reading.warnings {
-            tracing::warn!("{warning}");
-        }
-        Ok(reading.plan)
+    fn load(&mut self, file: &Path) -> Result<Written, String> {
+        config::load(file, &self.machine).map_err(|error| error.to_string())
+    }
+
+    fn edit(
+        &self,
+        text: &str,
+        plan: &Plan,
+        file: &Path,
+        edits: &[Edit],
+    ) -> Result<Written, EditError> {
+        let text = edit::apply(text, plan, edits)?;
+        let reading = config::parse_for(&text, file, &self.machine);
+        let reading = reading.map_err(|errors| EditError::Invalid(errors.to_string()))?;
+        Ok(Written { plan: reading.plan, text })
     }
 
     fn diff(&self, old: &Plan, new: &Plan) -> Changes {
@@ -108,7 +119,7 @@ mod tests {
     fn load(configured: &mut Configured, text: &str) -> Result<Plan, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text.replace("workers = [1, 2]", "workers = [0, 1]")).unwrap();
-        configured.load(file.path())
+        configured.load(file.path()).map(|written| written.plan)
     }
 
     #[test]

@@ -3,15 +3,25 @@
 //! ```text
 //! shunt.toml ─► config::schema ─► config::validate ─► Plan ─► config::diff ─► compile ─► publish
 //!                                                      ▲                        ▲
-//!                                        SIGHUP, admin socket          neighbors (netlink)
+//!                                        SIGHUP, edits                 neighbors (netlink)
 //! ```
 
 pub mod admin;
 pub mod compile;
 pub mod config;
 pub mod configured;
+pub mod credentials;
+pub mod doctor;
+pub mod edit;
+pub mod edition;
+mod edits;
+pub mod effective;
+mod figures;
+mod hands;
+pub mod health;
 pub mod lists;
 pub mod neighbors;
+mod notice;
 pub mod parts;
 pub mod ports;
 pub mod prefix;
@@ -19,6 +29,7 @@ pub mod publish;
 pub mod punt;
 mod reload;
 mod runtime;
+pub mod save;
 mod start;
 pub mod supervise;
 pub mod watch;

@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 use super::admin::Claims;
 use super::config::plan::Plan;
+use super::edit::{Edit, EditError};
+use super::edition::Written;
 use super::lists::MakeMembers;
 use super::neighbors::Way;
 use crate::dataplane::access::Membership;
@@ -81,7 +83,16 @@ pub struct Changes {
 /// plan to a snapshot. Ids live on this side: who implements it remembers which name has which id.
 pub trait Configure {
     /// Reads and validates a file. The error text says file, line, column and what to do.
-    fn load(&mut self, file: &Path) -> Result<Plan, String>;
+    fn load(&mut self, file: &Path) -> Result<Written, String>;
+
+    /// Makes edits in the text of what runs, which `plan` is, and reads what comes out as `file` would be.
+    fn edit(
+        &self,
+        text: &str,
+        plan: &Plan,
+        file: &Path,
+        edits: &[Edit],
+    ) -> Result<Written, EditError>;
 
     /// What would change.
     fn diff(&self, old: &Plan, new: &Plan) -> Changes;
@@ -121,6 +132,8 @@ pub struct Parts<R, T, F, C> {
     pub lanes: Lanes<R, T, F>,
     /// The configuration the daemon was started with.
     pub plan: Plan,
+    /// Its text.
+    pub plan_text: String,
     /// Where it came from, and where a reload reads again.
     pub plan_file: PathBuf,
     /// How configuration is read and compiled.
@@ -131,4 +144,6 @@ pub struct Parts<R, T, F, C> {
     pub claims: Claims,
     /// Facts for `shunt status`.
     pub facts: StaticFacts,
+    /// What the workers' time stamp counter says.
+    pub ticks: fn() -> u64,
 }

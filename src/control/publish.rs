@@ -7,9 +7,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::dataplane::capture::Capture;
 use crate::dataplane::clearing::Clearing;
+use crate::dataplane::explain::Find;
 use crate::dataplane::orders::{Answer, ControlEnd, Order, Page};
 use crate::dataplane::snapshot::Snapshot;
+use crate::dataplane::trace::Trace;
 use crate::ids::WorkerId;
 
 /// One worker's mailbox and what waits for room in it.
@@ -41,6 +44,7 @@ pub struct Publisher {
     posts: Vec<Post>,
     pages: VecDeque<(WorkerId, Page)>,
     cleared: VecDeque<(WorkerId, Clearing)>,
+    found: VecDeque<(WorkerId, Box<Find>)>,
 }
 
 impl Publisher {
@@ -54,7 +58,7 @@ impl Publisher {
             stop: Stop::No,
         };
         let posts = mailboxes.into_iter().map(post).collect();
-        Self { posts, pages: VecDeque::new(), cleared: VecDeque::new() }
+        Self { posts, pages: VecDeque::new(), cleared: VecDeque::new(), found: VecDeque::new() }
     }
 
     /// Gives every worker this snapshot, now or as soon as there is room.
@@ -73,7 +77,7 @@ impl Publisher {
         }
         post.mailbox.send(Order::Dump(page)).map_err(|order| match order {
             Order::Dump(page) => page,
-            Order::Publish(_) | Order::Clear(_) | Order::Stop => Page::default(),
+            _ => Page::default(),
         })?;
         post.dumping = true;
         Ok(())
@@ -88,6 +92,53 @@ impl Publisher {
         post.mailbox.send(Order::Clear(order)).map_err(|_| Unsent)?;
         post.clearing = true;
         Ok(())
+    }
+
+    /// Has a worker follow a flow from now on, or none; as [`Publisher::capture`].
+    pub fn trace(
+        &mut self,
+        worker: WorkerId,
+        part: Option<Box<Trace>>,
+    ) -> Result<(), Option<Box<Trace>>> {
+        let Some(post) = self.posts.get_mut(worker.index()) else { return Ok(()) };
+        if post.stop != Stop::No {
+            return Ok(());
+        }
+        post.mailbox.send(Order::Trace(part)).map_err(|order| match order {
+            Order::Trace(part) => part,
+            _ => None,
+        })
+    }
+
+    /// Asks a worker for a flow. An error if it has no room for orders, or is ending.
+    pub fn find(&mut self, worker: WorkerId, find: Box<Find>) -> Result<(), Unsent> {
+        let post = self.posts.get_mut(worker.index()).ok_or(Unsent)?;
+        if post.stop != Stop::No {
+            return Err(Unsent);
+        }
+        post.mailbox.send(Order::Find(find)).map_err(|_| Unsent)
+    }
+
+    /// What a worker knows of a flow, if an answer came back.
+    pub fn found(&mut self) -> Option<(WorkerId, Box<Find>)> {
+        self.found.pop_front()
+    }
+
+    /// Has a worker copy frames from now on, or none. Gives back what it did not get: it has no room for
+    /// orders. One that is ending needs no orders.
+    pub fn capture(
+        &mut self,
+        worker: WorkerId,
+        part: Option<Box<Capture>>,
+    ) -> Result<(), Option<Box<Capture>>> {
+        let Some(post) = self.posts.get_mut(worker.index()) else { return Ok(()) };
+        if post.stop != Stop::No {
+            return Ok(());
+        }
+        post.mailbox.send(Order::Capture(part)).map_err(|order| match order {
+            Order::Capture(part) => part,
+            _ => None,
+        })
     }
 
     /// Does any worker end connections, as far as it has not answered?
@@ -143,6 +194,9 @@ impl Publisher {
                         post.clearing = false;
                         self.cleared.push_back((WorkerId(id), order));
                     }
+                    Answer::Capture(part) => drop(part),
+                    Answer::Trace(part) => drop(part),
+                    Answer::Found(find) => self.found.push_back((WorkerId(id), find)),
                     Answer::Stopped => post.stop = Stop::Done,
                 }
             }

@@ -24,9 +24,11 @@ impl<C: Configure> Control<C> {
     /// Reads the file again and applies it. The outcome is logged, counted and remembered.
     pub(super) async fn reload(&mut self) -> Reload {
         self.systemd.reloading();
-        let outcome = self.attempt().await;
+        let mut outcome = self.attempt().await;
+        self.mention_hands(&mut outcome);
         self.keep_taps().await;
         self.log(&outcome);
+        self.tell_reload(&outcome);
         let at_s = unix_now_s();
         self.sources.slow.reloads.note(outcome.result, at_s);
         let (result, message) = (outcome.result, outcome.message.clone());
@@ -39,25 +41,42 @@ impl<C: Configure> Control<C> {
         if self.ending != Ending::Serving {
             return refused("the daemon is ending; nothing was changed".into(), Changes::default());
         }
-        let plan = match self.configure.load(&self.file) {
-            Ok(plan) => plan,
-            Err(message) => {
-                return Reload { result: ReloadResult::Invalid, message, changes: Vec::new() };
-            }
+        let file = match self.configure.load(&self.file) {
+            Ok(file) => file,
+            Err(message) => return ended(ReloadResult::Invalid, message),
         };
-        let changes = self.configure.diff(&self.plan, &plan);
+        let changes = self.configure.diff(&self.plan, &file.plan);
         if changes.lines.is_empty() {
-            let message = "nothing differs".into();
-            return Reload { result: ReloadResult::Unchanged, message, changes: Vec::new() };
+            self.edition.reloaded(file, false);
+            self.note_drift();
+            return ended(ReloadResult::Unchanged, "nothing differs".into());
         }
         if !changes.restart.is_empty() {
             let what = changes.restart.join(", ");
             return refused(format!("needs a restart: {what}; nothing was changed"), changes);
         }
-        self.apply(plan, changes).await
+        let undone = self.undone(&file.plan);
+        let mut outcome = self.apply(file.plan.clone(), changes).await;
+        if outcome.result == ReloadResult::Applied {
+            self.edition.reloaded(file, true);
+            self.note_drift();
+            if !undone.is_empty() {
+                let many = count(undone.len(), "change");
+                outcome.message = format!("{}; {many} made at runtime undone", outcome.message);
+            }
+            outcome.undone = undone;
+        }
+        outcome
     }
 
-    async fn apply(&mut self, plan: Plan, changes: Changes) -> Reload {
+    /// Changes made at runtime that the file, as it is now, does not make.
+    fn undone(&self, file: &Plan) -> Vec<String> {
+        let missed = self.configure.diff(file, &self.plan).lines;
+        self.drift().changes.into_iter().filter(|change| missed.contains(change)).collect()
+    }
+
+    /// Puts a plan to use, or changes nothing.
+    pub(super) async fn apply(&mut self, plan: Plan, changes: Changes) -> Reload {
         let members = if plan.lists == self.plan.lists {
             self.members.clone()
         } else {
@@ -81,6 +100,9 @@ impl<C: Configure> Control<C> {
             self.take_back(old).await;
             return refused(format!("{message}; nothing was changed"), changes);
         }
+        self.hands.follow(&self.plan);
+        self.change_lock();
+        self.note_hands();
         // What goes stays until every worker has this snapshot: housekeeping takes it off.
         self.addresses.published(self.snapshot.generation, Instant::now());
         self.slow_path.neighbors.want(new);
@@ -90,7 +112,16 @@ impl<C: Configure> Control<C> {
             count(changes.lines.len(), "change"),
             count(services, "service"),
         );
-        Reload { result: ReloadResult::Applied, message, changes: changes.lines }
+        Reload { changes: changes.lines, ..ended(ReloadResult::Applied, message) }
+    }
+
+    /// Who comes from elsewhere is asked for what this plan says.
+    fn change_lock(&self) {
+        if let (Some(keys), Some(remote)) = (&self.keys, &self.plan.remote)
+            && let Err(error) = keys.change(&remote.credentials)
+        {
+            tracing::error!(%error, "the admin API keeps its certificate and token");
+        }
     }
 
     /// The new plan cannot be compiled: what was prepared for it goes again.
@@ -115,9 +146,16 @@ impl<C: Configure> Control<C> {
         for change in &outcome.changes {
             tracing::info!("reload: {change}");
         }
+        for change in &outcome.undone {
+            tracing::warn!("reload: undone, as the file does not say so: {change}");
+        }
     }
 }
 
 fn refused(message: String, changes: Changes) -> Reload {
-    Reload { result: ReloadResult::Refused, message, changes: changes.lines }
+    Reload { changes: changes.lines, ..ended(ReloadResult::Refused, message) }
+}
+
+fn ended(result: ReloadResult, message: String) -> Reload {
+    Reload { result, message, changes: Vec::new(), undone: Vec::new() }
 }

@@ -19,13 +19,23 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::admin::Command;
+use super::admin::capture::Captures;
 use super::admin::clear::Clears;
 use super::admin::dump::Dumps;
+use super::admin::events::{Bulletin, What};
+use super::admin::explain::Explains;
+use super::admin::lock::Keys;
+use super::admin::trace::Traces;
 use super::admin::view::LastReload;
 use super::compile::{FORGOTTEN_AFTER, RENEWED_EVERY};
 use super::config::plan::{ClientList, Plan};
+use super::edition::Edition;
+use super::effective::{Hands, effective};
+use super::figures::{Figures, SAMPLED_EVERY_S};
+use super::health::Health;
 use super::lists::{self, MakeMembers};
 use super::neighbors::View;
+use super::notice::Seen;
 use super::parts::{Configure, TapSpec};
 use super::publish::Publisher;
 use super::punt::keep::Keeper;
@@ -46,6 +56,8 @@ use crate::stats::collect::Sources;
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
 /// The TAPs are looked at once in so many rounds: every second.
 const TAP_ROUNDS: u64 = 10;
+/// Rates are brought up to date once in so many.
+const RATE_ROUNDS: u64 = SAMPLED_EVERY_S as u64 * 10;
 /// A snapshot with a fresh secret for SYN cookies once in so many rounds: every hour, and a little.
 const SECRET_ROUNDS: u64 = (RENEWED_EVERY.as_secs() + 1) * 10;
 /// And one without the secret before it so many rounds later.
@@ -55,7 +67,16 @@ const NEXT_HOP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The state of the control plane.
 pub(super) struct Control<C> {
+    /// As the file and edits say; what is compiled is [`effective`].
     pub(super) plan: Plan,
+    /// Who of the backends may serve.
+    pub(super) health: Health,
+    /// What the operator has set beside the file.
+    pub(super) hands: Hands,
+    /// The running plan's text, and the file beside it.
+    pub(super) edition: Edition,
+    /// What lists show of the past.
+    pub(super) figures: Figures,
     pub(super) file: PathBuf,
     pub(super) configure: C,
     pub(super) make_members: MakeMembers,
@@ -77,6 +98,17 @@ pub(super) struct Control<C> {
     pub(super) rounds: u64,
     pub(super) dumps: Dumps,
     pub(super) clears: Clears,
+    pub(super) captures: Captures,
+    pub(super) explains: Explains,
+    pub(super) traces: Traces,
+    /// Of the admin API's door beyond the machine.
+    pub(super) keys: Option<Keys>,
+    /// Tells who watches.
+    pub(super) bulletin: Bulletin,
+    /// What it told last.
+    pub(super) seen: Seen,
+    /// The workers' time stamp counter.
+    pub(super) ticks: fn() -> u64,
     pub(super) watched: Vec<Watched>,
     pub(super) ending: Ending,
     pub(super) systemd: Systemd,
@@ -99,11 +131,17 @@ impl<C: Configure> Control<C> {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let busy = self.publisher.busy() || self.dumps.active() || self.clears.active();
+            let busy = self.publisher.busy()
+                || self.dumps.active()
+                || self.clears.active()
+                || self.captures.is_pressing()
+                || self.explains.active()
+                || self.traces.is_pressing();
             tokio::select! {
                 wish = signals.next() => self.grant(wish).await,
                 Some(command) = commands.recv() => self.answer(command).await,
                 () = self.slow_path.neighbors.changed() => self.reroute(),
+                () = self.health.changed() => self.publish_health(),
                 _ = housekeeping.tick() => self.keep_house().await,
                 _ = pace.rest(true), if busy => {}
             }
@@ -181,12 +219,14 @@ impl<C: Configure> Control<C> {
         let view = Arc::clone(&self.view);
         let resolve = |address| view.ways.get(&address).copied();
         let accepting = self.ending.accepting();
-        let snapshot =
-            self.configure.compile(&self.plan, &resolve, accepting, self.members.clone())?;
+        let verdicts = self.health.judge(&self.plan, &self.hands, Instant::now());
+        let plan = effective(&self.plan, &verdicts, &self.hands);
+        let snapshot = self.configure.compile(&plan, &resolve, accepting, self.members.clone())?;
         self.sources.slow.generation.set(snapshot.generation);
         self.sources.rename(self.configure.names());
         self.publisher.publish(&snapshot);
         self.snapshot = snapshot;
+        self.notice_health();
         Ok(())
     }
 
@@ -199,12 +239,20 @@ impl<C: Configure> Control<C> {
         }
     }
 
+    /// Verdicts of health checks changed.
+    fn publish_health(&mut self) {
+        if let Err(error) = self.publish() {
+            tracing::error!(%error, "health has changed but could not be published");
+        }
+    }
+
     fn see(&mut self, view: Arc<View>) {
         let counts = &self.sources.slow.neighbors;
         counts.resolved.set(view.ways.len() as u64);
         counts.unanswered.set(view.unanswered.len() as u64);
         counts.unrouted.set(view.unrouted.len() as u64);
         self.view = view;
+        self.notice_next_hops();
     }
 
     /// What `plan` needs on the TAPs that is not there. What it needs no more stays for now: see
@@ -227,6 +275,7 @@ impl<C: Configure> Control<C> {
         let (wanted, counters) = (self.addresses.on_taps(), &self.sources.slow.taps);
         self.keeper.keep(netlink, &self.taps, twins, &wanted, counters).await;
         self.own.keep(netlink, &self.taps, twins, &ways(&self.taps, &self.plan)).await;
+        self.notice_taps();
     }
 
     /// What the kernel was told for the box's own programs is taken back.
@@ -259,6 +308,7 @@ impl<C: Configure> Control<C> {
         if was_serving {
             let connections = self.sources.connections();
             tracing::info!(connections, ?deadline, "draining; a second signal stops at once");
+            self.bulletin.tell(What::Ending { connections });
             self.systemd.stopping(Instant::now());
             if let Err(error) = self.publish() {
                 tracing::error!(%error, "new connections cannot be refused");
@@ -274,6 +324,9 @@ impl<C: Configure> Control<C> {
         let directory = self.sources.directory();
         self.dumps.poll(&mut self.publisher, self.cores.len(), &directory);
         self.clears.poll(&mut self.publisher);
+        self.captures.poll(&mut self.publisher);
+        self.traces.poll(&mut self.publisher);
+        self.explain();
         // Draining may end only once every worker refuses new connections.
         let refusing = self.sources.generation_everywhere() >= self.snapshot.generation;
         let connections = if refusing { self.sources.connections() } else { u64::MAX };
@@ -285,6 +338,7 @@ impl<C: Configure> Control<C> {
 
     async fn keep_house(&mut self) {
         self.watch_workers();
+        self.end_drains();
         let sources = Arc::clone(&self.sources);
         let in_use = |id| sources.backend_connections(id) > 0;
         if self.configure.release(sources.generation_everywhere(), &in_use) {
@@ -296,6 +350,13 @@ impl<C: Configure> Control<C> {
         self.remove_addresses(remove).await;
         if self.rounds.is_multiple_of(TAP_ROUNDS) {
             self.keep_taps().await;
+            self.notice_drains();
+            if self.health.tick(Instant::now()) {
+                self.publish_health();
+            }
+        }
+        if self.rounds.is_multiple_of(RATE_ROUNDS) {
+            self.sample();
         }
         self.rounds += 1;
         if matches!(self.rounds % SECRET_ROUNDS, 0 | FORGET_ROUNDS)
@@ -311,16 +372,22 @@ impl<C: Configure> Control<C> {
     fn watch_workers(&mut self) {
         let now = Instant::now();
         for (id, (worker, watched)) in
-            self.sources.workers.iter().zip(&mut self.watched).enumerate()
+            (0u8..).zip(self.sources.workers.iter().zip(&mut self.watched))
         {
             let run = &worker.run;
             let cycles = Cycles { busy: run.busy_cycles.get(), idle: run.idle_cycles.get() };
             match watched.look(cycles, now) {
-                Some(Turn::Stalled) => tracing::error!(worker = id, "worker stands still"),
-                Some(Turn::Recovered) => tracing::warn!(worker = id, "worker moves again"),
+                Some(Turn::Stalled) => {
+                    tracing::error!(worker = id, "worker stands still");
+                    self.bulletin.tell(What::WorkerStalled { worker: id });
+                }
+                Some(Turn::Recovered) => {
+                    tracing::warn!(worker = id, "worker moves again");
+                    self.bulletin.tell(What::WorkerMoves { worker: id });
+                }
                 None => {}
             }
-            self.sources.slow.stalled[id].set(u64::from(watched.stalled()));
+            self.sources.slow.stalled[usize::from(id)].set(u64::from(watched.stalled()));
         }
         self.systemd.feed(now, self.watched.iter().all(|watched| !watched.stalled()));
     }

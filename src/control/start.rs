@@ -13,11 +13,20 @@ use std::time::{Duration, Instant};
 
 use tokio::task::{LocalSet, spawn_local};
 
+use super::admin::capture::Captures;
 use super::admin::clear::Clears;
 use super::admin::dump::Dumps;
+use super::admin::events::Bulletin;
+use super::admin::explain::Explains;
 use super::admin::server::{self, Served};
+use super::admin::trace::Traces;
+use super::edition::{Edition, Written};
+use super::effective::Hands;
+use super::figures::Figures;
+use super::health::Health;
 use super::neighbors::table::Link;
 use super::neighbors::{NeighborError, Neighbors};
+use super::notice::Seen;
 use super::parts::{Configure, Lanes, Parts, TapSpec};
 use super::publish::Publisher;
 use super::punt::keep::Keeper;
@@ -93,17 +102,26 @@ where
     let mut publisher = Publisher::new(mailboxes);
     let started = async {
         let slow_path = SlowPath::start(&parts.taps, parts.lanes, &sources).await?;
-        Ok((slow_path, server::serve(parts.claims, Arc::clone(&sources))?))
+        let credentials = parts.plan.remote.as_ref().map(|remote| &remote.credentials);
+        Ok((slow_path, server::serve(parts.claims, Arc::clone(&sources), credentials)?))
     };
-    let (slow_path, Served { commands, file }) = match started.await {
+    let (slow_path, Served { commands, keys, file }) = match started.await {
         Ok(started) => started,
         Err(error) => {
             stop_workers(&mut publisher).await;
             return Err(error);
         }
     };
+    let file_plan = Written { plan: parts.plan.clone(), text: parts.plan_text };
     let control = Control {
         plan: parts.plan,
+        health: Health::new(Arc::clone(&sources.slow.health)),
+        bulletin: Bulletin::new(Arc::clone(&sources.slow.http)),
+        seen: Seen::default(),
+        keys,
+        edition: Edition::new(file_plan),
+        figures: Figures::default(),
+        hands: Hands::default(),
         file: parts.plan_file,
         configure: parts.configure,
         make_members: parts.make_members,
@@ -122,6 +140,10 @@ where
         rounds: 0,
         dumps: Dumps::default(),
         clears: Clears::default(),
+        captures: Captures::default(),
+        explains: Explains::default(),
+        traces: Traces::default(),
+        ticks: parts.ticks,
         ending: Ending::Serving,
         systemd: Systemd::new(Instant::now()),
         last_reload: None,

@@ -18,8 +18,8 @@ use super::snapshot::{Limit, Snapshot};
 use crate::ids::BackendId;
 use crate::stats::counters::WorkerStats;
 
-/// While draining, how long a connection whose ends have both closed is kept for stragglers:
-/// nobody waits two minutes for a `TIME_WAIT` that carries nothing.
+/// While the daemon or a backend drains, how long a connection whose ends have both closed is kept for
+/// stragglers: nobody waits two minutes for a `TIME_WAIT` that carries nothing.
 const DRAIN_LINGER_MS: u32 = 1_000;
 
 impl Flows {
@@ -59,7 +59,7 @@ impl Flows {
     }
 
     /// A connection of `backend` became active, or inactive.
-    #[cold]
+    #[inline]
     pub(super) fn turned(&mut self, backend: BackendId, active: bool) {
         self.stats.loads.turn(backend, active);
         self.chooser.changed(&self.snapshot, &self.stats.loads, backend);
@@ -88,11 +88,11 @@ impl Judge<'_> {
 
     #[inline(always)]
     fn is_over<F: Family>(&self, record: &Record<F>) -> bool {
+        let Some(backend) = self.snapshot.backend(record.backend_id()) else { return true };
         let idle_ms = self.now_ms.wrapping_sub(record.seen_ms);
-        let closed = !self.snapshot.accepting && record.state().is_reusable();
+        let is_left = || backend.weight == 0 || !self.snapshot.accepting;
         idle_ms >= self.snapshot.timeout_ms(record.service_id(), record.state())
-            || (closed && idle_ms >= DRAIN_LINGER_MS)
-            || self.snapshot.backend(record.backend_id()).is_none()
+            || (record.state().is_reusable() && idle_ms >= DRAIN_LINGER_MS && is_left())
             || self.clearing.is_some_and(|clearing| clearing.is_about(record.backend_id()))
     }
 }

@@ -29,10 +29,12 @@
 //! any packet that ends nothing starts one, whose state follows from it as if it were the first. In
 //! FULL-NAT that cannot be: the backend knows the connection by an address and port of the other box.
 
+use std::cell::Cell;
 use std::net::Ipv4Addr;
 
 use zerocopy::FromBytes;
 
+use super::conn::index::FlowHash;
 use super::conn::key::{FlowKey, Side, port_pair};
 use super::conn::record::{NewConnection, Record, Way};
 use super::conn::state::{State, flags, sctp};
@@ -40,7 +42,7 @@ use super::conn::table::{Hit, Refusal, Slot};
 use super::established::sender;
 use super::family::Family;
 use super::fate::Fate;
-use super::flows::{Flows, PuntClass};
+use super::flows::{Flows, PORT_TURNS, PuntClass};
 use super::introduce;
 use super::io::Packet;
 use super::onward;
@@ -60,18 +62,38 @@ const REUSE_AFTER_MS: u32 = 1_000;
 /// The source port of active FTP's data connections: it never asks for anything.
 const FTP_DATA: u16 = 20;
 
+/// The backend's side of a new connection in the table.
+#[derive(Clone, Copy)]
+pub(super) struct Answers<F: Family> {
+    key: FlowKey<F>,
+    /// Of the key, for the connection's own table; nobody's where answers do not pass here.
+    hash: FlowHash,
+    /// A closed connection that has the key and gives it away.
+    over: Option<Slot>,
+}
+
+impl<F: Family> Answers<F> {
+    /// Answers that do not pass here.
+    fn elsewhere(key: FlowKey<F>) -> Self {
+        Self { key, hash: FlowHash::default(), over: None }
+    }
+}
+
 /// What a new connection will be.
 pub(super) struct Chosen<F: Family> {
     pub(super) backend: BackendId,
     pub(super) way: Way,
     introduction: ClientAddress,
-    /// The key of the backend's answers.
-    answers: FlowKey<F>,
+    answers: Answers<F>,
     /// Where it counts for its source.
     seat: Seat,
 }
 
 impl<F: Family> Chosen<F> {
+    pub(super) fn answers(&self) -> &Answers<F> {
+        &self.answers
+    }
+
     /// The connection of a client's packet.
     pub(super) fn connection<P: Packet>(
         &self,
@@ -82,7 +104,7 @@ impl<F: Family> Chosen<F> {
     ) -> NewConnection<F> {
         NewConnection {
             client: parsed.key,
-            backend: self.answers,
+            backend: self.answers.key,
             service,
             backend_id: self.backend,
             client_mac: Mac::of_number(sender(packet.data())),
@@ -223,8 +245,10 @@ impl Flows {
         };
         let port = if backend.port == 0 { client.destination_port() } else { backend.port };
         let (way, answers) = match (backend.mode, F::of(backend.address)) {
-            (Mode::Dr, _) => (Way::Direct, client.reversed()),
-            (Mode::Tunnel(encapsulation), _) => (Way::Wrapped(encapsulation), client.reversed()),
+            (Mode::Dr, _) => (Way::Direct, Answers::elsewhere(client.reversed())),
+            (Mode::Tunnel(encapsulation), _) => {
+                (Way::Wrapped(encapsulation), Answers::elsewhere(client.reversed()))
+            }
             (Mode::Nat, Some(address)) => {
                 (Way::Translated, self.to_the_client(client, (address, port))?)
             }
@@ -233,8 +257,9 @@ impl Flows {
             }
             (Mode::Fullnat, None) => {
                 let address = Ipv4Addr::of(backend.address).ok_or(Reason::NoBackend)?;
-                let answers = self.local_port(id, client.protocol, (address, port), true)?;
-                (Way::Crossed, F::mapped(answers).ok_or(Reason::NoBackend)?)
+                let answers = self.local_port(id, client.protocol, (address, port), true)?.key;
+                let key = F::mapped(answers).ok_or(Reason::NoBackend)?;
+                (Way::Crossed, Answers { key, hash: F::table(&self.tables).hash(key), over: None })
             }
             (Mode::Nat, None) => return Err(Reason::NoBackend),
         };
@@ -249,17 +274,19 @@ impl Flows {
         protocol: u8,
         backend: (F, u16),
         between: bool,
-    ) -> Result<FlowKey<F>, Reason> {
+    ) -> Result<Answers<F>, Reason> {
         let service = self.snapshot.service(id).ok_or(Reason::NoService)?;
         let (tables, now_ms) = (&self.tables, self.now_ms);
         let table = F::table(tables);
         // By backend: its kernel remembers a closed connection, whichever service it was of.
         let turn = table.hash(FlowKey::new(protocol, backend, backend)).spread() as usize;
-        let turn = turn % self.port_turns.len().max(1);
-        let turn = self.port_turns.get_mut(turn).ok_or(Reason::LocalPorts)?;
+        let turn = self.port_turns.get_mut(turn % PORT_TURNS).ok_or(Reason::LocalPorts)?;
         // A closed connection gives its port away, but only to one of its own table.
+        let last = Cell::new((FlowHash::default(), None));
         let is_free = |key| {
-            let taken = table.find(key, table.hash(key));
+            let hash = table.hash(key);
+            let taken = table.find(key, hash);
+            last.set((hash, taken.map(|hit| hit.slot)));
             let spent = |hit: Hit| !between && is_spent(table.record(hit.slot), now_ms);
             F::crossed(tables, key).is_none() && taken.is_none_or(spent)
         };
@@ -268,7 +295,8 @@ impl Flows {
         if let Some(next) = self.ownership.upcoming(*turn, locals, protocol, backend) {
             table.prefetch_bucket(table.hash(next));
         }
-        chosen.ok_or(Reason::LocalPorts)
+        let (hash, over) = last.get();
+        chosen.map(|key| Answers { key, hash, over }).ok_or(Reason::LocalPorts)
     }
 
     /// NAT: the backend answers to the client. A client that uses one port towards two VIPs of the
@@ -278,16 +306,18 @@ impl Flows {
         &self,
         client: FlowKey<F>,
         backend: (F, u16),
-    ) -> Result<FlowKey<F>, Reason> {
+    ) -> Result<Answers<F>, Reason> {
         let addresses = F::pair(backend.0, client.source());
         let ports = port_pair(backend.1, client.source_port());
-        let answers = FlowKey { addresses, ports, protocol: client.protocol };
+        let key = FlowKey { addresses, ports, protocol: client.protocol };
         let table = F::table(&self.tables);
-        match table.find(answers, table.hash(answers)) {
-            Some(hit) if !may_replace(table.record(hit.slot), client, self.now_ms) => {
+        let hash = table.hash(key);
+        let taken = table.find(key, hash).map(|hit| hit.slot);
+        match taken {
+            Some(slot) if !may_replace(table.record(slot), client, self.now_ms) => {
                 Err(Reason::ClientPort)
             }
-            _ => Ok(answers),
+            over => Ok(Answers { key, hash, over }),
         }
     }
 
@@ -302,7 +332,7 @@ impl Flows {
         let state = self.first_state(packet, parsed, service);
         let new = chosen.connection(packet, parsed, service, state);
         let refused = match self.ask_first(packet.data(), parsed, &new) {
-            Ok(()) => match self.enter(&new) {
+            Ok(()) => match self.enter(&new, &chosen.answers) {
                 Ok(slot) => return self.send_first(packet, parsed, &new, slot),
                 Err(reason) => reason.into(),
             },
@@ -327,7 +357,7 @@ impl Flows {
             && new.introduction == ClientAddress::None;
         let next_hop = self.snapshot.backend(new.backend_id).and_then(|it| it.next_hop);
         let mtu = next_hop.map_or(0, |hop| port_mtu(&self.snapshot, hop.port));
-        if is_plain && parsed.end - parsed.l3 <= mtu {
+        if is_plain && parsed.length() <= mtu {
             return Ok(());
         }
         let mut record = Record::new(new, self.now_ms);
@@ -358,16 +388,19 @@ impl Flows {
     }
 
     /// Puts a connection into the table. Without room there, it is withdrawn.
-    pub(super) fn enter<F: Family>(&mut self, new: &NewConnection<F>) -> Result<Slot, Reason> {
-        let table = F::table(&self.tables);
-        // A closed connection whose local port was chosen is over now.
-        if let Some(over) = table.find(new.backend, table.hash(new.backend)) {
-            self.forget::<F>(over.slot);
+    pub(super) fn enter<F: Family>(
+        &mut self,
+        new: &NewConnection<F>,
+        answers: &Answers<F>,
+    ) -> Result<Slot, Reason> {
+        if let Some(over) = answers.over {
+            self.forget::<F>(over);
         }
         if F::table(&self.tables).is_full() {
             self.reclaim::<F>();
         }
-        let slot = F::table_mut(&mut self.tables).insert(new, self.now_ms).map_err(|e| match e {
+        let (table, now_ms) = (F::table_mut(&mut self.tables), self.now_ms);
+        let slot = table.insert_hashed(new, answers.hash, now_ms).map_err(|e| match e {
             Refusal::Full => Reason::TableFull,
             Refusal::IndexFull => Reason::IndexFull,
         });

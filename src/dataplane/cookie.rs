@@ -11,9 +11,9 @@
 //!
 //! - **Time** counts periods of 65.5 s. A cookie is taken in its own and the next: 65 to 131 s.
 //! - **MSS** is the place in a table of eight, the largest that is no more than the client's.
-//! - **Two hashes** (SipHash-2-4) because segments overtake each other. One that comes before the
-//!   client's first carries our number but not `s`; the low half proves that it is the client's,
-//!   so it is dropped in silence where a stranger's is answered with a RST. Whoever guesses names a
+//! - **Two hashes** (SipHash-1-3, the second with `s` as one word more) because segments overtake each
+//!   other. One that comes before the client's first carries our number but not `s`; the low half proves
+//!   that it is the client's, so it is dropped in silence where a stranger's is answered with a RST. Whoever guesses names a
 //!   period and an MSS and has to hit the 27 bits of both hashes: one try in 2²⁷ makes a connection,
 //!   one in 2²⁶ while two secrets are taken.
 //! - **The secret** is renewed every hour; the one before is taken as long as a cookie of it may live.
@@ -30,11 +30,8 @@ use zerocopy::IntoBytes;
 
 use super::conn::key::FlowKey;
 use super::family::Family;
+use super::siphash::Sip;
 use crate::wire::tcp::options;
-
-pub(super) mod siphash;
-
-use siphash::siphash;
 
 /// A period is two to this many milliseconds.
 const PERIOD_BITS: u32 = 16;
@@ -260,17 +257,12 @@ const HASH_BITS: u32 = 27;
 
 fn bake<F: Family>(secret: Secret, key: FlowKey<F>, start: u32, mss: u32, period: u32) -> u32 {
     let period = period & (u32::MAX >> PERIOD_BITS);
-    let mut words = [0; 5];
     let (addresses, _) = key.addresses.as_bytes().as_chunks::<8>();
-    let count = addresses.len().min(4);
-    for (word, bytes) in words.iter_mut().zip(addresses) {
-        *word = u64::from_ne_bytes(*bytes);
-    }
-    if let Some(word) = words.get_mut(count) {
-        *word = u64::from(key.ports) | u64::from(period) << 32 | u64::from(mss) << 56;
-    }
-    let rest = siphash(secret.0, words.get(..=count).unwrap_or(&words));
-    let whole = siphash(secret.0, &[rest, start.into()]);
+    let words = addresses.iter().map(|bytes| u64::from_ne_bytes(*bytes));
+    let others = u64::from(key.ports) | u64::from(period) << 32 | u64::from(mss) << 56;
+    let rest = words.fold(Sip::new(secret.0), Sip::and).and(others);
+    // The two end side by side: neither waits for the other.
+    let (rest, whole) = (rest.finish(), rest.and(start.into()).finish());
     #[expect(clippy::cast_possible_truncation, reason = "as many bits as fit")]
     let (rest, whole) = (rest as u32, whole as u32);
     let low = (1 << REST_BITS) - 1;

@@ -166,7 +166,7 @@ impl Flows {
             self.tables.v6.remember(slot, Side::Backend, number);
         }
         let hit = Hit { slot, side: Side::Backend };
-        self.note::<Ipv6Addr>(hit, parsed.signal);
+        self.note::<Ipv6Addr>(hit, (parsed.signal, parsed.length()));
         if self.renumber::<Ipv6Addr, F>(packet.data_mut(), parsed, hit).is_none() {
             return self.count(Reason::Truncated);
         }
@@ -197,6 +197,7 @@ impl Flows {
         }
         let record = self.tables.v6.record_mut(slot);
         record.seen_ms = self.now_ms;
+        self.volumes.count(record.backend_id(), Side::Backend, parsed.length());
         let addresses = record.translated(Side::Backend).addresses;
         self.back(packet, parsed, addresses, &Change { next_hop, transport: None }, &way)
     }

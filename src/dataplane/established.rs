@@ -48,7 +48,7 @@ impl Flows {
             Err(Reason::BackendGone) => return self.backend_gone(packet, parsed, hit, origin),
             Err(reason) => return self.refuse(packet, parsed, reason),
         };
-        if record.is_special() || parsed.end - parsed.l3 > way.mtu {
+        if record.is_special() || parsed.length() > way.mtu {
             if record.is_ipip()
                 && let Some(fate) = self.ipip(packet, parsed, hit, &way)
             {
@@ -60,6 +60,7 @@ impl Flows {
             record.remember(hit.side, number);
         }
         let has_turned = record.note(hit.side, parsed.signal, self.now_ms);
+        self.volumes.count(record.backend_id(), hit.side, parsed.length());
         let translation = translation(record, hit.side);
         if has_turned {
             self.turn_load::<F>(hit.slot);
@@ -113,10 +114,11 @@ impl Flows {
         self.refuse(packet, parsed, Reason::BackendGone)
     }
 
-    /// A packet passes: when, what it means for the connection's state, and that for its backend's
-    /// load.
-    pub(super) fn note<F: Family>(&mut self, hit: Hit, signal: u8) {
+    /// A packet of `length` passes: when, what it means for the connection's state, and that for its
+    /// backend's load.
+    pub(super) fn note<F: Family>(&mut self, hit: Hit, (signal, length): (u8, u16)) {
         let record = F::table_mut(&mut self.tables).record_mut(hit.slot);
+        self.volumes.count(record.backend_id(), hit.side, length);
         if record.note(hit.side, signal, self.now_ms) {
             self.turn_load::<F>(hit.slot);
         }

@@ -37,6 +37,7 @@ use super::snapshot::Snapshot;
 use super::verdict::Reason;
 use crate::ids::{WorkerId, limits};
 use crate::stats::counters::WorkerStats;
+use crate::stats::volumes::VolumeCounters;
 use crate::wire::ether;
 
 /// Answers to strays a second, each worker: a spoofed flood is not reflected (RFC 1812, 4.3.2.8).
@@ -45,8 +46,8 @@ const REPLIES_PER_SECOND: u32 = 10_000;
 /// Answers that say how long a packet may be or where its hops ended, apart from the others.
 const GUIDANCE_PER_SECOND: u32 = 10_000;
 
-/// Turns in which local ports come.
-const PORT_TURNS: usize = 16_384;
+/// Turns in which local ports come. A constant, so that no division finds one.
+pub(super) const PORT_TURNS: usize = 16_384;
 
 /// One worker's connections and view of the world.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub struct Flows {
     /// that share a backend share its turn, and so do a few that do not.
     pub(super) port_turns: Box<[u32]>,
     pub(super) stats: Arc<WorkerStats>,
+    /// Those of `stats`, one load nearer.
+    pub(super) volumes: Arc<VolumeCounters>,
     pub(super) replies: Allowance,
     /// For answers that path MTU and traceroute live on: [`Flows::may_guide`].
     pub(super) guidance: Allowance,
@@ -98,6 +101,7 @@ impl Flows {
         let identification = first_identification(&tables, &ownership);
         let (me, workers) = (ownership.me(), ownership.workers());
         quota::follow(&stats, &Snapshot::default(), &snapshot);
+        let volumes = Arc::clone(&stats.volumes);
         let chooser = Chooser::new(me, workers, u64::from(identification) << 8 | u64::from(me.0));
         Self {
             tables,
@@ -106,6 +110,7 @@ impl Flows {
             chooser,
             port_turns,
             stats,
+            volumes,
             replies: Allowance::default(),
             guidance: Allowance::default(),
             gates: vec![Gate::default(); limits::SERVICES].into(),

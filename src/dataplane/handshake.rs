@@ -279,7 +279,7 @@ impl Flows {
             self.withdraw(&new);
             return Err(Reason::NoBackend);
         }
-        let slot = self.enter(&new)?;
+        let slot = self.enter(&new, chosen.answers())?;
         self.count_new(&new);
         splice.chain.serial = self.next_serial();
         let (table, ours) = (F::table_mut(&mut self.tables), splice.ours);

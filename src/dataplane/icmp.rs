@@ -158,11 +158,15 @@ impl Flows {
             number::mask_piece(quote.packet(packet.data_mut()), self.number_mask(record));
         }
         let onward = self.onward(record, side, next_hop);
+        let length = message.length();
         let (message, link) = (&mut { *message }, port_mtu(&self.snapshot, next_hop.port));
         let done = quote.rewrite(packet.data_mut(), about)
             && next_hop.pair().store(packet.data_mut())
             && (onward.outer.is_some() || message.fit(packet, link))
             && message.rewrite(packet.data_mut(), to);
+        if done {
+            self.volumes.count(record.backend_id(), side, length);
+        }
         match (onward.outer, message.as_parsed(quote.key.reversed())) {
             (Some(outer), Some(parsed)) if done => self.wrap(packet, &parsed, outer, &onward),
             (None, _) if done => Fate::Send(next_hop.port),

@@ -92,6 +92,12 @@ pub trait Tx {
     fn tx(&mut self, burst: &mut Burst<Self::Packet>) -> usize;
 }
 
+/// What a worker does when it has found nothing for long.
+pub trait Rest {
+    /// Waits: so short that what comes meanwhile may wait as long.
+    fn rest(&mut self);
+}
+
 /// The concrete types one build of the pipeline runs on.
 pub trait Platform {
     /// The packet type all of its places share.
@@ -104,4 +110,9 @@ pub trait Platform {
     type LaneTx: Tx<Packet = Self::Packet>;
     /// Who is told where cycles go; `()` for nobody.
     type Probe: Probe;
+    /// Does a worker count what it moves and watch samples of it? Only a benchmark that asks what this
+    /// costs has one that does not.
+    const WATCHED: bool = true;
+    /// The time stamp counter, for what is sampled.
+    fn ticks() -> u64;
 }

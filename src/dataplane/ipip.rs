@@ -47,7 +47,7 @@ impl Flows {
     ) -> Option<Fate> {
         let backend = F::table(&self.tables).record(hit.slot).backend_id();
         let ends = self.snapshot.outer_ends(backend)?;
-        let length = parsed.end - parsed.l3 + OUTER;
+        let length = parsed.length() + OUTER;
         if length > self.path_mtus.limit(backend, way.mtu, self.now_ms) {
             return None;
         }
@@ -61,7 +61,7 @@ impl Flows {
         let may_be_cut = !inner.dont_fragment || self.snapshot.tunnels_ignore_df;
         let identification = may_be_cut.then(|| self.next_short_identification());
         let outer = tunnel::header_v4(inner, inner.protocol, length, identification, ends);
-        self.note::<F>(hit, parsed.signal);
+        self.note::<F>(hit, (parsed.signal, parsed.length()));
         let is_written = write(packet.data_mut(), parsed, way, &outer);
         Some(if is_written { Fate::Send(way.port) } else { self.count(Reason::Truncated) })
     }

@@ -133,7 +133,7 @@ pub(super) fn length_of<F: Family>(parsed: &Parsed<F>, record: &Record<F>) -> u1
     if record.is_crossed() {
         return (parsed.end - parsed.l4).saturating_add(cross::HEADER_V6);
     }
-    parsed.end - parsed.l3
+    parsed.length()
 }
 
 impl Flows {

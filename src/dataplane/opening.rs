@@ -260,7 +260,8 @@ impl Flows {
         let Some((sequence, _)) = number(packet.data(), parsed) else { return Fate::Free };
         let said = said(packet.data(), parsed);
         let now_ms = self.now_ms;
-        self.note::<F>(Hit { slot, side: Side::Backend }, parsed.signal);
+        let hit = Hit { slot, side: Side::Backend };
+        self.note::<F>(hit, (parsed.signal, parsed.length()));
         let table = F::table_mut(&mut self.tables);
         let record = table.record_mut(slot);
         // It is written over in a moment, but what it says of the client's stream counts.

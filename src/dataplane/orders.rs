@@ -3,10 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::capture::Capture;
 use super::clearing::Clearing;
 use super::conn::state::State;
+use super::explain::Find;
 use super::mailbox;
 use super::snapshot::{Protocol, Snapshot};
+use super::trace::Trace;
 use crate::ids::{BackendId, ServiceId, WorkerId};
 
 /// An order to a worker. Each is answered by exactly one [`Answer`].
@@ -18,6 +21,12 @@ pub enum Order {
     Dump(Page),
     /// End these connections. Answer, when the sweep has been round: [`Answer::Cleared`].
     Clear(Clearing),
+    /// Copy these frames from now on, or none. Answer: [`Answer::Capture`].
+    Capture(Option<Box<Capture>>),
+    /// Look for a flow. Answer: [`Answer::Found`].
+    Find(Box<Find>),
+    /// Follow this flow from now on, or none. Answer: [`Answer::Trace`].
+    Trace(Option<Box<Trace>>),
     /// Leave the loop. Answer: [`Answer::Stopped`].
     Stop,
 }
@@ -31,6 +40,12 @@ pub enum Answer {
     Page(Page),
     /// Those connections have ended: how many.
     Cleared(Clearing),
+    /// What frames were copied for before, to be freed by the receiver.
+    Capture(Option<Box<Capture>>),
+    /// What is known of a flow, filled in.
+    Found(Box<Find>),
+    /// What was followed before, to be freed by the receiver.
+    Trace(Option<Box<Trace>>),
     /// The worker has left its loop.
     Stopped,
 }
@@ -40,21 +55,36 @@ pub type ControlEnd = mailbox::ControlEnd<Order, Answer>;
 /// The worker's end of its mailbox.
 pub type WorkerEnd = mailbox::WorkerEnd<Order, Answer>;
 
-/// A page of the connection table. The asker allocates `rows` with the capacity it wants; the
-/// worker fills it without allocating, looking at no more than [`Page::SLOTS_MAX`] slots a time.
+/// What is looked through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rows {
+    /// The worker's connections.
+    #[default]
+    Connections,
+    /// Which clients persistence sends where: all workers' together.
+    Templates,
+}
+
+/// A page of the connection table, or of persistence templates. The asker allocates `rows` with the capacity it
+/// wants; the worker fills it without allocating, looking at no more than [`Page::SLOTS_MAX`] slots a
+/// time, or [`Page::TEMPLATES_MAX`] templates.
 #[derive(Debug, Default)]
 pub struct Page {
+    /// Of what.
+    pub of: Rows,
     /// Slot to start from; after the answer, where to go on.
     pub cursor: u32,
     /// True in the answer when the table's end was reached.
     pub done: bool,
-    /// The connections found.
+    /// The connections found. A template is one in state NONE whose client has port 0.
     pub rows: Vec<ConnectionView>,
 }
 
 impl Page {
     /// Most table slots a worker looks at for one page: about 10 µs of its time.
     pub const SLOTS_MAX: u32 = 1024;
+    /// Most templates: each costs more, as others may have claimed it.
+    pub const TEMPLATES_MAX: u32 = 252;
 }
 
 /// One connection, for people and programs.

@@ -52,6 +52,14 @@ pub struct Parsed<F: Family = Ipv4Addr> {
     pub signal: u8,
 }
 
+impl<F: Family> Parsed<F> {
+    /// Bytes of the IP packet, its header included.
+    #[inline(always)]
+    pub fn length(&self) -> u16 {
+        self.end - self.l3
+    }
+}
+
 /// What a frame turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parse {

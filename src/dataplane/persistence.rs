@@ -19,7 +19,7 @@
 //! **Full**: the template of the bucket that would end first makes way, and is counted. A flood of
 //! forged SYNs can drive out templates so; SYN cookies keep it from making any.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use zerocopy::FromZeros;
@@ -123,6 +123,31 @@ struct Bucket {
 
 const _: () = assert!(size_of::<Bucket>() == 256, "a bucket is four cache lines");
 
+/// A template, told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    address: [u64; 2],
+    /// Whose clients.
+    pub service: ServiceId,
+    /// [`Persistence::epoch`] when it was made.
+    pub epoch: u32,
+    /// Where they go.
+    pub target: Target,
+    /// Until it ends, if nobody comes.
+    pub left_ms: u32,
+}
+
+impl Told {
+    /// The client, or its network's first address: of `like`'s family.
+    pub fn client(&self, like: IpAddr) -> IpAddr {
+        let [high, low] = self.address;
+        if like.is_ipv4() {
+            return Ipv4Addr::from_bits((high >> 32) as u32).into();
+        }
+        Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).into()
+    }
+}
+
 /// What became of a wish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
@@ -164,6 +189,14 @@ impl Templates {
     pub fn live(&self, now_ms: u32) -> usize {
         let all = self.buckets.iter().flat_map(|bucket| &bucket.templates);
         all.filter(|template| template.is_live(now_ms)).count()
+    }
+
+    /// The template at that place below [`Templates::capacity`], if there is one that is not over.
+    pub fn at(&self, place: usize, now_ms: u32) -> Option<Told> {
+        let bucket = Claimed::of(self.buckets.get(place / WAYS)?)?;
+        let template = bucket.templates.get(place % WAYS)?;
+        let left_ms = template.left_ms(now_ms);
+        (left_ms > 0).then(|| template.told(left_ms))
     }
 
     /// The backend of the client's template, if it has one that is not over.
@@ -270,6 +303,18 @@ impl Template {
     fn put_off(&self, now_ms: u32, at_least_ms: u32) {
         if self.left_ms(now_ms) < at_least_ms {
             self.ends_ms.store(now_ms.wrapping_add(at_least_ms), Ordering::Relaxed);
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "two halves")]
+    fn told(&self, left_ms: u32) -> Told {
+        let service = self.service.load(Ordering::Relaxed);
+        Told {
+            address: [0, 1].map(|n: usize| self.address[n].load(Ordering::Relaxed)),
+            service: ServiceId(((service >> 32) as u32).wrapping_sub(1)),
+            epoch: service as u32,
+            target: self.target(),
+            left_ms,
         }
     }
 

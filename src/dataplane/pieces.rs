@@ -400,7 +400,9 @@ impl Flows {
         };
         let (crosses, by) = (record.is_crossed(), introduce::displaced(record, hit.side));
         let translation = translation(record, hit.side);
-        F::table_mut(&mut self.tables).record_mut(hit.slot).seen_ms = self.now_ms;
+        let record = F::table_mut(&mut self.tables).record_mut(hit.slot);
+        record.seen_ms = self.now_ms;
+        self.volumes.count(record.backend_id(), hit.side, parsed.length());
         let frame = packet.data_mut();
         if displace(frame, parsed, by).is_none() {
             return self.count(Reason::NoRoom);

@@ -1,20 +1,30 @@
 //! Running a worker until it is told to stop, and stepping back when there is nothing to do.
 //!
 //! The idle ladder: a worker that finds nothing first goes on at once, then pauses the core for a
-//! moment between looks, then sleeps for tens of microseconds at a time. One packet brings it back
-//! to the top. `busy_poll` takes the ladder away.
+//! moment between looks, then rests: watches memory or pauses deeply where the CPU can
+//! (`dpdk/rest.rs`), else sleeps in the kernel. One packet brings it back to the top. `busy_poll` takes the
+//! ladder away.
+//!
+//! | rung | from | a packet waits at most |
+//! |---|---|---|
+//! | looks again at once | the start | nothing |
+//! | pauses between looks | 256 empty looks | a fraction of a microsecond |
+//! | rests | 2,048, about a hundred microseconds | 5 µs where the CPU watches or pauses, else 50 µs and the waking |
+//!
+//! `shunt-bench idle` measures the wait, and what of its core a worker takes on each rung.
 
 use std::time::Duration;
 
-use super::io::Platform;
+use super::io::{Platform, Rest};
 use super::worker::Worker;
 
 /// Empty polls before the core pauses between looks.
 const SPIN_POLLS: u32 = 256;
-/// Empty polls before it sleeps: about a hundred microseconds after the last packet.
+/// Empty polls before it rests: about a hundred microseconds after the last packet.
 const PAUSE_POLLS: u32 = 2_048;
-/// How long it sleeps at a time. Bounds the latency a first packet meets.
-const SLEEP: Duration = Duration::from_micros(50);
+/// How long it sleeps at a time where the CPU knows nothing better. Bounds what a first packet waits. Shorter sleeps
+/// save no CPU time: `shunt-bench idle`, docs/performance.md.
+pub const SLEEP: Duration = Duration::from_micros(50);
 /// Pauses between two looks on the middle rung.
 const PAUSES: u32 = 8;
 
@@ -26,15 +36,30 @@ pub trait Clock {
     fn ms(&self, ticks: u64) -> u32;
 }
 
-/// Polls until an order says stop, or until nobody is left who could give one.
-pub fn run<P: Platform>(worker: &mut Worker<P>, clock: &impl Clock, busy_poll: bool) {
+/// Sleeps in the kernel, so long at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Sleep(pub Duration);
+
+impl Rest for Sleep {
+    fn rest(&mut self) {
+        std::thread::sleep(self.0);
+    }
+}
+
+/// Polls until an order says stop, or until nobody is left who could give one. Without a way to rest it
+/// never steps back.
+pub fn run<P: Platform>(
+    worker: &mut Worker<P>,
+    clock: &impl Clock,
+    mut rest: Option<&mut dyn Rest>,
+) {
     let mut empty = 0u32;
     let mut before = clock.ticks();
     while !is_over(worker, empty) {
         let moved = worker.poll(clock.ms(before));
         empty = if moved == 0 { empty.saturating_add(1) } else { 0 };
-        if !busy_poll && !worker.is_behind() {
-            step_back(empty);
+        if let Some(rest) = rest.as_deref_mut().filter(|_| !worker.is_behind()) {
+            step_back(empty, rest);
         }
         let after = clock.ticks();
         account(worker, moved, after.wrapping_sub(before));
@@ -61,13 +86,35 @@ fn account<P: Platform>(worker: &Worker<P>, moved: usize, ticks: u64) {
 
 /// Waits as long as that many empty polls in a row are worth.
 #[inline]
-fn step_back(empty_polls: u32) {
-    if empty_polls < SPIN_POLLS {
-        return;
+fn step_back(empty_polls: u32, rest: &mut dyn Rest) {
+    match empty_polls {
+        ..SPIN_POLLS => {}
+        SPIN_POLLS..PAUSE_POLLS => (0..PAUSES).for_each(|_| std::hint::spin_loop()),
+        PAUSE_POLLS.. => rest.rest(),
     }
-    if empty_polls < PAUSE_POLLS {
-        (0..PAUSES).for_each(|_| std::hint::spin_loop());
-    } else {
-        std::thread::sleep(SLEEP);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often it was told to rest.
+    struct Told(u32);
+
+    impl Rest for Told {
+        fn rest(&mut self) {
+            self.0 += 1;
+        }
+    }
+
+    #[test]
+    fn the_longer_the_silence_the_deeper_the_rung() {
+        for (empty_polls, rests) in
+            [(1, 0), (SPIN_POLLS, 0), (PAUSE_POLLS - 1, 0), (PAUSE_POLLS, 1), (u32::MAX, 1)]
+        {
+            let mut rest = Told(0);
+            step_back(empty_polls, &mut rest);
+            assert_eq!(rest.0, rests, "{empty_polls}");
+        }
     }
 }

@@ -429,6 +429,12 @@ impl Snapshot {
         self.is_local(address) || self.addresses.was_local(address)
     }
 
+    /// Is it [`Snapshot::has_backends_at`] and not [`Snapshot::has_clients_at`]? One question in place of both.
+    #[inline]
+    pub(in crate::dataplane) fn is_for_answers(&self, address: IpAddr) -> bool {
+        self.addresses.is_for_answers(address)
+    }
+
     /// May this client start a connection to the service?
     #[inline]
     pub fn admits(&self, service: ServiceId, client: IpAddr) -> bool {

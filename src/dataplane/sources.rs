@@ -24,9 +24,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use zerocopy::FromZeros;
 
 use super::conn::index::Seed;
-use super::cookie::siphash::siphash;
 use super::mem::{HugePages, MemoryError, Region};
 use super::quota::{Debt, Quota};
+use super::siphash::siphash;
 use crate::ids::ServiceId;
 
 /// Entries of a bucket.

@@ -69,6 +69,7 @@ impl Flows {
             Ok(load) => load,
             Err(refusal) => return self.turn_away(packet, parsed, refusal),
         };
+        let came = (parsed.signal, parsed.length());
         let parsed = &mut { *parsed };
         if self.renumber::<F, F>(packet.data_mut(), parsed, hit).is_none() {
             return self.count(Reason::Truncated);
@@ -79,7 +80,7 @@ impl Flows {
         if let Some(number) = said {
             F::table_mut(&mut self.tables).remember(hit.slot, hit.side, number);
         }
-        self.note::<F>(hit, parsed.signal);
+        self.note::<F>(hit, came);
         match (load.insertion, self.send_on(packet, parsed, hit, &onward, &load)) {
             (Insertion::Ahead, Fate::Send(port)) => Fate::SendBehind(port, u16::MAX),
             (Insertion::Ahead, Fate::Cut(port, mtu)) => Fate::SendBehind(port, mtu),
@@ -101,7 +102,7 @@ impl Flows {
         // What is cut here is numbered as what comes in pieces, which it may be. Not what was too long by
         // data that has been cut off: it is whole, and keeps its number.
         let v4 = cross::length_v4(parsed);
-        let length = if record.is_crossed() { v4 } else { parsed.end - parsed.l3 };
+        let length = if record.is_crossed() { v4 } else { parsed.length() };
         let is_cut = load.too_long && length > onward.way;
         if is_cut && hit.side == Side::Client && onward.outer.is_none() {
             let mask = self.number_mask(record);
@@ -171,7 +172,7 @@ impl Flows {
         onward: &Onward,
     ) -> Fate {
         let Outer { encapsulation, ends } = outer;
-        let length = parsed.end - parsed.l3;
+        let length = parsed.length();
         let too_long = length + tunnel::overhead(encapsulation, ends.1) > onward.way;
         let tunnel = Tunnel {
             encapsulation,

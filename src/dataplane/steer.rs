@@ -43,7 +43,7 @@ pub(super) struct Owners {
 
 impl Flows {
     /// A packet of no connection here: another worker's, a new one, or not ours at all.
-    #[cold]
+    #[inline(never)]
     pub(super) fn unknown<F: Family, P: Packet>(
         &mut self,
         packet: &mut P,
@@ -70,6 +70,10 @@ impl Flows {
     ) -> Option<(Part, WorkerId)> {
         let (source, destination): (IpAddr, IpAddr) =
             (key.source().into(), key.destination().into());
+        // With other workers that is the usual reason to be here: they wait for it.
+        if self.ownership.workers() > 1 && self.snapshot.is_for_answers(destination) {
+            return Some((Part::Reply, self.ownership.reply(key)));
+        }
         let service = self.snapshot.service_of(key);
         if service.is_some() || self.snapshot.has_clients_at(destination) {
             Some((Part::Request(service), self.request_owner(key, service, origin)))

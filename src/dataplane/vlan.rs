@@ -163,6 +163,17 @@ fn tag_at(frame: &[u8], at: usize) -> Result<Option<Tag>, Reason> {
     }
 }
 
+/// Does a frame carry these tags, and no others?
+pub(super) fn has_tags(frame: &[u8], tags: Tags) -> bool {
+    let wanted = (tags.outer.get(), tags.inner.map_or(0, vlan::Vid::get));
+    Stack::of(frame).is_ok_and(|stack| (stack.outer, stack.inner) == wanted)
+}
+
+/// Bytes of a frame's tags.
+pub(super) fn tags_length(frame: &[u8]) -> usize {
+    Stack::of(frame).map_or(0, |stack| stack.length)
+}
+
 impl Edge {
     /// The edge of these ports, those with a device first.
     pub fn new(ports: &[PortView]) -> Self {
@@ -186,6 +197,12 @@ impl Edge {
         if let Some(Some(trunk)) = self.trunks.get(on.index()) {
             sort(trunk, burst, stats);
         }
+    }
+
+    /// The device a port's packets leave by.
+    pub fn device(&self, port: PortId) -> PortId {
+        let way = port.index().checked_sub(self.trunks.len()).and_then(|at| self.ways.get(at));
+        way.map_or(port, |way| way.on)
     }
 
     /// A packet for a port without a device: puts its tags on, and says by which device it leaves.

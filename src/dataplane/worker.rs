@@ -9,18 +9,23 @@
 //!      ─► flush, tick
 //! ```
 //!
+//! What is watched of packets on their way is asked for once a burst ([`Sight`]).
+//!
 //! A worker owns its queues, its shard of the connection table and its counters; it shares nothing
 //! that it writes. It allocates nothing after [`Worker::new`].
 
 use std::sync::Arc;
 
 use super::allowance::Allowance;
+use super::capture::Capture;
 use super::flows::{Fate, Flows, Origin, PuntClass};
 use super::frag::Fragments;
 use super::io::{Burst, Packet, Platform, Rx};
 use super::lookup::Looks;
 use super::orders::{Answer, Order, Page, WorkerEnd};
 use super::probe::{Probe as _, Stage};
+use super::sight::Sight;
+use super::trace::Trace;
 use super::tx::Staged;
 use super::verdict::Reason;
 use super::vlan::Edge;
@@ -30,6 +35,7 @@ use crate::stats::counters::WorkerStats;
 mod directed;
 mod pieces;
 mod waiting;
+mod watched;
 
 use waiting::Waiting;
 
@@ -60,6 +66,11 @@ pub struct Worker<P: Platform> {
     waiting: Waiting<P::Packet>,
     mailbox: WorkerEnd,
     looks: Looks,
+    sight: Sight,
+    /// What frames are copied for, if somebody looks.
+    capture: Option<Box<Capture>>,
+    /// The flow that is followed, if one is.
+    trace: Option<Box<Trace>>,
     probe: P::Probe,
     /// By [`PuntClass`].
     punts: [Allowance; PuntClass::COUNT],
@@ -84,6 +95,9 @@ impl<P: Platform> Worker<P> {
             waiting: Waiting::new(),
             mailbox,
             looks: Looks::default(),
+            sight: Sight::default(),
+            capture: None,
+            trace: None,
             probe: P::Probe::default(),
             punts: Default::default(),
             stats,
@@ -127,6 +141,11 @@ impl<P: Platform> Worker<P> {
         &mut self.probe
     }
 
+    /// What it watches of its packets.
+    pub fn sight(&mut self) -> &mut Sight {
+        &mut self.sight
+    }
+
     /// Its counters.
     pub fn stats(&self) -> &WorkerStats {
         &self.stats
@@ -153,6 +172,9 @@ impl<P: Platform> Worker<P> {
         moved += self.send_injected(&mut burst);
         self.tell_ends();
         self.flush();
+        if P::WATCHED && self.trace.is_some() {
+            self.trace_sent();
+        }
         self.probe.mark(Stage::Ports);
         moved
     }
@@ -168,12 +190,15 @@ impl<P: Platform> Worker<P> {
         let id = PortId(index as u8);
         let mut bytes = 0;
         for packet in burst.iter_mut() {
-            bytes += packet.data().len() as u64;
+            bytes += if P::WATCHED { packet.data().len() as u64 } else { 0 };
             packet.set_port(id);
         }
-        if let Some(counters) = self.stats.ports.get(index) {
+        if let Some(counters) = self.stats.ports.get(index).filter(|_| P::WATCHED) {
             counters.rx_packets.add(count as u64);
             counters.rx_bytes.add(bytes);
+        }
+        if P::WATCHED && self.capture.is_some() {
+            self.capture_received(burst, id);
         }
         self.edge.receive(id, burst, &self.stats);
         self.probe.mark(Stage::Ports);
@@ -186,6 +211,9 @@ impl<P: Platform> Worker<P> {
         let count = lane.rx(burst);
         if count > 0 {
             self.stats.run.taken_over.add(count as u64);
+            if P::WATCHED && self.capture.is_some() {
+                self.capture_taken_over(burst);
+            }
             self.process(burst, Origin::Handover);
         }
         count
@@ -198,8 +226,10 @@ impl<P: Platform> Worker<P> {
         if origin == Origin::Port && self.flows.snapshot.has_directors() {
             self.set_aside_directed(burst);
         }
-        let stations = (origin == Origin::Port).then(|| self.flows.snapshot.stations());
-        self.looks.look(burst, self.flows.tables(), stations, &mut self.probe);
+        if P::WATCHED && self.sight.is_due() {
+            return self.process_watched(burst, origin);
+        }
+        self.look(burst, origin);
         for (at, mut packet) in burst.drain(..).enumerate() {
             let Some(look) = self.looks.get(at) else { continue };
             match self.flows.decide(&mut packet, look, origin) {
@@ -208,6 +238,12 @@ impl<P: Platform> Worker<P> {
             }
         }
         self.probe.mark(Stage::Rewrite);
+    }
+
+    #[inline(always)]
+    fn look(&mut self, burst: &Burst<P::Packet>, origin: Origin) {
+        let stations = (origin == Origin::Port).then(|| self.flows.snapshot.stations());
+        self.looks.look(burst, self.flows.tables(), stations, &mut self.probe);
     }
 
     #[inline]
@@ -251,10 +287,14 @@ impl<P: Platform> Worker<P> {
     #[inline(always)]
     fn stage(&mut self, packet: P::Packet, port: PortId) {
         let Some(stage) = self.ports.get_mut(port.index()) else { return };
-        stage.push(packet);
+        if P::WATCHED {
+            stage.push(packet);
+        } else {
+            stage.push_uncounted(packet);
+        }
         if stage.is_full() {
             self.probe.mark(Stage::Rewrite);
-            flush_port(stage, port.index(), &self.stats);
+            self.flush_port(port.index());
             self.probe.mark(Stage::Ports);
         }
     }
@@ -309,9 +349,9 @@ impl<P: Platform> Worker<P> {
 
     #[inline]
     fn flush(&mut self) {
-        for (index, stage) in self.ports.iter_mut().enumerate() {
-            if !stage.is_empty() {
-                flush_port(stage, index, &self.stats);
+        for index in 0..self.ports.len() {
+            if self.ports.get(index).is_some_and(|stage| !stage.is_empty()) {
+                self.flush_port(index);
             }
         }
         for stage in self.to_peers.iter_mut().flatten() {
@@ -322,6 +362,27 @@ impl<P: Platform> Worker<P> {
         if !self.punt.is_empty() {
             flush_punt(&mut self.punt, &self.stats);
         }
+    }
+
+    #[inline]
+    fn flush_port(&mut self, index: usize) {
+        let Some(stage) = self.ports.get_mut(index) else { return };
+        if P::WATCHED
+            && let Some(capture) = &mut self.capture
+        {
+            watched::capture_sent::<P>(capture, stage.waiting(), index, &self.flows);
+        }
+        let flushed = stage.flush();
+        if let Some(counters) = self.stats.ports.get(index).filter(|_| P::WATCHED) {
+            counters.tx_packets.add(flushed.packets);
+            counters.tx_bytes.add(flushed.bytes);
+        }
+        if P::WATCHED
+            && let Some(received) = stage.sampled()
+        {
+            self.stats.latencies.record(P::ticks().saturating_sub(received.get()));
+        }
+        self.stats.drops[Reason::TxFull as usize].add(flushed.refused);
     }
 
     /// Obeys one order, if there is one.
@@ -341,6 +402,15 @@ impl<P: Platform> Worker<P> {
                 None => return,
                 Some(before) => Answer::Cleared(before),
             },
+            Order::Capture(next) => Answer::Capture(std::mem::replace(&mut self.capture, next)),
+            Order::Trace(next) => {
+                self.sight.follow(next.is_some());
+                Answer::Trace(std::mem::replace(&mut self.trace, next))
+            }
+            Order::Find(mut find) => {
+                self.flows.find(&mut find);
+                Answer::Found(find)
+            }
             Order::Stop => {
                 self.stopped = true;
                 Answer::Stopped
@@ -361,16 +431,6 @@ impl<P: Platform> Worker<P> {
         self.flows.describe(&mut page);
         page
     }
-}
-
-#[inline]
-fn flush_port<T: super::io::Tx>(stage: &mut Staged<T>, index: usize, stats: &WorkerStats) {
-    let flushed = stage.flush();
-    if let Some(counters) = stats.ports.get(index) {
-        counters.tx_packets.add(flushed.packets);
-        counters.tx_bytes.add(flushed.bytes);
-    }
-    stats.drops[Reason::TxFull as usize].add(flushed.refused);
 }
 
 fn flush_peer<T: super::io::Tx>(stage: &mut Staged<T>, stats: &WorkerStats) {

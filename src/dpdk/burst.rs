@@ -50,6 +50,11 @@ impl Queue {
         self.number
     }
 
+    /// Its device's number and its own.
+    pub(super) fn place(&self) -> (u16, u16) {
+        (self.device.id(), self.number)
+    }
+
     #[inline(always)]
     fn operations(&self) -> &sys::rte_eth_fp_ops {
         // SAFETY: DPDK writes the entry when the port starts, stops and closes; `device` has

@@ -11,6 +11,7 @@
 //! - [`burst`]: receiving and sending on a queue.
 //! - [`fib`]: networks of addresses, looked up in a few loads.
 //! - [`ring`]: lanes of packets between two threads.
+//! - [`children`]: programs we start inherit no file of DPDK's. Needs no EAL.
 //! - [`lanes`]: eight numbers compared at once. Needs no EAL.
 //!
 //! The lifetimes of C are kept by ownership: a queue keeps its port, a port its pool, all of them
@@ -21,6 +22,7 @@
 #![expect(unsafe_code, reason = "the FFI fence: the workspace denies it everywhere else")]
 
 pub mod burst;
+pub mod children;
 pub mod clock;
 pub mod eal;
 pub mod fib;
@@ -31,6 +33,7 @@ pub mod memory;
 mod overheard;
 pub mod pool;
 pub mod port;
+pub mod rest;
 pub mod ring;
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::burst::{count16, forget_front};
 use super::eal::{Eal, last_error};
 use super::mbuf::Mbuf;
 use super::pool::{ANY_NODE, unique_name};
-use crate::dataplane::io::{Burst, Rx, Tx};
+use crate::dataplane::io::{BURST, Burst, Rx, Tx};
 
 /// Largest capacity DPDK allows.
 pub const CAPACITY_MAX: u32 = (1 << 30) - 1;
@@ -96,14 +96,14 @@ impl Ring {
         unsafe { sys::rte_ring_get_capacity(self.raw()) as usize }
     }
 
-    /// Moves packets from the ring behind those in `burst`.
+    /// Moves packets from the ring behind those in `burst`, `most` if there are as many and room.
     ///
     /// # Safety
     /// The caller is the only consumer.
     #[inline(always)]
-    unsafe fn dequeue(&self, burst: &mut Burst<Mbuf>) -> usize {
+    unsafe fn dequeue(&self, burst: &mut Burst<Mbuf>, most: usize) -> usize {
         let held = burst.len();
-        let spare = c_uint::from(count16(burst.remaining_capacity()));
+        let spare = c_uint::from(count16(burst.remaining_capacity().min(most)));
         // SAFETY: `held` is at most the capacity.
         let place = unsafe { burst.as_mut_ptr().add(held) }.cast();
         // SAFETY: `place` has room for `spare` pointers, and an `Mbuf` is one (`repr(transparent)`).
@@ -145,6 +145,13 @@ impl Sender {
 }
 
 impl Receiver {
+    /// As [`Rx::rx`], but `most` packets at once: for who wants to know what short bursts cost.
+    #[inline]
+    pub fn rx_at_most(&mut self, burst: &mut Burst<Mbuf>, most: usize) -> usize {
+        // SAFETY: `&mut self` is the only consumer.
+        unsafe { self.ring.dequeue(burst, most) }
+    }
+
     /// Packets waiting; the other end may change it at any time.
     pub fn len(&self) -> usize {
         self.ring.len()
@@ -177,7 +184,7 @@ impl Rx for Receiver {
     #[inline]
     fn rx(&mut self, burst: &mut Burst<Mbuf>) -> usize {
         // SAFETY: `&mut self` is the only consumer.
-        unsafe { self.ring.dequeue(burst) }
+        unsafe { self.ring.dequeue(burst, BURST) }
     }
 }
 
@@ -185,7 +192,7 @@ impl Drop for Ring {
     fn drop(&mut self) {
         let mut burst = Burst::new();
         // SAFETY: both ends are gone: this is the only consumer.
-        while unsafe { self.dequeue(&mut burst) } > 0 {
+        while unsafe { self.dequeue(&mut burst, BURST) } > 0 {
             burst.clear();
         }
         let _one_at_a_time = self.eal.control();

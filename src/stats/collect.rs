@@ -4,18 +4,27 @@
 //! reused in time, so an entry remembers what its counters stood at when it was given the id, and
 //! shows only what came since. A name may have several ids, one after the other or at once (a service
 //! whose VIP was edited has two for a while): what an id counted that is free again is carried over
-//! to the name for as long as the name is there, so that a name's counters never fall.
+//! to the name for as long as the name is there, so that a name's counters never fall ([`Sources::rename`]).
+//!
+//! **Packets** are counted by backend only. A service's are those of its backends, with what those had counted that are
+//! gone.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::counters::{Counter, WorkerStats};
+use super::latency::{Latencies, Summary};
 use super::slow::{SlowStats, StaticFacts};
+use super::volumes::Volumes;
 use crate::dataplane::cookie::Event;
 use crate::dataplane::snapshot::{Protocol, ServiceAddress};
 use crate::dataplane::verdict::Reason;
 use crate::ids::{BackendId, PortId, ServiceId};
+
+mod rename;
+
+use rename::{BackendBase, Carried, ServiceBase};
 
 /// A service id in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +73,9 @@ pub struct Directory {
     /// What free ids had counted, by service name.
     carried_services: HashMap<String, Carried>,
     /// What free ids had counted, by service name and backend.
-    carried_backends: HashMap<(String, SocketAddr), u64>,
+    carried_backends: HashMap<(String, SocketAddr), Made>,
+    /// Backends of each service.
+    members: HashMap<ServiceId, Vec<BackendId>>,
 }
 
 impl Directory {
@@ -80,44 +91,40 @@ impl Directory {
 
     /// Connections made that ids no longer in use counted for this backend of a service name.
     pub fn carried_connections(&self, service: &str, backend: SocketAddr) -> u64 {
+        self.carried_backend(service, backend).connections
+    }
+
+    /// What passed that ids no longer in use counted for this backend of a service name.
+    pub fn carried_volumes(&self, service: &str, backend: SocketAddr) -> Volumes {
+        self.carried_backend(service, backend).volumes
+    }
+
+    /// The same for all of a service name.
+    pub fn carried_service_volumes(&self, service: &str) -> Volumes {
+        self.carried_services.get(service).map_or_else(Volumes::default, |it| it.volumes)
+    }
+
+    fn carried_backend(&self, service: &str, backend: SocketAddr) -> Made {
         let key = (service.to_owned(), backend);
         self.carried_backends.get(&key).copied().unwrap_or_default()
     }
 }
 
 impl Names {
-    /// Service name and address of a backend: what its series is called.
-    fn label(&self, backend: &BackendEntry) -> Option<(String, SocketAddr)> {
+    /// The service of a backend.
+    fn service_of(&self, backend: &BackendEntry) -> Option<&ServiceEntry> {
         let place = self.services.binary_search_by_key(&backend.service, |service| service.id);
-        let service = self.services.get(place.ok()?)?;
-        Some((service.name.clone(), backend.address))
+        self.services.get(place.ok()?)
     }
-}
 
-#[derive(Clone, Debug)]
-struct ServiceBase {
-    owner: (String, Protocol, ServiceAddress),
-    new_connections: u64,
-    refused: Refusals,
-    cookies: [u64; Event::COUNT],
+    /// Service name and address of a backend: what its series is called.
+    pub fn label(&self, backend: &BackendEntry) -> Option<(String, SocketAddr)> {
+        Some((self.service_of(backend)?.name.clone(), backend.address))
+    }
 }
 
 /// New connections refused, by place in [`Reason::OF_SERVICES`].
 pub type Refusals = [u64; Reason::OF_SERVICES.len()];
-
-/// What a service's ids had counted that are no longer in use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Carried {
-    refused: Refusals,
-    cookies: [u64; Event::COUNT],
-}
-
-#[derive(Clone, Debug)]
-struct BackendBase {
-    /// With the name of the service, which an edit may change.
-    owner: (Option<String>, ServiceId, SocketAddr),
-    new_connections: u64,
-}
 
 /// What one service or backend did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -132,12 +139,42 @@ pub struct Activity {
     pub refused: Refusals,
     /// What happened with SYN cookies, by [`Event`] (services only).
     pub cookies: [u64; Event::COUNT],
+    /// What passed (backends only; a service's: [`Sources::service_volumes`]).
+    pub volumes: Volumes,
 }
 
 impl Activity {
     /// New connections refused for any reason.
     pub fn all_refused(&self) -> u64 {
         self.refused.iter().sum()
+    }
+
+    /// What of it only grows, of a backend.
+    fn made(&self) -> Made {
+        Made { connections: self.new_connections, volumes: self.volumes }
+    }
+}
+
+/// What a backend has done that only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Made {
+    connections: u64,
+    volumes: Volumes,
+}
+
+impl Made {
+    fn since(self, then: Self) -> Self {
+        Self {
+            connections: self.connections.wrapping_sub(then.connections),
+            volumes: self.volumes.since(then.volumes),
+        }
+    }
+
+    fn and(self, more: Self) -> Self {
+        Self {
+            connections: self.connections.wrapping_add(more.connections),
+            volumes: self.volumes.and(more.volumes),
+        }
     }
 }
 
@@ -180,88 +217,6 @@ impl Sources {
         Arc::clone(&self.directory.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes over new names. Ids that changed hands start counting at zero.
-    pub fn rename(&self, names: Names) {
-        let old = self.directory();
-        let service = |entry: &ServiceEntry| (entry.id, self.service_base(&old, entry));
-        let services: HashMap<_, _> = names.services.iter().map(service).collect();
-        let backend =
-            |entry: &BackendEntry| (entry.id, self.backend_base(&old, names.label(entry), entry));
-        let backends: HashMap<_, _> = names.backends.iter().map(backend).collect();
-        let carried_services = self.carry_services(&old, &names, &services);
-        let carried_backends = self.carry_backends(&old, &names, &backends);
-        let directory =
-            Arc::new(Directory { names, services, backends, carried_services, carried_backends });
-        *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = directory;
-    }
-
-    fn service_base(&self, old: &Directory, entry: &ServiceEntry) -> ServiceBase {
-        let owner = (entry.name.clone(), entry.protocol, entry.address);
-        match old.services.get(&entry.id) {
-            Some(base) if base.owner == owner => base.clone(),
-            _ => {
-                let Activity { new_connections, refused, cookies, .. } = self.raw_service(entry.id);
-                ServiceBase { owner, new_connections, refused, cookies }
-            }
-        }
-    }
-
-    fn backend_base(
-        &self,
-        old: &Directory,
-        label: Option<(String, SocketAddr)>,
-        entry: &BackendEntry,
-    ) -> BackendBase {
-        let owner = (label.map(|(name, _)| name), entry.service, entry.address);
-        match old.backends.get(&entry.id) {
-            Some(base) if base.owner == owner => base.clone(),
-            _ => BackendBase { owner, new_connections: self.raw_backend(entry.id).new_connections },
-        }
-    }
-
-    /// Adds what ids that changed hands had counted to their old names; forgets names that are gone.
-    fn carry_services(
-        &self,
-        old: &Directory,
-        names: &Names,
-        new: &HashMap<ServiceId, ServiceBase>,
-    ) -> HashMap<String, Carried> {
-        let mut carried = old.carried_services.clone();
-        for entry in &old.names.services {
-            let Some(base) = old.services.get(&entry.id) else { continue };
-            if new.get(&entry.id).is_none_or(|now| now.owner != base.owner) {
-                let (sum, more) =
-                    (carried.entry(entry.name.clone()).or_default(), self.service(old, entry.id));
-                add(&mut sum.refused, more.refused, u64::wrapping_add);
-                add(&mut sum.cookies, more.cookies, u64::wrapping_add);
-            }
-        }
-        let alive: HashSet<_> = names.services.iter().map(|entry| &entry.name).collect();
-        carried.retain(|name, sum| *sum != Carried::default() && alive.contains(name));
-        carried
-    }
-
-    fn carry_backends(
-        &self,
-        old: &Directory,
-        names: &Names,
-        new: &HashMap<BackendId, BackendBase>,
-    ) -> HashMap<(String, SocketAddr), u64> {
-        let mut carried = old.carried_backends.clone();
-        for entry in &old.names.backends {
-            let Some(base) = old.backends.get(&entry.id) else { continue };
-            if new.get(&entry.id).is_none_or(|now| now.owner != base.owner)
-                && let Some(label) = old.names.label(entry)
-            {
-                *carried.entry(label).or_default() += self.backend(old, entry.id).new_connections;
-            }
-        }
-        let alive: HashSet<_> =
-            names.backends.iter().filter_map(|entry| names.label(entry)).collect();
-        carried.retain(|label, made| *made > 0 && alive.contains(label));
-        carried
-    }
-
     /// What a service did since it got its id.
     pub fn service(&self, directory: &Directory, id: ServiceId) -> Activity {
         let mut activity = self.raw_service(id);
@@ -277,9 +232,18 @@ impl Sources {
     pub fn backend(&self, directory: &Directory, id: BackendId) -> Activity {
         let mut activity = self.raw_backend(id);
         if let Some(base) = directory.backends.get(&id) {
-            activity.new_connections = activity.new_connections.wrapping_sub(base.new_connections);
+            let since = activity.made().since(base.made);
+            (activity.new_connections, activity.volumes) = (since.connections, since.volumes);
         }
         activity
+    }
+
+    /// What passed between clients and a service's backends since it got its id, those that are gone included.
+    pub fn service_volumes(&self, directory: &Directory, id: ServiceId) -> Volumes {
+        let left = directory.services.get(&id).map_or_else(Volumes::default, |base| base.left);
+        let members = directory.members.get(&id).into_iter().flatten();
+        let each = members.map(|backend| self.backend(directory, *backend).volumes);
+        each.fold(left, Volumes::and)
     }
 
     /// Connections a service has now.
@@ -311,6 +275,8 @@ impl Sources {
             sum.connections += u64::from(counters.connections.get());
             sum.new_connections = sum.new_connections.wrapping_add(counters.new_connections.get());
         }
+        let each = self.workers.iter().map(|worker| worker.volumes.of(id));
+        sum.volumes = each.fold(Volumes::default(), Volumes::and);
         sum
     }
 
@@ -341,6 +307,11 @@ impl Sources {
         self.workers.iter().map(|worker| worker.run.generation.get()).min().unwrap_or(0)
     }
 
+    /// How long packets were in the hands of these workers.
+    pub fn latency(&self, workers: &[Arc<WorkerStats>]) -> Option<Summary> {
+        Latencies::summary(workers.iter().map(|worker| &worker.latencies), self.facts.tsc_hz)
+    }
+
     /// Cycles as seconds.
     #[expect(clippy::cast_precision_loss, reason = "a float is what the metric wants")]
     pub fn seconds(&self, cycles: u64) -> f64 {
@@ -358,6 +329,7 @@ fn add<const N: usize>(to: &mut [u64; N], what: [u64; N], how: fn(u64, u64) -> u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataplane::conn::key::Side;
 
     fn sources(workers: usize) -> Sources {
         let workers = (0..workers).map(|_| Arc::new(WorkerStats::default())).collect();
@@ -403,6 +375,48 @@ mod tests {
         assert_eq!(sources.backend(&directory, BackendId(2)).new_connections, 0);
         sources.workers[0].backends[2].new_connections.add(3);
         assert_eq!(sources.backend(&directory, BackendId(2)).new_connections, 3);
+    }
+
+    #[test]
+    fn a_services_packets_are_its_backends_with_those_of_who_is_gone() {
+        let sources = sources(2);
+        let service = |id: u32, name: &str| ServiceEntry {
+            id: ServiceId(id),
+            name: name.into(),
+            protocol: Protocol::Tcp,
+            address: ServiceAddress::one([192, 0, 2, 1].into(), 80),
+            removed: false,
+        };
+        let of_mail = |id| BackendEntry { service: ServiceId(1), ..backend(id, 25) };
+        let rename = |backends| {
+            sources
+                .rename(Names { services: vec![service(0, "web"), service(1, "mail")], backends });
+            sources.directory()
+        };
+        let count = |id| {
+            for worker in &sources.workers {
+                worker.volumes.count(BackendId(id), Side::Client, 100);
+                worker.volumes.count(BackendId(id), Side::Backend, 1000);
+            }
+        };
+        let passed = |directory: &Directory| {
+            [0, 1].map(|id| sources.service_volumes(directory, ServiceId(id)).numbers())
+        };
+        let each = [2, 200, 2, 2000];
+        let both = each.map(|number| 2 * number);
+        count(2);
+        let directory = rename(vec![backend(1, 80), backend(2, 80)]);
+        assert_eq!(passed(&directory), [[0; 4]; 2], "what the id had counted is nobody's");
+        (1..=2).for_each(count);
+        assert_eq!(passed(&directory), [both, [0; 4]]);
+        let directory = rename(vec![backend(1, 80)]);
+        assert_eq!(passed(&directory), [both, [0; 4]], "what has passed has passed");
+        assert_eq!(sources.backend(&directory, BackendId(1)).volumes.numbers(), each);
+        let directory = rename(vec![backend(1, 80), of_mail(2)]);
+        count(2);
+        assert_eq!(passed(&directory), [both, each], "the id is another's now");
+        let directory = rename(vec![of_mail(2)]);
+        assert_eq!(passed(&directory), [both, each]);
     }
 
     #[test]

@@ -10,15 +10,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::latency::Latencies;
 use super::loads::Loads;
 use super::tallies::Tallies;
+use super::volumes::VolumeCounters;
 use crate::dataplane::conn::state::Stage;
 use crate::dataplane::cookie::Event;
 use crate::dataplane::verdict::Reason;
 use crate::ids::limits;
 
 /// A number that only its owner changes and anybody reads.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, zerocopy::FromZeros, zerocopy::KnownLayout)]
+#[repr(transparent)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
@@ -161,6 +164,10 @@ pub struct LoopCounters {
     pub sources_uncounted: Counter,
     /// Destinations that schedulers `lblc` and `lblcr` forgot for want of room.
     pub forgotten_destinations: Counter,
+    /// Frames copied for a capture.
+    pub captured: Counter,
+    /// Frames that a capture missed for want of room.
+    pub capture_missed: Counter,
     /// Snapshots taken into use.
     pub snapshots: Counter,
     /// Generation of the snapshot in use.
@@ -179,10 +186,14 @@ pub struct WorkerStats {
     pub run: LoopCounters,
     /// Connections in this worker's table.
     pub connections: Gauge,
+    /// Ticks from receiving a packet to sending it, of those sampled.
+    pub latencies: Latencies,
     /// By service id.
     pub services: Box<[ServiceCounters]>,
     /// By backend id.
     pub backends: Box<[BackendCounters]>,
+    /// Packets and bytes, by backend id: apart, as every packet adds to them.
+    pub volumes: Arc<VolumeCounters>,
     /// Connections of each backend over all workers: shared with them.
     pub loads: Arc<Loads>,
     /// What is limited over all workers: shared with them.
@@ -204,8 +215,10 @@ impl WorkerStats {
             drops: std::array::from_fn(|_| Counter::default()),
             run: LoopCounters::default(),
             connections: Gauge::default(),
+            latencies: Latencies::default(),
             services: std::iter::repeat_with(Default::default).take(limits::SERVICES).collect(),
             backends: std::iter::repeat_with(Default::default).take(limits::BACKENDS).collect(),
+            volumes: Arc::default(),
             loads,
             tallies: Arc::default(),
         }

@@ -11,6 +11,8 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::collect::{Activity, Refusals, Sources};
+use super::health::{BackendHealth, CheckResult, ServiceHealth};
+use super::http::{Listener, ListenerStats, Turned};
 use super::slow::ReloadResult;
 use crate::dataplane::conn::state::Stage;
 use crate::dataplane::cookie::Event;
@@ -18,7 +20,9 @@ use crate::dataplane::snapshot::Protocol;
 use crate::dataplane::verdict::Reason;
 use crate::ids::PortId;
 
+mod histogram;
 mod names;
+mod volumes;
 
 pub use names::{Kind, METRICS, Name};
 
@@ -55,7 +59,11 @@ impl Collector for Everything {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        METRICS.iter().map(|name| family(name, points(&self.sources, name.name))).collect()
+        let family = |name: &Name| match name.kind {
+            Kind::Histogram => histogram::family(name, &self.sources),
+            kind => family(name, kind, points(&self.sources, name.name)),
+        };
+        METRICS.iter().map(family).collect()
     }
 }
 
@@ -63,8 +71,11 @@ impl Collector for Everything {
 fn points(sources: &Sources, name: &str) -> Vec<Point> {
     let name = name.strip_prefix("shunt_").unwrap_or(name);
     daemon_points(sources, name)
+        .or_else(|| health_points(sources, name))
+        .or_else(|| http_points(sources, name))
         .or_else(|| port_points(sources, name))
         .or_else(|| service_points(sources, name))
+        .or_else(|| volumes::points(sources, name))
         .or_else(|| worker_points(sources, name))
         .unwrap_or_default()
 }
@@ -89,6 +100,11 @@ fn daemon_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
         "config_last_reload_successful" => one(1 - reloads.last_failed.get().min(1)),
         "config_last_reload_timestamp_seconds" => one(reloads.last_s.get()),
         "config_last_reload_success_timestamp_seconds" => one(reloads.last_success_s.get()),
+        "config_edits_total" => {
+            vec![point(["applied"], slow.edits[0].get()), point(["refused"], slow.edits[1].get())]
+        }
+        "drift_changes" => one(slow.drift.get()),
+        "backends_by_hand" => one(slow.by_hand.get()),
         "backends_next_hop" => vec![
             point(["resolved"], slow.neighbors.resolved.get()),
             point(["unanswered"], slow.neighbors.unanswered.get()),
@@ -104,6 +120,48 @@ fn daemon_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
         "drops_total" => {
             let point = |reason: &Reason| point([reason.label()], sources.drops(*reason));
             Reason::ALL.iter().map(point).collect()
+        }
+        _ => return None,
+    })
+}
+
+fn health_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
+    let (health, wards) = (&sources.slow.health, sources.slow.health.wards());
+    let of_backends = |value: fn(&BackendHealth) -> u64| {
+        let labels = |it: &BackendHealth| vec![it.service.clone(), it.address.to_string()];
+        wards.backends.iter().map(|it| (labels(it), float(value(it)))).collect()
+    };
+    Some(match name {
+        "backend_up" => of_backends(|backend| u64::from(backend.is_up)),
+        "backend_downs_total" => of_backends(|backend| backend.downs),
+        "service_quorum" => {
+            let point = |it: &ServiceHealth| point([it.service.as_str()], u64::from(it.is_whole));
+            wards.services.iter().map(point).collect()
+        }
+        "checks_total" => {
+            let point = |it: CheckResult| point([it.label()], health.results[it as usize].get());
+            CheckResult::ALL.map(point).to_vec()
+        }
+        "check_lateness_seconds" => vec![(vec![], float(health.lateness_us.get()) / 1e6)],
+        _ => return None,
+    })
+}
+
+fn http_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
+    let of_listeners = |value: fn(&ListenerStats) -> u64| {
+        let point = |it: Listener| point([it.label()], value(sources.slow.http.of(it)));
+        Listener::ALL.map(point).to_vec()
+    };
+    Some(match name {
+        "http_connections" => of_listeners(|stats| stats.connections.get()),
+        "http_requests_total" => of_listeners(|stats| stats.requests.get()),
+        "watchers" => one(sources.slow.http.watchers.get()),
+        "watch_events_total" => one(sources.slow.http.events.get()),
+        "watch_lost_events_total" => one(sources.slow.http.lost_events.get()),
+        "http_turned_away_total" => {
+            let all = Listener::ALL.into_iter().flat_map(|it| Turned::ALL.map(|why| (it, why)));
+            let count = |it, why| sources.slow.http.of(it).turned[why as usize].get();
+            all.map(|(it, why)| point([it.label(), why.label()], count(it, why))).collect()
         }
         _ => return None,
     })
@@ -239,6 +297,8 @@ fn worker_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
             "sources_uncounted_total" => float(run.sources_uncounted.get()),
             "ends_told_total" => float(run.ends_told.get()),
             "ends_untold_total" => float(run.ends_untold.get()),
+            "captured_frames_total" => float(run.captured.get()),
+            "capture_missed_frames_total" => float(run.capture_missed.get()),
             "forgotten_destinations_total" => float(run.forgotten_destinations.get()),
             _ => return None,
         };
@@ -260,21 +320,18 @@ fn float(value: u64) -> f64 {
     value as f64
 }
 
-fn family(name: &Name, points: Vec<Point>) -> MetricFamily {
+fn family(name: &Name, kind: Kind, points: Vec<Point>) -> MetricFamily {
+    let is_counter = kind == Kind::Counter;
     let mut family = MetricFamily::default();
     family.set_name(name.name.to_owned());
     family.set_help(name.help.to_owned());
-    family.set_field_type(match name.kind {
-        Kind::Counter => MetricType::COUNTER,
-        Kind::Gauge => MetricType::GAUGE,
-    });
-    family.set_metric(
-        points.into_iter().map(|(labels, value)| metric(name, labels, value)).collect(),
-    );
+    family.set_field_type(if is_counter { MetricType::COUNTER } else { MetricType::GAUGE });
+    let metric = |(labels, value)| metric(name, is_counter, labels, value);
+    family.set_metric(points.into_iter().map(metric).collect());
     family
 }
 
-fn metric(name: &Name, labels: Vec<String>, value: f64) -> Metric {
+fn metric(name: &Name, is_counter: bool, labels: Vec<String>, value: f64) -> Metric {
     let pair = |(label, value): (&&str, String)| {
         let mut pair = LabelPair::default();
         pair.set_name((*label).to_owned());
@@ -282,17 +339,14 @@ fn metric(name: &Name, labels: Vec<String>, value: f64) -> Metric {
         pair
     };
     let mut metric = Metric::from_label(name.labels.iter().zip(labels).map(pair).collect());
-    match name.kind {
-        Kind::Counter => {
-            let mut counter = Counter::default();
-            counter.set_value(value);
-            metric.set_counter(counter);
-        }
-        Kind::Gauge => {
-            let mut gauge = Gauge::default();
-            gauge.set_value(value);
-            metric.set_gauge(gauge);
-        }
+    if is_counter {
+        let mut counter = Counter::default();
+        counter.set_value(value);
+        metric.set_counter(counter);
+    } else {
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        metric.set_gauge(gauge);
     }
     metric
 }

@@ -114,6 +114,20 @@ impl Loads {
         self.lines.get(backend.index()).map_or_else(Load::default, Line::load)
     }
 
+    /// The same numbers, apart from these from now on.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        let copy = Self::default();
+        for (to, from) in copy.lines.iter().zip(&self.lines) {
+            let counts = from.counts.load(Relaxed);
+            if counts != 0 {
+                to.counts.store(counts, Relaxed);
+                to.marked_under.store(from.marked_under.load(Relaxed), Relaxed);
+            }
+        }
+        copy
+    }
+
     /// Has it had enough?
     #[inline]
     pub fn is_overloaded(&self, backend: BackendId, limit: Limit) -> bool {

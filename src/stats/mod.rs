@@ -6,6 +6,8 @@
 //! names   ──► collect::Directory ────┘                                        └─► shunt status
 //! ```
 //!
+//! [`latency`] is the one number that is a histogram.
+//!
 //! [`counters`] are written by exactly one worker and read by anyone, [`slow`] by the control thread
 //! only. Nothing is summed until somebody asks. [`loads`] and [`tallies`] alone are written by
 //! all workers: they decide by them.
@@ -13,7 +15,11 @@
 pub mod collect;
 pub mod counters;
 pub mod export;
+pub mod health;
+pub mod http;
+pub mod latency;
 pub mod loads;
 pub mod reopened;
 pub mod slow;
 pub mod tallies;
+pub mod volumes;

@@ -1,8 +1,11 @@
 //! Numbers of the control thread: TAPs, reloads, neighbours, and what is fixed at start.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::counters::Counter;
+use super::health::HealthStats;
+use super::http::HttpStats;
 use crate::ids::limits;
 
 /// Frames of one port's TAP. Written by the control thread only.
@@ -23,7 +26,9 @@ pub struct TapCounters {
 }
 
 /// How a reload ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum ReloadResult {
     /// Read, compared, published.
@@ -101,6 +106,16 @@ pub struct SlowStats {
     pub reloads: ReloadCounters,
     /// Next hops of the backends.
     pub neighbors: NeighborCounts,
+    /// Health checks.
+    pub health: Arc<HealthStats>,
+    /// The HTTP servers.
+    pub http: Arc<HttpStats>,
+    /// Requests that changed the configuration at runtime: made, and refused.
+    pub edits: [Counter; 2],
+    /// Differences of what runs to the file.
+    pub drift: Counter,
+    /// Backends that are drained or weighed by hand.
+    pub by_hand: Counter,
     /// Generation last published.
     pub generation: Counter,
     /// By worker: 1 while it is seen not to move.
@@ -116,6 +131,11 @@ impl SlowStats {
             taps: std::array::from_fn(|_| TapCounters::default()),
             reloads: ReloadCounters::default(),
             neighbors: NeighborCounts::default(),
+            health: Arc::default(),
+            http: Arc::default(),
+            edits: std::array::from_fn(|_| Counter::default()),
+            drift: Counter::default(),
+            by_hand: Counter::default(),
             generation: Counter::default(),
             stalled: std::iter::repeat_with(Counter::default).take(workers).collect(),
             started_s: unix_now_s(),
@@ -132,7 +152,9 @@ pub fn unix_now_s() -> u64 {
 }
 
 /// What is fixed at start and only shown.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 pub struct StaticFacts {
     /// Version of Shunt.
     pub version: String,

@@ -54,6 +54,19 @@ impl Tallies {
         self.services.get(service.index()).map_or(0, |line| line.connections.load(Relaxed))
     }
 
+    /// How many connections services have, apart from these from now on; without sources and rates.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        let copy = Self::default();
+        for (to, from) in copy.services.iter().zip(&self.services) {
+            let connections = from.connections.load(Relaxed);
+            if connections != 0 {
+                to.connections.store(connections, Relaxed);
+            }
+        }
+        copy
+    }
+
     /// One more, if there are fewer than `most`.
     #[inline]
     pub fn take(&self, service: ServiceId, most: u32) -> bool {

@@ -1,12 +1,15 @@
 //! The whole control plane, driven as an operator would: by signals, by `shunt`, by a scrape.
 //! Workers are threads that obey their mailboxes.
 
+mod edits;
+mod hands;
 mod lives;
+mod watched;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -18,6 +21,8 @@ use shunt::control::admin::view::{Connections, ReloadResult, Services, Status};
 use shunt::control::config::Machine;
 use shunt::control::config::plan::{Backend, Daemon, HugePages, Plan, Port, Service};
 use shunt::control::configured::Configured;
+use shunt::control::edit::{Edit, EditError};
+use shunt::control::edition::Written;
 use shunt::control::lists::MakeMembers;
 use shunt::control::neighbors::Way;
 use shunt::control::parts::{Changes, Configure, Lanes, Parts, WorkerPart};
@@ -46,6 +51,7 @@ const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100));
 static TURN: Mutex<()> = Mutex::new(());
 
 /// A configuration of one service, whose file lists local address and backends.
+#[derive(Default)]
 struct OneService {
     generation: u64,
     /// Ever seen; the position is the id.
@@ -59,6 +65,7 @@ fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
         weight: 1,
         limit: Limit::NONE,
         quic_server_id: None,
+        sorry: false,
         mode: Mode::Fullnat,
     };
     Plan {
@@ -79,6 +86,7 @@ fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
             file_prefix: "test".into(),
             eal_arguments: vec![],
         },
+        remote: None,
         ports: Vec::<Port>::new(),
         timeouts: snapshot::Timeouts::default(),
         restarts: snapshot::Restarts::default(),
@@ -123,9 +131,33 @@ fn parse(text: &str) -> Option<Plan> {
 }
 
 impl Configure for OneService {
-    fn load(&mut self, file: &Path) -> Result<Plan, String> {
+    fn load(&mut self, file: &Path) -> Result<Written, String> {
         let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
-        parse(&text).ok_or_else(|| format!("{}:1:1: not understood", file.display()))
+        let plan = parse(&text);
+        let plan = plan.ok_or_else(|| format!("{}:1:1: not understood", file.display()))?;
+        Ok(Written { plan, text })
+    }
+
+    /// A backend by its address; nothing else is edited here.
+    fn edit(&self, text: &str, _: &Plan, _: &Path, edits: &[Edit]) -> Result<Written, EditError> {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        for edit in edits {
+            match edit {
+                Edit::AddBackend { keys, .. } => {
+                    lines.push(keys["address"].as_str().unwrap_or_default().to_owned());
+                }
+                Edit::DeleteBackend { backend, .. } => {
+                    let place = lines.iter().position(|line| *line == backend.to_string());
+                    let (service, backend) = ("web".to_owned(), backend.to_string());
+                    let gone = EditError::NoBackend { service, backend };
+                    lines.remove(place.ok_or(gone)?);
+                }
+                _ => return Err(EditError::Unwritable("not here".to_owned())),
+            }
+        }
+        let text = lines.join("\n");
+        let plan = parse(&text).ok_or_else(|| EditError::Invalid("not understood".to_owned()))?;
+        Ok(Written { plan, text })
     }
 
     fn diff(&self, old: &Plan, new: &Plan) -> Changes {
@@ -153,6 +185,10 @@ impl Configure for OneService {
         let id = |address| self.backends.iter().position(|known| *known == address);
         let ids = self.current.iter().filter_map(|address| id(*address));
         let ids: Vec<_> = ids.map(|id| BackendId(u32::try_from(id).unwrap())).collect();
+        let weight = |address: &SocketAddr| {
+            let of = service.backends.iter().find(|backend| backend.address == *address);
+            of.map_or(0, |backend| backend.weight)
+        };
         let backend = |address: &SocketAddr| {
             self.current.contains(address).then(|| snapshot::Backend {
                 service: ServiceId(0),
@@ -161,7 +197,7 @@ impl Configure for OneService {
                 mode: Mode::Fullnat,
                 answers_here: false,
                 our_address: Ipv4Addr::UNSPECIFIED.into(),
-                weight: 1,
+                weight: weight(address),
                 limit: Limit::NONE,
                 next_hop: resolve(address.ip()).map(|way| way.next_hop),
             })
@@ -220,11 +256,13 @@ struct Model {
     stats: Arc<WorkerStats>,
     seen: Seen,
     moving: Arc<AtomicBool>,
+    /// Orders to clear that were carried out.
+    cleared: Arc<AtomicU32>,
 }
 
 /// A worker: obeys orders, has as many connections as its gauge says, moves while told to.
 fn worker(id: u8, mut end: WorkerEnd, model: &Model) {
-    let Model { stats, seen, moving } = model;
+    let Model { stats, seen, moving, cleared } = model;
     let mut snapshot = Arc::<Snapshot>::default();
     loop {
         std::thread::sleep(Duration::from_micros(100));
@@ -250,8 +288,12 @@ fn worker(id: u8, mut end: WorkerEnd, model: &Model) {
             }
             Some(Order::Clear(mut order)) => {
                 order.ended = stats.connections.get().into();
+                cleared.fetch_add(1, Ordering::Relaxed);
                 end.answer(Answer::Cleared(order));
             }
+            Some(Order::Capture(_)) => end.answer(Answer::Capture(None)),
+            Some(Order::Find(find)) => end.answer(Answer::Found(find)),
+            Some(Order::Trace(_)) => end.answer(Answer::Trace(None)),
             Some(Order::Stop) => {
                 end.answer(Answer::Stopped);
                 return;
@@ -286,6 +328,7 @@ struct Running {
     stats: Vec<Arc<WorkerStats>>,
     seen: Vec<Seen>,
     moving: Arc<AtomicBool>,
+    cleared: Arc<AtomicU32>,
     punt: VecLane,
     inject: VecLane,
     thread: JoinHandle<Result<(), ControlError>>,
@@ -298,7 +341,7 @@ const FILE: &str = "2 10.0.0.100\n10.0.0.2:80\n";
 
 impl Running {
     fn start() -> Self {
-        Self::start_with(FILE, OneService { generation: 0, backends: vec![], current: vec![] })
+        Self::start_with(FILE, OneService::default())
     }
 
     fn start_with<C: Configure + Send + 'static>(text: &str, mut configure: C) -> Self {
@@ -306,19 +349,20 @@ impl Running {
         let directory = tempfile::tempdir().unwrap();
         let (socket, file) = (directory.path().join("a.sock"), directory.path().join("shunt.conf"));
         std::fs::write(&file, text).unwrap();
-        let plan = configure.load(&file).unwrap();
+        let Written { plan, text: plan_text } = configure.load(&file).unwrap();
         // Taken here, outside: a path and loopback reach this test wherever the daemon lives.
         let claims = Claims::take(&socket, Some("127.0.0.1:0".parse().unwrap())).unwrap();
         let metrics = claims.metrics.as_ref().map(|listener| listener.local_addr().unwrap());
         let moving = Arc::new(AtomicBool::new(true));
+        let cleared = Arc::<AtomicU32>::default();
         let (mut workers, mut stats, mut seen) = (vec![], vec![], vec![]);
         for id in 0..2 {
             let (control, end) = mailbox();
             let counters = Arc::new(WorkerStats::default());
             let last = Seen::default();
             let (stats_of, seen_by) = (Arc::clone(&counters), Arc::clone(&last));
-            let moving = Arc::clone(&moving);
-            let model = Model { stats: stats_of, seen: seen_by, moving };
+            let (moving, cleared) = (Arc::clone(&moving), Arc::clone(&cleared));
+            let model = Model { stats: stats_of, seen: seen_by, moving, cleared };
             std::thread::spawn(move || worker(id, end, &model));
             let part = Arc::clone(&counters);
             workers.push(WorkerPart { core: usize::from(id) + 4, mailbox: control, stats: part });
@@ -339,10 +383,12 @@ impl Running {
                 taps: vec![tap],
                 lanes: Lanes { punt, inject: inject_end, make },
                 plan,
+                plan_text,
                 plan_file,
                 configure,
                 claims,
                 make_members: make_members(),
+                ticks: || 0,
                 facts: StaticFacts { tsc_hz: 1000, table_capacity: 1000, ..StaticFacts::default() },
             })
         });
@@ -354,6 +400,7 @@ impl Running {
             stats,
             seen,
             moving,
+            cleared,
             punt,
             inject,
             thread,
@@ -371,7 +418,10 @@ impl Running {
             &mut out,
             &mut std::io::sink(),
         );
-        (outcome.map_err(|error| error.to_string()), String::from_utf8(out).unwrap())
+        (
+            outcome.map(|code| code == 0).map_err(|error| error.to_string()),
+            String::from_utf8(out).unwrap(),
+        )
     }
 
     fn status(&self) -> Status {

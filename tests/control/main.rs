@@ -9,4 +9,5 @@ mod doors;
 mod namespace;
 mod neighbors;
 mod own;
+mod remote;
 mod taps;

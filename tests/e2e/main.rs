@@ -4,6 +4,8 @@
 //! they run one at a time (`.config/nextest.toml`, and a lock for `cargo test`), because each wants
 //! both cores.
 //!
+//! - [`admin`]: the admin API, its bad clients, its page in a browser, and who asks from elsewhere.
+//! - [`by_hand`]: set up, changed and emptied with `ipvsadm`, and the file after it.
 //! - [`balance`]: who gets which connection. [`load`]: many short connections, none lost.
 //! - [`transfer`]: many bytes and datagrams, all whole. [`first_packet`]: nothing is lost to ARP.
 //! - [`modes`]: NAT, DR and tunnels beside FULL-NAT.
@@ -15,21 +17,33 @@
 //! - [`cookies`]: SYN cookies. [`sctp`]: whole associations.
 //! - [`local_out`]: the box's own programs as clients. [`outbound`]: NAT backends' own way out.
 //! - [`directors`]: a pair of which each is the other's backend.
+//! - [`drain`]: a backend taken out of service by hand, and given back.
 //! - [`vlan`]: clients behind 802.1Q and two tags.
 //! - [`reload`]: changing what runs. [`lifecycle`]: start, stop, kill.
+//! - [`capture`]: frames copied while they pass.
+//! - [`health`]: backends that die and come back. [`dying`]: what fails meanwhile.
 //! - [`slow_path`]: what belongs to the box itself, and what belongs to nobody.
+//! - [`generate`]: the bench's generator in place of clients and backends.
+//! - [`typed`]: what the documents tell people to type.
 //! - [`observe`]: what the tool and the exporter say. [`refuse`]: bad input.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failing test panics")]
 
+mod admin;
 mod balance;
+mod by_hand;
+mod capture;
 mod client_address;
 mod clients;
 mod cookies;
 mod directors;
+mod drain;
+mod dying;
 mod ends;
 mod families;
 mod first_packet;
+mod generate;
 mod harness;
+mod health;
 mod icmp;
 mod lifecycle;
 mod load;
@@ -43,7 +57,10 @@ mod pieces;
 mod refuse;
 mod reload;
 mod sctp;
+#[path = "../shared/typed.rs"]
+mod shared_typed;
 mod slow_path;
 mod transfer;
+mod typed;
 mod vlan;
 mod ways;

@@ -53,6 +53,11 @@ fn the_tool_shows_the_service_its_backends_and_its_connections() {
     for (subcommand, words) in [
         ("status", vec![]),
         ("services", vec!["198.51.100.10", "10.44.0.11", "10.44.0.12"]),
+        ("backends", vec!["web", "10.44.0.11", "10.44.0.12"]),
+        ("ports", vec!["wan", "lan"]),
+        ("workers", vec![]),
+        ("drops", vec![]),
+        ("rates", vec!["web", "10.44.0.11", "wan"]),
         ("connections", vec!["192.0.2.11", "198.51.100.10"]),
     ] {
         let table = balancer.shunt(&[subcommand]).unwrap();
@@ -62,6 +67,71 @@ fn the_tool_shows_the_service_its_backends_and_its_connections() {
             assert!(json.contains(word), "{subcommand} --json without {word}: {json}");
         }
         assert!(!table.trim().is_empty());
+    }
+    balancer.stop().unwrap();
+}
+
+/// Sheets are chosen by keys, and `q` gives the terminal back.
+#[test]
+fn top_draws_on_a_real_terminal_and_leaves_when_told() {
+    let rig = Rig::new(1, 1);
+    let mut balancer = rig.start(rig.web_config(1, "rr", &[(1, 1)]));
+    let screen = balancer.on_a_terminal("top", "2q").unwrap();
+    // Only what differs is sent: of the backend's address what does not stand where the service's stood.
+    for word in ["accepting", "198.51.100.10:80", "0.44.0.11:8", "1 services"] {
+        assert!(screen.contains(word), "no {word} in {screen:?}");
+    }
+    assert!(screen.contains("\u{1b}[?1049l"), "the screen before is back: {screen:?}");
+    balancer.stop().unwrap();
+}
+
+#[test]
+fn explain_says_what_would_become_of_a_packet_and_makes_no_connection() {
+    let rig = Rig::new(1, 2);
+    let mut balancer = rig.start(rig.web_config(2, "rr", &[(1, 1), (2, 1)]));
+    let explain = |flow: &str| balancer.shunt(&["explain", flow]).unwrap();
+    let said = explain(&format!("tcp 192.0.2.11:40000 > {VIP}:80"));
+    for words in
+        ["forward: It makes a connection", "none, worker", "web, scheduler rr", "10.44.0.1"]
+    {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let said = explain(&format!("tcp 192.0.2.11:40000 -> {VIP}:81"));
+    assert!(said.contains("(no_service)") && !said.contains("backend"), "{said}");
+    let said = explain("udp 192.0.2.11:40000 > 203.0.113.9:53");
+    assert!(said.contains("give it to the kernel"), "{said}");
+    let connections = balancer.shunt_json("connections").unwrap();
+    assert_eq!(connections["connections"].as_array().map(Vec::len), Some(0));
+    // One that is there, from both ends.
+    programs::curl(&rig.network.clients[0], &format!("http://{VIP}/")).unwrap();
+    let connections = balancer.shunt_json("connections").unwrap();
+    let one = |end: &str| connections["connections"][0][end].as_str().unwrap().to_owned();
+    let [client, backend, local] = ["client", "backend", "local"].map(one);
+    let there = explain(&format!("tcp {client} > {VIP}:80"));
+    assert!(there.contains(&format!("leaves as  tcp {local} > {backend}")), "{there}");
+    let back = explain(&format!("tcp {backend} > {local}"));
+    assert!(back.contains(&format!("leaves as  tcp {VIP}:80 > {client}")), "{back}");
+    // The next packets of a client's port that is known beforehand.
+    let flow = format!("tcp 192.0.2.11:45678 > {VIP}:80");
+    let followed = std::thread::scope(|scope| {
+        let trace =
+            || balancer.shunt(&["trace", "--flow", &flow, "--count", "4", "--seconds", "12"]);
+        let shunt = scope.spawn(trace);
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !shunt.is_finished() && std::time::Instant::now() < end {
+            let client = &rig.network.clients[0];
+            let arguments =
+                ["-s", "-o", "/dev/null", "--local-port", "45678", &format!("http://{VIP}/")];
+            // The port may still be in TIME_WAIT.
+            let _ = client.run("curl", &arguments);
+        }
+        shunt.join().unwrap().unwrap()
+    });
+    assert_eq!(followed.lines().count(), 8, "{followed}");
+    for words in
+        [format!("{flow} in by wan"), "sent by lan".into(), "sent by wan".into(), "decide".into()]
+    {
+        assert!(followed.contains(&words), "{words}: {followed}");
     }
     balancer.stop().unwrap();
 }

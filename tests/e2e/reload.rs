@@ -94,17 +94,20 @@ fn a_drained_backend_keeps_its_connections_and_gets_no_new_ones() {
     balancer.stop().unwrap();
 }
 
+/// What traffic moves in services and backends alike.
+const VOLUMES: [&str; 3] = ["volumes", "volumes_since_zero", "volumes_per_second"];
+
 /// Everything `shunt services` says but counters, which grow by themselves.
 fn services_without_counters(balancer: &Balancer<'_>) -> Value {
     let mut value = balancer.shunt_json("services").unwrap();
     let mut services = value["services"].as_array_mut().unwrap().iter_mut().collect::<Vec<_>>();
     assert!(!services.is_empty(), "there are services");
     for service in &mut services {
-        for counter in ["connections", "new_connections", "refused"] {
+        for counter in ["connections", "new_connections", "refused"].into_iter().chain(VOLUMES) {
             assert!(service.as_object_mut().unwrap().remove(counter).is_some(), "{counter}");
         }
         for backend in service["backends"].as_array_mut().unwrap() {
-            for counter in ["connections", "new_connections"] {
+            for counter in ["connections", "new_connections"].into_iter().chain(VOLUMES) {
                 assert!(backend.as_object_mut().unwrap().remove(counter).is_some(), "{counter}");
             }
         }

@@ -240,18 +240,24 @@ fn the_way_back_follows_the_clients_router() {
 
 #[test]
 fn draining_waits_for_those_who_still_talk_only() {
-    let mut world = World::new(Plan::default());
-    let talking = open(&mut world, client(1));
-    let closed = open(&mut world, client(2));
-    world.one(0, 0, &from_client(client(2), FIN | ACK));
-    world.one(0, 1, &answer(&closed, FIN | ACK));
-    world.publish(|snapshot| snapshot.accepting = false);
-    assert_eq!(world.connections(), [2; 4]);
-    world.one(0, 0, &from_client(client(2), ACK));
-    world.wait(4);
-    assert_eq!(world.connections(), [1; 4], "what is closed on both sides is not waited for");
-    world.one(0, 1, &answer(&talking, ACK));
-    assert_eq!(world.drops(), []);
+    let drains: [fn(&mut Snapshot); 2] = [
+        |snapshot| snapshot.accepting = false,
+        |snapshot| snapshot.backends.iter_mut().flatten().for_each(|backend| backend.weight = 0),
+    ];
+    for drain in drains {
+        let mut world = World::new(Plan::default());
+        let talking = open(&mut world, client(1));
+        let closed = open(&mut world, client(2));
+        world.one(0, 0, &from_client(client(2), FIN | ACK));
+        world.one(0, 1, &answer(&closed, FIN | ACK));
+        world.publish(drain);
+        assert_eq!(world.connections(), [2; 4]);
+        world.one(0, 0, &from_client(client(2), ACK));
+        world.wait(4);
+        assert_eq!(world.connections(), [1; 4], "what is closed on both sides is not waited for");
+        world.one(0, 1, &answer(&talking, ACK));
+        assert_eq!(world.drops(), []);
+    }
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use proptest::prelude::*;
+use shunt::dataplane::conn::state::State;
 use shunt::dataplane::conn::state::flags::{ACK, FIN, RST, SYN};
+use shunt::dataplane::orders::ConnectionView;
 use shunt::dataplane::persistence::Persistence;
 use shunt::dataplane::snapshot::{
     Backend, Encapsulation, Limit, Mode, Place, Protocol, Scheduler, Snapshot,
@@ -200,6 +202,40 @@ fn no_client_is_used_to_itself() {
     let next = host(&world.one(0, 0, &ask(2001)));
     assert_ne!(next, 13);
     assert_eq!(host(&world.one(0, 0, &ask(2002))), next, "and stays where it went");
+}
+
+#[test]
+fn a_template_is_listed_with_its_network_and_backend_as_long_as_it_means_something() {
+    let terms_of_networks = Persistence { prefix: 24, ..TERMS };
+    let mut world = World::new(Plan { workers: 2, modes: vec![Mode::Dr; 3], ..Plan::default() });
+    world.publish(terms(terms_of_networks));
+    let homes =
+        [ask(&mut world, 0, client(7, 2000)), ask(&mut world, 1, ([203, 0, 113, 9].into(), 2000))];
+    world.wait(10);
+    for worker in [0, 1] {
+        for rows in [1, 7, 1000] {
+            let mut listed = world.list_templates(worker, rows);
+            listed.sort_by_key(|row| row.client);
+            let told = |row: &ConnectionView| (row.client.to_string(), row.vip, row.backend);
+            let backend = |host| ([10, 44, 0, host], VIP.1).into();
+            let expected = [
+                ("192.0.2.0:0".to_owned(), VIP.into(), backend(homes[0])),
+                ("203.0.113.0:0".to_owned(), VIP.into(), backend(homes[1])),
+            ];
+            assert_eq!(listed.iter().map(told).collect::<Vec<_>>(), expected);
+            for row in listed {
+                assert_eq!((row.state, row.protocol), (State::None, Protocol::Tcp));
+                assert!((300_000..=360_000).contains(&row.expires_ms), "{row:?}");
+            }
+        }
+    }
+    world.publish(|snapshot| {
+        terms(terms_of_networks)(snapshot);
+        snapshot.backends[usize::from(homes[0]) - 11] = None;
+    });
+    assert_eq!(world.list_templates(0, 9).len(), 1, "nobody is sent to who is gone");
+    world.publish(terms(Persistence { epoch: 2, ..terms_of_networks }));
+    assert_eq!(world.list_templates(0, 9), [], "what was kept under other terms");
 }
 
 #[test]

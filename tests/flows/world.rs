@@ -8,27 +8,31 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use shunt::dataplane::capture::Capture;
 use shunt::dataplane::clearing::Clearing;
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::conn::ports::{Ownership, Toeplitz};
 use shunt::dataplane::conn::table::Tables;
+use shunt::dataplane::explain::{Find, Flow};
 use shunt::dataplane::flows::Flows;
 use shunt::dataplane::io::Packet as _;
 use shunt::dataplane::io::memory::{Memory, VecLane, VecPacket, VecPort};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::mem::HugePages;
-use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page};
+use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page, Rows};
 use shunt::dataplane::persistence::Templates;
 use shunt::dataplane::snapshot::{
     Backend, Limit, Link, Locals, Mode, NextHop, PortView, Protocol, Scheduler, Service,
     ServiceAddress, Snapshot, Steering, Weighings,
 };
 use shunt::dataplane::sources::Sources;
+use shunt::dataplane::trace::Trace;
 use shunt::dataplane::verdict::Reason;
 use shunt::dataplane::worker::{Links, Worker};
 use shunt::ids::{BackendId, PortId, ServiceId, WorkerId};
 use shunt::stats::counters::WorkerStats;
+use shunt::stats::loads::Loads;
 use shunt::stats::tallies::Tallies;
 use shunt::wire::Mac;
 use shunt::wire::vlan::Tags;
@@ -77,6 +81,8 @@ pub(crate) struct Plan {
     pub(crate) sources: usize,
     /// Packets a queue or lane takes.
     pub(crate) lane: usize,
+    /// Told `true` before memory is reserved that several workers look at, and `false` behind it.
+    pub(crate) sharing: fn(bool),
 }
 
 impl Default for Plan {
@@ -99,8 +105,17 @@ impl Default for Plan {
             seed: Seed([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]),
             sources: 600,
             lane: 4096,
+            sharing: |_| {},
         }
     }
+}
+
+/// Made where several workers look at it.
+fn shared<T>(plan: &Plan, make: impl FnOnce() -> T) -> Arc<T> {
+    (plan.sharing)(true);
+    let made = Arc::new(make());
+    (plan.sharing)(false);
+    made
 }
 
 pub(crate) const RSS_KEY: [u8; 40] = *b"a key of forty bytes that spreads flows!";
@@ -130,10 +145,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(plan: Plan) -> Self {
+        let templates = shared(&plan, || Templates::new(600, plan.seed, HugePages::Never).unwrap());
         let mut world = Self {
             now_ms: 1_000,
             stats: vec![],
-            templates: Arc::new(Templates::new(600, plan.seed, HugePages::Never).unwrap()),
+            templates,
             workers: vec![],
             ports: vec![],
             punts: vec![],
@@ -144,7 +160,7 @@ impl World {
             generation: 1,
             plan,
         };
-        let first = Arc::new(world.snapshot(|_| {}));
+        let first = shared(&world.plan, || world.snapshot(|_| {}));
         let count = usize::from(world.plan.workers);
         let lanes: Vec<Vec<VecLane>> = (0..count)
             .map(|_| (0..count).map(|_| VecLane::new(world.plan.lane)).collect())
@@ -161,12 +177,15 @@ impl World {
         let loads = self.stats.first().map(|stats| Arc::clone(&stats.loads));
         let tallies = self.stats.first().map(|stats| Arc::clone(&stats.tallies));
         let sources = || Sources::new(self.plan.sources, self.plan.seed, HugePages::Never).unwrap();
-        let tallies = tallies.unwrap_or_else(|| Arc::new(Tallies::with(sources())));
-        let stats = WorkerStats::sharing(loads.unwrap_or_default()).with_tallies(tallies);
+        let loads = loads.unwrap_or_else(|| shared(&self.plan, Loads::default));
+        let tallies = tallies.unwrap_or_else(|| shared(&self.plan, || Tallies::with(sources())));
+        let stats = WorkerStats::sharing(loads).with_tallies(tallies);
         let stats = Arc::new(stats);
         let ports = [VecPort::new(self.plan.lane), VecPort::new(self.plan.lane)];
         let (punt, inject) = (VecLane::new(self.plan.lane), VecLane::new(self.plan.lane));
+        (self.plan.sharing)(true);
         let (control, end) = mailbox();
+        (self.plan.sharing)(false);
         let links = Links {
             ports: ports.to_vec(),
             from_peers: (0..lanes.len()).filter(|p| *p != w).map(|p| lanes[p][w].clone()).collect(),
@@ -200,7 +219,7 @@ impl World {
     }
 
     /// The plan's world, changed by `edit`.
-    fn snapshot(&self, edit: impl Fn(&mut Snapshot)) -> Snapshot {
+    pub(crate) fn snapshot(&self, edit: impl Fn(&mut Snapshot)) -> Snapshot {
         let count = u32::try_from(self.plan.weights.len()).unwrap();
         let locals = self.plan.locals.iter().copied().map(IpAddr::from);
         let locals_v6 = self.plan.locals_v6.iter().copied().map(IpAddr::from);
@@ -287,7 +306,7 @@ impl World {
     /// Publishes the plan as it is now, changed by `edit`; every worker has taken it on return.
     pub(crate) fn publish(&mut self, edit: impl Fn(&mut Snapshot)) {
         self.generation += 1;
-        let snapshot = Arc::new(self.snapshot(edit));
+        let snapshot = shared(&self.plan, || self.snapshot(edit));
         for control in &mut self.controls {
             control.send(Order::Publish(Arc::clone(&snapshot))).unwrap();
         }
@@ -435,21 +454,28 @@ impl World {
     /// All connections, asked for a page of `rows` at a time.
     pub(crate) fn list(&mut self, rows: usize) -> Vec<ConnectionView> {
         let mut all = vec![];
-        for w in 0..self.controls.len() {
-            let mut cursor = 0;
-            loop {
-                let page = Page { cursor, done: false, rows: Vec::with_capacity(rows) };
-                self.controls[w].send(Order::Dump(page)).unwrap();
-                self.poll();
-                let Some(Answer::Page(page)) = self.controls[w].answer() else {
-                    panic!("a dump is answered by a page")
-                };
-                all.extend(page.rows);
-                cursor = page.cursor;
-                if page.done {
-                    break;
-                }
-            }
+        for worker in 0..self.controls.len() {
+            all.extend(self.pages(worker, Rows::Connections, rows));
+        }
+        all
+    }
+
+    /// Which clients persistence sends where, as a worker lists it, a page of `rows` at a time.
+    pub(crate) fn list_templates(&mut self, worker: usize, rows: usize) -> Vec<ConnectionView> {
+        self.pages(worker, Rows::Templates, rows)
+    }
+
+    fn pages(&mut self, worker: usize, of: Rows, rows: usize) -> Vec<ConnectionView> {
+        let (mut all, mut cursor, mut done) = (vec![], 0, false);
+        while !done {
+            let page = Page { of, cursor, rows: Vec::with_capacity(rows), ..Page::default() };
+            self.controls[worker].send(Order::Dump(page)).unwrap();
+            self.poll();
+            let Some(Answer::Page(page)) = self.controls[worker].answer() else {
+                panic!("a dump is answered by a page")
+            };
+            all.extend(page.rows);
+            (cursor, done) = (page.cursor, page.done);
         }
         all
     }
@@ -477,8 +503,38 @@ impl World {
 
     /// Asks worker 0 for a page of its connections.
     pub(crate) fn order_dump(&mut self, rows: usize) {
-        let page = Page { cursor: 0, done: false, rows: Vec::with_capacity(rows) };
+        let page = Page { rows: Vec::with_capacity(rows), ..Page::default() };
         self.controls[0].send(Order::Dump(page)).unwrap();
+    }
+
+    /// Has a worker capture from now on, or end it; was there a capture before?
+    pub(crate) fn order_capture(&mut self, worker: usize, part: Option<Capture>) -> bool {
+        self.controls[worker].send(Order::Capture(part.map(Box::new))).unwrap();
+        self.poll();
+        match self.controls[worker].answer() {
+            Some(Answer::Capture(before)) => before.is_some(),
+            other => panic!("expected the capture before, not {other:?}"),
+        }
+    }
+
+    /// Has a worker follow a flow from now on, or end that; was one followed before?
+    pub(crate) fn order_trace(&mut self, worker: usize, part: Option<Trace>) -> bool {
+        self.controls[worker].send(Order::Trace(part.map(Box::new))).unwrap();
+        self.poll();
+        match self.controls[worker].answer() {
+            Some(Answer::Trace(before)) => before.is_some(),
+            other => panic!("expected what was followed before, not {other:?}"),
+        }
+    }
+
+    /// What a worker knows of a flow.
+    pub(crate) fn find(&mut self, worker: usize, flow: Flow) -> Find {
+        self.controls[worker].send(Order::Find(Box::new(Find::new(flow)))).unwrap();
+        self.poll();
+        match self.controls[worker].answer() {
+            Some(Answer::Found(find)) => *find,
+            other => panic!("expected what it knows, not {other:?}"),
+        }
     }
 
     /// Answers of worker 0 not read yet.

@@ -370,7 +370,7 @@ impl Balancer {
     pub(crate) fn list(&mut self) -> Vec<ConnectionView> {
         let mut all = vec![];
         for end in 0..self.ends.len() {
-            let mut page = Page { cursor: 0, done: false, rows: vec![] };
+            let mut page = Page::default();
             while !page.done {
                 page.rows.reserve(64);
                 self.ends[end].control.send(Order::Dump(page)).unwrap();
@@ -395,6 +395,12 @@ impl Balancer {
         let id = backend_id(place).index();
         let made = self.total(|s| s.backends[id].new_connections.get());
         (made, self.total(|s| s.backends[id].connections.get().into()))
+    }
+
+    /// Packets and bytes in, packets and bytes out, of a backend.
+    pub(crate) fn passed(&self, place: Place) -> [u64; 4] {
+        let id = backend_id(place);
+        std::array::from_fn(|at| self.total(|s| s.volumes.of(id).numbers()[at]))
     }
 
     /// All that is left, in words.

@@ -481,8 +481,16 @@ impl Run {
         })
     }
 
-    /// Each backend counts the connections it had.
+    /// Each backend counts the connections it had, and the packets that went on.
     fn made(&self) -> Result<(), String> {
+        for (place, passed) in &self.model.tally.passed {
+            let counted = self.balancer.passed(*place);
+            if counted != *passed {
+                return Err(format!(
+                    "{place:?} counts {counted:?} packets and bytes, and had {passed:?}"
+                ));
+            }
+        }
         for (place, made) in &self.model.tally.made {
             let (counted, _) = self.balancer.of_backend(*place);
             if counted != *made {

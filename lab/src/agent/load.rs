@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -85,12 +85,12 @@ fn one_thread(plan: Plan, go_on: impl Fn() -> Option<u64>) -> Report {
     while let Some(left) = go_on() {
         let done = u16::try_from(plan.requests - left).unwrap_or_default();
         let port = plan.first_port.map_or(0, |first| first + done);
-        let start = Instant::now();
+        let (start, began) = (Instant::now(), SystemTime::now());
         match one_request(plan, port, &mut connection, &mut report) {
             Ok(body) => report.answered(&body, start.elapsed()),
             Err(error) => {
                 connection = None;
-                report.failed(&format!("{error:#}"));
+                report.failed_while((began, SystemTime::now()), &format!("{error:#}"));
             }
         }
         thread::sleep(plan.pause);

@@ -37,6 +37,8 @@ const SPLICES: u32 = 1 << 16;
 pub(crate) struct RingPort {
     inbound: Receiver,
     outbound: Sender,
+    /// Packets it gives at once.
+    most: usize,
 }
 
 impl Rx for RingPort {
@@ -44,7 +46,7 @@ impl Rx for RingPort {
 
     #[inline]
     fn rx(&mut self, burst: &mut Burst<Mbuf>) -> usize {
-        self.inbound.rx(burst)
+        self.inbound.rx_at_most(burst, self.most)
     }
 }
 
@@ -57,16 +59,22 @@ impl Tx for RingPort {
     }
 }
 
-/// DPDK's packets over in-memory ports.
+/// DPDK's packets over in-memory ports; `WATCHED` as in [`Platform`].
 #[derive(Debug)]
-pub(crate) struct Rings;
+pub(crate) struct Rings<const WATCHED: bool = true>;
 
-impl Platform for Rings {
+impl<const WATCHED: bool> Platform for Rings<WATCHED> {
     type Packet = Mbuf;
     type Port = RingPort;
     type LaneRx = Receiver;
     type LaneTx = Sender;
     type Probe = Stopwatch;
+    const WATCHED: bool = WATCHED;
+
+    #[inline(always)]
+    fn ticks() -> u64 {
+        clock::now()
+    }
 }
 
 /// The generator's end of an in-memory port.
@@ -78,12 +86,17 @@ pub(crate) struct Wire {
     pub(crate) from: Receiver,
 }
 
-/// A pair of ports, both ends: the clients' and the backends'.
-pub(crate) fn ports(eal: &Eal, depth: u32) -> anyhow::Result<([RingPort; 2], [Wire; 2])> {
+/// A pair of ports that give so many packets at once, both ends: the clients' and the backends'.
+pub(crate) fn ports(
+    eal: &Eal,
+    depth: u32,
+    burst: u8,
+) -> anyhow::Result<([RingPort; 2], [Wire; 2])> {
+    let most = usize::from(burst);
     let port = || -> anyhow::Result<(RingPort, Wire)> {
         let (to, inbound) = lane(eal, depth)?;
         let (outbound, from) = lane(eal, depth)?;
-        Ok((RingPort { inbound, outbound }, Wire { to, from }))
+        Ok((RingPort { inbound, outbound, most }, Wire { to, from }))
     };
     let ((a, client), (b, backend)) = (port()?, port()?);
     Ok(([a, b], [client, backend]))
@@ -104,8 +117,8 @@ impl std::ops::AddAssign for Round {
 }
 
 /// The worker under test.
-pub(crate) struct Bed {
-    pub(crate) worker: Worker<Rings>,
+pub(crate) struct Bed<const WATCHED: bool = true> {
+    pub(crate) worker: Worker<Rings<WATCHED>>,
     pub(crate) wires: [Wire; 2],
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) control: ControlEnd,
@@ -121,7 +134,7 @@ pub(crate) struct Lanes {
     pub(crate) to: Vec<Option<Sender>>,
 }
 
-impl Bed {
+impl<const WATCHED: bool> Bed<WATCHED> {
     /// A lone worker with room for so many connections of family `F`.
     pub(crate) fn new<F: Hosts>(
         eal: &Eal,
@@ -130,30 +143,30 @@ impl Bed {
         snapshot: Snapshot,
     ) -> anyhow::Result<Self> {
         let lanes = Lanes { from: vec![], to: vec![None] };
-        Self::among::<F>(eal, scene, connections, Arc::new(snapshot), WorkerId(0), lanes)
+        let (snapshot, stats) = (Arc::new(snapshot), WorkerStats::default());
+        Self::among::<F>(eal, scene, connections, (snapshot, stats), WorkerId(0), lanes)
     }
 
-    /// Worker `id` among as many as `lanes` says.
+    /// Worker `id` among as many as `lanes` says, with what it shares with them.
     pub(crate) fn among<F: Hosts>(
         eal: &Eal,
         scene: &Scene,
         connections: u32,
-        snapshot: Arc<Snapshot>,
+        (snapshot, stats): (Arc<Snapshot>, WorkerStats),
         id: WorkerId,
         lanes: Lanes,
     ) -> anyhow::Result<Self> {
-        let stats = Arc::new(WorkerStats::default());
-        let (ports, wires) = ports(eal, scene.in_flight)?;
+        let stats = Arc::new(stats);
+        let (ports, wires) = ports(eal, scene.in_flight, scene.burst)?;
         let (punt, kernel) = lane(eal, 64)?;
-        let seed = Seed([scene.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, !scene.seed]);
         let huge_pages = if scene.no_huge { HugePages::Never } else { HugePages::Auto };
-        let tables = Tables::on(sizes::<F>(connections), seed, huge_pages)
+        let tables = Tables::on(sizes::<F>(connections), seed(scene), huge_pages)
             .context("no memory for the tables")?;
         let workers = u8::try_from(lanes.to.len()).context("too many workers")?;
         let ownership = Ownership::new(id, workers, &snapshot.ports);
         let flows = Flows::new(tables, snapshot, ownership, Arc::clone(&stats));
         let (control, end) = mailbox();
-        let links = Links::<Rings> {
+        let links = Links::<Rings<WATCHED>> {
             ports: ports.into(),
             from_peers: lanes.from,
             to_peers: lanes.to,
@@ -203,6 +216,28 @@ impl Bed {
             .filter(|(_, count)| *count > 0)
             .collect()
     }
+}
+
+/// The seed of all tables' hashes.
+pub(crate) fn seed(scene: &Scene) -> Seed {
+    Seed([scene.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, !scene.seed])
+}
+
+/// A lane for each ordered pair of workers, by worker.
+pub(crate) fn mesh(eal: &Eal, workers: usize, depth: u32) -> anyhow::Result<Vec<Lanes>> {
+    let mut mesh: Vec<Lanes> = std::iter::repeat_with(Lanes::default).take(workers).collect();
+    for from in 0..workers {
+        for to in 0..workers {
+            if from == to {
+                mesh[from].to.push(None);
+                continue;
+            }
+            let (sender, receiver) = lane(eal, depth)?;
+            mesh[from].to.push(Some(sender));
+            mesh[to].from.push(receiver);
+        }
+    }
+    Ok(mesh)
 }
 
 fn sizes<F: Hosts>(connections: u32) -> Sizes {

@@ -14,6 +14,11 @@ use crate::traffic::{BACKENDS, CLIENTS, Mix, Traffic};
 /// Room for connections that come and go: what a second can bring, and another until it is swept.
 const PASSING: u32 = 1 << 24;
 
+/// Room for so many connections, and for those that pass if there are any.
+pub(crate) fn places(flows: u32, passing: bool) -> u32 {
+    flows + if passing { PASSING } else { 0 }
+}
+
 /// The worker, and who knows its connections.
 pub(crate) struct Established<F: Hosts> {
     pub(crate) bed: Bed,
@@ -31,11 +36,23 @@ impl<F: Hosts> Established<F> {
         flows: u32,
         passing: bool,
     ) -> anyhow::Result<Self> {
-        let places = flows + if passing { PASSING } else { 0 };
+        let places = places(flows, passing);
         let snapshot = scene::snapshot::<F>(scene);
+        let bed = Bed::new::<F>(&machine.eal, scene, places, snapshot)?;
+        Self::on(machine, scene, flows, bed, Traffic::new(scene, &machine.pool)?)
+    }
+
+    /// Makes `flows` connections on that worker.
+    pub(crate) fn on(
+        machine: &Machine,
+        scene: &Scene,
+        flows: u32,
+        bed: Bed,
+        traffic: Traffic<F>,
+    ) -> anyhow::Result<Self> {
         let mut made = Self {
-            bed: Bed::new::<F>(&machine.eal, scene, places, snapshot)?,
-            traffic: Traffic::new(scene, &machine.pool)?,
+            bed,
+            traffic,
             mix: Mix { flows, replies: scene.mode.has_replies(), new_per_mille: 0 },
             new_connections_per_second: 0.0,
         };

@@ -18,9 +18,9 @@ pub(crate) struct Floor {
 pub(crate) struct Forwarder([RingPort; 2]);
 
 impl Floor {
-    /// Ports `depth` packets deep.
-    pub(crate) fn new(eal: &Eal, depth: u32) -> anyhow::Result<Self> {
-        let (ports, wires) = bed::ports(eal, depth)?;
+    /// Ports `depth` packets deep, which give so many at once.
+    pub(crate) fn new(eal: &Eal, depth: u32, burst: u8) -> anyhow::Result<Self> {
+        let (ports, wires) = bed::ports(eal, depth, burst)?;
         Ok(Self { forwarder: Forwarder(ports), wires })
     }
 

@@ -20,10 +20,11 @@ use serde::Serialize;
 use shunt::dataplane::conn::ports::Ownership;
 use shunt::dpdk::clock;
 use shunt::dpdk::lcore;
-use shunt::dpdk::ring::lane;
 use shunt::ids::WorkerId;
+use shunt::stats::counters::WorkerStats;
+use shunt::stats::loads::Loads;
 
-use crate::bed::{Bed, Lanes, Round};
+use crate::bed::{Bed, Round, mesh};
 use crate::host::Hosts;
 use crate::machine::Machine;
 use crate::options::{IpVersion, Scene};
@@ -57,6 +58,8 @@ pub(crate) struct Found {
     pub(crate) direct_cycles_per_packet: Spread,
     /// Cycles of a packet that met the other worker first, both workers together.
     pub(crate) handed_over_cycles_per_packet: Spread,
+    /// Of these, what the first worker takes to see that it is the other's.
+    pub(crate) first_worker_cycles_per_packet: Spread,
     /// The difference of the medians.
     pub(crate) on_top: f64,
     /// Packets handed over.
@@ -85,16 +88,14 @@ impl<'a, F: Hosts> Pair<'a, F> {
     fn new(machine: &'a Machine, options: &HandoverOptions) -> anyhow::Result<Self> {
         let scene = &options.scene;
         let snapshot = Arc::new(scene::snapshot::<F>(scene));
-        let lane = || lane(&machine.eal, scene.in_flight);
-        let ((to_b, from_a), (to_a, from_b)) = (lane()?, lane()?);
-        let a = Lanes { from: vec![from_b], to: vec![None, Some(to_b)] };
-        let b = Lanes { from: vec![from_a], to: vec![Some(to_a), None] };
-        let bed = |id, lanes| {
-            let snapshot = Arc::clone(&snapshot);
-            Bed::among::<F>(&machine.eal, scene, options.flows, snapshot, WorkerId(id), lanes)
+        let loads = Arc::<Loads>::default();
+        let bed = |(id, lanes)| {
+            let shared = (Arc::clone(&snapshot), WorkerStats::sharing(Arc::clone(&loads)));
+            Bed::among::<F>(&machine.eal, scene, options.flows, shared, WorkerId(id), lanes)
         };
         let cpus = machine.two_cpus().context("expected two CPUs")?;
-        let beds = vec![bed(0, a)?, bed(1, b)?];
+        let lanes = mesh(&machine.eal, 2, scene.in_flight)?;
+        let beds = (0..).zip(lanes).map(bed).collect::<anyhow::Result<Vec<_>>>()?;
         let mut pair = Self { machine, beds, traffic: Traffic::new(scene, &machine.pool)?, cpus };
         pair.prefill(scene, options.flows)?;
         let ownership = Ownership::new(WorkerId(1), 2, &snapshot.ports);
@@ -141,10 +142,11 @@ impl<'a, F: Hosts> Pair<'a, F> {
     }
 
     fn measure(mut self, options: &HandoverOptions) -> anyhow::Result<Found> {
-        let (mut direct, mut handed) = (Vec::new(), Vec::new());
+        let (mut direct, mut handed, mut passed_on) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..options.rounds + WARM_UP {
-            let (over, at_once) = (self.round(0)?, self.round(1)?);
+            let ((first, over), (_, at_once)) = (self.round(0)?, self.round(1)?);
             if round >= WARM_UP {
+                passed_on.push(first);
                 handed.push(over);
                 direct.push(at_once);
             }
@@ -155,13 +157,14 @@ impl<'a, F: Hosts> Pair<'a, F> {
         Ok(Found {
             direct_cycles_per_packet: direct,
             handed_over_cycles_per_packet: over,
+            first_worker_cycles_per_packet: spread(&passed_on)?,
             on_top: over.median - direct.median,
             packets: handed.iter().map(|round| round.packets).sum(),
         })
     }
 
-    /// Answers to connections of B, offered to worker `first`.
-    fn round(&mut self, first: usize) -> anyhow::Result<Round> {
+    /// Answers to connections of B, offered to worker `first`: what A alone did, and all of it.
+    fn round(&mut self, first: usize) -> anyhow::Result<(Round, Round)> {
         lcore::pin(self.cpus.0)?;
         let offered = self.traffic.offer_replies(&mut self.beds[first].wires[BACKENDS])?;
         let now_ms = self.machine.now_ms();
@@ -176,7 +179,8 @@ impl<'a, F: Hosts> Pair<'a, F> {
         ensure!(round.packets == offered, "{} of {offered} packets left", round.packets);
         lcore::pin(self.cpus.0)?;
         self.collect();
-        Ok(Round { cycles: cycles + round.cycles, packets: round.packets })
+        let packets = round.packets;
+        Ok((Round { cycles, packets }, Round { cycles: cycles + round.cycles, packets }))
     }
 }
 
@@ -187,9 +191,11 @@ pub(crate) fn render(found: &Found, json: bool) -> String {
     }
     let spread = |Spread { median, p10, p90 }: Spread| format!("{median:.1} ({p10:.1}-{p90:.1})");
     format!(
-        "met its owner {} cycles a packet, handed over {}: {:.1} on top ({} packets)\n",
+        "met its owner {} cycles a packet, handed over {}, {} of them at the first worker: {:.1} on top \
+         ({} packets)\n",
         spread(found.direct_cycles_per_packet),
         spread(found.handed_over_cycles_per_packet),
+        spread(found.first_worker_cycles_per_packet),
         found.on_top,
         found.packets
     )

@@ -7,35 +7,46 @@
 //!
 //! `scene` and `host` say who takes part, `frame`, `order` and `traffic` make packets, `bed` holds the
 //! worker, `rig` puts it on a core of its own. A subcommand is a file: `run`, `sweep`, `life`,
-//! `choices`, `handover`, `reload`, `compare`.
+//! `flood`, `choices`, `handover`, `idle`, `reload`, `overhead`, `generate`, `compare`, `standard`.
 
 mod bars;
 mod bed;
 mod choices;
 mod compare;
+mod crew;
 mod established;
 mod flood;
 mod floor;
 mod frame;
+mod gate;
+mod generate;
 mod handover;
 mod handshake;
 mod host;
+mod idle;
 mod latency;
 mod life;
+mod lines;
 mod machine;
+mod neighbor;
 mod options;
 mod order;
+mod overhead;
+mod part;
 mod plot;
 mod progress;
+mod reflect;
 mod reload;
 mod report;
 mod rig;
 mod run;
 mod scene;
+mod search;
 mod stages;
 mod standard;
 mod sweep;
 mod synthetic;
+mod tester;
 mod traffic;
 
 use std::process::ExitCode;
@@ -46,9 +57,12 @@ use clap::{Parser, Subcommand};
 use crate::choices::ChoicesOptions;
 use crate::compare::CompareOptions;
 use crate::flood::FloodOptions;
+use crate::generate::GenerateOptions;
 use crate::handover::HandoverOptions;
+use crate::idle::IdleOptions;
 use crate::life::LifeOptions;
 use crate::options::RunOptions;
+use crate::overhead::OverheadOptions;
 use crate::reload::ReloadOptions;
 use crate::standard::StandardOptions;
 use crate::sweep::SweepOptions;
@@ -73,13 +87,19 @@ enum Command {
     Choices(ChoicesOptions),
     /// Offers packets to a worker that is not their owner.
     Handover(HandoverOptions),
+    /// Sends packets one at a time to a worker that has nothing else to do.
+    Idle(IdleOptions),
     /// Reloads under traffic.
     Reload(ReloadOptions),
+    /// Forwards with and without counting and sampling, and prints what these cost.
+    Overhead(OverheadOptions),
     /// Measures everything that has a bar.
     Standard(StandardOptions),
     /// Floods the worker with SYNs from forged addresses, and prints what established connections
     /// keep of their rate and how many new clients get through: without cookies, with, and above a rate.
     Flood(FloodOptions),
+    /// Sends packets through a box, by DPDK's ports, and counts what comes back right.
+    Generate(GenerateOptions),
     /// Runs two builds in turn and compares them.
     Compare(CompareOptions),
 }
@@ -97,9 +117,16 @@ fn main() -> ExitCode {
         Command::Handover(options) => {
             handover::run(&options).map(|found| shown(&handover::render(&found, options.json)))
         }
+        Command::Idle(options) => {
+            idle::run(&options).map(|rows| shown(&idle::render(&rows, options.json)))
+        }
         Command::Reload(options) => {
             reload::run(&options).map(|found| shown(&reload::render(&found, options.json)))
         }
+        Command::Overhead(options) => {
+            overhead::run(&options).map(|found| shown(&overhead::render(&found, options.json)))
+        }
+        Command::Generate(options) => generated(&options),
         Command::Flood(options) => flooded(&options),
         Command::Standard(options) => standard(&options),
         Command::Compare(options) => {
@@ -151,6 +178,13 @@ fn swept(options: &SweepOptions) -> anyhow::Result<ExitCode> {
         plot::latency_against_load(file, &found)?;
     }
     Ok(shown(&sweep::render(&found, options.json)))
+}
+
+/// Exit code 1 if packets were lost, or were wrong.
+fn generated(options: &GenerateOptions) -> anyhow::Result<ExitCode> {
+    let found = generate::run(options)?;
+    print!("{}", generate::render(&found, options.json));
+    Ok(verdict(found.lost_packets + found.wrong_packets > 0, &[]))
 }
 
 fn standard(options: &StandardOptions) -> anyhow::Result<ExitCode> {

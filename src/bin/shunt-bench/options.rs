@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
+use shunt::dataplane::io::BURST;
 use shunt::dataplane::sched::Scheduler;
 use shunt::dataplane::snapshot::{self, Encapsulation, GueChecksum, Protocol};
 
@@ -146,6 +147,10 @@ fn scheduler(name: &str) -> Result<Scheduler, String> {
     })
 }
 
+/// Packets the data path takes at once.
+pub(crate) const FULL_BURST: u8 = 32;
+const _: () = assert!(FULL_BURST as usize == BURST, "`--burst` says what the data path takes");
+
 /// The world that is measured in.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Scene {
@@ -171,6 +176,9 @@ pub(crate) struct Scene {
     /// Packets that are in flight between generator and worker at once.
     #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(64..=65536))]
     pub(crate) in_flight: u32,
+    /// Packets a port gives at once, 1 to 32.
+    #[arg(long, default_value_t = FULL_BURST, value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub(crate) burst: u8,
     /// Seed of the order in which connections are visited.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -191,6 +199,9 @@ pub(crate) struct RunOptions {
     #[arg(long, value_delimiter = ',', default_value = "1000000",
           value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub(crate) flows: Vec<u32>,
+    /// Workers, each on a core of its own with a generator and its share of the connections.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) workers: u8,
     /// Of 1,000 packets so many make a connection, and as many old ones end.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub(crate) new_per_mille: u32,

@@ -20,14 +20,20 @@ pub(crate) struct Row {
     pub(crate) protocol: Protocol,
     /// 4 or 6.
     pub(crate) ip: u8,
-    /// Connections in the table.
+    /// Workers, each on a core of its own.
+    pub(crate) workers: u8,
+    /// Connections in their tables.
     pub(crate) flows: u32,
     /// Bytes of a frame, FCS included, on average.
     pub(crate) packet_size: f64,
     /// Packets measured.
     pub(crate) packets: u64,
-    /// Millions of packets a second of one core's time, both directions together (median round).
+    /// Millions of packets a second of the workers' time, both directions together (median round).
     pub(crate) mpps: f64,
+    /// The same of one worker while the others sleep.
+    pub(crate) one_worker_mpps: f64,
+    /// All workers' rate over one's.
+    pub(crate) scaling: f64,
     /// TSC cycles a packet: the median round.
     pub(crate) cycles_per_packet: f64,
     /// The same over all rounds.
@@ -36,6 +42,8 @@ pub(crate) struct Row {
     pub(crate) floor_cycles_per_packet: f64,
     /// TSC cycles a packet of looking up and rewriting alone, in the same table.
     pub(crate) synthetic_cycles_per_packet: f64,
+    /// TSC cycles a packet of touching the lines of table that it needs, alone.
+    pub(crate) memory_cycles_per_packet: f64,
     /// Where the cycles go.
     pub(crate) stage_cycles: StageCycles,
     /// Connections made a second while prefilling.
@@ -44,7 +52,7 @@ pub(crate) struct Row {
     pub(crate) bytes_per_connection: f64,
     /// Packets offered that did not leave.
     pub(crate) lost_packets: u64,
-    /// Latency at half of what the worker can do, if there were two CPUs.
+    /// Latency at half of what the worker can do, if it is the only one and there were two CPUs.
     pub(crate) latency_ns: Option<Latency>,
     /// Packets refused, by reason.
     pub(crate) refusals: Vec<(&'static str, u64)>,
@@ -121,7 +129,7 @@ pub(crate) fn render(rows: &[Row], json: bool) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "{:<8} {:>10} {:>6} {:>7} {:>20} {:>6} {:>6} {:>9} {:>9} {:>7} {:>5}  {:<31} {:>20}",
+        "{:<8} {:>10} {:>6} {:>7} {:>20} {:>6} {:>6} {:>9} {:>6} {:>9} {:>7} {:>5}  {:<31} {:>20}",
         "mode",
         "flows",
         "bytes",
@@ -130,6 +138,7 @@ pub(crate) fn render(rows: &[Row], json: bool) -> String {
         "floor",
         "ratio",
         "synthetic",
+        "memory",
         "new conn/s",
         "B/conn",
         "lost",
@@ -145,7 +154,7 @@ pub(crate) fn render(rows: &[Row], json: bool) -> String {
 fn line(out: &mut String, row: &Row) {
     let _ = writeln!(
         out,
-        "{:<8} {:>10} {:>6.0} {:>7.2} {:>20} {:>6.1} {:>6.1} {:>9.1} {:>10.0} {:>7.1} {:>5}  {:<32} {:>20}",
+        "{:<8} {:>10} {:>6.0} {:>7.2} {:>20} {:>6.1} {:>6.1} {:>9.1} {:>6.1} {:>10.0} {:>7.1} {:>5}  {:<32} {:>20}",
         row.mode,
         row.flows,
         row.packet_size,
@@ -154,12 +163,20 @@ fn line(out: &mut String, row: &Row) {
         row.floor_cycles_per_packet,
         row.cycles_per_packet / row.floor_cycles_per_packet,
         row.synthetic_cycles_per_packet,
+        row.memory_cycles_per_packet,
         row.new_connections_per_second,
         row.bytes_per_connection,
         row.lost_packets,
         stages(&row.stage_cycles),
-        row.latency_ns.map_or_else(|| "one CPU".to_owned(), latency),
+        row.latency_ns.map_or_else(|| "-".to_owned(), latency),
     );
+    if row.workers > 1 {
+        let Row { workers, one_worker_mpps: one, scaling, .. } = row;
+        let _ = writeln!(
+            out,
+            "         {workers} workers: {scaling:.2} times one alone ({one:.2} Mpps)"
+        );
+    }
     for (reason, count) in &row.refusals {
         let _ = writeln!(out, "         refused {count} ({reason})");
     }

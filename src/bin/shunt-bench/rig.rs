@@ -27,6 +27,7 @@ use crate::bed::{Bed, Rings, Wire};
 use crate::floor::{Floor, Forwarder};
 use crate::host::Hosts;
 use crate::machine::Machine;
+use crate::options::FULL_BURST;
 use crate::traffic::{Mix, Traffic};
 
 /// Packets written before the clock is looked at again: a burst of a generator that is behind.
@@ -38,7 +39,7 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// Most cycles that are told apart: minutes.
 const LONGEST: u64 = 1 << 40;
 /// Bits of a stamp.
-const STAMP_MASK: u64 = (1 << 48) - 1;
+pub(crate) const STAMP_MASK: u64 = (1 << 48) - 1;
 
 /// What one trial gave.
 #[derive(Debug)]
@@ -87,7 +88,7 @@ impl<'a, F: Hosts> Rig<'a, F> {
         let stop = Arc::new(AtomicBool::new(false));
         let is_floor = Arc::new(AtomicBool::new(false));
         let Bed { worker, wires, .. } = bed;
-        let floor = Floor::new(&machine.eal, FLOOR_DEPTH)?;
+        let floor = Floor::new(&machine.eal, FLOOR_DEPTH, FULL_BURST)?;
         let (eal, clock) = (machine.eal.clone(), machine.clock);
         let told = (Arc::clone(&stop), Arc::clone(&is_floor));
         let players = (worker, floor.forwarder);
@@ -195,7 +196,7 @@ impl<F: Hosts> Drop for Rig<'_, F> {
 
 #[expect(clippy::cast_precision_loss, reason = "a rate")]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
-fn due(passed: u64, per_tick: f64) -> u64 {
+pub(crate) fn due(passed: u64, per_tick: f64) -> u64 {
     (passed as f64 * per_tick) as u64
 }
 

@@ -53,6 +53,20 @@ impl Probe for Stopwatch {
     }
 }
 
+impl StageCycles {
+    /// The mean of several workers'.
+    pub(crate) fn mean(of_workers: impl ExactSizeIterator<Item = Self>) -> Self {
+        let share = 1.0 / crate::report::ratio(of_workers.len() as u64, 1);
+        of_workers.fold(Self::default(), |sum, one| Self {
+            ports: sum.ports + one.ports * share,
+            parse: sum.parse + one.parse * share,
+            lookup: sum.lookup + one.lookup * share,
+            rewrite: sum.rewrite + one.rewrite * share,
+            other: sum.other + one.other * share,
+        })
+    }
+}
+
 /// Cycles a packet by stage, the marks' own cost included.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct StageCycles {

@@ -39,9 +39,53 @@ struct Measurement {
 struct Bar {
     what: &'static str,
     unit: &'static str,
-    /// From the rows of its own command, and of the first.
-    figure: fn(&[Value], &[Value]) -> Option<f64>,
+    figure: fn(&Rows<'_>) -> Option<f64>,
     limit: Limit,
+}
+
+/// What was printed, and which of its rounds are asked for.
+struct Rows<'a> {
+    /// Of the bar's own command.
+    own: &'a [Value],
+    /// Of the first command.
+    first: &'a [Value],
+    /// [`MEDIAN`] or [`TENTH`].
+    rounds: &'static str,
+}
+
+/// Key of a spread's median.
+const MEDIAN: &str = "median";
+/// Key of what a tenth of the rounds stayed below: those that neighbours disturbed least.
+const TENTH: &str = "p10";
+
+impl Rows<'_> {
+    fn number(&self, row: usize, path: &str) -> Option<f64> {
+        number(self.own, row, path)
+    }
+
+    /// Of a spread, the rounds asked for.
+    fn spread(&self, row: usize, path: &str) -> Option<f64> {
+        self.number(row, &format!("{path}/{}", self.rounds))
+    }
+
+    fn cycles(&self, row: usize) -> Option<f64> {
+        self.spread(row, "/cycles_spread")
+    }
+
+    fn over_synthetic(&self, row: usize) -> Option<f64> {
+        Some(self.number(row, CYCLES_KEY)? / self.number(row, "/synthetic_cycles_per_packet")?)
+    }
+
+    /// A rate that was computed from the median, as the rounds asked for have it.
+    fn rate(&self, row: usize, rate: &str, cycles: &str) -> Option<f64> {
+        let median = self.number(row, &format!("{cycles}/{MEDIAN}"))?;
+        Some(self.number(row, rate)? * median / self.spread(row, cycles)?)
+    }
+
+    /// How much more one spread is than another.
+    fn more(&self, row: usize, one: &str, other: &str) -> Option<f64> {
+        Some(self.spread(row, one)? - self.spread(row, other)?)
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -68,32 +112,26 @@ impl std::fmt::Display for Limit {
     }
 }
 
+/// Of the only row, against a million connections of the first command.
+fn beside_fullnat(rows: &Rows<'_>) -> Option<f64> {
+    let path = format!("/cycles_spread/{}", rows.rounds);
+    Some(number(rows.own, 0, &path)? / number(rows.first, MILLION, &path)?)
+}
+
 const CYCLES: &str = "cycles a packet";
 const TIMES: &str = "times";
+const CYCLES_KEY: &str = "/cycles_per_packet";
 const MILLION: usize = 2;
 
 fn number(rows: &[Value], row: usize, path: &str) -> Option<f64> {
     rows.get(row)?.pointer(path)?.as_f64()
 }
 
-fn cycles(rows: &[Value], row: usize) -> Option<f64> {
-    number(rows, row, "/cycles_per_packet")
-}
-
-fn over_synthetic(rows: &[Value], row: usize) -> Option<f64> {
-    Some(cycles(rows, row)? / number(rows, row, "/synthetic_cycles_per_packet")?)
-}
-
-/// Of the only row, against a million connections of the first command.
-fn beside_fullnat(rows: &[Value], first: &[Value]) -> Option<f64> {
-    Some(cycles(rows, 0)? / cycles(first, MILLION)?)
-}
-
 const fn most(
     what: &'static str,
     unit: &'static str,
     limit: f64,
-    figure: fn(&[Value], &[Value]) -> Option<f64>,
+    figure: fn(&Rows<'_>) -> Option<f64>,
 ) -> Bar {
     Bar { what, unit, figure, limit: Limit::AtMost(limit) }
 }
@@ -102,7 +140,7 @@ const fn least(
     what: &'static str,
     unit: &'static str,
     limit: f64,
-    figure: fn(&[Value], &[Value]) -> Option<f64>,
+    figure: fn(&Rows<'_>) -> Option<f64>,
 ) -> Bar {
     Bar { what, unit, figure, limit: Limit::AtLeast(limit) }
 }
@@ -112,24 +150,24 @@ const MEASUREMENTS: &[Measurement] = &[
     Measurement {
         options: "run --flows 1000,64000,1000000,10000000 --duration 10",
         bars: &[
-            most("FULL-NAT, 1,000 connections", CYCLES, 90.0, |rows, _| cycles(rows, 0)),
-            most("FULL-NAT, 64,000 connections", CYCLES, 90.0, |rows, _| cycles(rows, 1)),
-            most("FULL-NAT, 1 million connections", CYCLES, 150.0, |rows, _| cycles(rows, 2)),
-            most("FULL-NAT, 10 million connections", CYCLES, 160.0, |rows, _| cycles(rows, 3)),
-            most("against table and rewrite alone, 1,000", TIMES, 1.8, |rows, _| {
-                over_synthetic(rows, 0)
+            most("FULL-NAT, 1,000 connections", CYCLES, 90.0, |rows| rows.cycles(0)),
+            most("FULL-NAT, 64,000 connections", CYCLES, 90.0, |rows| rows.cycles(1)),
+            most("FULL-NAT, 1 million connections", CYCLES, 150.0, |rows| rows.cycles(2)),
+            most("FULL-NAT, 10 million connections", CYCLES, 160.0, |rows| rows.cycles(3)),
+            most("against table and rewrite alone, 1,000", TIMES, 1.8, |rows| {
+                rows.over_synthetic(0)
             }),
-            most("against table and rewrite alone, 64,000", TIMES, 1.8, |rows, _| {
-                over_synthetic(rows, 1)
+            most("against table and rewrite alone, 64,000", TIMES, 1.8, |rows| {
+                rows.over_synthetic(1)
             }),
-            most("against table and rewrite alone, 1 million", TIMES, 1.8, |rows, _| {
-                over_synthetic(rows, 2)
+            most("against table and rewrite alone, 1 million", TIMES, 1.8, |rows| {
+                rows.over_synthetic(2)
             }),
-            most("against table and rewrite alone, 10 million", TIMES, 1.8, |rows, _| {
-                over_synthetic(rows, 3)
+            most("against table and rewrite alone, 10 million", TIMES, 1.8, |rows| {
+                rows.over_synthetic(3)
             }),
-            most("bytes of a connection, index included", "bytes", 128.0, |rows, _| {
-                number(rows, 2, "/bytes_per_connection")
+            most("bytes of a connection, index included", "bytes", 128.0, |rows| {
+                rows.number(2, "/bytes_per_connection")
             }),
         ],
     },
@@ -152,51 +190,54 @@ const MEASUREMENTS: &[Measurement] = &[
     Measurement {
         options: "life --duration 5",
         bars: &[
-            most("a packet that makes a connection, one ends", "cycles", 500.0, |rows, _| {
-                number(rows, 0, "/cycles_per_connection/median")
+            most("a packet that makes a connection, one ends", "cycles", 500.0, |rows| {
+                rows.spread(0, "/cycles_per_connection")
             }),
-            least("TCP lives, SYN to last ACK", "a second", 1.2e6, |rows, _| {
-                number(rows, 1, "/connections_per_second")
+            least("TCP lives, SYN to last ACK", "a second", 1.2e6, |rows| {
+                rows.rate(1, "/connections_per_second", "/cycles_per_connection")
             }),
         ],
     },
     Measurement {
         options: "choices --backends 1000",
-        bars: &[most(
-            "a new connection over rr, costliest scheduler",
-            "cycles",
-            200.0,
-            |rows, _| {
-                let over = (0..rows.len()).filter_map(|row| number(rows, row, "/over_rr"));
-                over.reduce(f64::max)
-            },
-        )],
+        bars: &[most("a new connection over rr, costliest scheduler", "cycles", 200.0, |rows| {
+            let (one, rr) = ("/cycles_per_connection", "/rr_cycles_per_connection");
+            let over = (0..rows.own.len()).filter_map(|row| rows.more(row, one, rr));
+            over.reduce(f64::max)
+        })],
     },
     Measurement {
         options: "reload --backends 10000",
         bars: &[
-            most("reload of 10,000 backends, 99 of 100 pauses", "µs", 50.0, |rows, _| {
-                number(rows, 0, "/pause_us/p99")
+            most("reload of 10,000 backends, 99 of 100 pauses", "µs", 50.0, |rows| {
+                rows.number(0, "/pause_us/p99")
             }),
-            most("packets lost in it", "packets", 0.0, |rows, _| number(rows, 0, "/lost_packets")),
+            most("packets lost in it", "packets", 0.0, |rows| rows.number(0, "/lost_packets")),
         ],
     },
     Measurement {
         options: "handover",
-        bars: &[most("handover of a packet, on top", "cycles", 80.0, |rows, _| {
-            number(rows, 0, "/on_top")
+        bars: &[most("handover of a packet, on top", "cycles", 80.0, |rows| {
+            rows.more(0, "/handed_over_cycles_per_packet", "/direct_cycles_per_packet")
+        })],
+    },
+    Measurement {
+        options: "overhead --duration 10",
+        bars: &[most("metrics, latency samples, idle capture hooks: on top", "%", 3.0, |rows| {
+            rows.number(0, "/overhead_percent")
         })],
     },
     Measurement {
         options: "flood --duration 3",
-        bars: &[least("a SYN flood, cookies above 100 a second: kept", "of 1", 0.9, |rows, _| {
-            number(rows, 1, "/kept")
+        bars: &[least("a SYN flood, cookies above 100 a second: kept", "of 1", 0.9, |rows| {
+            let (alone, flooded) = ("/alone_cycles_per_packet", "/flooded_cycles_per_packet");
+            Some(rows.spread(1, alone)? / rows.spread(1, flooded)?)
         })],
     },
     Measurement {
         options: "sweep --tolerated-ppm 100",
-        bars: &[most("latency added at half load, p99.9", "µs", 20.0, |rows, _| {
-            Some(number(rows, 0, "/latency/1/added_p999_ns")? / 1e3)
+        bars: &[most("latency added at half load, p99.9", "µs", 20.0, |rows| {
+            Some(rows.number(0, "/latency/1/added_p999_ns")? / 1e3)
         })],
     },
 ];
@@ -208,6 +249,8 @@ pub(crate) struct Judged {
     command: &'static str,
     unit: &'static str,
     figure: f64,
+    /// The same of the least disturbed tenth of the rounds, where there are rounds.
+    least_disturbed: Option<f64>,
     bar: String,
     holds: bool,
 }
@@ -235,13 +278,17 @@ fn judge(
     rows: &[Value],
     first: &[Value],
 ) -> anyhow::Result<Judged> {
-    let figure = (bar.figure)(rows, first);
-    let figure = figure.with_context(|| format!("`{command}` says nothing of: {}", bar.what))?;
+    let of = |rounds| {
+        let figure = (bar.figure)(&Rows { own: rows, first, rounds });
+        figure.with_context(|| format!("`{command}` says nothing of: {}", bar.what))
+    };
+    let (figure, tenth) = (of(MEDIAN)?, of(TENTH)?);
     Ok(Judged {
         what: bar.what,
         command,
         unit: bar.unit,
         figure,
+        least_disturbed: (tenth.to_bits() != figure.to_bits()).then_some(tenth),
         bar: bar.limit.to_string(),
         holds: bar.limit.holds(figure),
     })
@@ -256,17 +303,21 @@ fn rows(options: &str) -> anyhow::Result<Vec<Value>> {
     text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
 
+const HEAD: &str = "| what | measured | least disturbed tenth | bar | held | command |\n\
+                    |---|---|---|---|---|---|\n";
+
 /// The table as Markdown, or an object a line.
 pub(crate) fn render(judged: &[Judged], json: bool) -> String {
     if json {
         let line = |row: &Judged| serde_json::to_string(row).unwrap_or_default() + "\n";
         return judged.iter().map(line).collect();
     }
-    let mut out = "| what | measured | bar | held | command |\n|---|---|---|---|---|\n".to_owned();
-    for Judged { what, command, unit, figure, bar, holds } in judged {
+    let mut out = HEAD.to_owned();
+    for Judged { what, command, unit, figure, least_disturbed, bar, holds } in judged {
         let held = if *holds { "yes" } else { "**no**" };
-        let figure = rounded(*figure);
-        let _ = writeln!(out, "| {what} | {figure} {unit} | {bar} | {held} | `{command}` |");
+        let (figure, tenth) = (rounded(*figure), least_disturbed.map_or_else(String::new, rounded));
+        let _ =
+            writeln!(out, "| {what} | {figure} {unit} | {tenth} | {bar} | {held} | `{command}` |");
     }
     out
 }
@@ -321,10 +372,26 @@ mod tests {
 
     #[test]
     fn figures_are_found_in_rows_as_they_are_printed() {
-        let row = r#"{"cycles_per_packet": 120.0, "synthetic_cycles_per_packet": 80.0}"#;
-        let rows = vec![serde_json::from_str(row).unwrap(); 4];
-        let bar = &MEASUREMENTS[0].bars[6];
-        assert_eq!((bar.figure)(&rows, &rows), Some(1.5));
-        assert_eq!((MEASUREMENTS[1].bars[0].figure)(&rows, &rows), Some(1.0));
+        let row = r#"{"cycles_per_packet": 120.0, "synthetic_cycles_per_packet": 80.0,
+            "cycles_spread": {"median": 120.0, "p10": 100.0, "p90": 200.0},
+            "cycles_per_connection": {"median": 500.0, "p10": 400.0}, "connections_per_second": 8.0}"#;
+        let own = vec![serde_json::from_str(row).unwrap(); 4];
+        let of = |rounds| Rows { own: &own, first: &own, rounds };
+        assert_eq!((MEASUREMENTS[0].bars[6].figure)(&of(MEDIAN)), Some(1.5));
+        assert_eq!((MEASUREMENTS[0].bars[0].figure)(&of(MEDIAN)), Some(120.0));
+        assert_eq!((MEASUREMENTS[0].bars[0].figure)(&of(TENTH)), Some(100.0));
+        assert_eq!((MEASUREMENTS[1].bars[0].figure)(&of(TENTH)), Some(1.0));
+        let (rate, cycles) = ("/connections_per_second", "/cycles_per_connection");
+        assert_eq!(of(MEDIAN).rate(0, rate, cycles), Some(8.0));
+        assert_eq!(of(TENTH).rate(0, rate, cycles), Some(10.0));
+    }
+
+    #[test]
+    fn a_figure_without_rounds_has_no_least_disturbed_tenth() {
+        let rows = [serde_json::json!({"lost_packets": 0.0})];
+        let bar = most("lost", "packets", 0.0, |rows| rows.number(0, "/lost_packets"));
+        let judged = judge(&bar, "reload", &rows, &rows).unwrap();
+        assert!(judged.holds && judged.least_disturbed.is_none());
+        assert!(render(&[judged], false).contains("| lost | 0.00 packets |  | ≤ 0 | yes |"));
     }
 }

@@ -22,15 +22,12 @@ use crate::latency::Latency;
 use crate::machine::Machine;
 use crate::options::{IpVersion, Scene};
 use crate::rig::{Between, Rig, Trial};
+use crate::search::{NoLoss, Search};
 
-/// Trials of the search: the answer is known to a thousandth of the first interval.
-const TRIALS: u32 = 10;
 /// Shares of the no-loss rate latency is measured at, in percent.
 const LOADS: [u32; 3] = [10, 50, 90];
 /// Slices the time of a measurement of latency is cut into, of either kind.
 const SLICES: u32 = 20;
-/// Short of what was asked by more than this the generator was the limit.
-const KEPT_UP: f64 = 0.98;
 
 /// What `sweep` measures.
 #[derive(Clone, Debug, Args)]
@@ -111,7 +108,12 @@ fn sweep<F: Hosts>(machine: &Machine, options: &SweepOptions) -> anyhow::Result<
     let cpus = cpus.context("expected two CPUs: one for the worker, one for the generator")?;
     let made = Established::<F>::new(machine, &options.scene, options.flows, false)?;
     let mut rig = Rig::start(machine, made.bed, made.traffic, made.mix, cpus)?;
-    let (no_loss, generator_bound) = search(&mut rig, options)?;
+    let search = Search {
+        highest: f64::from(options.highest_kpps) * 1e3,
+        tolerated_ppm: options.tolerated_ppm,
+    };
+    let trial = |rate| rig.trial(Between::Worker, rate, trial_time(options));
+    let NoLoss { per_second: no_loss, generator_bound } = search.run(trial)?;
     ensure!(no_loss > 0.0, "something was lost in every trial: see --tolerated-ppm and --trial-ms");
     let latency = LOADS.iter().map(|&load| at_load(&mut rig, machine, options, no_loss, load));
     let latency = latency.collect::<anyhow::Result<Vec<_>>>()?;
@@ -123,27 +125,6 @@ fn sweep<F: Hosts>(machine: &Machine, options: &SweepOptions) -> anyhow::Result<
         generator_bound,
         latency,
     })
-}
-
-/// The highest rate without loss, in packets a second, and whether the generator was the limit.
-fn search<F: Hosts>(rig: &mut Rig<'_, F>, options: &SweepOptions) -> anyhow::Result<(f64, bool)> {
-    let (mut good, mut bad) = (0.0, f64::from(options.highest_kpps) * 1e3);
-    let mut generator_bound = false;
-    for _ in 0..TRIALS {
-        let rate = f64::midpoint(good, bad);
-        let trial = rig.trial(Between::Worker, rate, trial_time(options))?;
-        if is_lossless(&trial, options.tolerated_ppm) {
-            // What was really offered counts, not what was asked for.
-            good = trial.offered_per_second.min(rate).max(good);
-            generator_bound = trial.offered_per_second < rate * KEPT_UP;
-            if generator_bound {
-                break;
-            }
-        } else {
-            bad = rate;
-        }
-    }
-    Ok((good, generator_bound))
 }
 
 fn at_load<F: Hosts>(
@@ -193,10 +174,6 @@ impl Slices {
 
 fn trial_time(options: &SweepOptions) -> Duration {
     Duration::from_millis(options.trial_ms.into())
-}
-
-fn is_lossless(trial: &Trial, tolerated_ppm: u32) -> bool {
-    u128::from(trial.lost) * 1_000_000 <= u128::from(trial.offered) * u128::from(tolerated_ppm)
 }
 
 /// What was found, as text.

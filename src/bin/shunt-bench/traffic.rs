@@ -45,6 +45,32 @@ struct Drawn<F: Hosts> {
     is_new: bool,
 }
 
+/// The clients whose packets one worker owns, as a card would bring them to it.
+pub(crate) struct Share<F: Hosts> {
+    is_mine: Box<dyn Fn(FlowKey<F>) -> bool>,
+    /// Of the connections made, in order.
+    numbers: Vec<u32>,
+}
+
+impl<F: Hosts> Share<F> {
+    /// Those for which this holds.
+    pub(crate) fn of(is_mine: impl Fn(FlowKey<F>) -> bool + 'static) -> Self {
+        Self { is_mine: Box::new(is_mine), numbers: Vec::new() }
+    }
+
+    /// The first of them from number `n` on.
+    fn next(&self, protocol: u8, n: u32) -> (u32, FlowKey<F>) {
+        let mut n = n;
+        loop {
+            let key = client(protocol, n);
+            if (self.is_mine)(key) {
+                return (n, key);
+            }
+            n = n.wrapping_add(1);
+        }
+    }
+}
+
 /// One generator's packets, and what it knows of the connections it has made.
 pub(crate) struct Traffic<F: Hosts> {
     protocol: u8,
@@ -60,6 +86,8 @@ pub(crate) struct Traffic<F: Hosts> {
     order: Order,
     /// The next client nobody has seen.
     next_client: u32,
+    /// Whose packets these are, if not everybody's.
+    share: Option<Share<F>>,
     /// Keys that shall leave by each port in this round; `None` for any.
     expected: [VecDeque<Option<FlowKey<F>>>; 2],
 }
@@ -84,8 +112,33 @@ impl<F: Hosts> Traffic<F> {
             layouts: [Layout::plain(transport), to_backends],
             order: Order::new(scene.seed),
             next_client: 0,
+            share: None,
             expected: Default::default(),
         })
+    }
+
+    /// The same, but of these clients only.
+    pub(crate) fn of(self, share: Share<F>) -> Self {
+        Self { share: Some(share), ..self }
+    }
+
+    /// The key of a client nobody has seen.
+    #[inline]
+    fn new_client(&mut self) -> FlowKey<F> {
+        let Some(share) = &self.share else {
+            self.next_client = self.next_client.wrapping_add(1);
+            return client(self.protocol, self.next_client.wrapping_sub(1));
+        };
+        let (n, key) = share.next(self.protocol, self.next_client);
+        self.next_client = n.wrapping_add(1);
+        key
+    }
+
+    /// The key of the client that was the `n`th one offered.
+    #[inline]
+    fn known_client(&self, n: u32) -> FlowKey<F> {
+        let number = self.share.as_ref().map_or(n, |share| share.numbers[n as usize]);
+        client(self.protocol, number)
     }
 
     /// Connections made so that their backends' answers are known.
@@ -103,8 +156,10 @@ impl<F: Hosts> Traffic<F> {
         let count = count.min(u32::try_from(self.idle.len()).unwrap_or(u32::MAX));
         let mut burst = Burst::new();
         for _ in 0..count {
-            let key = client::<F>(self.protocol, self.next_client);
-            self.next_client = self.next_client.wrapping_add(1);
+            let key = self.new_client();
+            if let Some(share) = &mut self.share {
+                share.numbers.push(self.next_client.wrapping_sub(1));
+            }
             let packet = written(self.idle.pop(), &self.first, key, 0)?;
             put(wire, &mut burst, packet)?;
         }
@@ -121,8 +176,9 @@ impl<F: Hosts> Traffic<F> {
     ) -> anyhow::Result<()> {
         let mut burst = Burst::new();
         for n in first..first + count {
+            let key = self.known_client(n);
             let template = self.established[CLIENTS].next();
-            let packet = written(self.idle.pop(), template, client::<F>(self.protocol, n), 0)?;
+            let packet = written(self.idle.pop(), template, key, 0)?;
             put(wire, &mut burst, packet)?;
         }
         flush(wire, &mut burst)
@@ -259,13 +315,12 @@ impl<F: Hosts> Traffic<F> {
     #[inline]
     fn draw(&mut self, mix: Mix) -> Drawn<F> {
         if mix.new_per_mille > 0 && self.order.below(1000).0 < mix.new_per_mille {
-            let key = client(self.protocol, self.next_client);
-            self.next_client = self.next_client.wrapping_add(1);
+            let key = self.new_client();
             return Drawn { port: CLIENTS, key, wanted: None, is_new: true };
         }
         let (n, from_backend) = self.order.below(mix.flows);
         let reply = self.replies[n as usize].key(self.protocol);
-        let asked = client(self.protocol, n);
+        let asked = self.known_client(n);
         if from_backend && mix.replies {
             let wanted = Some(asked.reversed());
             Drawn { port: BACKENDS, key: reply, wanted, is_new: false }
@@ -280,7 +335,7 @@ impl<F: Hosts> Traffic<F> {
         if from_backend && mix.replies {
             self.replies[n as usize].key(self.protocol)
         } else {
-            client(self.protocol, n)
+            self.known_client(n)
         }
     }
 

@@ -4,57 +4,17 @@ mod members;
 mod serve;
 mod workers;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 use shunt::cli::config::{self, BAD_INPUT, Outcome};
+use shunt::cli::daemon::{Arguments, Command};
 use shunt::control::ControlError;
 use shunt::control::config::Machine;
 
 /// Exit code of a daemon that ran and did not end well: worth starting again. What was refused
 /// before it ran is [`BAD_INPUT`], and starting again would not help.
 pub(crate) const FAILED: u8 = 1;
-
-/// A layer-4 load balancer on DPDK.
-#[derive(Debug, Parser)]
-#[command(name = "shuntd", version = env!("SHUNT_VERSION"))]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Balance, in the foreground, until SIGTERM.
-    Run {
-        /// The configuration.
-        #[arg(long, default_value = "/etc/shunt/shunt.toml")]
-        config: PathBuf,
-    },
-    /// Say whether a configuration can be used: exit code 0, or 2 and why not.
-    Check {
-        /// The configuration.
-        file: PathBuf,
-        /// Do not ask whether this machine has the CPUs the file names.
-        #[arg(long)]
-        elsewhere: bool,
-    },
-    /// Say what a reload from one file to another would change: exit code 0 nothing, 1 something,
-    /// 2 a file cannot be used.
-    Diff {
-        /// What runs.
-        old: PathBuf,
-        /// What shall run.
-        new: PathBuf,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-        /// Do not ask whether this machine has the CPUs the files name.
-        #[arg(long)]
-        elsewhere: bool,
-    },
-}
 
 fn main() -> ExitCode {
     match Arguments::parse().command {

@@ -9,11 +9,14 @@ use shunt::control::admin::Claims;
 use shunt::control::config::Machine;
 use shunt::control::config::plan::{HugePages, Plan, Port};
 use shunt::control::configured::Configured;
+use shunt::control::doctor::{self, Needs, Tree};
+use shunt::control::edition::Written;
 use shunt::control::parts::{Lanes, Parts};
 use shunt::control::ports::{PortsError, Running};
 use shunt::control::supervise::Early;
 use shunt::control::{config, ports};
-use shunt::dpdk::clock::Clock;
+use shunt::dpdk::children::keep_files_from_children;
+use shunt::dpdk::clock::{self, Clock};
 use shunt::dpdk::eal::{self, Eal, EalOptions};
 use shunt::dpdk::lcore;
 use shunt::dpdk::memory;
@@ -25,16 +28,18 @@ use crate::{FAILED, members, workers};
 pub(crate) fn serve(file: &Path) -> anyhow::Result<()> {
     ensure!(
         std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("bmi2"),
-        "this CPU lacks AVX2 or BMI2: shuntd needs x86-64-v3 (2013 or later)"
+        doctor::OLD_CPU
     );
     let mut early = Early::listen()?;
     raise_file_limit();
-    let plan = config::load(file)?;
+    let Written { plan, text } = config::load(file, &Machine::here())?;
     tracing::info!("shuntd {}, configuration {}", env!("SHUNT_VERSION"), file.display());
     if early.end_wished() {
         return ended_early();
     }
+    refuse_unfit(file, &plan)?;
     let claims = Claims::take(&plan.daemon.admin_socket, plan.daemon.metrics_listen)?;
+    let claims = claims.with_remote(plan.remote.as_ref().map(|remote| remote.listen))?;
     if let Some(core) = plan.daemon.control_core {
         lcore::pin(core)?;
     }
@@ -47,7 +52,19 @@ pub(crate) fn serve(file: &Path) -> anyhow::Result<()> {
     if early.end_wished() {
         return ended_early();
     }
-    balance(early, Start { file, plan, claims, eal }, running)
+    balance(early, Start { file, plan, text, claims, eal }, running)
+}
+
+/// Refuses what is certain to fail later, with the doctor's sentence.
+fn refuse_unfit(file: &Path, plan: &Plan) -> anyhow::Result<()> {
+    let Some(finding) = doctor::refusal(&Tree::at(Path::new("/")), &Needs::of(plan)) else {
+        return Ok(());
+    };
+    let sentence = finding.sentence();
+    Err(match finding.line {
+        Some(line) => anyhow!("{}:{line}: {sentence}", file.display()),
+        None => anyhow!(sentence),
+    })
 }
 
 /// Sockets and devices are files: as many as this process may have. Where the limit stays as it is,
@@ -72,6 +89,7 @@ fn placed(file: &Path, error: PortsError) -> anyhow::Error {
 struct Start<'a> {
     file: &'a Path,
     plan: Plan,
+    text: String,
     claims: Claims,
     eal: Eal,
 }
@@ -79,8 +97,11 @@ struct Start<'a> {
 /// Workers and control plane, until the end. A signal that comes from here on is the control
 /// plane's, which ends what has been started in order.
 fn balance(early: Early, start: Start<'_>, running: Running) -> anyhow::Result<()> {
-    let Start { file, plan, claims, eal } = start;
+    let Start { file, plan, text, claims, eal } = start;
     let started = workers::start(&eal, &plan, &running.views, running.queues)?;
+    if let Err(error) = keep_files_from_children() {
+        tracing::warn!(%error, "programs of health checks inherit open files");
+    }
     let pool = running.pool;
     let parts = Parts {
         workers: started.parts,
@@ -92,8 +113,10 @@ fn balance(early: Early, start: Start<'_>, running: Running) -> anyhow::Result<(
         },
         configure: Configured::new(running.views, Machine::here()),
         facts: facts(&plan, &eal),
+        ticks: clock::now,
         make_members: members::maker(&eal),
         plan,
+        plan_text: text,
         plan_file: file.to_owned(),
         claims,
     };

@@ -16,17 +16,18 @@ use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::ports::Ownership;
 use shunt::dataplane::conn::table::{Sizes, Tables};
 use shunt::dataplane::flows::Flows;
-use shunt::dataplane::io::dpdk::Dpdk;
+use shunt::dataplane::io::{self, dpdk::Dpdk};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Order, WorkerEnd};
 use shunt::dataplane::persistence::Templates;
-use shunt::dataplane::run;
+use shunt::dataplane::run::{self, SLEEP, Sleep};
 use shunt::dataplane::snapshot::{PortView, Snapshot};
 use shunt::dataplane::sources::Sources;
 use shunt::dataplane::worker::{Links, Worker};
 use shunt::dpdk::burst::Queue;
 use shunt::dpdk::clock::{self, Clock};
 use shunt::dpdk::eal::Eal;
+use shunt::dpdk::rest::Rest;
 use shunt::dpdk::ring::{Receiver, Sender, lane};
 use shunt::dpdk::{lcore, memory};
 use shunt::ids::WorkerId;
@@ -178,6 +179,7 @@ fn all_well(
 fn work(kit: Kit, answer: &Answer<Result<(), String>>) {
     let _guard = DownWithMe;
     let (busy_poll, eal, core) = (kit.busy_poll, kit.eal.clone(), kit.core);
+    let mut watch = Rest::of(&kit.links.ports);
     let prepared = lcore::pin(core)
         .and_then(|()| lcore::set_timer_slack(TIMER_SLACK))
         .and_then(|()| eal.register_thread())
@@ -188,7 +190,16 @@ fn work(kit: Kit, answer: &Answer<Result<(), String>>) {
             let (records, index) = worker.flows().tables().v4.pages();
             tracing::info!("worker on CPU {core}: connections on {records}, index on {index}");
             let _ = answer.send(Ok(()));
-            run::run(&mut worker, &Ticks(Clock::shared()), busy_poll);
+            let mut sleep = Sleep(SLEEP);
+            let rest: &mut dyn io::Rest = match &mut watch {
+                Some(watch) => {
+                    tracing::info!("worker on CPU {core}: idle, it {}", watch.way());
+                    watch
+                }
+                None => &mut sleep,
+            };
+            let rest = (!busy_poll).then_some(rest);
+            run::run(&mut worker, &Ticks(Clock::shared()), rest);
         }
         Err(refusal) => {
             let _ = answer.send(Err(format!("worker on CPU {core}: {refusal}")));

@@ -1,10 +1,11 @@
 //! What people see, as a whole.
 
 use super::*;
-use crate::control::admin::view::{Drops, LastReload, Refusal, Spelled, StaticFacts};
+use crate::control::admin::view::{Drops, LastReload, Latency, Refusal, Spelled, StaticFacts};
+use crate::control::health::view::Check;
 use crate::dataplane::snapshot::{Encapsulation, GueChecksum, Mode};
 
-fn status_view() -> Status {
+pub(in crate::cli) fn status_view() -> Status {
     Status {
         facts: StaticFacts {
             version: "0.1.0".into(),
@@ -21,8 +22,29 @@ fn status_view() -> Status {
         accepting: true,
         connections: 1234,
         workers: vec![
-            Worker { id: 0, core: 2, busy: 0.073, connections: 600, generation: 7, stalled: false },
-            Worker { id: 1, core: 3, busy: 1.0, connections: 634, generation: 6, stalled: true },
+            Worker {
+                id: 0,
+                core: 2,
+                busy: 0.073,
+                connections: 600,
+                generation: 7,
+                stalled: false,
+                latency: Some(Latency {
+                    samples: 9,
+                    p50_ns: 1_234,
+                    p99_ns: 45_678,
+                    p999_ns: 90_000,
+                }),
+            },
+            Worker {
+                id: 1,
+                core: 3,
+                busy: 1.0,
+                connections: 634,
+                generation: 6,
+                stalled: true,
+                latency: None,
+            },
         ],
         ports: vec![Port {
             name: "wan".into(),
@@ -66,9 +88,9 @@ table      1234 of 1000000 connections, 104857600 B (100 MiB) reserved
 next hops  2 resolved; no answer from: 10.0.0.9
 reload     applied: 2 changes applied; generation 7, 1 services
 
-worker  core  busy  connections  generation
-0          2    7%          600           7
-1          3  100%          634           6  STANDS STILL
+worker  core  busy  connections  generation  latency p50     p99
+0          2    7%          600           7        1.2µs  45.6µs
+1          3  100%          634           6            -       -  STANDS STILL
 
 port  mac                rx packets  rx bytes  tx packets  tx bytes  tap      to kernel  from kernel  dropped
 wan   02:00:00:00:00:01        1000     64000         900     57600  tap-wan         12           11        0
@@ -87,13 +109,28 @@ fn backend(port: u16, mode: Option<Mode>, weight: Option<u32>, reachable: bool) 
         address,
         forward,
         weight,
+        configured_weight: weight,
+        by_hand: None,
         max_connections: 0,
         resume_below: 0,
         reachable,
         connections: 5,
         active_connections: 4,
         new_connections: 100,
+        sorry: false,
+        health: None,
+        new_since_zero: 100,
+        new_per_second: 0,
+        volumes: Volumes::of([1000, 60_000, 900, 1_350_000]),
+        volumes_since_zero: Volumes::default(),
+        volumes_per_second: Volumes::default(),
     }
+}
+
+/// One with a weight that was set by hand.
+fn held(port: u16, weight: u32, ends_in_s: Option<u64>) -> Backend {
+    let by_hand = Some(ByHand { weight, ends_in_s });
+    Backend { by_hand, ..backend(port, Some(Mode::Nat), Some(weight), true) }
 }
 
 fn refusal(reason: &str, connections: u64) -> Refusal {
@@ -106,6 +143,8 @@ fn services_list_their_backends_under_them_and_say_what_is_odd_about_one() {
     let backends = vec![
         backend(80, Some(Mode::Fullnat), Some(1), true),
         backend(81, Some(Mode::Nat), Some(0), true),
+        held(84, 0, Some(125)),
+        held(85, 7, None),
         backend(82, Some(tunnel), Some(1), false),
         backend(83, None, None, true),
     ];
@@ -118,27 +157,38 @@ fn services_list_their_backends_under_them_and_say_what_is_odd_about_one() {
             clients: vec!["10.0.0.0/8".into(), "office".into()],
             scheduler: "wrr".into(),
             scheduler_flags: vec![],
+            one_packet: false,
+            persistence: None,
+            local_addresses: vec![],
             removed: false,
             connections: 20,
             new_connections: 400,
+            new_since_zero: 400,
+            new_per_second: 0,
+            volumes: Volumes::of([6000, 360_000, 5400, 8_100_000]),
+            volumes_since_zero: Volumes::default(),
+            volumes_per_second: Volumes::default(),
             refused: 4,
             refusals: vec![refusal("no_backend", 3), refusal("source_rate", 1)],
+            quorum: None,
             backends,
         }],
     };
     let want = "\
-service  protocol  address              scheduler  forward                   weight  connections  new  refused
-web      tcp       192.0.2.1:80         wrr                                                   20  400        4
+service  protocol  address              scheduler  forward                   weight  connections  new  refused  in packets  in bytes  out packets  out bytes
+web      tcp       192.0.2.1:80         wrr                                                   20  400        4        6000    360000         5400    8100000
          also      192.0.2.1:8000-8099
          also      192.0.2.2:80
          for       10.0.0.0/8
          for       office
          refused   no_backend                                                                                3
          refused   source_rate                                                                               1
-         ->        10.0.0.2:80                     fullnat                        1            5  100
-         ->        10.0.0.2:81                     nat                            0            5  100           draining
-         ->        10.0.0.2:82                     tunnel gue:6080 checksum       1            5  100           unreachable
-         ->        10.0.0.2:83                                                                 5  100           removed
+         ->        10.0.0.2:80                     fullnat                        1            5  100                 1000     60000          900    1350000
+         ->        10.0.0.2:81                     nat                            0            5  100                 1000     60000          900    1350000  draining
+         ->        10.0.0.2:84                     nat                            0            5  100                 1000     60000          900    1350000  draining by hand, ended in 2m 5s
+         ->        10.0.0.2:85                     nat                            7            5  100                 1000     60000          900    1350000  by hand
+         ->        10.0.0.2:82                     tunnel gue:6080 checksum       1            5  100                 1000     60000          900    1350000  unreachable
+         ->        10.0.0.2:83                                                                 5  100                 1000     60000          900    1350000  removed
 ";
     let found = services(&services_view);
     assert!(found == want, "{found}");
@@ -200,11 +250,15 @@ fn a_reload_shows_its_changes_and_a_refused_one_what_it_would_have_changed() {
         result: ReloadResult::Applied,
         message: "1 change applied; generation 8, 1 services".into(),
         changes: vec!["service web: backend 10.0.0.3:80 added".into()],
+        undone: vec![],
     };
     let want = "applied: 1 change applied; generation 8, 1 services\n  service web: backend 10.0.0.3:80 added\n";
     assert_eq!(reload(&outcome), want);
     outcome.result = ReloadResult::Refused;
     assert!(reload(&outcome).contains("\nthe file would change:\n  service web"));
+    outcome.undone = vec!["service web: backend 10.0.0.4:80 added".into()];
+    let undone = "\nmade at runtime, and undone:\n  service web: backend 10.0.0.4:80 added\n";
+    assert!(reload(&outcome).ends_with(undone));
 }
 
 #[test]
@@ -227,5 +281,37 @@ fn a_size_is_told_to_the_byte_and_never_rounded_up() {
         (u64::MAX, "18446744073709551615 B (17179869183.9 GiB)"),
     ] {
         assert_eq!(size(bytes), text);
+    }
+}
+
+fn checked(state: &str, share_percent: Option<u32>, sorry: bool, weight: Option<u32>) -> Backend {
+    let last = if state == "up" { "passed" } else { "status 503" };
+    let check = Check {
+        check: "http GET /".into(),
+        up: state == "up",
+        last: last.into(),
+        ..Check::default()
+    };
+    let (state, checks) = (state.to_owned(), vec![check]);
+    let health = BackendHealth { state, share_percent, checks, ..BackendHealth::default() };
+    let health = (!sorry).then_some(health);
+    Backend { weight, sorry, health, ..backend(80, Some(Mode::Fullnat), None, true) }
+}
+
+#[test]
+fn a_backends_last_column_says_what_its_checks_say() {
+    let table = [
+        (checked("up", None, false, Some(1)), "up"),
+        (checked("up", Some(35), false, Some(35)), "up, 35% of its share"),
+        (checked("up", None, false, Some(0)), "draining"),
+        (checked("up", None, false, None), "sorry backends serve"),
+        (checked("down", None, false, None), "down: http GET /: status 503"),
+        (checked("down", None, false, Some(0)), "down: http GET /: status 503"),
+        (checked("", None, true, Some(1)), "sorry"),
+        (checked("", None, true, None), "sorry"),
+    ];
+    for (backend, expected) in table {
+        let row = backend_row(&backend);
+        assert_eq!(row.last().map(String::as_str), Some(expected), "{backend:?}");
     }
 }

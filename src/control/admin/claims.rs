@@ -55,6 +55,16 @@ pub enum ClaimError {
         /// Why.
         source: io::Error,
     },
+    /// The admin API's address beyond the machine cannot be listened on.
+    #[error(
+        "cannot listen on {address} for the admin API: {source}; change `listen` under [admin]"
+    )]
+    Remote {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// The metrics address cannot be listened on.
     #[error("cannot listen on {address} for /metrics: {source}; change `listen` under [metrics]")]
     Metrics {
@@ -72,6 +82,8 @@ pub struct Claims {
     pub admin: UnixListener,
     /// The listener for `/metrics`, unless turned off.
     pub metrics: Option<TcpListener>,
+    /// The listener for the admin API beyond the machine, if it is wanted.
+    pub remote: Option<TcpListener>,
     /// Removes the file when the daemon ends.
     pub file: SocketFile,
 }
@@ -102,13 +114,17 @@ impl Claims {
         let file = SocketFile { path: admin.into(), identity };
         std::fs::set_permissions(admin, Permissions::from_mode(0o660)).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
-        let in_use = |error: &ClaimError| match error {
-            ClaimError::Metrics { source, .. } => source.kind() == io::ErrorKind::AddrInUse,
-            _ => false,
-        };
-        let listen = |address| patiently(deadline, || listen_metrics(address), in_use);
-        let metrics = metrics.map(listen).transpose()?;
-        Ok(Self { admin: listener, metrics, file })
+        let failed = |address, source| ClaimError::Metrics { address, source };
+        let metrics = metrics.map(|address| listen(deadline, address, failed)).transpose()?;
+        Ok(Self { admin: listener, metrics, remote: None, file })
+    }
+
+    /// And this address for the admin API.
+    pub fn with_remote(self, address: Option<SocketAddr>) -> Result<Self, ClaimError> {
+        let deadline = Instant::now() + LAST_BREATH;
+        let failed = |address, source| ClaimError::Remote { address, source };
+        let remote = address.map(|address| listen(deadline, address, failed)).transpose()?;
+        Ok(Self { remote, ..self })
     }
 }
 
@@ -128,11 +144,24 @@ fn patiently<T>(
     }
 }
 
-fn listen_metrics(address: SocketAddr) -> Result<TcpListener, ClaimError> {
-    let failed = |source| ClaimError::Metrics { address, source };
-    let listener = TcpListener::bind(address).map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
-    Ok(listener)
+/// Waits until the deadline for who has the address still.
+fn listen(
+    deadline: Instant,
+    address: SocketAddr,
+    failed: impl Fn(SocketAddr, io::Error) -> ClaimError,
+) -> Result<TcpListener, ClaimError> {
+    let attempt = || {
+        let listener = TcpListener::bind(address).map_err(|error| failed(address, error))?;
+        listener.set_nonblocking(true).map_err(|error| failed(address, error))?;
+        Ok(listener)
+    };
+    let in_use = |error: &ClaimError| match error {
+        ClaimError::Metrics { source, .. } | ClaimError::Remote { source, .. } => {
+            source.kind() == io::ErrorKind::AddrInUse
+        }
+        _ => false,
+    };
+    patiently(deadline, attempt, in_use)
 }
 
 /// Holds the directory for a moment. Waits for another daemon's moment to pass.

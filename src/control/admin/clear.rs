@@ -38,7 +38,9 @@ pub enum ClearError {
 }
 
 /// The parameters of the request, as text. Nobody is meant by leaving all of them out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(deny_unknown_fields)]
 pub struct Parameters {
     /// Only this service's, by name.

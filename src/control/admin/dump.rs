@@ -2,8 +2,9 @@
 //!
 //! A worker looks at no more than [`Page::SLOTS_MAX`] slots for one order, and one order at a time
 //! is with a worker. A request collects pages until it has its limit, the tables end, or
-//! [`PAGES_MAX`] pages were turned; then it answers with a cursor to go on from. A cursor is
-//! `worker:slot` and stays good whatever happens in between: connections that come or go meanwhile
+//! [`PAGES_MAX`] pages were turned; then it answers with a cursor to go on from. Persistence templates come behind the
+//! last worker's connections, if they are wanted, from worker 0: they are all workers'. A cursor is
+//! `worker:slot`, or `templates:place`, and stays good whatever happens in between: connections that come or go meanwhile
 //! may be missed, none that stays is missed or told twice.
 
 use std::collections::VecDeque;
@@ -14,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::view::{self, spelled};
 use crate::control::publish::Publisher;
-use crate::dataplane::orders::{ConnectionView, Page};
+use crate::dataplane::orders::{ConnectionView, Page, Rows};
 use crate::ids::{ServiceId, WorkerId};
 use crate::stats::collect::Directory;
 
@@ -48,13 +49,13 @@ pub enum DumpError {
 
 /// An address that may come with a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct AddressFilter {
+pub(in crate::control) struct AddressFilter {
     address: IpAddr,
     port: Option<u16>,
 }
 
 impl AddressFilter {
-    pub(super) fn parse(name: &str, text: &str) -> Result<Self, DumpError> {
+    pub(in crate::control) fn parse(name: &str, text: &str) -> Result<Self, DumpError> {
         if let Ok(both) = text.parse::<SocketAddr>() {
             return Ok(Self { address: both.ip(), port: Some(both.port()) });
         }
@@ -66,7 +67,7 @@ impl AddressFilter {
         Ok(Self { address, port: None })
     }
 
-    pub(super) fn matches(self, address: SocketAddr) -> bool {
+    pub(in crate::control) fn matches(self, address: SocketAddr) -> bool {
         self.address == address.ip() && self.port.is_none_or(|port| port == address.port())
     }
 }
@@ -74,16 +75,19 @@ impl AddressFilter {
 /// What is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
-    worker: u8,
+    at: At,
     slot: u32,
     limit: usize,
+    templates: Option<Templates>,
     service: Option<String>,
     backend: Option<AddressFilter>,
     client: Option<AddressFilter>,
 }
 
 /// The parameters of the request, as text.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(deny_unknown_fields)]
 pub struct Parameters {
     /// Where to go on, from an earlier answer.
@@ -101,13 +105,66 @@ pub struct Parameters {
     /// Only this client's: address or address:port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
+    /// Which clients persistence sends where: behind the connections, or in their place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub templates: Option<Templates>,
+}
+
+/// Are persistence templates listed?
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Templates {
+    /// Behind the connections.
+    Too,
+    /// Nothing else is.
+    Only,
+}
+
+/// What is looked through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Worker(u8),
+    /// All workers' together: any of them can tell.
+    Templates,
+    End,
+}
+
+impl Default for At {
+    fn default() -> Self {
+        Self::Worker(0)
+    }
+}
+
+/// In cursors.
+const TEMPLATES: &str = "templates";
+
+impl At {
+    /// Who is asked, and for what.
+    fn asks(self) -> Option<(WorkerId, Rows)> {
+        match self {
+            Self::Worker(worker) => Some((WorkerId(worker), Rows::Connections)),
+            Self::Templates => Some((WorkerId(0), Rows::Templates)),
+            Self::End => None,
+        }
+    }
+
+    fn cursor(self, slot: u32) -> Option<String> {
+        match self {
+            Self::Worker(worker) => Some(format!("{worker}:{slot}")),
+            Self::Templates => Some(format!("{TEMPLATES}:{slot}")),
+            Self::End => None,
+        }
+    }
 }
 
 impl Query {
     /// Understands the parameters.
     pub fn parse(parameters: &Parameters) -> Result<Self, DumpError> {
-        let (worker, slot) = match &parameters.cursor {
-            None => (0, 0),
+        let (at, slot) = match &parameters.cursor {
+            None if parameters.templates == Some(Templates::Only) => (At::Templates, 0),
+            None => (At::default(), 0),
             Some(text) => parse_cursor(text).ok_or_else(|| {
                 DumpError::BadQuery(format!("cursor `{text}` did not come from an earlier answer"))
             })?,
@@ -116,8 +173,9 @@ impl Query {
             text.as_deref().map(|text| AddressFilter::parse(name, text)).transpose()
         };
         Ok(Self {
-            worker,
+            at,
             slot,
+            templates: parameters.templates,
             limit: parameters.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX),
             service: parameters.service.clone(),
             backend: filter("backend", &parameters.backend)?,
@@ -126,9 +184,10 @@ impl Query {
     }
 }
 
-fn parse_cursor(text: &str) -> Option<(u8, u32)> {
-    let (worker, slot) = text.split_once(':')?;
-    Some((worker.parse().ok()?, slot.parse().ok()?))
+fn parse_cursor(text: &str) -> Option<(At, u32)> {
+    let (table, slot) = text.split_once(':')?;
+    let at = if table == TEMPLATES { At::Templates } else { At::Worker(table.parse().ok()?) };
+    Some((at, slot.parse().ok()?))
 }
 
 /// A request being served.
@@ -194,7 +253,8 @@ impl Dumps {
 
     /// A page nobody asked for (its request gave up) is thrown away.
     fn take(&mut self, worker: WorkerId, page: &Page, directory: &Directory) {
-        let expecting = |job: &&mut Job| job.asked && job.query.worker == worker.0;
+        let is_asked = |job: &Job| job.query.at.asks().is_some_and(|(asked, _)| asked == worker);
+        let expecting = |job: &&mut Job| job.asked && is_asked(job);
         if let Some(job) = self.jobs.front_mut().filter(expecting) {
             job.take(page, directory);
         }
@@ -209,11 +269,28 @@ impl Job {
         let rows = page.rows.iter().filter(|row| self.wants(row));
         let rows: Vec<_> = rows.map(|row| describe(row, directory)).collect();
         self.found.extend(rows);
-        (self.query.worker, self.query.slot) = if page.done {
-            (self.query.worker.saturating_add(1), 0)
-        } else {
-            (self.query.worker, page.cursor)
+        (self.query.at, self.query.slot) = match self.query.at {
+            at if !page.done => (at, page.cursor),
+            At::Worker(worker) => (At::Worker(worker.saturating_add(1)), 0),
+            _ => (At::End, 0),
         };
+    }
+
+    /// Behind the last worker's connections come the templates, if they are wanted.
+    fn go_on(&mut self, workers: usize) -> Result<(), DumpError> {
+        let At::Worker(worker) = self.query.at else { return Ok(()) };
+        if usize::from(worker) < workers {
+            return Ok(());
+        }
+        if self.pages == 0 {
+            let slot = self.query.slot;
+            return Err(DumpError::BadQuery(format!(
+                "cursor `{worker}:{slot}` did not come from an earlier answer: there is no worker \
+                 {worker}"
+            )));
+        }
+        self.query.at = self.query.templates.map_or(At::End, |_| At::Templates);
+        Ok(())
     }
 
     fn wants(&self, row: &ConnectionView) -> bool {
@@ -228,32 +305,28 @@ impl Job {
         publisher: &mut Publisher,
         workers: usize,
     ) -> Option<Result<view::Connections, DumpError>> {
-        if self.asked {
-            let late = Instant::now() >= self.deadline;
-            return late.then_some(Err(DumpError::Silent(WorkerId(self.query.worker))));
-        }
-        let at_end = usize::from(self.query.worker) >= workers;
-        if at_end && self.pages == 0 {
-            let (worker, slot) = (self.query.worker, self.query.slot);
-            return Some(Err(DumpError::BadQuery(format!(
-                "cursor `{worker}:{slot}` did not come from an earlier answer: there is no worker \
-                 {worker}"
-            ))));
+        if let Err(error) = self.go_on(workers) {
+            return Some(Err(error));
         }
         let room = self.query.limit.saturating_sub(self.found.len());
-        if at_end || room == 0 || self.pages >= PAGES_MAX || self.reply.is_closed() {
-            let next = (!at_end).then(|| format!("{}:{}", self.query.worker, self.query.slot));
-            return Some(Ok(view::Connections {
-                connections: std::mem::take(&mut self.found),
-                next,
-            }));
+        let is_enough = room == 0 || self.pages >= PAGES_MAX || self.reply.is_closed();
+        let asks = self.query.at.asks().filter(|_| self.asked || !is_enough);
+        let Some((worker, of)) = asks else {
+            let connections = std::mem::take(&mut self.found);
+            let next = self.query.at.cursor(self.query.slot);
+            return Some(Ok(view::Connections { connections, next }));
+        };
+        if !self.asked {
+            // Never more rows than there is room for: the cursor then needs no going back.
+            let rows = Vec::with_capacity(room.min(Page::SLOTS_MAX as usize));
+            let page = Page { of, cursor: self.query.slot, done: false, rows };
+            self.asked = publisher.dump(worker, page).is_ok();
+            if self.asked {
+                return None;
+            }
         }
-        // Never more rows than there is room for: the cursor then needs no going back.
-        let rows = Vec::with_capacity(room.min(Page::SLOTS_MAX as usize));
-        let page = Page { cursor: self.query.slot, done: false, rows };
-        self.asked = publisher.dump(WorkerId(self.query.worker), page).is_ok();
-        let late = !self.asked && Instant::now() >= self.deadline;
-        late.then_some(Err(DumpError::Silent(WorkerId(self.query.worker))))
+        let is_late = Instant::now() >= self.deadline;
+        is_late.then_some(Err(DumpError::Silent(worker)))
     }
 }
 

@@ -5,28 +5,40 @@
 //! Prometheus ── TCP ─────► server ── reads the counters itself
 //! ```
 //!
-//! | route | answer |
-//! |---|---|
-//! | `GET /status` | [`view::Status`] |
-//! | `GET /services` | [`view::Services`] |
-//! | `GET /connections?cursor&limit&service&backend&client` | [`view::Connections`], a page |
-//! | `POST /clear?service&backend&all` | [`view::Cleared`], when they have ended |
-//! | `POST /reload` | [`view::Reload`]; 200 applied or unchanged, 409 refused, 422 invalid |
+//! The routes are one table ([`routes`]), of which the server is made and the description of the API ([`openapi`]).
 //!
 //! Errors are `{"error": "a sentence"}`. Whoever may open the socket may do all of it: it has mode
 //! 0660. Handlers hold no state and touch none: they pass a [`Command`] on and wait, and the queue
-//! for commands is bounded, so a stuck client costs a task and nothing else.
+//! for commands is bounded, so a stuck client costs a task and nothing else, and not for long ([`door`]).
 
+pub mod capture;
+mod changes;
 pub mod claims;
 pub mod clear;
+pub mod door;
 pub mod dump;
+pub mod events;
+pub mod explain;
+pub mod flow;
+pub mod hand;
+mod lease;
+pub mod lock;
+pub mod openapi;
+mod page;
 pub mod report;
+mod routes;
 pub mod server;
+pub mod trace;
 pub mod view;
+mod visitor;
+pub mod world;
 
 pub use claims::{ClaimError, Claims};
 
 use tokio::sync::oneshot;
+
+use super::edit::Which;
+use super::save::SaveError;
 
 /// Commands that may wait for the control loop.
 pub const COMMANDS_MAX: usize = 16;
@@ -42,6 +54,29 @@ pub enum Command {
     Connections(dump::Query, oneshot::Sender<Result<view::Connections, dump::DumpError>>),
     /// End connections.
     Clear(clear::Parameters, oneshot::Sender<Result<view::Cleared, clear::ClearError>>),
+    /// Copy frames, or why not.
+    Capture(capture::Parameters, oneshot::Sender<Result<capture::Stream, capture::CaptureError>>),
+    /// Follow a flow, or why not.
+    Trace(trace::Parameters, oneshot::Sender<Result<trace::Stream, trace::TraceError>>),
+    /// Say what would become of a packet, or why that cannot be said.
+    Explain(
+        explain::Parameters,
+        oneshot::Sender<Result<explain::Explanation, explain::ExplainError>>,
+    ),
+    /// Tell what happens, or why not.
+    Watch(events::Parameters, events::Reply),
     /// Read the file again.
     Reload(oneshot::Sender<view::Reload>),
+    /// What runs?
+    Running(oneshot::Sender<view::Running>),
+    /// How does it differ from the file?
+    Drift(oneshot::Sender<view::Drift>),
+    /// Change it.
+    Edit(view::Edits, oneshot::Sender<Result<view::Edited, view::EditFailure>>),
+    /// Drain a backend, or set its weight.
+    Hand(view::Hand, oneshot::Sender<Result<view::Handed, view::EditFailure>>),
+    /// Write it to the file; by force?
+    Save(bool, oneshot::Sender<Result<view::Saved, SaveError>>),
+    /// Begin counting anew; of all services, or of one.
+    Zero(Option<Which>, oneshot::Sender<Result<view::Zeroed, view::EditFailure>>),
 }

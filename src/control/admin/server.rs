@@ -1,110 +1,72 @@
-//! HTTP: routes to commands, answers to JSON, counters to text.
-//!
-//! Whoever connects and says nothing must not keep others out. So each listener has at most
-//! [`CONNECTIONS_MAX`] connections at a time (the rest wait in the kernel's backlog), a request's
-//! head must arrive within [`HEAD_PATIENCE`], and a connection lives [`LIFETIME`] and no longer:
-//! clients that keep theirs open are told to make a new one. No route reads a body.
+//! HTTP: routes to commands, answers to JSON, counters to text. Who is let in, and what is refused before a route is
+//! looked at, is [`super::door`]'s affair.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{Query, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::serve::Listener;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use axum::routing::get;
+use serde::de::DeserializeOwned;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
+use super::capture::CaptureError;
 use super::claims::{Claims, SocketFile};
 use super::clear::{ClearError, Parameters as ClearParameters};
+use super::door::{BODY_MAX, BODY_PATIENCE, Guest, Tally, keep};
 use super::dump::{self, DumpError, Parameters};
+use super::explain::{ExplainError, Parameters as ExplainParameters};
+use super::lock::{Keys, lock};
+use super::routes;
+use super::trace::TraceError;
 use super::view::{Failure, ReloadResult};
 use super::{COMMANDS_MAX, Command};
+use crate::control::credentials::Credentials;
 use crate::stats::collect::Sources;
 use crate::stats::export;
-
-/// Connections of one listener at a time.
-pub const CONNECTIONS_MAX: usize = 64;
-/// How long the head of a request may take, from the connection or the answer before it.
-pub const HEAD_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a connection lives; what it is asked by then it still answers.
-pub const LIFETIME: Duration = Duration::from_secs(60);
-/// How long the last answer may take.
-const FAREWELL: Duration = Duration::from_secs(10);
-/// Longest head of a request, bytes.
-const HEAD_MAX: usize = 16 * 1024;
+use crate::stats::http::{Listener, Turned};
 
 /// Where handlers put their commands.
-type Door = mpsc::Sender<Command>;
+pub(super) type Door = mpsc::Sender<Command>;
 
 /// The running servers. Their tasks end with the runtime.
 #[derive(Debug)]
 pub struct Served {
     /// What the handlers ask for.
     pub commands: mpsc::Receiver<Command>,
+    /// Changes the lock of the door beyond the machine, if there is that door.
+    pub keys: Option<Keys>,
     /// Removes the socket when the daemon ends.
     pub file: SocketFile,
 }
 
 /// Starts answering on the claimed sockets. Needs the runtime.
-pub fn serve(claims: Claims, sources: Arc<Sources>) -> std::io::Result<Served> {
+pub fn serve(
+    claims: Claims,
+    sources: Arc<Sources>,
+    credentials: Option<&Credentials>,
+) -> std::io::Result<Served> {
     let (door, commands) = mpsc::channel(COMMANDS_MAX);
     let admin = UnixListener::from_std(claims.admin)?;
-    tokio::spawn(accept(admin, admin_router(door)));
+    let http = Arc::clone(&sources.slow.http);
+    let router = routes::router(door).layer(DefaultBodyLimit::max(BODY_MAX));
+    tokio::spawn(keep(admin, router.clone(), Tally::new(&http, Listener::Admin), None));
+    let mut keys = None;
+    if let (Some(listener), Some(credentials)) = (claims.remote, credentials) {
+        let (ours, lock) = lock(credentials).map_err(std::io::Error::other)?;
+        keys = Some(ours);
+        let listener = TcpListener::from_std(listener)?;
+        tokio::spawn(keep(listener, router, Tally::new(&http, Listener::Remote), Some(lock)));
+    }
     if let Some(listener) = claims.metrics {
         let listener = TcpListener::from_std(listener)?;
         let router = metrics_router(sources).map_err(std::io::Error::other)?;
-        tokio::spawn(accept(listener, router));
+        tokio::spawn(keep(listener, router, Tally::new(&http, Listener::Metrics), None));
     }
-    Ok(Served { commands, file: claims.file })
-}
-
-/// Takes connections, as many at a time as there are permits. Where the process has no file
-/// descriptor left, [`Listener::accept`] waits and tries again.
-async fn accept<L: Listener>(mut listener: L, router: Router) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
-        let (stream, _) = listener.accept().await;
-        let router = router.clone();
-        tokio::spawn(async move {
-            converse(stream, router).await;
-            drop(permit);
-        });
-    }
-}
-
-/// Answers on one connection. What ends it is the client's affair: nothing is logged.
-async fn converse<S>(stream: S, router: Router)
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_PATIENCE)
-        .max_buf_size(HEAD_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut connection = std::pin::pin!(connection);
-    if tokio::time::timeout(LIFETIME, connection.as_mut()).await.is_err() {
-        connection.as_mut().graceful_shutdown();
-        let _ = tokio::time::timeout(FAREWELL, connection).await;
-    }
-}
-
-fn admin_router(door: Door) -> Router {
-    Router::new()
-        .route("/status", get(status))
-        .route("/services", get(services))
-        .route("/connections", get(connections))
-        .route("/clear", post(clear))
-        .route("/reload", post(reload))
-        .fallback(unknown)
-        .with_state(door)
+    Ok(Served { commands, keys, file: claims.file })
 }
 
 fn metrics_router(sources: Arc<Sources>) -> prometheus::Result<Router> {
@@ -119,15 +81,15 @@ async fn metrics(State(registry): State<prometheus::Registry>) -> Response {
     }
 }
 
-async fn status(State(door): State<Door>) -> Response {
+pub(super) async fn status(State(door): State<Door>) -> Response {
     ask(&door, Command::Status).await.map(Json).into_response()
 }
 
-async fn services(State(door): State<Door>) -> Response {
+pub(super) async fn services(State(door): State<Door>) -> Response {
     ask(&door, Command::Services).await.map(Json).into_response()
 }
 
-async fn reload(State(door): State<Door>) -> Response {
+pub(super) async fn reload(State(door): State<Door>) -> Response {
     match ask(&door, Command::Reload).await {
         Ok(outcome) => (reload_code(outcome.result), Json(outcome)).into_response(),
         Err(refusal) => refusal.into_response(),
@@ -142,7 +104,7 @@ fn reload_code(result: ReloadResult) -> StatusCode {
     }
 }
 
-async fn connections(
+pub(super) async fn connections(
     State(door): State<Door>,
     parameters: Result<Query<Parameters>, axum::extract::rejection::QueryRejection>,
 ) -> Response {
@@ -161,7 +123,7 @@ async fn connections(
     }
 }
 
-async fn clear(
+pub(super) async fn clear(
     State(door): State<Door>,
     parameters: Result<Query<ClearParameters>, axum::extract::rejection::QueryRejection>,
 ) -> Response {
@@ -178,13 +140,29 @@ async fn clear(
     }
 }
 
-async fn unknown() -> Refusal {
-    let text = "routes are GET /status, /services, /connections and POST /clear, /reload";
-    Refusal(StatusCode::NOT_FOUND, text.into())
+pub(super) async fn explain(
+    State(door): State<Door>,
+    parameters: Result<Query<ExplainParameters>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let parameters = match parameters {
+        Ok(Query(parameters)) => parameters,
+        Err(rejection) => {
+            return Refusal::from(DumpError::BadQuery(rejection.body_text())).into_response();
+        }
+    };
+    match ask(&door, |reply| Command::Explain(parameters, reply)).await {
+        Ok(Ok(explanation)) => Json(explanation).into_response(),
+        Ok(Err(error)) => Refusal::from(error).into_response(),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+pub(super) async fn unknown() -> Refusal {
+    Refusal(StatusCode::NOT_FOUND, format!("there is no such route; there are {}", routes::names()))
 }
 
 /// Passes a command on and waits for the answer.
-async fn ask<T>(
+pub(super) async fn ask<T>(
     door: &Door,
     command: impl FnOnce(oneshot::Sender<T>) -> Command,
 ) -> Result<T, Refusal> {
@@ -194,8 +172,28 @@ async fn ask<T>(
     answer.await.map_err(|_| ended())
 }
 
+/// The body, if it comes in time and is what it should be.
+pub(super) async fn body<T: DeserializeOwned>(
+    guest: &Guest,
+    request: Request,
+) -> Result<T, Refusal> {
+    let turned_away = |why| {
+        let (code, sentence) = guest.turned_away(why);
+        Refusal(code, sentence)
+    };
+    let body = Json::<T>::from_request(request, &());
+    match tokio::time::timeout(BODY_PATIENCE, body).await {
+        Ok(Ok(Json(body))) => Ok(body),
+        Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Err(turned_away(Turned::LongBody))
+        }
+        Ok(Err(rejection)) => Err(Refusal(rejection.status(), rejection.body_text())),
+        Err(_) => Err(turned_away(Turned::SlowBody)),
+    }
+}
+
 /// An error as JSON.
-struct Refusal(StatusCode, String);
+pub(super) struct Refusal(pub(super) StatusCode, pub(super) String);
 
 impl From<DumpError> for Refusal {
     fn from(error: DumpError) -> Self {
@@ -203,6 +201,40 @@ impl From<DumpError> for Refusal {
             DumpError::BadQuery(_) => StatusCode::BAD_REQUEST,
             DumpError::NoService(_) => StatusCode::NOT_FOUND,
             DumpError::Busy | DumpError::Silent(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self(code, error.to_string())
+    }
+}
+
+impl From<CaptureError> for Refusal {
+    fn from(error: CaptureError) -> Self {
+        let code = match error {
+            CaptureError::Query(error) => return error.into(),
+            CaptureError::NoPort(_) => StatusCode::NOT_FOUND,
+            CaptureError::Number { .. } | CaptureError::Filter(_) => StatusCode::BAD_REQUEST,
+            CaptureError::Busy => StatusCode::CONFLICT,
+        };
+        Self(code, error.to_string())
+    }
+}
+
+impl From<ExplainError> for Refusal {
+    fn from(error: ExplainError) -> Self {
+        let code = match &error {
+            ExplainError::Flow(_) => StatusCode::BAD_REQUEST,
+            ExplainError::NoPort(_) => StatusCode::NOT_FOUND,
+            ExplainError::Busy => StatusCode::CONFLICT,
+            ExplainError::Silent(_) | ExplainError::Memory(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self(code, error.to_string())
+    }
+}
+
+impl From<TraceError> for Refusal {
+    fn from(error: TraceError) -> Self {
+        let code = match error {
+            TraceError::Busy => StatusCode::CONFLICT,
+            TraceError::Flow(_) | TraceError::Number { .. } => StatusCode::BAD_REQUEST,
         };
         Self(code, error.to_string())
     }

@@ -1,15 +1,22 @@
 //! What the admin socket says, as types both ends share: `shuntd` writes them, `shunt` reads them.
 //! Units are in the names; addresses are text as `ip` prints them.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::hand::{ByHand, Hand, Handed};
 pub use crate::control::config::mode::{Spelled, SpelledTunnel};
+use crate::control::edit::Edit;
+pub use crate::control::health::view::{BackendHealth, Quorum};
+pub use crate::stats::latency::Summary as Latency;
 pub use crate::stats::slow::{ReloadResult, StaticFacts};
+pub use crate::stats::volumes::Volumes;
 
 /// `GET /status`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// What is fixed at start.
     #[serde(flatten)]
@@ -37,14 +44,14 @@ pub struct Status {
 }
 
 /// `POST /clear`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cleared {
     /// Connections that ended.
     pub connections: u64,
 }
 
 /// One worker.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Worker {
     /// Its number.
     pub id: u8,
@@ -58,10 +65,13 @@ pub struct Worker {
     pub generation: u64,
     /// It is seen not to move.
     pub stalled: bool,
+    /// From receiving a packet to sending it, of those sampled since the start; `None` before the first.
+    #[serde(default)]
+    pub latency: Option<Latency>,
 }
 
 /// One port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Port {
     /// Its name.
     pub name: String,
@@ -88,7 +98,7 @@ pub struct Port {
 }
 
 /// Packets refused for one reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Drops {
     /// The metric's label.
     pub reason: String,
@@ -99,7 +109,7 @@ pub struct Drops {
 }
 
 /// How backends are reached.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NextHops {
     /// Addresses with a next hop.
     pub resolved: usize,
@@ -110,7 +120,7 @@ pub struct NextHops {
 }
 
 /// How the last reload went.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LastReload {
     /// Unix time.
     pub at_s: u64,
@@ -120,15 +130,116 @@ pub struct LastReload {
     pub message: String,
 }
 
+/// `GET /drift`: how what runs differs from the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Drift {
+    /// Of the running configuration.
+    pub version: u64,
+    /// The file.
+    pub file: String,
+    /// One line each, from the file to what runs.
+    pub changes: Vec<String>,
+    /// Backends that are drained or weighed beside it: neither saved nor undone by a reload.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_hand: Vec<Handed>,
+}
+
+/// `GET /config`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Running {
+    /// Grows with every change.
+    pub version: u64,
+    /// The file.
+    pub file: String,
+    /// What runs, as `shunt save` would write it.
+    pub text: String,
+    /// `[timeouts]`, defaults included.
+    pub timeouts: BTreeMap<String, u32>,
+}
+
+/// The body of `POST /edit`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Edits {
+    /// Refuse if the running configuration is at another version by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// All of them in order, or none.
+    pub edits: Vec<Edit>,
+}
+
+/// Its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Edited {
+    /// Of the running configuration now.
+    pub version: u64,
+    /// One line each.
+    pub changes: Vec<String>,
+}
+
+/// Its refusal: nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EditFailure {
+    /// A sentence, or the messages about the configuration that would be.
+    pub error: String,
+    /// For programs.
+    pub kind: EditKind,
+}
+
+/// Why an edit was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EditKind {
+    /// There is no such service.
+    NoService,
+    /// There is one.
+    ServiceExists,
+    /// There is no such backend, or local address.
+    NoBackend,
+    /// There is one.
+    BackendExists,
+    /// The file could not say so.
+    Invalid,
+    /// It was meant for another version of the configuration: somebody else was faster.
+    Stale,
+    /// Not now, or not without a restart.
+    Refused,
+}
+
+/// `POST /save`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Saved {
+    /// The file.
+    pub file: String,
+    /// What it says now and did not before, one line each.
+    pub changes: Vec<String>,
+}
+
+/// `POST /zero`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Zeroed {
+    /// Services whose figures begin anew.
+    pub services: usize,
+}
+
+/// How long a client stays with its backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Persistence {
+    /// Seconds.
+    pub timeout_s: u32,
+    /// First bits of its address that count.
+    pub prefix: u8,
+}
+
 /// `GET /services`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Services {
     /// By id; removed ones last as long as they have connections.
     pub services: Vec<Service>,
 }
 
 /// One service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Service {
     /// Its name.
     pub name: String,
@@ -147,23 +258,50 @@ pub struct Service {
     /// The scheduler's flags, as in the file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scheduler_flags: Vec<String>,
+    /// Is every datagram scheduled by itself?
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub one_packet: bool,
+    /// Do a client's connections go to one backend?
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistence: Option<Persistence>,
+    /// Addresses that FULL-NAT uses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub local_addresses: Vec<IpAddr>,
     /// Gone from the configuration.
     pub removed: bool,
     /// Connections now.
     pub connections: u64,
     /// Connections made.
     pub new_connections: u64,
+    /// Those since `shunt ipvsadm -Z`.
+    #[serde(default)]
+    pub new_since_zero: u64,
+    /// New ones a second, of late.
+    #[serde(default)]
+    pub new_per_second: u64,
+    /// Packets and bytes between clients and backends, those that are gone included.
+    #[serde(default)]
+    pub volumes: Volumes,
+    /// Those since `shunt ipvsadm -Z`.
+    #[serde(default)]
+    pub volumes_since_zero: Volumes,
+    /// Those a second, of late.
+    #[serde(default)]
+    pub volumes_per_second: Volumes,
     /// New connections refused.
     pub refused: u64,
     /// Why; reasons that never occurred are left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refusals: Vec<Refusal>,
+    /// How much of it is up; none if nothing is checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quorum: Option<Quorum>,
     /// Its backends.
     pub backends: Vec<Backend>,
 }
 
 /// New connections of a service refused for one reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Refusal {
     /// As in `GET /status`.
     pub reason: String,
@@ -172,12 +310,18 @@ pub struct Refusal {
 }
 
 /// One backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Backend {
     /// Address and port.
     pub address: SocketAddr,
     /// Its weight; 0 drains; `None` once removed.
     pub weight: Option<u32>,
+    /// The weight that is configured, whatever health checks and hands make of it; `None` once removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configured_weight: Option<u32>,
+    /// What is set by hand, in the place of the file's weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_hand: Option<ByHand>,
     /// Most connections; 0 is no limit.
     #[serde(default)]
     pub max_connections: u32,
@@ -197,10 +341,31 @@ pub struct Backend {
     pub active_connections: u64,
     /// Connections made.
     pub new_connections: u64,
+    /// Does it serve only while the quorum is lost?
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sorry: bool,
+    /// What its checks say; none if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<BackendHealth>,
+    /// Those since `shunt ipvsadm -Z`.
+    #[serde(default)]
+    pub new_since_zero: u64,
+    /// New ones a second, of late.
+    #[serde(default)]
+    pub new_per_second: u64,
+    /// Packets and bytes between clients and it.
+    #[serde(default)]
+    pub volumes: Volumes,
+    /// Those since `shunt ipvsadm -Z`.
+    #[serde(default)]
+    pub volumes_since_zero: Volumes,
+    /// Those a second, of late.
+    #[serde(default)]
+    pub volumes_per_second: Volumes,
 }
 
 /// `GET /connections`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Connections {
     /// Up to the limit asked for.
     pub connections: Vec<Connection>,
@@ -209,7 +374,7 @@ pub struct Connections {
 }
 
 /// One connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Connection {
     /// `tcp`, `udp` or `sctp`.
     pub protocol: String,
@@ -234,7 +399,7 @@ pub struct Connection {
 }
 
 /// `POST /reload`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reload {
     /// The outcome.
     pub result: ReloadResult,
@@ -242,10 +407,13 @@ pub struct Reload {
     pub message: String,
     /// What changed (or would have), one line each.
     pub changes: Vec<String>,
+    /// What was changed at runtime and is undone, one line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undone: Vec<String>,
 }
 
 /// The body of every error.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// A sentence.
     pub error: String,

@@ -1,6 +1,7 @@
 //! Ids that outlive any number of edits, held against a model that only knows names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -10,13 +11,11 @@ use super::*;
 use crate::control::config::plan::{
     Backend as PlanBackend, Daemon, HugePages, Service as PlanService,
 };
-use std::net::Ipv4Addr;
-
 use crate::dataplane::conn::state::State;
 use crate::dataplane::sched::Slots;
 use crate::dataplane::snapshot::{
     ClientAddress, Encapsulation, GueChecksum, IcmpOnEnd, Limit, Mode, NextHop, Ping, Ports,
-    Restarts, Strays, Timeouts,
+    Protocol, Restarts, ServiceAddress, Strays, Timeouts,
 };
 use crate::ids::PortId;
 use crate::wire::Mac;
@@ -57,6 +56,7 @@ fn plan(services: Vec<PlanService>) -> Plan {
             file_prefix: "shunt".into(),
             eal_arguments: Vec::new(),
         },
+        remote: None,
         ports: Vec::new(),
         timeouts: Timeouts { udp_s: 77, ..Timeouts::default() },
         strays: Strays::Drop,
@@ -84,6 +84,7 @@ fn service(vip: u16, backends: &[(u16, u32)]) -> PlanService {
         weight,
         limit: Limit::NONE,
         quic_server_id: None,
+        sorry: false,
         mode: Mode::Fullnat,
     };
     PlanService {
@@ -225,8 +226,7 @@ fn next_hops_change_no_id_and_no_revision() {
     let first = compiler.compile(&plan, &[], &|_| None, true, None).unwrap();
     let mac = |last| Mac([2, 0, 0, 0, 0, last]);
     let hop = NextHop { port: PortId(1), source: mac(1), destination: mac(2) };
-    let our_address = IpAddr::from([10, 0, 0, 9]);
-    let way = Way { next_hop: hop, our_address };
+    let way = Way { next_hop: hop, our_address: IpAddr::from([10, 0, 0, 9]) };
     let known = |address| (address == IpAddr::from([10, 0, 0, 1])).then_some(way);
     let second = compiler.compile(&plan, &[], &known, false, None).unwrap();
     assert!(first.backends.iter().flatten().all(|backend| backend.next_hop.is_none()));
@@ -235,7 +235,7 @@ fn next_hops_change_no_id_and_no_revision() {
     let ours = |snapshot: &Snapshot, address: IpAddr| {
         snapshot.backends.iter().flatten().all(|backend| backend.our_address == address)
     };
-    assert!(ours(&first, Ipv4Addr::UNSPECIFIED.into()) && ours(&second, our_address));
+    assert!(ours(&first, Ipv4Addr::UNSPECIFIED.into()) && ours(&second, way.our_address));
     assert_eq!(first.services, second.services);
     assert_eq!((first.generation, second.generation), (1, 2));
     assert_eq!((first.accepting, second.accepting), (true, false));

@@ -198,6 +198,7 @@ fn differ<T: PartialEq>(old: &T, new: &T, show: impl Fn(&T) -> String) -> Option
 }
 
 fn daemon(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
+    let remote = [old, new].map(|plan| plan.remote.as_ref().map(|remote| remote.listen));
     let (old, new) = (&old.daemon, &new.daemon);
     let mut push = |setting: &str, difference: Option<(String, String)>| {
         changes.extend(difference.map(|(from, to)| Change::Restart {
@@ -243,6 +244,7 @@ fn daemon(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
         differ(&old.limited_sources_max, &new.limited_sources_max, u32::to_string),
     );
     push("[metrics] listen", differ(&old.metrics_listen, &new.metrics_listen, listen));
+    push("[admin] listen", differ(&remote[0], &remote[1], listen));
 }
 
 /// Ports are compared by position, because that is their id.
@@ -357,6 +359,11 @@ fn settings(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
         differ(&old.punt_per_second, &new.punt_per_second, u32::to_string),
     );
     push("[shunt] deny", differ(&old.deny, &new.deny, |v| list(v)));
+    if let (Some(before), Some(now)) = (&old.remote, &new.remote) {
+        for (key, from, to) in before.credentials.differences(&now.credentials) {
+            push(&format!("[admin] {key}"), Some((from, to)));
+        }
+    }
     for key in Timeouts::KEYS {
         let (was, is) = (old.timeouts.named(key), new.timeouts.named(key));
         push(&format!("[timeouts] {key}"), differ(&was, &is, |seconds| show::seconds(*seconds)));
@@ -454,6 +461,11 @@ fn service_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
     for ((key, from), (_, to)) in was.into_iter().zip(is) {
         push(key, differ(&from, &to, u32::to_string));
     }
+    let (was, is) = (show::health(old.health), show::health(new.health));
+    for ((key, from), (_, to)) in was.into_iter().zip(is) {
+        push(key, differ(&from, &to, String::clone));
+    }
+    push("check", differ(&old.checks, &new.checks, |checks| show::checks(checks)));
     backend_changes(changes, old, new);
 }
 
@@ -471,12 +483,31 @@ fn backend_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
     for &backend in &new.backends {
         match before.get(&backend.address) {
             None => changes.push(Change::BackendAdded { service: service(), backend }),
-            Some(&before) => backend_settings(changes, &service, before, backend),
+            Some(&before) => {
+                backend_settings(changes, &service, before, backend);
+                backend_checks(changes, (old, new), backend.address);
+            }
         }
     }
     for &backend in old.backends.iter().filter(|backend| !after.contains(&backend.address)) {
         changes.push(Change::BackendRemoved { service: service(), backend });
     }
+}
+
+fn backend_checks(
+    changes: &mut Vec<Change>,
+    (old, new): (&Service, &Service),
+    address: SocketAddr,
+) {
+    let of = |service: &Service| service.backend_checks.get(&address).cloned().unwrap_or_default();
+    let difference = differ(&of(old), &of(new), |checks| show::checks(checks));
+    changes.extend(difference.map(|(from, to)| Change::BackendSetting {
+        service: new.name.clone(),
+        address,
+        setting: "check",
+        from,
+        to,
+    }));
 }
 
 fn backend_settings(
@@ -485,7 +516,7 @@ fn backend_settings(
     old: Backend,
     new: Backend,
 ) {
-    let Backend { address, weight: to, limit, quic_server_id, mode } = new;
+    let Backend { address, weight: to, limit, quic_server_id, sorry, mode } = new;
     if old.mode != mode {
         let (from, to) = (line(old.mode), line(mode));
         changes.push(Change::BackendMode { service: service(), address, from, to });
@@ -507,6 +538,7 @@ fn backend_settings(
     push("resume_below", differ(&old.limit.least, &limit.least, u32::to_string));
     let id = |id: &Option<ServerId>| id.map_or("none".to_owned(), |id| id.to_string());
     push("quic_server_id", differ(&old.quic_server_id, &quic_server_id, id));
+    push("sorry", differ(&old.sorry, &sorry, bool::to_string));
 }
 
 /// Names of a service's scheduler flags.

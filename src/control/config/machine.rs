@@ -8,6 +8,9 @@ const ONLINE: &str = "/sys/devices/system/cpu/online";
 /// CPUs this control group (a container, usually) may use; absent outside version 2.
 const CONTAINER: &str = "/sys/fs/cgroup/cpuset.cpus.effective";
 
+/// No kernel has so many.
+const CPUS_MAX: usize = 1 << 16;
+
 /// What is done about a CPU that does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MissingCpu {
@@ -55,20 +58,26 @@ impl Machine {
         self.cpus.as_ref().is_none_or(|cpus| cpus.contains(&cpu))
     }
 
-    /// Its CPUs in the kernel's notation.
-    pub(super) fn cpu_list(&self) -> String {
-        let mut ranges: Vec<(usize, usize)> = Vec::new();
-        for &cpu in self.cpus.iter().flatten() {
-            match ranges.last_mut() {
-                Some((_, last)) if *last + 1 == cpu => *last = cpu,
-                _ => ranges.push((cpu, cpu)),
-            }
-        }
-        let one = |&(first, last): &(usize, usize)| {
-            if first == last { first.to_string() } else { format!("{first}-{last}") }
-        };
-        ranges.iter().map(one).collect::<Vec<_>>().join(",")
+    /// What is said of a CPU it does not have.
+    pub fn no_cpu(&self, what: &str, cpu: usize) -> String {
+        let there = self.cpus.as_ref().map(cpu_list).unwrap_or_default();
+        format!("{what} CPU {cpu} does not exist; CPUs here: {there}")
     }
+}
+
+/// CPUs in the kernel's notation.
+pub fn cpu_list(cpus: &BTreeSet<usize>) -> String {
+    let mut ranges: Vec<(usize, usize)> = Vec::new();
+    for &cpu in cpus {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == cpu => *last = cpu,
+            _ => ranges.push((cpu, cpu)),
+        }
+    }
+    let one = |&(first, last): &(usize, usize)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    };
+    ranges.iter().map(one).collect::<Vec<_>>().join(",")
 }
 
 fn cpus_of(path: &str) -> Option<BTreeSet<usize>> {
@@ -76,11 +85,12 @@ fn cpus_of(path: &str) -> Option<BTreeSet<usize>> {
 }
 
 /// The kernel's list notation: `0-3,8`. `None` if it is empty or not one.
-fn parse_cpu_list(text: &str) -> Option<BTreeSet<usize>> {
+pub fn parse_cpu_list(text: &str) -> Option<BTreeSet<usize>> {
     let mut cpus = BTreeSet::new();
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        cpus.extend(first.parse::<usize>().ok()?..=last.parse::<usize>().ok()?);
+        let last = last.parse::<usize>().ok().filter(|last| *last < CPUS_MAX)?;
+        cpus.extend(first.parse::<usize>().ok()?..=last);
     }
     Some(cpus)
 }
@@ -94,11 +104,11 @@ mod tests {
         for (text, cpus) in [("0", vec![0]), ("0-3,8", vec![0, 1, 2, 3, 8]), ("1,3", vec![1, 3])] {
             let read = parse_cpu_list(text).unwrap();
             assert_eq!(read.iter().copied().collect::<Vec<_>>(), cpus);
-            let machine = Machine { cpus: Some(read), missing_cpu: MissingCpu::Refuse };
-            assert_eq!(machine.cpu_list(), text);
+            assert_eq!(cpu_list(&read), text);
         }
         assert_eq!(parse_cpu_list(""), None);
         assert_eq!(parse_cpu_list("0-"), None);
+        assert_eq!(parse_cpu_list("0-99999999999"), None);
     }
 
     #[test]

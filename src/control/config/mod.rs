@@ -26,8 +26,11 @@ mod schema;
 mod validate;
 
 pub use error::{ConfigError, ConfigErrors, REPORTED_MAX};
-pub use machine::{Machine, MissingCpu};
+pub use machine::{Machine, MissingCpu, cpu_list, parse_cpu_list};
 use plan::Plan;
+
+use super::edition::Written;
+use crate::dataplane::snapshot::{Protocol, ServiceAddress};
 
 /// Largest file read: some hundred times what the limits on services and backends can fill.
 const SIZE_MAX: u64 = 64 << 20;
@@ -41,16 +44,23 @@ pub struct Reading {
     pub warnings: Vec<String>,
 }
 
+/// Where clients find a service, from the words of the file. `None` if that is no place.
+pub fn place(protocol: &str, address: &str) -> Option<(Protocol, ServiceAddress)> {
+    let protocol = Protocol::ALL.into_iter().find(|known| known.to_string() == protocol)?;
+    Some((protocol, validate::address(address)?))
+}
+
 /// Reads, validates and resolves a file for this machine; warnings go to the log.
-pub fn load(path: &Path) -> Result<Plan, ConfigError> {
-    let reading = load_for(path, &Machine::here())?;
+pub fn load(path: &Path, machine: &Machine) -> Result<Written, ConfigError> {
+    let text = read(path)?;
+    let reading = parse_for(&text, path, machine)?;
     for warning in &reading.warnings {
         tracing::warn!("{warning}");
     }
-    Ok(reading.plan)
+    Ok(Written { plan: reading.plan, text })
 }
 
-/// As [`load`], for a given machine, handing over the warnings.
+/// As [`load`], without the text and handing over the warnings.
 pub fn load_for(path: &Path, machine: &Machine) -> Result<Reading, ConfigError> {
     Ok(parse_for(&read(path)?, path, machine)?)
 }

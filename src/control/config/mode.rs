@@ -7,12 +7,13 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::dataplane::snapshot::{Encapsulation, GueChecksum, Mode};
 
 /// A mode spelled as in the file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Spelled {
     /// `fullnat`, `nat`, `dr` or `tunnel`.
     pub mode: String,
@@ -22,7 +23,7 @@ pub struct Spelled {
 }
 
 /// A tunnel spelled as in the file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SpelledTunnel {
     /// `ipip`, `gue` or `gre`.
     pub kind: String,

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::control::credentials::Credentials;
+use crate::control::health::check::{Check, Policy};
 use crate::control::prefix::width;
 use crate::dataplane::sched::{Flags, ServerId};
 use crate::dataplane::snapshot::{
@@ -24,6 +26,8 @@ use crate::wire::vlan::Tags;
 pub struct Plan {
     /// What is fixed at start.
     pub daemon: Daemon,
+    /// The admin API beyond the machine, if it is to be had there.
+    pub remote: Option<Remote>,
     /// Fixed at start, in the order of their ids: those with a device first.
     pub ports: Vec<Port>,
     /// Reloadable.
@@ -76,8 +80,21 @@ impl Plan {
     /// can put to use. `config::diff` names what it leaves aside.
     #[must_use]
     pub fn with_fixed_of(self, running: &Self) -> Self {
-        Self { daemon: running.daemon.clone(), ports: running.ports.clone(), ..self }
+        let remote = match (self.remote, &running.remote) {
+            (Some(new), Some(old)) => Some(Remote { listen: old.listen, ..new }),
+            (_, old) => old.clone(),
+        };
+        Self { daemon: running.daemon.clone(), ports: running.ports.clone(), remote, ..self }
     }
+}
+
+/// How the admin API is reached from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// Where it listens. Fixed at start.
+    pub listen: SocketAddr,
+    /// What it is guarded by. Reloadable.
+    pub credentials: Credentials,
 }
 
 /// Settings that need a restart to change.
@@ -246,6 +263,17 @@ impl serde::Serialize for ClientGroup {
     }
 }
 
+/// What makes a service the same one, whatever else an edit changes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServiceKey {
+    /// Its own protocol.
+    pub protocol: Protocol,
+    /// Its first address.
+    pub address: ServiceAddress,
+    /// The first of its `clients`.
+    pub clients: Option<ClientGroup>,
+}
+
 /// A service and its backends.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Service {
@@ -311,6 +339,15 @@ pub struct Service {
     /// Source ports of datagrams that start nothing, if not everybody's. UDP only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub udp_reflection_ports: Option<Vec<u16>>,
+    /// How checks of its backends are taken.
+    #[serde(skip_serializing_if = "is_default")]
+    pub health: Policy,
+    /// Checks of each of its backends that has none of its own. In file order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
+    /// Checks of backends that have their own.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub backend_checks: BTreeMap<SocketAddr, Vec<Check>>,
     /// In file order.
     pub backends: Vec<Backend>,
 }
@@ -340,12 +377,21 @@ impl Default for Service {
             quotas: Quotas::default(),
             udp_reflection_ports: None,
             timeouts: BTreeMap::new(),
+            health: Policy::default(),
+            checks: vec![],
+            backend_checks: BTreeMap::new(),
             backends: vec![],
         }
     }
 }
 
 impl Service {
+    /// What makes it the same one.
+    pub fn key(&self) -> ServiceKey {
+        let clients = self.clients.first().cloned();
+        ServiceKey { protocol: self.protocol, address: self.address, clients }
+    }
+
     /// Everywhere clients find it by its own protocol; the first is [`Service::address`].
     pub fn addresses(&self) -> impl Iterator<Item = ServiceAddress> + '_ {
         std::iter::once(self.address).chain(self.more_addresses.iter().copied())
@@ -355,6 +401,11 @@ impl Service {
     pub fn places(&self) -> impl Iterator<Item = Place> + '_ {
         let own = self.addresses().map(|address| Place { protocol: self.protocol, address });
         own.chain(self.other_protocols.iter().copied())
+    }
+
+    /// The checks of one of its backends, unless it is a sorry one: those are not checked.
+    pub fn checks_of(&self, backend: SocketAddr) -> &[Check] {
+        self.backend_checks.get(&backend).unwrap_or(&self.checks)
     }
 
     /// Does it serve that protocol?
@@ -400,6 +451,9 @@ pub struct Backend {
     /// What it writes into QUIC connection ids.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quic_server_id: Option<ServerId>,
+    /// Does it serve only while the quorum is lost? It is not checked.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sorry: bool,
     /// How packets reach it.
     #[serde(flatten, serialize_with = "super::mode::serialize")]
     pub mode: Mode,

@@ -31,6 +31,7 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[limits]", &["connections", "connections_ipv6", "persistent_clients", "cookie_connections",
         "limited_sources"]),
     ("[metrics]", &["listen"]),
+    ("[admin]", &["listen", "certificate_file", "key_file", "token_file"]),
     ("[timeouts]", &Timeouts::KEYS),
     ("[[port]]", &["name", "device", "on", "vlan", "tap", "addresses", "mtu", "rx_descriptors",
         "tx_descriptors", "route"]),
@@ -43,13 +44,24 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
         "persistence_to_drained", "allow", "deny", "syn_cookies", "syn_cookies_wait_for_data",
         "max_connections", "max_new_per_second", "max_new_burst", "source_prefix",
         "source_max_connections", "source_max_new_per_second", "source_max_new_burst",
-        "udp_reflection_ports", "timeouts", "backend"]),
+        "udp_reflection_ports", "timeouts", "health", "check", "backend"]),
     ("[service.timeouts]", &Timeouts::KEYS),
+    ("[service.health]", &["quorum", "quorum_hysteresis", "on_failure", "start", "flap_limit",
+        "flap_window_s", "slow_start_s"]),
+    ("[[service.check]]", CHECK_KEYS),
     ("[service.tunnel]", &["kind", "port", "checksum", "remote_checksum"]),
     ("[[service.backend]]", &["address", "weight", "max_connections", "resume_below",
-        "quic_server_id", "mode", "tunnel"]),
+        "quic_server_id", "mode", "tunnel", "sorry", "check"]),
     ("[service.backend.tunnel]", &["kind", "port", "checksum", "remote_checksum"]),
+    ("[[service.backend.check]]", CHECK_KEYS),
 ];
+
+/// Of a service and of a backend.
+#[rustfmt::skip]
+const CHECK_KEYS: &[&str] = &["kind", "address", "port", "interval_ms", "fast_interval_ms",
+    "jitter_percent", "timeout_ms", "rise", "fall", "method", "path", "host", "status", "body",
+    "body_regex", "sni", "ca_file", "send", "send_hex", "expect", "expect_hex", "name", "type",
+    "helo", "command"];
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -62,6 +74,8 @@ pub(super) struct File {
     pub(super) limits: Limits,
     #[serde(default)]
     pub(super) metrics: Metrics,
+    #[serde(default)]
+    pub(super) admin: Admin,
     #[serde(default)]
     pub(super) timeouts: Timeouts,
     #[serde(default)]
@@ -123,6 +137,16 @@ pub(super) struct Limits {
 #[serde(deny_unknown_fields)]
 pub(super) struct Metrics {
     pub(super) listen: Maybe<String>,
+}
+
+/// `[admin]`: the admin API beyond the machine.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Admin {
+    pub(super) listen: Maybe<String>,
+    pub(super) certificate_file: Maybe<String>,
+    pub(super) key_file: Maybe<String>,
+    pub(super) token_file: Maybe<String>,
 }
 
 /// The keys are listed once more, for the reader of the file, in the order it names them.
@@ -230,7 +254,56 @@ pub(super) struct Service {
     #[serde(default)]
     pub(super) timeouts: Timeouts,
     #[serde(default)]
+    pub(super) health: Health,
+    #[serde(default)]
+    pub(super) check: Vec<Check>,
+    #[serde(default)]
     pub(super) backend: Vec<Backend>,
+}
+
+/// `[service.health]`: how the service takes what its checks say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Health {
+    pub(super) quorum: Maybe<i64>,
+    pub(super) quorum_hysteresis: Maybe<i64>,
+    pub(super) on_failure: Maybe<String>,
+    pub(super) start: Maybe<String>,
+    pub(super) flap_limit: Maybe<i64>,
+    pub(super) flap_window_s: Maybe<i64>,
+    pub(super) slow_start_s: Maybe<i64>,
+}
+
+/// `[[service.check]]` and `[[service.backend.check]]`: what is asked of backends.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Check {
+    pub(super) kind: Spanned<String>,
+    pub(super) address: Maybe<String>,
+    pub(super) port: Maybe<i64>,
+    pub(super) interval_ms: Maybe<i64>,
+    pub(super) fast_interval_ms: Maybe<i64>,
+    pub(super) jitter_percent: Maybe<i64>,
+    pub(super) timeout_ms: Maybe<i64>,
+    pub(super) rise: Maybe<i64>,
+    pub(super) fall: Maybe<i64>,
+    pub(super) method: Maybe<String>,
+    pub(super) path: Maybe<String>,
+    pub(super) host: Maybe<String>,
+    pub(super) status: Option<List<String>>,
+    pub(super) body: Maybe<String>,
+    pub(super) body_regex: Maybe<String>,
+    pub(super) sni: Maybe<String>,
+    pub(super) ca_file: Maybe<String>,
+    pub(super) send: Maybe<String>,
+    pub(super) send_hex: Maybe<String>,
+    pub(super) expect: Maybe<String>,
+    pub(super) expect_hex: Maybe<String>,
+    pub(super) name: Maybe<String>,
+    #[serde(rename = "type")]
+    pub(super) record: Maybe<String>,
+    pub(super) helo: Maybe<String>,
+    pub(super) command: Option<List<String>>,
 }
 
 /// `[[service.backend]]`: who serves it.
@@ -244,6 +317,9 @@ pub(super) struct Backend {
     pub(super) quic_server_id: Maybe<String>,
     pub(super) mode: Maybe<String>,
     pub(super) tunnel: Maybe<Tunnel>,
+    pub(super) sorry: Maybe<bool>,
+    #[serde(default)]
+    pub(super) check: Vec<Check>,
 }
 
 /// `[service.tunnel]` and `[service.backend.tunnel]`: what mode `tunnel` puts around packets.

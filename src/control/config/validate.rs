@@ -10,11 +10,14 @@ use super::machine::Machine;
 use super::plan::Plan;
 use super::schema;
 
+mod admin;
+mod checks;
 mod clients;
 mod cookies;
 mod daemon;
 mod directors;
 mod groups;
+mod health;
 mod links;
 mod lists;
 mod locals;
@@ -29,6 +32,8 @@ mod timeouts;
 mod value;
 mod vips;
 
+pub(super) use vips::read_place as address;
+
 /// The plan a file means. With an error in `problems` it must not be used.
 ///
 /// `origin` is where the file is: what it names beside itself is looked for there.
@@ -40,6 +45,7 @@ pub(super) fn validate(
 ) -> Plan {
     let daemon = daemon::daemon(problems, file, machine);
     let policy = daemon::policy(problems, file);
+    let remote = admin::remote(problems, &file.admin, origin);
     let ports = ports::ports(problems, &file.port);
     if problems.errors.is_empty() {
         ports::buffers(problems, &ports, &daemon, file.dpdk.packet_buffers.as_ref());
@@ -47,7 +53,8 @@ pub(super) fn validate(
     let lists = lists::lists(problems, &file.list, origin);
     let known: Vec<&str> =
         file.list.iter().map(|it| it.get_ref().name.get_ref().as_str()).collect();
-    let around = services::Around { known: &known, lists: &lists, is_sloppy: policy.sloppy };
+    let around =
+        services::Around { known: &known, lists: &lists, is_sloppy: policy.sloppy, origin };
     let services = services::services(problems, &file.service, &ports, &around);
     if problems.errors.is_empty() {
         cookies::room(problems, &file.service, &services, &daemon);
@@ -55,6 +62,7 @@ pub(super) fn validate(
     Plan {
         deny: lists::names(problems, "deny", shunt_deny(file), &known),
         daemon,
+        remote,
         timeouts: timeouts::common(problems, &file.timeouts),
         strays: policy.strays,
         drop_malformed_tcp: policy.drop_malformed_tcp,

@@ -18,8 +18,8 @@ use zerocopy::IntoBytes;
 use crate::dataplane::mem::{Pages, Region, equal, prefetch};
 
 use super::key::FlowKey;
-use crate::dataplane::cookie::siphash::siphash;
 use crate::dataplane::family::{Family, fold};
+use crate::dataplane::siphash::siphash;
 
 /// Entries of a bucket.
 pub const WAYS: usize = 8;

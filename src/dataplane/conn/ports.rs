@@ -204,6 +204,7 @@ impl Ownership {
     ///
     /// `turn` is where the last choice stopped; it belongs to the backend. Ports in use come in
     /// long runs (they were given out in order), so after a few steps in order the search jumps.
+    #[inline]
     pub fn choose<F: Family>(
         &self,
         turn: &mut u32,
@@ -215,10 +216,35 @@ impl Ownership {
         let locals = locals.get(..LOCALS_MAX).unwrap_or(locals);
         let count = u32::try_from(locals.len()).ok().filter(|count| *count > 0)?;
         let limit = self.positions() * count;
+        let now = wrapped(*turn, limit);
+        let (position, local) = parted(now, count);
+        let (port, local) = (self.candidate(position), *locals.get(local)?);
+        let key = FlowKey::new(protocol, backend, (local, port));
+        *turn = wrapped(now + 1, limit);
+        let is_own = port >= PORT_MIN && self.reply(key) == self.me;
+        // Next to always the first will do.
+        if is_own && is_free(key) {
+            return Some(key);
+        }
+        self.search(turn, (locals, count), protocol, (backend, is_own), is_free)
+    }
+
+    /// The rest of [`Ownership::choose`], when the first candidate is not free, or not this worker's own.
+    #[cold]
+    #[inline(never)]
+    fn search<F: Family>(
+        &self,
+        turn: &mut u32,
+        (locals, count): (&[F], u32),
+        protocol: u8,
+        (backend, was_own): ((F, u16), bool),
+        is_free: impl Fn(FlowKey<F>) -> bool,
+    ) -> Option<FlowKey<F>> {
+        let limit = self.positions() * count;
         let jump = |now: u32| wrapped(now + limit / 1000 * 618 + 1, limit);
-        let (mut attempts, mut foreign) = (0, 0);
+        let (mut attempts, mut foreign) = (u32::from(was_own), u32::from(!was_own));
         // Of `workers` candidates in a row about one is this worker's.
-        for _ in 0..ATTEMPTS_MAX * u32::from(self.workers) * 4 {
+        for _ in 1..ATTEMPTS_MAX * u32::from(self.workers) * 4 {
             let now = wrapped(*turn, limit);
             *turn = wrapped(now + 1, limit);
             let (position, local) = parted(now, count);

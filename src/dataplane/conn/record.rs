@@ -214,6 +214,7 @@ fn introduction_code(introduction: ClientAddress) -> u8 {
 
 impl<F: Family> Record<F> {
     /// A live record of a connection last seen `now_ms`.
+    #[inline]
     pub fn new(new: &NewConnection<F>, now_ms: u32) -> Self {
         let (ip_delta, l4_delta) = translation_deltas(new.client, new.backend.reversed());
         let [inserted, progress] = new.way.port().to_be_bytes();

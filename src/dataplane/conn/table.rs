@@ -332,13 +332,28 @@ impl<F: Family> Table<F> {
     /// Makes a connection. The caller has made sure that no key of its [`Record::sides`] is in the
     /// table.
     pub fn insert(&mut self, new: &NewConnection<F>, now_ms: u32) -> Result<Slot, Refusal> {
+        self.insert_hashed(new, self.hash(new.backend), now_ms)
+    }
+
+    /// As [`Table::insert`], for who has the hash of the backend's key already.
+    #[inline]
+    pub fn insert_hashed(
+        &mut self,
+        new: &NewConnection<F>,
+        backend: FlowHash,
+        now_ms: u32,
+    ) -> Result<Slot, Refusal> {
         let slot = self.take_free().ok_or(Refusal::Full)?;
         // Written first: making room in the index asks records for their keys.
         let record = Record::new(new, now_ms);
         self.records[slot.0 as usize] = record;
         for (entered, side) in record.sides().iter().enumerate() {
             let reference = Hit { slot, side: *side }.reference();
-            if !self.enter(self.seed.hash(record.key(*side)), reference) {
+            let hash = match side {
+                Side::Client => self.seed.hash(new.client),
+                Side::Backend => backend,
+            };
+            if !self.enter(hash, reference) {
                 self.withdraw(slot, &record, &record.sides()[..entered]);
                 return Err(Refusal::IndexFull);
             }

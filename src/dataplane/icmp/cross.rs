@@ -65,7 +65,8 @@ impl Flows {
         introduce::take_back(quote.segment(packet.data_mut()), &record);
         number::mask_piece(quote.packet(packet.data_mut()), self.number_mask(&record));
         let about = record.key(Side::Client);
-        self.sent(to_v6(packet, message, quote, about, error, hop), hop)
+        let done = to_v6(packet, message, quote, about, error, hop);
+        self.sent(done, hop, (&record, Side::Backend, message.length()))
     }
 
     /// An error from a client about a packet that its IPv4 backend sent.
@@ -87,11 +88,20 @@ impl Flows {
         let delta = translation_deltas(quote.key, record.key(Side::Backend)).1;
         let done = ports_changed(packet, quote, about.ports, delta)
             .and_then(|()| to_v4(packet, message, quote, about, error, hop));
-        self.sent(done, hop)
+        self.sent(done, hop, (record, Side::Client, message.length()))
     }
 
-    fn sent(&self, done: Option<()>, hop: NextHop) -> Fate {
-        if done.is_some() { Fate::Send(hop.port) } else { self.count(Reason::NoRoom) }
+    fn sent<F: Family>(
+        &self,
+        done: Option<()>,
+        hop: NextHop,
+        (record, side, length): (&Record<F>, Side, u16),
+    ) -> Fate {
+        if done.is_none() {
+            return self.count(Reason::NoRoom);
+        }
+        self.volumes.count(record.backend_id(), side, length);
+        Fate::Send(hop.port)
     }
 }
 

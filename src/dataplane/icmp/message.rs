@@ -61,6 +61,11 @@ impl<F: Family> Message<F> {
         is_icmp.then_some(Self { source, destination, ttl, kind, code, rest, l4, quote, end })
     }
 
+    /// Bytes of the packet, IP header included: those of an IPv4 or IPv6 packet fit.
+    pub(in crate::dataplane) fn length(&self) -> u16 {
+        u16::try_from(self.end - ether::LEN).unwrap_or(u16::MAX)
+    }
+
     /// Is it an echo request?
     pub(in crate::dataplane) fn is_ping(&self) -> bool {
         self.kind == if F::IS_V6 { icmpv6::ECHO_REQUEST } else { icmp::ECHO_REQUEST }

@@ -5,6 +5,7 @@
 
 use super::Platform;
 use crate::dpdk::burst::Queue;
+use crate::dpdk::clock;
 use crate::dpdk::mbuf::Mbuf;
 use crate::dpdk::ring::{Receiver, Sender};
 
@@ -18,4 +19,9 @@ impl Platform for Dpdk {
     type LaneRx = Receiver;
     type LaneTx = Sender;
     type Probe = ();
+
+    #[inline(always)]
+    fn ticks() -> u64 {
+        clock::now()
+    }
 }

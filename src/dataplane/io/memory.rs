@@ -1,6 +1,8 @@
 //! Packets, ports and lanes made of `Vec`: the platform of the tests, the fuzzers and the
-//! simulation. Allocates freely; never used by the daemon.
+//! simulation. Allocates freely: no worker of the daemon uses it. Its control thread makes a packet of it to
+//! try what a worker would do ([`crate::dataplane::explain`]).
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,6 +14,11 @@ use crate::ids::PortId;
 pub const HEADROOM: usize = 128;
 /// Longest frame a buffer holds, headroom not counted.
 pub const ROOM: usize = 2048;
+
+thread_local! {
+    /// A counter of this thread's that ticks whenever somebody looks.
+    static TICKS: Cell<u64> = const { Cell::new(0) };
+}
 
 /// Most packets a lane reserves room for when it is made.
 const RESERVED_MAX: usize = 4096;
@@ -220,4 +227,11 @@ impl Platform for Memory {
     type LaneRx = VecLane;
     type LaneTx = VecLane;
     type Probe = ();
+
+    fn ticks() -> u64 {
+        TICKS.with(|ticks| {
+            ticks.set(ticks.get() + 1);
+            ticks.get()
+        })
+    }
 }

@@ -44,7 +44,7 @@ fn insert<F: Family, P: Packet>(
 /// Stores the packet's new length into its IP header.
 fn relength<F: Family>(frame: &mut [u8], parsed: &Parsed<F>) -> Option<()> {
     let header = frame.get_mut(usize::from(parsed.l3)..usize::from(parsed.l4))?;
-    F::set_length(header, parsed.end - parsed.l3).then_some(())
+    F::set_length(header, parsed.length()).then_some(())
 }
 
 /// Puts an option, of even length, in front of a segment's others.

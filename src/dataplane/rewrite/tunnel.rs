@@ -151,7 +151,7 @@ pub fn wrap<F: Family, P: Packet>(
     let tunnel = &tunnel.suited_to(packet.data(), parsed);
     let inner = inner(packet.data(), parsed).ok_or(Reason::Truncated)?;
     let shim = shim(tunnel.encapsulation);
-    let length = usize::from(parsed.end - parsed.l3) + shim;
+    let length = usize::from(parsed.length()) + shim;
     match tunnel.ends {
         (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
             let outer = outer_v4(inner, (ours, theirs), length, tunnel).ok_or(Reason::TooBig)?;

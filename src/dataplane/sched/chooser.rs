@@ -168,7 +168,7 @@ impl Chooser {
     }
 
     /// What a scheduler sees of a service.
-    #[inline]
+    #[inline(always)]
     fn choice<'a>(
         &'a mut self,
         snapshot: &'a Snapshot,

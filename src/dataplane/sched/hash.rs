@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use super::choice::Choice;
+use crate::dataplane::siphash::siphash_bytes;
 
 /// An address as one word; IPv6's four are combined.
 #[inline]
@@ -34,64 +35,15 @@ pub(super) fn golden(word: u32) -> u32 {
     word.wrapping_mul(0x61C8_8647) >> 24
 }
 
-/// SipHash-1-3 (Aumasson and Bernstein, 2012), both halves of the key alike.
+/// SipHash-1-3, both halves of the key alike.
 #[inline]
 pub(super) fn sip13(key: u64, bytes: &[u8]) -> u64 {
-    let mut state = [
-        key ^ 0x736f_6d65_7073_6575,
-        key ^ 0x646f_7261_6e64_6f6d,
-        key ^ 0x6c79_6765_6e65_7261,
-        key ^ 0x7465_6462_7974_6573,
-    ];
-    let (words, rest) = bytes.as_chunks::<8>();
-    for word in words {
-        absorb(&mut state, u64::from_le_bytes(*word));
-    }
-    let last = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
-    absorb(&mut state, last | (bytes.len() as u64) << 56);
-    state[2] ^= 0xff;
-    for _ in 0..3 {
-        round(&mut state);
-    }
-    state[0] ^ state[1] ^ state[2] ^ state[3]
-}
-
-#[inline(always)]
-fn absorb(state: &mut [u64; 4], word: u64) {
-    state[3] ^= word;
-    round(state);
-    state[0] ^= word;
-}
-
-#[inline(always)]
-fn round([a, b, c, d]: &mut [u64; 4]) {
-    *a = a.wrapping_add(*b);
-    *b = b.rotate_left(13) ^ *a;
-    *a = a.rotate_left(32);
-    *c = c.wrapping_add(*d);
-    *d = d.rotate_left(16) ^ *c;
-    *a = a.wrapping_add(*d);
-    *d = d.rotate_left(21) ^ *a;
-    *c = c.wrapping_add(*b);
-    *b = b.rotate_left(17) ^ *c;
-    *c = c.rotate_left(32);
+    siphash_bytes([key, key], bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::hash::Hasher as _;
-
-    /// The standard library's hasher is SipHash-1-3, with a key of zeroes unless told otherwise.
-    #[test]
-    fn sip13_is_the_standard_librarys() {
-        for length in 0..40u8 {
-            let bytes: Vec<u8> = (0..length).collect();
-            let mut hasher = std::collections::hash_map::DefaultHasher::new();
-            hasher.write(&bytes);
-            assert_eq!(sip13(0, &bytes), hasher.finish(), "{length} bytes");
-        }
-    }
 
     #[test]
     fn an_address_of_ipv6_is_its_words_combined() {

@@ -8,6 +8,7 @@ use super::choice::Choice;
 use super::lblc::{by_activity, has_too_much};
 use super::least::{self, by_weight};
 use super::method::Method;
+use super::tree::Rank;
 
 pub(super) const METHOD: Method = Method {
     compares_loads: true,
@@ -50,18 +51,20 @@ fn extremes(
     choice: &Choice<'_>,
     members: impl Iterator<Item = Member>,
 ) -> (Option<usize>, Option<usize>) {
-    let (mut least, mut most) = (None, None);
-    let rank = |position| by_weight(choice.walk.load(position), choice.walk.weight(position));
-    let seated = members.filter_map(|member| choice.walk.seated(member));
-    for position in seated.filter(|position| choice.walk.is_ready(*position)) {
-        if least.is_none_or(|least| rank(position).is_less(rank(least))) {
-            least = Some(position);
-        }
-        if most.is_none_or(|most| rank(most).is_less(rank(position))) {
-            most = Some(position);
-        }
-    }
-    (least, most)
+    let walk = &choice.walk;
+    let seated = members.filter_map(|member| walk.seated(member));
+    let ready = seated.filter(|position| walk.is_ready(*position));
+    // Each load is read once: its line is as cold as any.
+    let ranked = ready.map(|at| (at, by_weight(walk.load(at), walk.weight(at))));
+    let (least, most) = ranked.fold((None, None), |(least, most), now: (usize, Rank)| {
+        let is_less = |than: &(usize, Rank)| now.1.is_less(than.1);
+        let is_more = |than: &(usize, Rank)| than.1.is_less(now.1);
+        (
+            least.filter(|least| !is_less(least)).or(Some(now)),
+            most.filter(|most| !is_more(most)).or(Some(now)),
+        )
+    });
+    (least.map(|(at, _)| at), most.map(|(at, _)| at))
 }
 
 /// Backends that left the service make room. Whether there were any.

@@ -15,6 +15,26 @@ use super::clients::{Claims, Networks};
 use super::{Backend, Place, Ports, Protocol, Service, ServiceAddress, Snapshot};
 use crate::ids::ServiceId;
 
+/// A VIP, a port and a protocol in two words: hashed in a third of the time an [`IpAddr`] takes, with every
+/// new connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct PlaceKey {
+    address: u128,
+    /// Protocol, family, port, from the highest byte down.
+    rest: u32,
+}
+
+impl PlaceKey {
+    #[inline]
+    fn new(vip: IpAddr, port: u16, protocol: u8) -> Self {
+        let (address, family) = match vip {
+            IpAddr::V4(vip) => (vip.to_bits().into(), 4),
+            IpAddr::V6(vip) => (vip.to_bits(), 6),
+        };
+        Self { address, rest: u32::from(protocol) << 24 | family << 16 | u32::from(port) }
+    }
+}
+
 /// Which addresses are ours, and which service a VIP, protocol and port name.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AddressTable {
@@ -22,7 +42,7 @@ pub(super) struct AddressTable {
     claims: Claims,
     networks: Arc<Networks>,
     /// Services for everybody at one port.
-    services: HashMap<(IpAddr, u16, u8), ServiceId, RandomState>,
+    services: HashMap<PlaceKey, ServiceId, RandomState>,
     /// Such at several: narrow ranges first, so that the first that contains the port is it.
     ranges: HashMap<(IpAddr, u8), Vec<(Ports, ServiceId)>, RandomState>,
     /// Services some backend of which sees or saw the client itself and answers through this box: their
@@ -40,6 +60,8 @@ pub(super) struct AddressTable {
     left_vips: HashSet<IpAddr, RandomState>,
     /// What were local addresses of late.
     left_locals: HashSet<IpAddr, RandomState>,
+    /// What is, or was of late, a local address and no VIP: packets there are answers, whatever else they are.
+    answers: HashSet<PlaceKey, RandomState>,
     /// The box's own, if they may be clients'.
     own: HashSet<IpAddr, RandomState>,
 }
@@ -64,6 +86,10 @@ impl AddressTable {
         table.left_vips.extend(snapshot.left_vips.iter());
         table.left_locals.extend(snapshot.left_locals.iter());
         table.by_client.extend(snapshot.had_nat.iter());
+        let locals = table.locals.iter().chain(&table.left_locals).copied();
+        let is_no_vip = |at: &IpAddr| !table.vips.contains_key(at) && !table.left_vips.contains(at);
+        table.answers =
+            locals.filter(is_no_vip).map(|address| PlaceKey::new(address, 0, 0)).collect();
         for ranges in table.ranges.values_mut() {
             ranges.sort_by_key(|(ports, _)| ports.width());
         }
@@ -79,7 +105,7 @@ impl AddressTable {
             if !service.clients.is_empty() {
                 // It has its place among the claims.
             } else if ports.first == ports.last {
-                self.services.insert((vip, ports.first, protocol), id);
+                self.services.insert(PlaceKey::new(vip, ports.first, protocol), id);
             } else {
                 self.ranges.entry((vip, protocol)).or_default().push((ports, id));
             }
@@ -107,10 +133,12 @@ impl AddressTable {
         place @ (vip, port, protocol): (IpAddr, u16, u8),
     ) -> Option<ServiceId> {
         let own = self.claims.find(&self.networks, client, place);
-        own.or_else(|| self.services.get(&place).copied()).or_else(|| {
-            let ranges = self.ranges.get(&(vip, protocol))?;
-            ranges.iter().find(|(ports, _)| ports.contains(port)).map(|(_, service)| *service)
-        })
+        own.or_else(|| self.services.get(&PlaceKey::new(vip, port, protocol)).copied()).or_else(
+            || {
+                let ranges = self.ranges.get(&(vip, protocol))?;
+                ranges.iter().find(|(ports, _)| ports.contains(port)).map(|(_, service)| *service)
+            },
+        )
     }
 
     #[inline]
@@ -150,6 +178,11 @@ impl AddressTable {
     }
 
     #[inline]
+    pub(super) fn is_for_answers(&self, address: IpAddr) -> bool {
+        self.answers.contains(&PlaceKey::new(address, 0, 0))
+    }
+
+    #[inline]
     pub(super) fn is_own(&self, address: IpAddr) -> bool {
         self.own.contains(&address)
     }
@@ -157,5 +190,34 @@ impl AddressTable {
     #[inline]
     pub(super) fn is_local(&self, address: IpAddr) -> bool {
         self.locals.contains(&address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One question says what two say, for whatever an address can be at once.
+    #[test]
+    fn what_is_for_answers_alone_is_a_local_address_and_no_vip() {
+        let address = |n: u8| IpAddr::from([10, 0, 0, n]);
+        let those = |bit: u8| (0..16).filter(move |n| n & bit != 0).map(address);
+        let service = |vip| {
+            let addresses = [ServiceAddress::one(vip, 80)].into();
+            Some(Service { addresses, locals: those(2).collect(), ..Service::default() })
+        };
+        let snapshot = Snapshot {
+            services: those(1).map(service).collect(),
+            left_vips: those(4).collect(),
+            left_locals: those(8).collect(),
+            ..Snapshot::default()
+        };
+        let snapshot = snapshot.indexed();
+        for n in 0..17 {
+            let at = address(n);
+            let both = snapshot.has_backends_at(at) && !snapshot.has_clients_at(at);
+            assert_eq!(snapshot.is_for_answers(at), both, "{at}");
+            assert_eq!(both, n < 16 && n & 0b1010 != 0 && n & 0b0101 == 0, "{at}");
+        }
     }
 }

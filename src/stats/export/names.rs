@@ -7,6 +7,19 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// Samples, by how large they are at most.
+    Histogram,
+}
+
+impl Kind {
+    /// As Prometheus spells it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
 }
 
 /// One metric.
@@ -14,7 +27,7 @@ pub enum Kind {
 pub struct Name {
     /// Full name.
     pub name: &'static str,
-    /// Counter or gauge.
+    /// Counter, gauge or histogram.
     pub kind: Kind,
     /// Label names, in the order of the values.
     pub labels: &'static [&'static str],
@@ -32,7 +45,10 @@ const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'stat
 
 const PORT: &[&str] = &["port", "direction"];
 const BACKEND: &[&str] = &["service", "backend"];
+const SERVICE_WAY: &[&str] = &["service", "direction"];
+const BACKEND_WAY: &[&str] = &["service", "backend", "direction"];
 const WORKER: &[&str] = &["worker"];
+const LISTENER: &[&str] = &["listener"];
 
 /// All of them.
 pub const METRICS: &[Name] = &[
@@ -48,6 +64,26 @@ pub const METRICS: &[Name] = &[
     gauge("shunt_connections", BACKEND, "Connections in the tables now."),
     gauge("shunt_active_connections", BACKEND, "Those of them that schedulers count as active."),
     counter("shunt_new_connections_total", BACKEND, "Connections made."),
+    counter(
+        "shunt_service_packets_total",
+        SERVICE_WAY,
+        "Packets that went on between a service's clients and its backends.",
+    ),
+    counter(
+        "shunt_service_bytes_total",
+        SERVICE_WAY,
+        "Bytes of those packets, IP headers included.",
+    ),
+    counter(
+        "shunt_backend_packets_total",
+        BACKEND_WAY,
+        "Packets that went on between clients and a backend.",
+    ),
+    counter(
+        "shunt_backend_bytes_total",
+        BACKEND_WAY,
+        "Bytes of those packets, IP headers included.",
+    ),
     counter(
         "shunt_refused_connections_total",
         &["service", "reason"],
@@ -65,6 +101,12 @@ pub const METRICS: &[Name] = &[
     gauge("shunt_worker_connections", WORKER, "Connections in the worker's table now."),
     gauge("shunt_worker_generation", WORKER, "Generation of the snapshot the worker uses."),
     gauge("shunt_worker_stalled", WORKER, "1 while the worker is seen not to move."),
+    Name {
+        name: "shunt_latency_seconds",
+        kind: Kind::Histogram,
+        labels: WORKER,
+        help: "Time from receiving a packet to sending it, of one packet in each 64 bursts.",
+    },
     counter(
         "shunt_handed_over_packets_total",
         WORKER,
@@ -129,6 +171,12 @@ pub const METRICS: &[Name] = &[
         WORKER,
         "Destinations that schedulers `lblc` and `lblcr` forgot for want of room.",
     ),
+    counter("shunt_captured_frames_total", WORKER, "Frames copied for `shunt capture`."),
+    counter(
+        "shunt_capture_missed_frames_total",
+        WORKER,
+        "Frames that `shunt capture` misses: nobody read as fast as they came.",
+    ),
     counter("shunt_tap_packets_total", PORT, "Frames exchanged with the kernel through a TAP."),
     counter(
         "shunt_tap_dropped_packets_total",
@@ -145,6 +193,19 @@ pub const METRICS: &[Name] = &[
         &["state"],
         "Backend addresses by how well the kernel reaches them.",
     ),
+    gauge("shunt_backend_up", BACKEND, "1 while a backend's health checks let it serve, else 0."),
+    counter("shunt_backend_downs_total", BACKEND, "Times a backend went down."),
+    gauge(
+        "shunt_service_quorum",
+        &["service"],
+        "1 while enough of a service's backends are up, 0 while sorry backends have its place.",
+    ),
+    counter("shunt_checks_total", &["result"], "Health checks by how they ended."),
+    gauge(
+        "shunt_check_lateness_seconds",
+        &[],
+        "How much too late the latest health check of the last ten seconds began.",
+    ),
     counter("shunt_config_reloads_total", &["result"], "Reloads by how they ended."),
     gauge(
         "shunt_config_last_reload_successful",
@@ -160,6 +221,35 @@ pub const METRICS: &[Name] = &[
         "shunt_config_last_reload_success_timestamp_seconds",
         &[],
         "Unix time of the last successful reload, or of the start.",
+    ),
+    counter(
+        "shunt_config_edits_total",
+        &["result"],
+        "Requests to change the running configuration.",
+    ),
+    gauge(
+        "shunt_drift_changes",
+        &[],
+        "Differences of the running configuration to the file, as `shunt diff` shows them.",
+    ),
+    gauge("shunt_http_connections", LISTENER, "Connections to the HTTP servers now."),
+    counter("shunt_http_requests_total", LISTENER, "Requests that were let in."),
+    counter(
+        "shunt_http_turned_away_total",
+        &["listener", "reason"],
+        "Connections and requests that a limit of the HTTP servers turned away, by reason.",
+    ),
+    gauge("shunt_watchers", &[], "Who follows `GET /watch` now."),
+    counter("shunt_watch_events_total", &[], "Events that were told to whoever watched."),
+    counter(
+        "shunt_watch_lost_events_total",
+        &[],
+        "Events that a watcher missed, as it did not read as fast as they came.",
+    ),
+    gauge(
+        "shunt_backends_by_hand",
+        &[],
+        "Backends whose weight was set by hand (`shunt drain`, `shunt weight`), beside the file.",
     ),
     gauge("shunt_table_capacity_connections", &[], "Connections all tables can hold."),
     gauge("shunt_table_reserved_bytes", &[], "Memory reserved for the connection tables."),

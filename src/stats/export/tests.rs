@@ -4,11 +4,13 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::*;
+use crate::dataplane::conn::key::Side;
 use crate::dataplane::cookie::Event;
 use crate::dataplane::snapshot::{Protocol, ServiceAddress};
 use crate::ids::{BackendId, ServiceId};
 use crate::stats::collect::{BackendEntry, Names, ServiceEntry};
 use crate::stats::counters::WorkerStats;
+use crate::stats::health::Wards;
 use crate::stats::slow::StaticFacts;
 
 const DOCS: &str = include_str!("../../../docs/metrics.md");
@@ -47,6 +49,15 @@ fn sources() -> Arc<Sources> {
         }],
         backends: vec![backend(0, true), backend(1, false)],
     });
+    sources.slow.health.set_wards(Wards {
+        backends: vec![BackendHealth {
+            service: "web".into(),
+            address: address("10.0.0.2:80"),
+            is_up: false,
+            downs: 3,
+        }],
+        services: vec![ServiceHealth { service: "web".into(), is_whole: true }],
+    });
     Arc::new(sources)
 }
 
@@ -58,21 +69,26 @@ fn scrape(sources: Arc<Sources>) -> String {
 fn every_metric_has_a_help_a_type_and_a_sample() {
     let text = scrape(sources());
     for name in METRICS {
-        let kind = if name.kind == Kind::Counter { "counter" } else { "gauge" };
+        let kind = name.kind.label();
         for line in
             [format!("# HELP {} {}", name.name, name.help), format!("# TYPE {} {kind}", name.name)]
         {
             assert!(text.contains(&line), "{line} is missing");
         }
         let sample = |line: &&str| {
-            line.strip_prefix(name.name).is_some_and(|rest| rest.starts_with([' ', '{']))
+            let rest = line.strip_prefix(name.name);
+            let is_bucket = |rest: &str| rest.starts_with("_bucket{");
+            rest.is_some_and(|rest| match name.kind {
+                Kind::Histogram => is_bucket(rest),
+                _ => rest.starts_with([' ', '{']),
+            })
         };
         assert!(text.lines().any(|line| sample(&line)), "no sample of {}", name.name);
     }
 }
 
 #[test]
-fn counters_end_in_total_and_gauges_do_not() {
+fn counters_end_in_total_and_others_do_not() {
     for name in METRICS {
         assert_eq!(name.kind == Kind::Counter, name.name.ends_with("_total"), "{}", name.name);
         assert!(name.name.starts_with("shunt_"), "{}", name.name);
@@ -104,6 +120,32 @@ fn numbers_are_summed_over_workers_and_over_ids_of_one_name() {
         "shunt_worker_busy_seconds_total{worker=\"1\"} 1",
         "shunt_new_connections_total{service=\"web\",backend=\"10.0.0.2:80\"} 33",
         "shunt_drops_total{reason=\"ttl_expired\"} 2",
+        "shunt_backend_up{service=\"web\",backend=\"10.0.0.2:80\"} 0",
+        "shunt_backend_downs_total{service=\"web\",backend=\"10.0.0.2:80\"} 3",
+        "shunt_service_quorum{service=\"web\"} 1",
+        "shunt_checks_total{result=\"timed_out\"} 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn latency_is_cumulative_by_worker_in_seconds() {
+    let sources = sources();
+    // A thousand ticks a second: a tick is a millisecond.
+    for ticks in [2, 3, 3, 2_000] {
+        sources.workers[1].latencies.record(ticks);
+    }
+    let text = scrape(sources);
+    for line in [
+        "shunt_latency_seconds_bucket{worker=\"0\",le=\"+Inf\"} 0",
+        "shunt_latency_seconds_bucket{worker=\"1\",le=\"0.001\"} 0",
+        "shunt_latency_seconds_bucket{worker=\"1\",le=\"0.002\"} 1",
+        "shunt_latency_seconds_bucket{worker=\"1\",le=\"0.005\"} 3",
+        "shunt_latency_seconds_bucket{worker=\"1\",le=\"1\"} 3",
+        "shunt_latency_seconds_bucket{worker=\"1\",le=\"+Inf\"} 4",
+        "shunt_latency_seconds_sum{worker=\"1\"} 2.008",
+        "shunt_latency_seconds_count{worker=\"1\"} 4",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
     }
@@ -136,20 +178,31 @@ fn a_names_counters_never_fall_when_an_old_id_of_its_is_freed_or_reused() {
             ),
             format!("shunt_syn_cookies_total{{service=\"web\",event=\"sent\"}} {refused}"),
             "shunt_syn_cookies_total{service=\"web\",event=\"old\"} 0".to_owned(),
+            format!("shunt_service_packets_total{{service=\"web\",direction=\"in\"}} {made}"),
+            format!("shunt_service_bytes_total{{service=\"web\",direction=\"in\"}} {}", 40 * made),
+            "shunt_service_packets_total{service=\"web\",direction=\"out\"} 0".to_owned(),
+            format!(
+                "shunt_backend_bytes_total{{service=\"web\",backend=\"10.0.0.2:80\",direction=\"in\"}} {}",
+                40 * made
+            ),
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }
     };
     let (old, new) = ("192.0.2.1:80", "192.0.2.2:80");
     let worker = &sources.workers[0];
-    worker.backends[0].new_connections.add(7);
+    let make = |id: u32, many: u64| {
+        worker.backends[id as usize].new_connections.add(many);
+        (0..many).for_each(|_| worker.volumes.count(BackendId(id), Side::Client, 40));
+    };
+    make(0, 7);
     (0..3).for_each(|_| worker.services[0].count_refused(Reason::NoBackend));
     worker.services[0].cookies[Event::Sent as usize].add(3);
     // The VIP was edited: the name has two services, then one.
     let both = vec![service(0, old, true), service(1, new, false)];
     let backends = vec![backend(0, 0, "10.0.0.2:80", true), backend(2, 1, "10.0.0.2:80", false)];
     sources.rename(Names { services: both, backends });
-    worker.backends[2].new_connections.add(10);
+    make(2, 10);
     worker.services[1].count_refused(Reason::NoBackend);
     worker.services[1].count_refused(Reason::SourceRate);
     worker.services[1].cookies[Event::Sent as usize].add(1);
@@ -162,7 +215,7 @@ fn a_names_counters_never_fall_when_an_old_id_of_its_is_freed_or_reused() {
     let other = ServiceEntry { name: "dns".into(), ..service(0, "192.0.2.3:53", false) };
     let stranger = backend(0, 0, "10.0.0.9:53", false);
     sources.rename(Names { services: vec![other, current], backends: vec![stranger, one] });
-    worker.backends[0].new_connections.add(100);
+    make(0, 100);
     counts(17, 4);
     // A name that goes takes its past with it.
     sources.rename(Names::default());
@@ -189,7 +242,7 @@ fn promtool_finds_nothing_to_criticise() {
 #[test]
 fn the_documentation_lists_exactly_the_metrics_and_reasons_there_are() {
     let metric = |name: &Name| {
-        let kind = if name.kind == Kind::Counter { "counter" } else { "gauge" };
+        let kind = name.kind.label();
         let labels = name.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>();
         format!("| `{}` | {kind} | {} | {} |", name.name, labels.join(", "), name.help)
     };

@@ -293,7 +293,8 @@ fn a_daemon_that_cannot_start_stops_its_workers_and_leaves_nothing() {
     let (control, end) = mailbox();
     let stats = Arc::new(WorkerStats::default());
     let part = WorkerPart { core: 0, mailbox: control, stats: Arc::clone(&stats) };
-    let model = Model { stats, seen: Seen::default(), moving: Arc::default() };
+    let (moving, cleared) = (Arc::default(), Arc::default());
+    let model = Model { stats, seen: Seen::default(), moving, cleared };
     let worker = std::thread::spawn(move || worker(0, end, &model));
     let outcome = std::thread::scope(|scope| {
         let inside = scope.spawn(|| {
@@ -307,10 +308,12 @@ fn a_daemon_that_cannot_start_stops_its_workers_and_leaves_nothing() {
                     make: |frame: &[u8]| Some(VecPacket::new(frame)),
                 },
                 plan: parse(FILE).unwrap(),
+                plan_text: String::new(),
                 plan_file: directory.path().join("none"),
-                configure: OneService { generation: 0, backends: vec![], current: vec![] },
+                configure: OneService::default(),
                 claims,
                 make_members: make_members(),
+                ticks: || 0,
                 facts: StaticFacts::default(),
             })
         });

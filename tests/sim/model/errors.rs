@@ -10,6 +10,7 @@ use shunt::dataplane::snapshot::{Encapsulation, Mode, Protocol};
 use shunt::dataplane::verdict::Reason;
 
 use super::rules::{List, shortest};
+use super::states::Seat;
 use super::{Connection, Input, Model};
 use crate::config::Place;
 use crate::packet::{Body, Flow, LINK, Packet};
@@ -200,6 +201,7 @@ impl Model {
             Packet { link, ttl, tos, payload, ..Packet::new(from, to, body(words)) }
         };
         self.tally.errors += 1;
+        self.tally.passes(self.connections[&client].place, Seat::Output, error.length());
         seen.take(0, &told.frame())
     }
 
@@ -275,6 +277,7 @@ impl Model {
             }
         }
         self.tally.errors += 1;
+        self.tally.passes(self.connections[&client].place, Seat::Input, error.length());
         match mode {
             Mode::Tunnel(encapsulation) => self.wrapped(&client, told, encapsulation, seen),
             _ => seen.take(1, &told.frame()),

@@ -16,7 +16,7 @@ use crate::packet::Flow;
 
 /// A round of the sweep, and as much again because records that are new make a round longer.
 const ROUNDS_MS: u64 = 4_000;
-/// While draining, a connection that both ends have closed is kept for this long.
+/// While the daemon or its backend drains, a connection that both ends have closed is kept for this long.
 const LINGER_MS: u64 = 1_000;
 
 impl Model {
@@ -79,12 +79,13 @@ impl Model {
 
     /// When it has been silent for too long, or is nobody's.
     fn silent_ms(&self, connection: &Connection) -> u64 {
-        if self.config.backend(connection.place).weight.is_none() {
+        let Some(weight) = self.config.backend(connection.place).weight else {
             return self.changed_ms;
-        }
+        };
         let timeouts = self.config.timeouts_of(connection.place.service);
         let mut silence = connection.state.timeout_ms(timeouts);
-        if !self.config.accepting && connection.state.is_closed() {
+        let drains = weight == 0 || !self.config.accepting;
+        if drains && connection.state.is_closed() {
             silence = silence.min(LINGER_MS);
         }
         // A change of configuration may have made it over only then.

@@ -136,6 +136,18 @@ pub(crate) struct Tally {
     pub(crate) removed: u64,
     /// Packets refused.
     pub(crate) dropped: u64,
+    /// Packets and bytes from clients, and to them, as they came, by backend.
+    pub(crate) passed: BTreeMap<Place, [u64; 4]>,
+}
+
+impl Tally {
+    /// A packet goes on between a client and a backend.
+    fn passes(&mut self, place: Place, seat: states::Seat, length: usize) {
+        let passed = self.passed.entry(place).or_default();
+        let at = if seat == states::Seat::Output { 2 } else { 0 };
+        passed[at] += 1;
+        passed[at + 1] += length as u64;
+    }
 }
 
 pub(crate) struct Model {

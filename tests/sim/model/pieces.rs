@@ -222,6 +222,7 @@ impl Model {
         let now_ms = self.now_ms;
         if let Some(connection) = self.connections.get_mut(&client) {
             connection.seen_ms = now_ms;
+            self.tally.passes(connection.place, seat, packet.length());
         }
         if seat == Seat::Input {
             let introduced = self.introduce_later(&client, packet, room);

@@ -399,6 +399,7 @@ impl Model {
             connection.seen_ms = now_ms;
             connection.state = connection.state.after(seat, packet);
             connection.hears(seat, packet);
+            self.tally.passes(connection.place, seat, packet.length());
         }
     }
 

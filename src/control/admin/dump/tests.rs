@@ -38,9 +38,16 @@ fn number(client: SocketAddr) -> u32 {
     address.to_bits()
 }
 
+/// Templates all workers have: every third place of these.
+fn templates() -> Table {
+    (1000..1300).map(|n| (n % 3 == 0).then_some(n)).collect()
+}
+
 fn answer(worker: u8, end: &mut WorkerEnd, table: &Table) {
     while let Some(order) = end.take() {
         let Order::Dump(mut page) = order else { panic!("only dumps are ordered here") };
+        let templates = templates();
+        let table = if page.of == Rows::Templates { &templates } else { table };
         let mut looked = 0;
         while let Some(slot) = table.get(page.cursor as usize) {
             if looked == Page::SLOTS_MAX || page.rows.len() == page.rows.capacity() {
@@ -129,6 +136,22 @@ proptest! {
         want.sort_unstable();
         found.sort_unstable();
         prop_assert_eq!(found, want);
+    }
+}
+
+#[test]
+fn templates_come_behind_the_connections_or_alone() {
+    let tables = [vec![Some(1), Some(2)], vec![Some(3)]];
+    let all: Vec<_> = self::templates().into_iter().flatten().collect();
+    for limit in [1, 2, 7, 1000] {
+        let found = |templates| {
+            let limit = Some(limit);
+            let rows = ask_all(&tables, Parameters { limit, templates, ..Parameters::default() });
+            rows.iter().map(|row| number(row.client) - 0x0a00_0000).collect::<Vec<_>>()
+        };
+        assert_eq!(found(None), [1, 2, 3]);
+        assert_eq!(found(Some(Templates::Only)), all);
+        assert_eq!(found(Some(Templates::Too)), [&[1, 2, 3], &all[..]].concat());
     }
 }
 

@@ -6,6 +6,7 @@ use super::{Change, Diff};
 use crate::control::config::client_address::word;
 use crate::control::config::mode::line;
 use crate::control::config::plan::{Backend, Persistence, Service};
+use crate::control::health::check::{Check, OnFailure, Policy};
 use crate::control::words::count;
 use crate::dataplane::snapshot::{ClientAddress, Limit, Mode, Quotas, SourceQuota, SynCookies};
 
@@ -118,7 +119,7 @@ fn modes(backends: &[Backend]) -> String {
 
 /// `10.44.0.12:80 weight 1 mode dr`; FULL-NAT goes without saying.
 fn whole(backend: &Backend) -> String {
-    let Backend { address, weight, limit, quic_server_id, mode } = backend;
+    let Backend { address, weight, limit, quic_server_id, sorry, mode } = backend;
     let mode = match mode {
         Mode::Fullnat => String::new(),
         mode => format!(" mode {}", line(*mode)),
@@ -129,7 +130,39 @@ fn whole(backend: &Backend) -> String {
         Limit { most, least } => format!(" max {most} resume below {least}"),
     };
     let id = quic_server_id.map_or_else(String::new, |id| format!(" quic {id}"));
-    format!("{address} weight {weight}{limit}{id}{mode}")
+    let sorry = if *sorry { " sorry" } else { "" };
+    format!("{address} weight {weight}{limit}{id}{mode}{sorry}")
+}
+
+/// Each setting of `[service.health]` under its key.
+pub(super) fn health(policy: Policy) -> Vec<(&'static str, String)> {
+    let Policy {
+        quorum,
+        hysteresis,
+        on_failure,
+        starts_up,
+        flap_limit,
+        flap_window_s,
+        slow_start_s,
+    } = policy;
+    let on_failure = match on_failure {
+        OnFailure::Remove => "remove",
+        OnFailure::Drain => "drain",
+    };
+    vec![
+        ("quorum", quorum.to_string()),
+        ("quorum_hysteresis", hysteresis.to_string()),
+        ("on_failure", on_failure.into()),
+        ("start", if starts_up { "up" } else { "down" }.into()),
+        ("flap_limit", flap_limit.to_string()),
+        ("flap_window_s", flap_window_s.to_string()),
+        ("slow_start_s", slow_start_s.to_string()),
+    ]
+}
+
+/// Checks with all their settings, so that whatever differs shows.
+pub(super) fn checks(checks: &[Check]) -> String {
+    serde_json::to_string(checks).unwrap_or_default()
 }
 
 impl fmt::Display for Change {

@@ -15,6 +15,8 @@ use crate::dataplane::snapshot::{
 use crate::ids::limits;
 use plan::{Backend, Daemon, Device, HugePages, Link, Port, Service};
 
+mod admin;
+mod checks;
 mod clients;
 mod cookies;
 mod daemon;
@@ -66,6 +68,7 @@ fn every_refusal_says_what_is_wrong_and_where() {
     let tables = [
         shape::ROWS,
         daemon::ROWS,
+        admin::ROWS,
         ports::ROWS,
         services::ROWS,
         modes::ROWS,
@@ -79,6 +82,7 @@ fn every_refusal_says_what_is_wrong_and_where() {
         persistence::ROWS,
         lists::ROWS,
         timeouts::ROWS,
+        checks::ROWS,
     ];
     let mut wrong = String::new();
     for row in tables.into_iter().flatten() {
@@ -102,7 +106,7 @@ fn every_oddity_is_warned_of_and_used() {
 /// A backend of which the file says nothing but its address.
 fn plain(address: SocketAddr) -> Backend {
     let (limit, mode) = (Limit::NONE, Mode::Fullnat);
-    Backend { address, weight: 1, limit, quic_server_id: None, mode }
+    Backend { address, weight: 1, limit, quic_server_id: None, sorry: false, mode }
 }
 
 #[test]
@@ -150,6 +154,7 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
             file_prefix: "shunt".into(),
             eal_arguments: Vec::new(),
         },
+        remote: None,
         ports: vec![wan, port("lan", "net_tap0,iface=x", "10.44.0.1")],
         timeouts: Timeouts::default(),
         strays: Strays::Reject,

@@ -12,7 +12,7 @@ pub(super) const ROWS: &[Row] = &[
         ),
         says: &[
             "shunt.toml:29:1: unknown key `wieght`; known keys here: address, weight, max_connections, resume_below, \
-             quic_server_id, mode, tunnel",
+             quic_server_id, mode, tunnel, sorry, check",
             "   29 | wieght = 1",
             "      | ^^^^^^",
             "      help: did you mean `weight`?",
@@ -32,7 +32,7 @@ pub(super) const ROWS: &[Row] = &[
              allow, deny, syn_cookies, syn_cookies_wait_for_data, \
              max_connections, max_new_per_second, max_new_burst, source_prefix, \
              source_max_connections, source_max_new_per_second, source_max_new_burst, \
-             udp_reflection_ports, timeouts, backend",
+             udp_reflection_ports, timeouts, health, check, backend",
             "   23 | protocoll = \"tcp\"",
             "      | ^^^^^^^^^",
             "      help: did you mean `protocol`?",
@@ -114,7 +114,7 @@ pub(super) const ROWS: &[Row] = &[
         ),
         says: &[
             "shunt.toml:4:2: unknown key `dpkd`; known keys here: shunt, dpdk, limits, \
-             metrics, timeouts, port, list, service",
+             metrics, admin, timeouts, port, list, service",
             "    4 | [dpkd]",
             "      |  ^^^^",
             "      help: did you mean `dpdk`?",
@@ -352,7 +352,7 @@ pub(super) const ROWS: &[Row] = &[
         ),
         says: &[
             "shunt.toml:29:2: unknown key `wäight`; known keys here: address, weight, max_connections, resume_below, \
-             quic_server_id, mode, tunnel",
+             quic_server_id, mode, tunnel, sorry, check",
             "   29 |  \"wäight\" = 1",
             "      |  ^^^^^^^^",
             "      help: did you mean `weight`?",
@@ -379,7 +379,7 @@ pub(super) const ROWS: &[Row] = &[
         ),
         says: &[
             "shunt.toml:29:1: unknown key `we�[31might`; known keys here: address, weight, max_connections, resume_below, \
-             quic_server_id, mode, tunnel",
+             quic_server_id, mode, tunnel, sorry, check",
             "   29 | \"we\\u001b[31might\" = 1",
             "      | ^^^^^^^^^^^^^^^^^^",
         ],

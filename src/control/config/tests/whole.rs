@@ -4,6 +4,10 @@ use super::*;
 
 /// Its keys are those of `[timeouts]`: neither the sample nor the documentation says them twice.
 const AS_TIMEOUTS: &str = "[service.timeouts]";
+/// The same of those of `[[service.check]]`.
+const AS_CHECKS: &str = "[[service.backend.check]]";
+/// Keys that are tables of their own.
+const INNER: [&str; 6] = ["route", "backend", "tunnel", "timeouts", "health", "check"];
 
 /// Everything up to the services of the good file.
 fn without_services() -> &'static str {
@@ -171,8 +175,14 @@ fn the_list_of_tables_and_keys_is_what_the_reader_knows() {
     for (table, keys) in schema::TABLES {
         let outer = match *table {
             "[[port.route]]" => "[[port]]\n",
-            "[[service.backend]]" | "[service.tunnel]" | "[service.timeouts]" => "[[service]]\n",
-            "[service.backend.tunnel]" => "[[service]]\n[[service.backend]]\n",
+            "[[service.backend]]"
+            | "[service.tunnel]"
+            | "[service.timeouts]"
+            | "[service.health]"
+            | "[[service.check]]" => "[[service]]\n",
+            "[service.backend.tunnel]" | "[[service.backend.check]]" => {
+                "[[service]]\n[[service.backend]]\n"
+            }
             _ => "",
         };
         assert_eq!(&known_keys(&format!("{outer}{table}")), keys, "{table}");
@@ -188,14 +198,13 @@ fn the_sample_is_good_and_shows_every_key_of_every_table() {
     let machine = Machine::with_cpus(4);
     let reading = parse_for(SAMPLE, Path::new("shunt.toml"), &machine).unwrap();
     assert_eq!(reading.warnings, Vec::<String>::new());
-    for (table, keys) in schema::TABLES.iter().filter(|(table, _)| *table != AS_TIMEOUTS) {
+    let is_own = |table: &str| table != AS_TIMEOUTS && table != AS_CHECKS;
+    for (table, keys) in schema::TABLES.iter().filter(|(table, _)| is_own(table)) {
         // A kind of table may be there several times, with other keys each time.
         let heading = format!("\n{table}\n");
         let sections = SAMPLE.split(&heading).skip(1).filter_map(|it| it.split("\n[").next());
         let lines: Vec<&str> = sections.flat_map(str::lines).collect();
-        for key in
-            keys.iter().filter(|key| !["route", "backend", "tunnel", "timeouts"].contains(key))
-        {
+        for key in keys.iter().filter(|key| !INNER.contains(key)) {
             let set = |line: &&str| line.trim_start_matches("# ").starts_with(&format!("{key} = "));
             assert!(lines.iter().any(set), "{table} {key} is not in the sample");
         }
@@ -225,9 +234,11 @@ fn the_documentation_explains_every_key_under_its_table() {
             assert!(section.contains("[`[timeouts]`](#timeouts)"), "it says where they are");
             continue;
         }
-        for key in
-            keys.iter().filter(|key| !["route", "backend", "tunnel", "timeouts"].contains(key))
-        {
+        if *table == AS_CHECKS {
+            assert!(section.contains("[`[[service.check]]`](#servicecheck)"), "the same");
+            continue;
+        }
+        for key in keys.iter().filter(|key| !INNER.contains(key)) {
             assert!(section.contains(&format!("\n| `{key}` |")), "{table} {key} is not explained");
         }
     }

@@ -195,7 +195,7 @@ fn cpu(
         return None;
     };
     if !machine.has_cpu(cpu) {
-        let message = format!("{what} CPU {cpu} does not exist; CPUs here: {}", machine.cpu_list());
+        let message = machine.no_cpu(what, cpu);
         match machine.missing_cpu {
             MissingCpu::Refuse => problems.error(value.span(), message),
             MissingCpu::Warn => problems.warn(value.span(), message),

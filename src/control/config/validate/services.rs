@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::Range;
+use std::path::Path;
 
 use toml::Spanned;
 
@@ -17,7 +18,10 @@ use super::lists::names;
 use super::modes::ServiceMode;
 use super::value::{choice, integer, name, socket};
 use super::vips::{self, PlacedVip, refuse_unreachable};
-use super::{clients, cookies, groups, locals, quotas, scheduling, sloppy, suspects, timeouts};
+use super::{
+    checks, clients, cookies, groups, health, locals, quotas, scheduling, sloppy, suspects,
+    timeouts,
+};
 use crate::dataplane::snapshot::{Mode, Place, Ports, Protocol, ServiceAddress};
 use crate::ids::limits;
 
@@ -45,6 +49,8 @@ pub(super) struct Around<'a> {
     /// Names of lists, those with mistakes included.
     pub(super) known: &'a [&'a str],
     pub(super) lists: &'a [ClientList],
+    /// Where the file is.
+    pub(super) origin: &'a Path,
     /// Does `[shunt]` say `sloppy`?
     pub(super) is_sloppy: bool,
 }
@@ -79,7 +85,7 @@ fn too_many(problems: &mut Problems, written: &[Spanned<schema::Service>]) {
 fn draft(
     problems: &mut Problems,
     written: &Spanned<schema::Service>,
-    &Around { known: lists, is_sloppy, .. }: &Around<'_>,
+    &Around { known: lists, is_sloppy, origin, .. }: &Around<'_>,
 ) -> Draft {
     let (span, written) = (written.span(), written.get_ref());
     let service_name = written.name.get_ref();
@@ -127,8 +133,12 @@ fn draft(
         timeouts: timeouts::own(problems, &written.timeouts, &spoken),
         quotas: quotas::quotas(problems, written, &vips),
         udp_reflection_ports: suspects::of_service(problems, written, &spoken),
+        health: health::policy(problems, &written.health),
+        checks: checks::of_service(problems, written, origin),
+        backend_checks: checks::of_backends(problems, written, origin),
         backends,
     };
+    health::refuse_idle(problems, written, &service);
     service.sloppy = sloppy::sloppy(problems, written, &service, is_sloppy);
     Draft { service, vips, has_clients, protocols, locals, backends: places }
 }
@@ -187,7 +197,8 @@ fn backends(
         let limit = scheduling::limit(problems, backend);
         let quic_server_id = scheduling::server_id(problems, backend);
         let mode = mode.unwrap_or_default();
-        backends.push(Backend { address, weight, limit, quic_server_id, mode });
+        let sorry = backend.sorry.as_ref().is_some_and(|sorry| *sorry.get_ref());
+        backends.push(Backend { address, weight, limit, quic_server_id, sorry, mode });
         places.push((address.ip(), value.span()));
     }
     (backends, places)

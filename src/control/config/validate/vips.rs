@@ -28,6 +28,9 @@ use crate::dataplane::snapshot::{Mode, Place, Ports, Protocol, ServiceAddress};
 /// Most addresses of one service.
 const ADDRESSES_MAX: usize = 1024;
 
+/// Every port there is, written as a range, is the catch-all.
+const EVERY_PORT: Ports = Ports { first: 1, last: u16::MAX };
+
 /// An address of a service and where it is written.
 pub(super) type PlacedVip = (ServiceAddress, Range<usize>);
 
@@ -104,9 +107,16 @@ fn service_address(
         problems.error_help(value.span(), message, help);
         return None;
     }
-    // Every port there is, written as a range, is the catch-all.
-    let ports = if ports == (Ports { first: 1, last: u16::MAX }) { Ports::ALL } else { ports };
+    let ports = if ports == EVERY_PORT { Ports::ALL } else { ports };
     Some(ServiceAddress { vip, ports })
+}
+
+/// An address of a service, if it is one.
+pub(in super::super) fn read_place(text: &str) -> Option<ServiceAddress> {
+    let (vip, ports) = read(text)?;
+    let is_range = ports.first <= ports.last && (ports.first > 0 || ports == Ports::ALL);
+    let ports = if ports == EVERY_PORT { Ports::ALL } else { ports };
+    is_range.then_some(ServiceAddress { vip, ports })
 }
 
 /// `address:port`, or `address:first-last`, which reads as the former with the last one cut off.

@@ -1,0 +1,234 @@
+//! Whole files: what becomes of each, and what is said of it, as files beside one another.
+//!
+//! `SNAPSHOTS=overwrite cargo nextest run import` writes them anew; read what changed.
+
+use std::fmt::Write as _;
+
+use super::*;
+
+/// What comes of a file: `shunt.toml`, what is said, and whether all of it was carried over.
+fn imported(path: &Path, id: &str) -> Result<(String, String, bool), ImportError> {
+    let ways = Ways { file: path.to_owned(), output: None, force: false, ports: None };
+    let mut notes = Notes::default();
+    let imported = if path.extension().is_some_and(|it| it == "rules") {
+        ipvsadm::import(path, &mut notes)?
+    } else {
+        keepalived::import(path, Some(id), &mut notes)?
+    };
+    let outcome = outcome(&ways, &imported, notes)?;
+    Ok((outcome.configuration.clone(), said(&outcome), outcome.is_whole()))
+}
+
+fn folder(dialect: &str) -> PathBuf {
+    Path::new("src/cli/import/tests").join(dialect)
+}
+
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|it| it == ending)).collect();
+    files.sort();
+    files
+}
+
+fn all_files() -> Vec<PathBuf> {
+    let (conf, rules) = (files(&folder("keepalived"), "conf"), files(&folder("ipvsadm"), "rules"));
+    assert!(!conf.is_empty() && !rules.is_empty());
+    [conf, rules].concat()
+}
+
+fn as_recorded(got: String, path: &Path) {
+    let assert = snapbox::Assert::new().action_env("SNAPSHOTS");
+    assert.eq(got, snapbox::Data::read_from(path, Some(snapbox::data::DataFormat::Text)));
+}
+
+#[test]
+fn every_file_becomes_what_is_beside_it() {
+    let files = all_files();
+    assert!(files.len() >= 8, "{files:?}");
+    for file in files {
+        let (configuration, said, _) = imported(&file, "lb1").unwrap();
+        as_recorded(configuration, &file.with_extension("toml"));
+        as_recorded(said, &file.with_extension("said"));
+    }
+}
+
+#[test]
+fn every_result_is_a_good_configuration() {
+    let machine = Machine::with_cpus(8);
+    for file in all_files() {
+        let (configuration, ..) = imported(&file, "lb1").unwrap();
+        let read = parse_for(&configuration, &file, &machine);
+        assert!(read.is_ok(), "{}: {}", file.display(), read.unwrap_err());
+    }
+}
+
+/// An import of one file's text.
+fn text(text: &str) -> Result<(String, String, bool), ImportError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lb.conf");
+    fs::write(&path, text).unwrap();
+    imported(&path, "lb1")
+}
+
+/// A virtual server with a line in it, and a line in its real server.
+fn with(server: &str, real: &str) -> (String, String, bool) {
+    text(&format!(
+        "virtual_server 192.0.2.1 80 {{\n lvs_sched rr\n {server}\n \
+         real_server 10.0.0.1 80 {{\n  {real}\n }}\n}}\n"
+    ))
+    .unwrap()
+}
+
+#[test]
+fn what_is_carried_over_is_carried_over_whole() {
+    let rows = [
+        ("", "", "scheduler = \"rr\""),
+        ("lb_algo wlc", "", "scheduler = \"wlc\""),
+        ("lb_algo sh\n sh-port", "", "scheduler_flags = [\"sh-port\"]"),
+        ("lb_algo mh\n flag-1\n flag-2", "", "scheduler_flags = [\"mh-fallback\", \"mh-port\"]"),
+        ("lb_kind DR", "", "mode = \"dr\""),
+        ("lvs_method TUN", "", "mode = \"tunnel\""),
+        ("lb_kind DR", "lvs_method NAT", "mode = \"nat\""),
+        ("protocol UDP", "", "protocol = \"udp\""),
+        ("protocol UDP\n ops", "", "one_packet = true"),
+        ("persistence_timeout", "", "persistence_s = 360"),
+        ("persistence_timeout 50", "", "persistence_s = 50"),
+        (
+            "persistence_timeout 50\n persistence_granularity 255.255.255.0",
+            "",
+            "persistence_prefix = 24",
+        ),
+        ("snmp_name shop", "", "name = \"shop\""),
+        ("", "weight 7", "weight = 7"),
+        ("", "uthreshold 100\n lthreshold 80", "max_connections = 100\nresume_below = 80"),
+    ];
+    for (server, real, expected) in rows {
+        let (configuration, said, whole) = with(server, real);
+        assert!(configuration.contains(expected), "{server} {real}: {configuration}");
+        assert!(whole, "{server} {real}: {said}");
+        let sums = "1 service, 1 backend; 0 not carried over, 0 changed, 0 remarks\n";
+        assert_eq!(said, sums, "{server} {real}");
+    }
+}
+
+#[test]
+fn what_is_not_carried_over_is_told_with_its_line_and_matters() {
+    let rows = [
+        ("lb_algo fastest", "", ":3: not carried over: `fastest`: Shunt has no such scheduler"),
+        ("lb_kind VXLAN", "", ":3: not carried over: `lb_kind VXLAN`: NAT, DR, or TUN"),
+        ("protocol ICMP", "", ":3: not carried over: `protocol ICMP`: TCP, UDP or SCTP was"),
+        ("persistence_engine sip", "", ":3: not carried over: `persistence_engine sip`"),
+        (
+            "persistence_timeout 50\n persistence_granularity 255.0.255.0",
+            "",
+            ":4: not carried over: `255.0.255.0`: it is no mask",
+        ),
+        ("quorum_up /bin/true", "", ":3: not carried over: `quorum_up /bin/true`: Shunt starts no"),
+        ("no_such_keyword 3", "", ":3: not carried over: `no_such_keyword 3`: this keyword is not"),
+        ("", "weight heavy", ":5: not carried over: `weight heavy`: a whole number was expected"),
+        ("", "notify_down \"/bin/x y\"", ":5: not carried over: `notify_down /bin/x y`"),
+        ("real_server www.example.org 80 {\n }", "", ":3: not carried over: `real_server www"),
+        ("real_server 127.0.0.1 80 {\n }", "", ":3: not carried over: `real_server 127.0.0.1 80`"),
+        ("real_server 192.0.2.1 80 {\n }", "", "192.0.2.1 is a VIP as well: a loop"),
+        ("real_server 2001:db8::1 80 {\n }", "", "2001:db8::1 is IPv6, and its mode needs the"),
+        ("real_server 10.0.0.1 80 {\n }", "", ":5: not carried over: `real_server 10.0.0.1 80`"),
+    ];
+    for (server, real, expected) in rows {
+        let (_, said, whole) = with(server, real);
+        assert!(said.contains(expected), "{server} {real}: {said}");
+        assert!(!whole, "{server} {real}: {said}");
+    }
+}
+
+#[test]
+fn what_is_changed_or_left_to_keepalived_does_not_matter() {
+    let rows = [
+        ("persistence_timeout 5", "", ":3: changed: `persistence 5`: persistence_s is 20 to"),
+        ("ops", "", ":3: changed: `ops`: it is for UDP"),
+        ("flag-3", "", ":3: remark: `flag-3`: scheduler rr has no such flag"),
+        ("ha_suspend", "", ":3: remark: `ha_suspend`"),
+        ("smtp_alert", "", ":3: remark: `smtp_alert`: Shunt sends no mail"),
+        ("", "weight 70000", ":4: changed: `weight 70000`: weights end at 65535"),
+        ("", "uthreshold 5\n lthreshold 9", ":4: changed: `lower threshold 9`"),
+        ("lb_kind DR", "}\nreal_server 10.0.0.2 8080 {", ":6: remark: `real_server 10.0.0.2 8080`"),
+    ];
+    for (server, real, expected) in rows {
+        let (_, said, whole) = with(server, real);
+        assert!(said.contains(expected), "{server} {real}: {said}");
+        assert!(whole, "{server} {real}: {said}");
+    }
+}
+
+#[test]
+fn a_file_of_another_dialect_is_refused() {
+    let others = [
+        "",
+        "# nothing\n",
+        "[shunt]\nworkers = [1]\n",
+        "-A -t 192.0.2.1:80 -s rr\n-a -t 192.0.2.1:80 -r 10.0.0.1:80 -m\n",
+        "server {\n listen 80;\n}\n",
+        "virtual 192.0.2.1:80 {\n}\n",
+    ];
+    for other in others {
+        let error = text(other).unwrap_err();
+        assert!(matches!(error, ImportError::Dialect { .. }), "{other}: {error}");
+        assert!(error.to_string().contains("no block of keepalived's is in it"), "{error}");
+    }
+}
+
+#[test]
+fn a_file_without_a_rule_of_ipvsadms_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lb.rules");
+    for other in ["", "# -A -t 192.0.2.1:80\n", "virtual_server 192.0.2.1 80 {\n}\n"] {
+        fs::write(&path, other).unwrap();
+        let error = imported(&path, "").unwrap_err();
+        assert!(error.to_string().contains("no rule of ipvsadm's is in it"), "{other}: {error}");
+    }
+}
+
+#[test]
+fn fullnat_needs_local_addresses_and_is_a_comment_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lb.rules");
+    let rules = "-A -t [2001:db8::1]:80 -s rr\n-a -t [2001:db8::1]:80 -r 10.0.0.1:80 --fullnat\n";
+    fs::write(&path, rules).unwrap();
+    let (configuration, said, whole) = imported(&path, "").unwrap();
+    assert!(configuration.contains("# local_addresses = []\n"), "{configuration}");
+    assert!(said.contains("mode `fullnat` needs addresses of this box") && !whole, "{said}");
+    fs::write(&path, [rules, "-P -t [2001:db8::1]:80 -z 10.0.0.9\n"].concat()).unwrap();
+    let (configuration, said, whole) = imported(&path, "").unwrap();
+    assert!(configuration.contains("\nlocal_addresses = [\"10.0.0.9\"]\n"), "{configuration}");
+    assert!(whole, "{said}");
+}
+
+#[test]
+fn a_wrong_name_for_a_service_is_made_a_right_one() {
+    let long = "x".repeat(90);
+    let rows = [
+        ("snmp_name \"my shop/1\"", "name = \"my-shop-1\""),
+        ("snmp_name ...", "name = \"tcp-192.0.2.1-80\""),
+        (&*format!("snmp_name {long}"), &*format!("name = \"{}\"", &long[..51])),
+    ];
+    for (line, expected) in rows {
+        let (configuration, said, _) = with(line, "");
+        assert!(configuration.contains(expected), "{line}: {configuration}");
+        assert!(said.starts_with("1 service"), "{line}: {said}");
+    }
+}
+
+#[test]
+fn ten_thousand_backends_with_a_mistake_each_are_told_of_in_time() {
+    let mut whole = String::new();
+    for service in 0..100_u32 {
+        let _ = writeln!(whole, "virtual_server 192.0.2.{service} 80 {{");
+        for backend in 0..100_u32 {
+            let _ = writeln!(whole, "real_server 10.{service}.0.{backend} 80 {{");
+            let _ = writeln!(whole, "notify_up /bin/{service}-{backend}\n}}");
+        }
+        whole += "}\n";
+    }
+    let (_, said, _) = text(&whole).unwrap();
+    assert!(said.contains("10000 not carried over"), "{}", said.lines().last().unwrap());
+}

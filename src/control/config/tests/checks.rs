@@ -1,0 +1,250 @@
+//! Rules about health checks.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::control::health::check::{Check, Http, OnFailure, Policy, Probe, Statuses, Talk, Tls};
+
+#[rustfmt::skip]
+pub(super) const ROWS: &[Row] = &[
+    Row {
+        name: "a kind that is none",
+        edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"htpp\""),
+        says: &[
+            "shunt.toml:31:8: unknown kind `htpp` of check; supported: tcp, http, https, udp, dns, smtp, ping, script",
+            "   31 | kind = \"htpp\"",
+            "      |        ^^^^^^",
+            "      help: did you mean `http`?",
+        ],
+    },
+    Row {
+        name: "a key of another kind",
+        edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"tcp\"\npath = \"/\""),
+        says: &[
+            "shunt.toml:32:8: path has no meaning for a check of kind `tcp`",
+            "   32 | path = \"/\"",
+            "      |        ^^^",
+            "      help: it is for http, https",
+        ],
+    },
+    Row {
+        name: "a status that is none",
+        edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"http\"\nstatus = [\"200\", \"2xx\"]"),
+        says: &[
+            "shunt.toml:32:18: status `2xx` is no status code and no range of them",
+            "   32 | status = [\"200\", \"2xx\"]",
+            "      |                  ^^^^^",
+            "      help: for example \"200\" or \"200-299\"",
+        ],
+    },
+    Row {
+        name: "an expression that is none",
+        edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"http\"\nbody_regex = \"a(\""),
+        says: &[
+            "shunt.toml:32:14: body_regex is not a regular expression: unclosed group",
+            "   32 | body_regex = \"a(\"",
+            "      |              ^^^^",
+        ],
+    },
+    Row {
+        name: "a file of certificates that is not there",
+        edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"https\"\nca_file = \"/no/ca.pem\""),
+        says: &[
+            "shunt.toml:32:11: ca_file /no/ca.pem: cannot be read: No such file or directory (os error 2)",
+            "   32 | ca_file = \"/no/ca.pem\"",
+            "      |           ^^^^^^^^^^^^",
+            "      help: certificates in PEM were expected",
+        ],
+    },
+    Row {
+        name: "a file of certificates without one",
+        edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"https\"\nca_file = \"/dev/null\""),
+        says: &[
+            "shunt.toml:32:11: ca_file /dev/null: there is no certificate in it",
+            "   32 | ca_file = \"/dev/null\"",
+            "      |           ^^^^^^^^^^^",
+            "      help: certificates in PEM were expected",
+        ],
+    },
+    Row {
+        name: "bytes that are no hexadecimal",
+        edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"udp\"\nsend_hex = \"0d0\""),
+        says: &[
+            "shunt.toml:32:12: send_hex `0d0` is not hexadecimal",
+            "   32 | send_hex = \"0d0\"",
+            "      |            ^^^^^",
+            "      help: for example \"0d0a\"",
+        ],
+    },
+    Row {
+        name: "a script without a command",
+        edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"script\""),
+        says: &[
+            "shunt.toml:31:8: a check of kind `script` needs a command",
+            "   31 | kind = \"script\"",
+            "      |        ^^^^^^^^",
+            "      help: for example `command = [\"/usr/local/bin/check-db\", \"--fast\"]`",
+        ],
+    },
+    Row {
+        name: "a command without a path",
+        edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"script\"\ncommand = [\"true\"]"),
+        says: &[
+            "shunt.toml:32:11: command does not begin with the path of a program",
+            "   32 | command = [\"true\"]",
+            "      |           ^^^^^^^^",
+            "      help: the whole path, from /",
+        ],
+    },
+    Row {
+        name: "a domain name that is none",
+        edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"dns\"\nname = \"a..b\""),
+        says: &[
+            "shunt.toml:32:8: name `a..b` is no domain name",
+            "   32 | name = \"a..b\"",
+            "      |        ^^^^^^",
+            "      help: for example \"www.example.com\"",
+        ],
+    },
+    Row {
+        name: "an interval that is too short",
+        edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"tcp\"\ninterval_ms = 10"),
+        says: &[
+            "shunt.toml:32:15: interval_ms 10 is out of range (50 to 86400000)",
+            "   32 | interval_ms = 10",
+            "      |               ^^",
+        ],
+    },
+    Row {
+        name: "a hysteresis that is no less than the quorum",
+        edit: ("weight = 1", "weight = 1\n[service.health]\nquorum = 1\nquorum_hysteresis = 1"),
+        says: &[
+            "shunt.toml:32:21: quorum_hysteresis 1 is out of range (0 to 0)",
+            "   32 | quorum_hysteresis = 1",
+            "      |                     ^",
+        ],
+    },
+    Row {
+        name: "a sorry backend with a check",
+        edit: ("weight = 1", "sorry = true\n[[service.backend.check]]\nkind = \"tcp\""),
+        says: &[
+            "shunt.toml:31:8: a sorry backend is not checked",
+            "   31 | kind = \"tcp\"",
+            "      |        ^^^^^",
+            "      help: leave the check out, or `sorry`",
+        ],
+    },
+];
+
+fn with(lines: &str) -> Service {
+    let text = BASE.replacen("weight = 1", &format!("weight = 1\n{lines}"), 1);
+    read(&text).unwrap_or_else(|errors| panic!("{errors}")).plan.services.remove(0)
+}
+
+#[test]
+fn a_check_that_says_only_its_kind_has_these_defaults() {
+    let service = with("[[service.check]]\nkind = \"tcp\"");
+    let check = Check {
+        probe: Probe::Tcp(Talk::default()),
+        address: None,
+        port: None,
+        interval_ms: 2000,
+        fast_interval_ms: 1000,
+        jitter_percent: 10,
+        timeout_ms: 2000,
+        rise: 2,
+        fall: 3,
+    };
+    assert_eq!(service.checks, [check]);
+    assert_eq!(service.health, Policy::default());
+    let quick = with("[[service.check]]\nkind = \"tcp\"\ninterval_ms = 300");
+    assert_eq!(quick.checks[0].fast_interval_ms, 300, "fast is not slower");
+}
+
+#[test]
+fn every_value_of_a_check_arrives_where_it_belongs() {
+    let service = with(
+        "[[service.backend.check]]\nkind = \"https\"\naddress = \"10.9.9.9\"\nport = 81\n\
+         interval_ms = 101\nfast_interval_ms = 102\njitter_percent = 3\ntimeout_ms = 4\nrise = 5\n\
+         fall = 6\nmethod = \"HEAD\"\npath = \"/x\"\nhost = \"h\"\nstatus = [\"200\", \"301-302\"]\n\
+         body = \"b\"\nbody_regex = \"r\"\nsni = \"s\"\n\
+         [[service.check]]\nkind = \"tcp\"\nsend = \"s\\r\\n\"\nexpect_hex = \"0aff\"\n\
+         [[service.check]]\nkind = \"dns\"\nname = \"n\"\ntype = \"AAAA\"\n\
+         [[service.check]]\nkind = \"smtp\"\nhelo = \"me\"\n\
+         [[service.check]]\nkind = \"script\"\ncommand = [\"/bin/true\", \"x\"]\n\
+         [[service.check]]\nkind = \"ping\"\n\
+         [service.health]\nquorum = 1\non_failure = \"drain\"\nstart = \"down\"\nflap_limit = 2\n\
+         flap_window_s = 3\nslow_start_s = 4",
+    );
+    let own = &service.backend_checks[&service.backends[0].address];
+    let tls = Some(Tls { sni: Some("s".into()), ca: None });
+    let http = Http {
+        method: "HEAD".into(),
+        path: "/x".into(),
+        host: Some("h".into()),
+        status: Statuses(BTreeSet::from([(200, 200), (301, 302)])),
+        body: Some("b".into()),
+        body_regex: Some("r".into()),
+        tls,
+    };
+    let check = Check {
+        probe: Probe::Http(http),
+        address: Some("10.9.9.9".parse().unwrap()),
+        port: Some(81),
+        interval_ms: 101,
+        fast_interval_ms: 102,
+        jitter_percent: 3,
+        timeout_ms: 4,
+        rise: 5,
+        fall: 6,
+    };
+    assert_eq!(*own, [check]);
+    let probes: Vec<Probe> = service.checks.into_iter().map(|check| check.probe).collect();
+    let command = vec!["/bin/true".to_owned(), "x".to_owned()];
+    let expected = [
+        Probe::Tcp(Talk { send: b"s\r\n".to_vec(), expect: Some(vec![0x0a, 0xff]) }),
+        Probe::Dns { name: "n".into(), record: 28 },
+        Probe::Smtp { helo: "me".into() },
+        Probe::Script { command },
+        Probe::Ping,
+    ];
+    assert_eq!(probes, expected);
+    let policy = Policy {
+        quorum: 1,
+        hysteresis: 0,
+        on_failure: OnFailure::Drain,
+        starts_up: false,
+        flap_limit: 2,
+        flap_window_s: 3,
+        slow_start_s: 4,
+    };
+    assert_eq!(service.health, policy);
+}
+
+#[test]
+fn a_backend_on_every_port_must_be_told_which_to_check() {
+    let text = BASE
+        .replace("address = \"198.51.100.10:80\"", "address = \"198.51.100.10:0\"")
+        .replace("10.44.0.11:8080", "10.44.0.11:0")
+        .replace("weight = 1", "weight = 1\n[[service.check]]\nkind = \"tcp\"");
+    let said = refusal(&text);
+    assert!(said.contains("backend 10.44.0.11:0 has no port of its own"), "{said}");
+    for edit in ["kind = \"tcp\"\nport = 80", "kind = \"ping\""] {
+        let good = text.replace("kind = \"tcp\"", edit);
+        assert!(read(&good).is_ok_and(|reading| reading.warnings.is_empty()), "{edit}");
+    }
+}
+
+#[test]
+fn a_quorum_nobody_can_reach_is_warned_of() {
+    for (lines, expected) in [
+        ("quorum = 2", "quorum 2 is more than all weights together: 1 will do"),
+        ("quorum = 1", ""),
+    ] {
+        let text =
+            BASE.replacen("weight = 1", &format!("weight = 1\n[service.health]\n{lines}"), 1);
+        let warnings = read(&text).unwrap().warnings.join("\n");
+        assert_eq!(warnings.is_empty(), expected.is_empty(), "{warnings}");
+        assert!(warnings.contains(expected), "{warnings}");
+    }
+}

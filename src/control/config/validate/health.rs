@@ -1,0 +1,60 @@
+//! `[service.health]`: how a service takes what its checks say.
+
+use super::super::error::Problems;
+use super::super::plan::Service;
+use super::super::schema;
+use super::value::{choice, integer};
+use crate::control::health::check::{OnFailure, Policy};
+
+/// A service has at most so many backends of at most such a weight.
+const QUORUM_MAX: i64 = 65_536 * 65_535;
+const SECONDS_MAX: i64 = 86_400;
+const FLAPS_MAX: i64 = 1000;
+
+/// What it says.
+pub(super) fn policy(problems: &mut Problems, written: &schema::Health) -> Policy {
+    let default = Policy::default();
+    let range = 1..=QUORUM_MAX;
+    let quorum = integer(problems, "quorum", written.quorum.as_ref(), range, default.quorum);
+    let value = written.quorum_hysteresis.as_ref();
+    let below = 0..=i64::from(quorum) - 1;
+    let hysteresis = integer(problems, "quorum_hysteresis", value, below, default.hysteresis);
+    let words = [("remove", OnFailure::Remove), ("drain", OnFailure::Drain)];
+    let value = written.on_failure.as_ref();
+    let on_failure = choice(problems, "on_failure", value, &words, default.on_failure);
+    let words = [("up", true), ("down", false)];
+    let starts_up = choice(problems, "start", written.start.as_ref(), &words, default.starts_up);
+    let value = written.flap_limit.as_ref();
+    let flap_limit = integer(problems, "flap_limit", value, 0..=FLAPS_MAX, default.flap_limit);
+    let (value, seconds) = (written.flap_window_s.as_ref(), 1..=SECONDS_MAX);
+    let flap_window_s = integer(problems, "flap_window_s", value, seconds, default.flap_window_s);
+    let (value, seconds) = (written.slow_start_s.as_ref(), 0..=SECONDS_MAX);
+    let slow_start_s = integer(problems, "slow_start_s", value, seconds, default.slow_start_s);
+    Policy { quorum, hysteresis, on_failure, starts_up, flap_limit, flap_window_s, slow_start_s }
+}
+
+/// What cannot be as it is meant.
+pub(super) fn refuse_idle(problems: &mut Problems, written: &schema::Service, service: &Service) {
+    let all: u64 =
+        service.backends.iter().filter(|it| !it.sorry).map(|it| u64::from(it.weight)).sum();
+    let Policy { quorum, hysteresis, .. } = service.health;
+    if let Some(value) = written.health.quorum.as_ref().filter(|_| u64::from(quorum) > all) {
+        let message = format!("quorum {quorum} is more than all weights together: {all} will do");
+        problems.warn(value.span(), message);
+    } else if let Some(value) = written.health.quorum_hysteresis.as_ref()
+        && u64::from(quorum) + u64::from(hysteresis) > all
+    {
+        let message = format!(
+            "quorum {quorum} and its hysteresis {hysteresis} are more than all weights together, {all}: \
+             a quorum that was lost never comes back"
+        );
+        problems.warn(value.span(), message);
+    }
+    for backend in &written.backend {
+        let is_sorry = backend.sorry.as_ref().is_some_and(|sorry| *sorry.get_ref());
+        if is_sorry && let Some(check) = backend.check.first() {
+            let message = "a sorry backend is not checked";
+            problems.error_help(check.kind.span(), message, "leave the check out, or `sorry`");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What the operator's hand asks of the running configuration: edits, what has drifted, and saving it.
+//!
+//! An edit takes the way of a reload (`control::reload`), from the comparison on: next hops of new backends first,
+//! addresses on the TAPs, publish. Either all of a request is in use when it is answered, or nothing has changed.
+
+use super::admin::events::What;
+use super::admin::view::{
+    Drift, EditFailure, EditKind, Edited, ReloadResult, Running, Saved, Zeroed,
+};
+use super::config::place;
+use super::edit::{EDITS_MAX, Edit, EditError, Which};
+use super::edition::Written;
+use super::figures::Counts;
+use super::parts::Configure;
+use super::runtime::Control;
+use super::save::{SaveError, write};
+use super::supervise::Ending;
+use super::words::count;
+use crate::dataplane::snapshot::Timeouts;
+use crate::ids::{BackendId, ServiceId};
+use crate::stats::collect::{Activity, Directory, Sources};
+
+impl<C: Configure> Control<C> {
+    /// Makes all of these edits, or none.
+    pub(super) async fn edit(
+        &mut self,
+        edits: &[Edit],
+        expected: Option<u64>,
+    ) -> Result<Edited, EditFailure> {
+        let outcome = self.try_edit(edits, expected).await;
+        match &outcome {
+            Ok(edited) => {
+                for change in &edited.changes {
+                    tracing::info!(version = edited.version, "edit: {change}");
+                }
+            }
+            Err(failure) => tracing::warn!("edit: {}", failure.error),
+        }
+        let counted = usize::from(outcome.is_err());
+        self.sources.slow.edits[counted].add(1);
+        outcome
+    }
+
+    async fn try_edit(
+        &mut self,
+        edits: &[Edit],
+        expected: Option<u64>,
+    ) -> Result<Edited, EditFailure> {
+        let version = self.edition.version;
+        if let Some(expected) = expected.filter(|expected| *expected != version) {
+            let error = format!(
+                "the configuration is at version {version} and not {expected}: somebody else has changed it"
+            );
+            return Err(EditFailure { error, kind: EditKind::Stale });
+        }
+        if self.ending != Ending::Serving {
+            return Err(refused("the daemon is ending; nothing was changed".into()));
+        }
+        if edits.len() > EDITS_MAX {
+            return Err(refused(format!("at most {EDITS_MAX} edits in one request")));
+        }
+        let Written { plan, text } =
+            self.configure.edit(&self.edition.text, &self.plan, &self.file, edits)?;
+        let changes = self.configure.diff(&self.plan, &plan);
+        if !changes.restart.is_empty() {
+            let what = changes.restart.join(", ");
+            return Err(refused(format!("needs a restart: {what}; nothing was changed")));
+        }
+        let lines = changes.lines.clone();
+        if lines.is_empty() {
+            self.edition.text = text;
+            return Ok(Edited { version, changes: lines });
+        }
+        let applied = self.apply(plan, changes).await;
+        self.keep_taps().await;
+        if applied.result != ReloadResult::Applied {
+            return Err(refused(applied.message));
+        }
+        self.edition.edited(text);
+        let edited = Edited { version: self.edition.version, changes: lines };
+        self.tell_edit(&edited);
+        self.note_drift();
+        Ok(edited)
+    }
+
+    /// How what runs differs from the file.
+    pub(super) fn drift(&self) -> Drift {
+        let changes = self.configure.diff(&self.edition.loaded.plan, &self.plan).lines;
+        let (version, file) = (self.edition.version, self.file.display().to_string());
+        Drift { version, file, changes, by_hand: self.all_by_hand() }
+    }
+
+    /// The metric is what `shunt diff` prints, in lines.
+    pub(super) fn note_drift(&mut self) {
+        let differences = self.drift().changes.len() as u64;
+        self.sources.slow.drift.set(differences);
+        self.notice_drift(differences);
+    }
+
+    /// The text that runs.
+    pub(super) fn running(&self) -> Running {
+        let timeouts = &self.plan.timeouts;
+        let named =
+            Timeouts::KEYS.iter().filter_map(|key| Some(((*key).to_owned(), timeouts.named(key)?)));
+        Running {
+            version: self.edition.version,
+            file: self.file.display().to_string(),
+            text: self.edition.text.clone(),
+            timeouts: named.collect(),
+        }
+    }
+
+    /// Writes what runs to the file. `force`: even if somebody has changed it since it was read.
+    pub(super) fn save(&mut self, force: bool) -> Result<Saved, SaveError> {
+        let changes = self.drift().changes;
+        let known = (!force).then_some(self.edition.loaded.text.as_str());
+        write(&self.file, &self.edition.text, known)?;
+        self.edition.saved(self.plan.clone());
+        let file = self.file.display().to_string();
+        self.bulletin.tell(What::Saved { file: file.clone() });
+        self.note_drift();
+        tracing::info!(%file, "saved {}", count(changes.len(), "change"));
+        Ok(Saved { file, changes })
+    }
+}
+
+/// Figures of lists.
+impl<C: Configure> Control<C> {
+    /// Brings the rates up to date.
+    pub(super) fn sample(&mut self) {
+        let (sources, directory) = (&self.sources, self.sources.directory());
+        let services = directory.names.services.iter().map(|it| it.id);
+        let services = services.map(|id| (id, service_counts(sources, &directory, id)));
+        self.figures.services.sample(services);
+        let backends = directory.names.backends.iter().map(|it| it.id);
+        let backends = backends.map(|id| (id, backend_counts(sources, &directory, id)));
+        self.figures.backends.sample(backends);
+    }
+
+    /// Counting begins anew, of one service or of all.
+    pub(super) fn zero(&mut self, which: Option<&Which>) -> Result<Zeroed, EditFailure> {
+        let (sources, directory) = (&self.sources, self.sources.directory());
+        let mut services = 0;
+        for entry in directory.names.services.iter().filter(|entry| !entry.removed) {
+            let is_meant = |which: &Which| match which {
+                Which::Name(name) => entry.name == *name,
+                Which::Place { protocol, address } => {
+                    place(protocol, address) == Some((entry.protocol, entry.address))
+                }
+            };
+            if which.is_some_and(|which| !is_meant(which)) {
+                continue;
+            }
+            services += 1;
+            let now = service_counts(sources, &directory, entry.id);
+            self.figures.services.zero(entry.id, now);
+            let own = directory.names.backends.iter().filter(|it| it.service == entry.id);
+            for backend in own {
+                let now = backend_counts(sources, &directory, backend.id);
+                self.figures.backends.zero(backend.id, now);
+            }
+        }
+        match which {
+            Some(which) if services == 0 => Err(EditError::NoService(which.to_string()).into()),
+            _ => Ok(Zeroed { services }),
+        }
+    }
+}
+
+fn service_counts(sources: &Sources, directory: &Directory, id: ServiceId) -> Counts {
+    let connections = sources.service(directory, id).new_connections;
+    Counts { connections, volumes: sources.service_volumes(directory, id) }
+}
+
+fn backend_counts(sources: &Sources, directory: &Directory, id: BackendId) -> Counts {
+    let Activity { new_connections: connections, volumes, .. } = sources.backend(directory, id);
+    Counts { connections, volumes }
+}
+
+fn refused(error: String) -> EditFailure {
+    EditFailure { error, kind: EditKind::Refused }
+}
+
+impl From<EditError> for EditFailure {
+    fn from(error: EditError) -> Self {
+        let kind = match &error {
+            EditError::NoService(_) => EditKind::NoService,
+            EditError::ServiceExists(_) => EditKind::ServiceExists,
+            EditError::NoBackend { .. } => EditKind::NoBackend,
+            EditError::BackendExists { .. } => EditKind::BackendExists,
+            EditError::Ambiguous(_) | EditError::Unwritable(_) => EditKind::Refused,
+            EditError::BadPlace(_) | EditError::Invalid(_) => EditKind::Invalid,
+        };
+        Self { error: error.to_string(), kind }
+    }
+}

@@ -1,0 +1,423 @@
+//! Health checks: who of the backends may serve.
+//!
+//! ```text
+//!  health thread                 control thread
+//!  check ─ rise/fall ─ Change ─► Standing (all checks, flaps, slow start) ─► quorum ─► Verdicts ─► effective
+//!   check.rs  machine.rs          standing.rs                                quorum.rs
+//!   runner.rs probe/
+//! ```
+//!
+//! Health edits no plan. It is asked for its [`Verdicts`] whenever something is about to be compiled, and
+//! makes up its mind about the plan it is shown: checks that plan does not have end, new ones begin, and those
+//! that are as they were go on as if nothing had happened, so a reload costs no backend its state.
+//!
+//! **Coalescing.** A verdict that changes is not published at once, but [`SETTLE`] later, with all that
+//! changed in the meantime: a rack that loses power is one snapshot, not a thousand.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::config::plan::{Plan, Service, ServiceKey};
+use super::effective::{Hands, Verdict, Verdicts};
+use crate::stats::health::{BackendHealth, HealthStats, ServiceHealth, Wards};
+
+pub mod check;
+pub mod machine;
+pub mod probe;
+pub mod quorum;
+pub mod runner;
+pub mod standing;
+pub mod view;
+pub mod voice;
+
+use check::{Check, OnFailure, Policy};
+use probe::Asked;
+use runner::{Change, CheckId, Job, Limits, Order, Runner, Slot};
+use standing::{Standing, Turn};
+use voice::Voice;
+
+/// So long after the first of several changes they are published together.
+const SETTLE: Duration = Duration::from_millis(50);
+/// Checks with a socket at a time, as far as descriptors allow.
+const SOCKETS_MAX: usize = 16_384;
+/// Descriptors left for the rest of the daemon.
+const DESCRIPTORS_KEPT: usize = 256;
+/// Programs of checks that run at a time.
+const SCRIPTS_MAX: usize = 64;
+
+/// The health of all services.
+#[derive(Debug)]
+pub struct Health {
+    stats: Arc<HealthStats>,
+    /// Started with the first check.
+    runner: Option<Runner>,
+    wards: HashMap<ServiceKey, Ward>,
+    /// Whose a check is.
+    owners: HashMap<CheckId, (ServiceKey, SocketAddr)>,
+    next_id: u64,
+    /// When changes are to be published, if there are any.
+    settled_at: Option<Instant>,
+    voice: Voice,
+}
+
+/// A service with checks, or with sorry backends.
+#[derive(Debug)]
+struct Ward {
+    name: String,
+    policy: Policy,
+    is_whole: bool,
+    /// Weights of those that are up, as judged last.
+    live: u64,
+    patients: HashMap<SocketAddr, Patient>,
+}
+
+/// A backend with checks.
+#[derive(Debug)]
+struct Patient {
+    standing: Standing,
+    /// Was it up when verdicts were given last? What people are shown: who reads `down` shall find that it
+    /// gets no more connections.
+    shown_up: bool,
+    running: Vec<Running>,
+}
+
+/// A check as it runs.
+#[derive(Debug)]
+struct Running {
+    id: CheckId,
+    check: Check,
+    asked: Asked,
+    is_up: bool,
+    slot: Arc<Slot>,
+}
+
+impl Patient {
+    fn passes(&self) -> bool {
+        self.running.iter().all(|running| running.is_up)
+    }
+}
+
+impl Health {
+    /// Nobody is checked yet.
+    pub fn new(stats: Arc<HealthStats>) -> Self {
+        Self {
+            stats,
+            runner: None,
+            wards: HashMap::new(),
+            owners: HashMap::new(),
+            next_id: 0,
+            settled_at: None,
+            voice: Voice::default(),
+        }
+    }
+
+    /// Waits until verdicts have changed and settled. May be dropped and begun anew at any time.
+    pub async fn changed(&mut self) {
+        loop {
+            let change = async {
+                match &mut self.runner {
+                    Some(runner) => runner.changes.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let settled = async {
+                match self.settled_at {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = settled => {
+                    self.settled_at = None;
+                    return;
+                }
+                change = change => match change {
+                    Some(change) => self.take(&change, Instant::now()),
+                    // The thread has died: what it said last stays.
+                    None => self.runner = None,
+                },
+            }
+        }
+    }
+
+    fn take(&mut self, change: &Change, now: Instant) {
+        // Of a check that was stopped in the meantime.
+        let Some((key, address)) = self.owners.get(&change.id) else { return };
+        let Some(ward) = self.wards.get_mut(key) else { return };
+        let Some(patient) = ward.patients.get_mut(address) else { return };
+        for running in patient.running.iter_mut().filter(|running| running.id == change.id) {
+            running.is_up = change.is_up;
+        }
+        let passes = patient.passes();
+        if let Some(turn) = patient.standing.note(passes, &ward.policy, now) {
+            if self.voice.may_say(&ward.name, now) {
+                say(&ward.name, *address, patient, turn);
+            }
+            if turn != Turn::Held {
+                self.settled_at.get_or_insert(now + SETTLE);
+            }
+        }
+    }
+
+    /// Time has passed: who is held may be up, who comes back gets more. To be called once a second. True if
+    /// there is something to publish.
+    pub fn tick(&mut self, now: Instant) -> bool {
+        for (service, kept) in self.voice.kept(now) {
+            tracing::warn!(service, "health: {kept} more changes were not logged");
+        }
+        let mut is_restless = false;
+        for ward in self.wards.values_mut() {
+            for (address, patient) in &mut ward.patients {
+                if patient.standing.is_held()
+                    && let Some(turn) = patient.standing.note(true, &ward.policy, now)
+                {
+                    say(&ward.name, *address, patient, turn);
+                    is_restless = true;
+                }
+                is_restless |= patient.standing.end_slow_start(&ward.policy, now);
+                is_restless |= patient.standing.share(&ward.policy, now).is_some();
+            }
+        }
+        is_restless
+    }
+
+    /// What becomes of whom, in this plan and with these weights.
+    pub fn judge(&mut self, plan: &Plan, hands: &Hands, now: Instant) -> Verdicts {
+        self.follow(plan, now);
+        let mut verdicts = Verdicts::default();
+        let mut told = Wards::default();
+        for service in &plan.services {
+            let key = service.key();
+            let Some(ward) = self.wards.get_mut(&key) else { continue };
+            let was_whole = ward.is_whole;
+            ward.weigh(service, |address| hands.of(&key, address).map(|held| held.weight));
+            if was_whole != ward.is_whole && self.voice.may_say(&ward.name, now) {
+                ward.say_quorum(service);
+            }
+            ward.report(service, &mut told);
+            let of_service = ward.verdicts(service, now);
+            ward.patients
+                .values_mut()
+                .for_each(|patient| patient.shown_up = patient.standing.is_up);
+            if !of_service.is_empty() {
+                verdicts.services.insert(key, of_service);
+            }
+        }
+        self.stats.set_wards(told);
+        verdicts
+    }
+
+    /// Begins the checks that `plan` has and we have not, and ends those it has not.
+    fn follow(&mut self, plan: &Plan, now: Instant) {
+        let mut before = std::mem::take(&mut self.wards);
+        for service in plan.services.iter().filter(|service| is_ward(service)) {
+            let key = service.key();
+            let mut ward = before.remove(&key).unwrap_or_else(|| Ward::new(service));
+            ward.name.clone_from(&service.name);
+            ward.policy = service.health;
+            let mut old = std::mem::take(&mut ward.patients);
+            for backend in service.backends.iter().filter(|backend| !backend.sorry) {
+                let (address, checks) = (backend.address, service.checks_of(backend.address));
+                if checks.is_empty() {
+                    continue;
+                }
+                let patient = old.remove(&address).unwrap_or_else(|| Patient {
+                    standing: Standing::new(service.health.starts_up, now),
+                    shown_up: service.health.starts_up,
+                    running: vec![],
+                });
+                let patient = self.treat(patient, &key, service, address, checks);
+                ward.patients.insert(address, patient);
+            }
+            for patient in old.into_values() {
+                self.discharge(patient.running);
+            }
+            self.wards.insert(key, ward);
+        }
+        let gone = before.into_values().flat_map(|ward| ward.patients.into_values());
+        for patient in gone {
+            self.discharge(patient.running);
+        }
+    }
+
+    /// The checks of one backend. One that is new starts from what is known of the backend.
+    fn treat(
+        &mut self,
+        patient: Patient,
+        key: &ServiceKey,
+        service: &Service,
+        address: SocketAddr,
+        checks: &[Check],
+    ) -> Patient {
+        let Patient { standing, shown_up, running } = patient;
+        let mut before = running.into_iter();
+        let mut now = Vec::with_capacity(checks.len());
+        for check in checks {
+            let target = check.target(address);
+            let asked = Asked { service: service.name.clone(), backend: address, target };
+            let old = before.next();
+            match old {
+                Some(old) if old.check == *check && old.asked == asked => now.push(old),
+                old => {
+                    let is_up = old.as_ref().map_or(standing.is_up, |old| old.is_up);
+                    self.discharge(old.into_iter().collect());
+                    now.push(self.begin(key, check, asked, is_up));
+                }
+            }
+        }
+        self.discharge(before.collect());
+        Patient { standing, shown_up, running: now }
+    }
+
+    fn begin(&mut self, key: &ServiceKey, check: &Check, asked: Asked, is_up: bool) -> Running {
+        let id = CheckId(self.next_id);
+        self.next_id += 1;
+        self.owners.insert(id, (key.clone(), asked.backend));
+        let (check, slot) = (check.clone(), Arc::default());
+        let running = Running { id, check, asked, is_up, slot };
+        let Running { check, asked, slot, .. } = &running;
+        let (check, asked, slot) = (check.clone(), asked.clone(), Arc::clone(slot));
+        let job = Job { id, check, asked, is_up, slot };
+        if let Some(runner) = self.runner() {
+            runner.order(Order::Start(Box::new(job)));
+        }
+        running
+    }
+
+    fn discharge(&mut self, checks: Vec<Running>) {
+        for check in checks {
+            self.owners.remove(&check.id);
+            if let Some(runner) = &self.runner {
+                runner.order(Order::Stop(check.id));
+            }
+        }
+    }
+
+    fn runner(&mut self) -> Option<&Runner> {
+        if self.runner.is_none() {
+            let limits = Limits { sockets: sockets(), scripts: SCRIPTS_MAX };
+            match Runner::start(Arc::clone(&self.stats), limits) {
+                Ok(runner) => self.runner = Some(runner),
+                Err(error) => {
+                    tracing::error!(%error, "no health checks: their thread cannot be started");
+                }
+            }
+        }
+        self.runner.as_ref()
+    }
+}
+
+/// Has health anything to say about it?
+fn is_ward(service: &Service) -> bool {
+    service.backends.iter().any(|it| it.sorry || !service.checks_of(it.address).is_empty())
+}
+
+/// How many descriptors checks may use; `shuntd` has raised the limit as far as it may.
+fn sockets() -> usize {
+    use rustix::process::{Resource, getrlimit};
+    let may = getrlimit(Resource::Nofile).current;
+    let may = may.and_then(|may| usize::try_from(may).ok()).unwrap_or(usize::MAX);
+    may.saturating_sub(DESCRIPTORS_KEPT).clamp(1, SOCKETS_MAX)
+}
+
+impl Ward {
+    fn new(service: &Service) -> Self {
+        Self {
+            name: service.name.clone(),
+            policy: service.health,
+            is_whole: true,
+            live: 0,
+            patients: HashMap::new(),
+        }
+    }
+
+    fn is_up(&self, address: SocketAddr) -> bool {
+        self.patients.get(&address).is_none_or(|patient| patient.standing.is_up)
+    }
+
+    /// A quorum nobody can reach is lowered to what there is, as keepalived does.
+    fn quorum(&self, service: &Service) -> u32 {
+        let all = service.backends.iter().filter(|backend| !backend.sorry);
+        let all = all.fold(0u32, |sum, backend| sum.saturating_add(backend.weight));
+        self.policy.quorum.min(all.max(1))
+    }
+
+    /// Is enough of it up?
+    fn weigh(&mut self, service: &Service, by_hand: impl Fn(SocketAddr) -> Option<u32>) {
+        let up = service.backends.iter().filter(|it| !it.sorry && self.is_up(it.address));
+        self.live = up.map(|it| u64::from(by_hand(it.address).unwrap_or(it.weight))).sum();
+        let quorum = self.quorum(service);
+        self.is_whole = quorum::is_whole(self.is_whole, self.live, quorum, self.policy.hysteresis);
+    }
+
+    /// Who is not to get all that the plan gives.
+    fn verdicts(&self, service: &Service, now: Instant) -> HashMap<SocketAddr, Verdict> {
+        let has_sorry = service.backends.iter().any(|backend| backend.sorry);
+        let others_serve = has_sorry && !self.is_whole;
+        let aside = match self.policy.on_failure {
+            OnFailure::Remove => Verdict::Removed,
+            OnFailure::Drain => Verdict::Drained,
+        };
+        let verdict = |backend: &super::config::plan::Backend| {
+            let address = backend.address;
+            let serves =
+                if backend.sorry { others_serve } else { !others_serve && self.is_up(address) };
+            let patient = self.patients.get(&address);
+            let share = || patient?.standing.share(&self.policy, now).map(Verdict::Rising);
+            let verdict = if serves { share() } else { Some(aside) };
+            Some((address, verdict?))
+        };
+        service.backends.iter().filter_map(verdict).collect()
+    }
+
+    fn report(&self, service: &Service, told: &mut Wards) {
+        let name = || self.name.clone();
+        told.services.push(ServiceHealth { service: name(), is_whole: self.is_whole });
+        for backend in &service.backends {
+            let Some(patient) = self.patients.get(&backend.address) else { continue };
+            let Standing { is_up, downs, .. } = patient.standing;
+            told.backends.push(BackendHealth {
+                service: name(),
+                address: backend.address,
+                is_up,
+                downs,
+            });
+        }
+    }
+
+    fn say_quorum(&self, service: &Service) {
+        let (name, live, quorum) = (&self.name, self.live, self.quorum(service));
+        let sorry = service.backends.iter().filter(|backend| backend.sorry).count();
+        let then = if sorry > 0 { "its sorry backends serve" } else { "it has no sorry backend" };
+        if self.is_whole {
+            tracing::info!("service {name}: quorum is back: weight {live} of {quorum} is up");
+        } else {
+            tracing::warn!("service {name}: quorum lost: weight {live} of {quorum} is up; {then}");
+        }
+    }
+}
+
+fn say(service: &str, address: SocketAddr, patient: &Patient, turn: Turn) {
+    match turn {
+        Turn::Up => tracing::info!("service {service}: backend {address} is up"),
+        Turn::Held => tracing::warn!(
+            "service {service}: backend {address} passes its checks, but has gone down too often: it \
+             stays down until they have passed for a while"
+        ),
+        Turn::Down => {
+            let failed = patient.running.iter().find(|running| !running.is_up);
+            let why = failed.map_or_else(String::new, |running| {
+                let last = running.slot.seen().last;
+                let said = last.and_then(|(_, outcome)| outcome.err());
+                said.map_or_else(String::new, |said| format!(": {}: {said}", running.check))
+            });
+            tracing::warn!("service {service}: backend {address} is down{why}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

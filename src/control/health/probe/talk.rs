@@ -1,0 +1,64 @@
+//! `tcp` and `udp`: something may be said, something may be expected in the answer.
+//!
+//! | kind | nothing expected | something expected |
+//! |---|---|---|
+//! | `tcp` | the connection is made | it is in the first 64 KiB that come |
+//! | `udp` | no ICMP error before the timeout | it is in a datagram |
+//!
+//! For UDP silence is good and ends with the timeout, so such a check takes all of it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::super::check::Talk;
+use super::{Failure, socket};
+
+/// Most that is read of an answer.
+const ANSWER_MAX: usize = 64 * 1024;
+const WRONG: Failure = Failure::Unexpected("the answer does not hold what is expected");
+/// For silence to be told from an answer that is late, it ends so much before the timeout.
+const HEADSTART: Duration = Duration::from_millis(5);
+
+pub(super) async fn over_tcp(target: SocketAddr, talk: &Talk) -> Result<(), Failure> {
+    let mut stream = socket::connect(target).await?;
+    stream.write_all(&talk.send).await?;
+    let Some(expected) = &talk.expect else { return Ok(()) };
+    let mut answer = Vec::new();
+    while !contains(&answer, expected) || answer.is_empty() {
+        if answer.len() >= ANSWER_MAX {
+            return Err(WRONG);
+        }
+        if stream.read_buf(&mut answer).await? == 0 {
+            return Err(if answer.is_empty() { Failure::Closed } else { WRONG });
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn over_udp(
+    target: SocketAddr,
+    talk: &Talk,
+    patience: Duration,
+) -> Result<(), Failure> {
+    let socket = socket::datagrams(target).await?;
+    socket.send(&talk.send).await?;
+    let mut answer = vec![0; ANSWER_MAX];
+    let Some(expected) = &talk.expect else {
+        let silence = tokio::time::sleep(patience.saturating_sub(HEADSTART));
+        return tokio::select! {
+            answered = socket.recv(&mut answer) => Ok(answered.map(drop)?),
+            () = silence => Ok(()),
+        };
+    };
+    // Whatever comes is the answer: who is asked once says one thing.
+    let length = socket.recv(&mut answer).await?;
+    let answer = answer.get(..length).unwrap_or_default();
+    if contains(answer, expected) { Ok(()) } else { Err(WRONG) }
+}
+
+/// Is `part` somewhere in `whole`?
+pub(super) fn contains(whole: &[u8], part: &[u8]) -> bool {
+    part.is_empty() || whole.windows(part.len()).any(|window| window == part)
+}

@@ -1,0 +1,220 @@
+//! What health makes of verdicts: who serves, who is set aside, and what a reload leaves as it was.
+
+use std::path::Path;
+
+use super::*;
+use crate::control::config::{Machine, parse_for};
+use crate::control::effective::{Held, effective};
+
+/// A service of three backends and perhaps a sorry one, with these lines in `[service.health]`.
+fn plan(health: &str, with_sorry: bool) -> Plan {
+    let base = include_str!("../config/tests/base.toml").split_once("[[service]]").unwrap().0;
+    let mut text = format!(
+        "{base}[[service]]\nname = \"web\"\nprotocol = \"tcp\"\naddress = \"198.51.100.10:80\"\n\
+         local_addresses = [\"10.44.0.2\"]\n[service.health]\n{health}\n\
+         [[service.check]]\nkind = \"tcp\"\ninterval_ms = 86400000\n"
+    );
+    for (host, weight) in [(1, 1), (2, 2), (3, 3)] {
+        let backend = format!("address = \"10.44.0.1{host}:80\"\nweight = {weight}\n");
+        text = text + "[[service.backend]]\n" + &backend;
+    }
+    if with_sorry {
+        text += "[[service.backend]]\naddress = \"10.44.0.19:80\"\nsorry = true\n";
+    }
+    let machine = Machine::with_cpus(4);
+    parse_for(&text, Path::new("shunt.toml"), &machine).unwrap_or_else(|it| panic!("{it}")).plan
+}
+
+fn backend(host: u8) -> SocketAddr {
+    SocketAddr::from(([10, 44, 0, 10 + host], 80))
+}
+
+/// What is compiled of the service, oldest first: last digit of the address, and weight.
+fn compiled(health: &mut Health, plan: &Plan) -> Vec<(u8, u32)> {
+    compiled_at(health, plan, &Hands::default(), Instant::now())
+}
+
+fn compiled_at(health: &mut Health, plan: &Plan, hands: &Hands, now: Instant) -> Vec<(u8, u32)> {
+    let verdicts = health.judge(plan, hands, now);
+    let plan = effective(plan, &verdicts, hands).into_owned();
+    let host = |address: SocketAddr| match address.ip() {
+        std::net::IpAddr::V4(address) => address.octets()[3] - 10,
+        std::net::IpAddr::V6(_) => 0,
+    };
+    plan.services[0].backends.iter().map(|it| (host(it.address), it.weight)).collect()
+}
+
+/// As if a check of that backend had said so.
+fn say(health: &mut Health, host: u8, is_up: bool, now: Instant) {
+    let of = |(_, (_, address)): &(&CheckId, &(ServiceKey, SocketAddr))| *address == backend(host);
+    let id = *health.owners.iter().find(of).unwrap().0;
+    health.take(&Change { id, is_up }, now);
+}
+
+fn health() -> Health {
+    Health::new(Arc::default())
+}
+
+#[test]
+fn who_is_down_is_taken_out_or_drained_as_the_file_says() {
+    for (policy, expected) in
+        [("", vec![(1, 1), (3, 3)]), ("on_failure = \"drain\"", vec![(1, 1), (2, 0), (3, 3)])]
+    {
+        let (mut health, plan) = (health(), plan(policy, false));
+        let all = vec![(1, 1), (2, 2), (3, 3)];
+        assert_eq!(compiled(&mut health, &plan), all, "all are up at the start");
+        say(&mut health, 2, false, Instant::now());
+        assert_eq!(compiled(&mut health, &plan), expected, "{policy}");
+        say(&mut health, 2, true, Instant::now());
+        assert_eq!(compiled(&mut health, &plan), all);
+    }
+}
+
+/// Who waits for `down` and then for the last connection, before it ends the server, relies on it.
+#[test]
+fn a_backend_is_shown_down_when_it_gets_nothing_more_not_before() {
+    let (mut health, plan) = (health(), plan("", false));
+    compiled(&mut health, &plan);
+    let key = plan.services[0].key();
+    let shown = |health: &Health| health.backend(&key, backend(2)).unwrap().state;
+    say(&mut health, 2, false, Instant::now());
+    assert_eq!(shown(&health), "up", "it still gets connections");
+    assert_eq!(compiled(&mut health, &plan), [(1, 1), (3, 3)]);
+    assert_eq!(shown(&health), "down");
+}
+
+#[test]
+fn a_service_that_starts_down_gets_its_backends_as_they_pass() {
+    let (mut health, plan) = (health(), plan("start = \"down\"", false));
+    assert_eq!(compiled(&mut health, &plan), []);
+    say(&mut health, 3, true, Instant::now());
+    assert_eq!(compiled(&mut health, &plan), [(3, 3)]);
+}
+
+/// Last digits of addresses, and weights.
+type Compiled = &'static [(u8, u32)];
+
+/// keepalived's rule: what is left of the service goes when the sorry backend comes, and the reverse.
+#[test]
+fn sorry_backends_serve_alone_while_the_quorum_is_lost() {
+    let (mut health, plan) = (health(), plan("quorum = 4\nquorum_hysteresis = 1", true));
+    let now = Instant::now();
+    assert_eq!(compiled(&mut health, &plan), [(1, 1), (2, 2), (3, 3)]);
+    // Who changes, and what is compiled then. Lost below 3, back at 5.
+    let table: [(u8, bool, Compiled); 5] = [
+        (1, false, &[(2, 2), (3, 3)]),
+        (2, false, &[(3, 3)]),
+        (3, false, &[(9, 1)]),
+        (3, true, &[(9, 1)]),
+        (2, true, &[(2, 2), (3, 3)]),
+    ];
+    for (host, is_up, expected) in table {
+        say(&mut health, host, is_up, now);
+        assert_eq!(compiled(&mut health, &plan), expected, "{host} {is_up}");
+    }
+}
+
+#[test]
+fn without_sorry_backends_a_lost_quorum_takes_nobody_out() {
+    let (mut health, plan) = (health(), plan("quorum = 6", false));
+    compiled(&mut health, &plan);
+    say(&mut health, 3, false, Instant::now());
+    assert_eq!(compiled(&mut health, &plan), [(1, 1), (2, 2)]);
+}
+
+#[test]
+fn a_backend_drained_by_hand_counts_for_no_quorum() {
+    let (mut health, plan) = (health(), plan("quorum = 4", true));
+    let mut hands = Hands::default();
+    let drained = Held { weight: 0, ends: None };
+    hands.set(plan.services[0].key(), backend(3), drained);
+    assert_eq!(compiled_at(&mut health, &plan, &hands, Instant::now()), [(9, 1)]);
+}
+
+#[test]
+fn a_reload_leaves_a_backend_in_the_state_it_has() {
+    let (mut health, before) = (health(), plan("", false));
+    compiled(&mut health, &before);
+    say(&mut health, 2, false, Instant::now());
+    let checks: Vec<CheckId> = health.owners.keys().copied().collect();
+    let mut after = before.clone();
+    after.services[0].backends[0].weight = 5;
+    assert_eq!(compiled(&mut health, &after), [(1, 5), (3, 3)]);
+    assert!(checks.iter().all(|id| health.owners.contains_key(id)), "the same checks go on");
+    // Another check of the same backend begins with what is known.
+    after.services[0].checks[0].fall = 9;
+    assert_eq!(compiled(&mut health, &after), [(1, 5), (3, 3)]);
+    assert!(!checks.iter().any(|id| health.owners.contains_key(id)), "others run");
+    // One that leaves is forgotten, and starts anew.
+    let gone = after.services[0].backends.remove(1);
+    compiled(&mut health, &after);
+    assert_eq!(health.owners.len(), 2);
+    after.services[0].backends.insert(1, gone);
+    assert_eq!(compiled(&mut health, &after), [(1, 5), (2, 2), (3, 3)]);
+}
+
+#[test]
+fn a_backend_with_checks_of_its_own_must_pass_all_of_them() {
+    let (mut health, mut plan) = (health(), plan("", false));
+    let check = plan.services[0].checks[0].clone();
+    let other = Check { port: Some(81), ..check.clone() };
+    plan.services[0].backend_checks.insert(backend(1), vec![check, other]);
+    compiled(&mut health, &plan);
+    assert_eq!(health.owners.len(), 4);
+    say(&mut health, 1, false, Instant::now());
+    assert_eq!(compiled(&mut health, &plan), [(2, 2), (3, 3)]);
+}
+
+#[test]
+fn who_comes_back_starts_slowly_and_weights_keep_their_proportions() {
+    let (mut health, plan) = (health(), plan("slow_start_s = 10", false));
+    let (start, hands) = (Instant::now(), Hands::default());
+    compiled_at(&mut health, &plan, &hands, start);
+    say(&mut health, 2, false, start);
+    compiled_at(&mut health, &plan, &hands, start);
+    say(&mut health, 2, true, start);
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let compiled = compiled_at(&mut health, &plan, &hands, at(0));
+    assert_eq!(compiled, [(1, 100), (2, 18), (3, 300)]);
+    assert!(health.tick(at(5)), "there is something to publish");
+    assert_eq!(compiled_at(&mut health, &plan, &hands, at(5))[1], (2, 108));
+    assert!(health.tick(at(10)), "the end is, too");
+    assert_eq!(compiled_at(&mut health, &plan, &hands, at(10)), [(1, 1), (2, 2), (3, 3)]);
+    assert!(!health.tick(at(11)));
+}
+
+#[tokio::test]
+async fn ten_thousand_backends_that_go_down_at_once_are_published_together() {
+    let mut plan = plan("", false);
+    let first = plan.services[0].backends[0];
+    plan.services[0].backends = (0..10_000u16)
+        .map(|n| {
+            let [high, low] = n.to_be_bytes();
+            let address = SocketAddr::from(([10, 45, high, low], 80));
+            super::super::config::plan::Backend { address, ..first }
+        })
+        .collect();
+    let mut health = health();
+    assert_eq!(health.judge(&plan, &Hands::default(), Instant::now()), Verdicts::default());
+    // The changes come by the channel they always come by, while nobody waits for them.
+    let (say, changes) = tokio::sync::mpsc::channel(1);
+    health.runner.as_mut().unwrap().changes = changes;
+    let ids: Vec<CheckId> = health.owners.keys().copied().collect();
+    let saying = tokio::spawn(async move {
+        for id in ids {
+            say.send(Change { id, is_up: false }).await.unwrap();
+        }
+        std::future::pending::<()>().await;
+    });
+    let mut publications = 0;
+    loop {
+        health.changed().await;
+        publications += 1;
+        let verdicts = health.judge(&plan, &Hands::default(), Instant::now());
+        if verdicts.services[&plan.services[0].key()].len() == 10_000 {
+            break;
+        }
+    }
+    saying.abort();
+    assert!(publications <= 20, "{publications} publications");
+}

@@ -1,0 +1,106 @@
+//! What is shown of a backend's health: `shunt services` and `GET /services`.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Health, Running};
+use crate::control::config::plan::ServiceKey;
+
+/// What the checks of a backend say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BackendHealth {
+    /// `up`, `down`, or `held`: it passes, but has gone down too often. As it was published last.
+    pub state: String,
+    /// For so long it is up, or not.
+    pub since_s: u64,
+    /// How often it has gone down.
+    pub downs: u64,
+    /// How much of its share it gets, in a hundred, while it starts slowly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_percent: Option<u32>,
+    /// Each of its checks.
+    pub checks: Vec<Check>,
+}
+
+/// One check.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Check {
+    /// What is asked.
+    pub check: String,
+    /// Who is asked.
+    pub target: String,
+    /// Its verdict.
+    pub up: bool,
+    /// How the last one ended: why it failed, or `passed`; empty before the first.
+    pub last: String,
+    /// How long that took, if it passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_us: Option<u64>,
+    /// How long ago that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ago_ms: Option<u64>,
+    /// Until the next; 0 while it is under way.
+    pub next_ms: u64,
+}
+
+/// How much of a service is up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Quorum {
+    /// Is it enough?
+    pub whole: bool,
+    /// Weight that is up.
+    pub live: u64,
+    /// Weight that is asked for.
+    pub wanted: u32,
+}
+
+impl Health {
+    /// What the checks of a backend say; `None` if it has none.
+    pub fn backend(&self, service: &ServiceKey, address: SocketAddr) -> Option<BackendHealth> {
+        let ward = self.wards.get(service)?;
+        let patient = ward.patients.get(&address)?;
+        let (standing, now) = (&patient.standing, Instant::now());
+        let state = match standing {
+            _ if patient.shown_up => "up",
+            it if it.is_held() => "held",
+            _ => "down",
+        };
+        Some(BackendHealth {
+            state: state.into(),
+            since_s: now.duration_since(standing.since).as_secs(),
+            downs: standing.downs,
+            share_percent: standing.share(&ward.policy, now),
+            checks: patient.running.iter().map(|running| check(running, now)).collect(),
+        })
+    }
+
+    /// How much of a service is up; `None` if health has nothing to say about it.
+    pub fn quorum(&self, service: &ServiceKey) -> Option<Quorum> {
+        let ward = self.wards.get(service)?;
+        Some(Quorum { whole: ward.is_whole, live: ward.live, wanted: ward.policy.quorum })
+    }
+}
+
+fn check(running: &Running, now: Instant) -> Check {
+    let seen = running.slot.seen();
+    let ms =
+        |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let took = seen.last.as_ref().and_then(|(_, outcome)| outcome.as_ref().ok());
+    Check {
+        check: running.check.to_string(),
+        target: running.asked.target.to_string(),
+        up: running.is_up,
+        last: seen.last.as_ref().map_or_else(String::new, |(_, outcome)| match outcome {
+            Ok(_) => "passed".into(),
+            Err(failure) => failure.to_string(),
+        }),
+        took_us: took.map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
+        ago_ms: seen.last.as_ref().map(|(at, _)| ms(now.saturating_duration_since((*at).into()))),
+        next_ms: seen
+            .next
+            .map_or(0, |at| ms(std::time::Instant::from(at).saturating_duration_since(now))),
+    }
+}

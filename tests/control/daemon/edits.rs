@@ -1,0 +1,119 @@
+//! Changes at runtime: made whole or not at all, seen as drift, saved or undone.
+
+use shunt::cli::request::{RequestError, Socket};
+use shunt::control::admin::view::{Drift, EditKind};
+use shunt::control::edit::Which;
+
+use super::*;
+
+fn service() -> Which {
+    Which::Name("web".to_owned())
+}
+
+fn add(address: &str) -> Edit {
+    let keys = serde_json::json!({ "address": address });
+    Edit::AddBackend { service: service(), keys: keys.as_object().unwrap().clone() }
+}
+
+fn delete(address: &str) -> Edit {
+    Edit::DeleteBackend { service: service(), backend: address.parse().unwrap() }
+}
+
+fn kind(error: RequestError) -> EditKind {
+    match error {
+        RequestError::Edit { kind, .. } => kind,
+        other => panic!("{other}"),
+    }
+}
+
+/// A daemon, and a door to it.
+fn start() -> (Running, Socket) {
+    let daemon = Running::start();
+    daemon.ready();
+    let socket = Socket::new(&daemon.socket);
+    (daemon, socket)
+}
+
+fn end(daemon: Running) {
+    signal("TERM");
+    daemon.end().unwrap();
+}
+
+#[test]
+fn an_edit_is_in_use_when_it_is_answered_and_a_refused_one_changes_nothing() {
+    let _turn = turn();
+    let (daemon, socket) = start();
+    let edited = socket.edit(vec![add("10.0.0.3:80")], Some(1)).unwrap();
+    assert_eq!((edited.version, edited.changes.len()), (2, 1));
+    daemon.until("the backend", |d| d.last(1).backends.len() == 2);
+    let generation = daemon.status().generation;
+    let both = vec![add("10.0.0.4:80"), delete("10.0.0.99:80")];
+    assert_eq!(kind(socket.edit(both, None).unwrap_err()), EditKind::NoBackend);
+    let late = socket.edit(vec![add("10.0.0.4:80")], Some(1)).unwrap_err();
+    assert!(late.to_string().contains("is at version 2 and not 1"), "{late}");
+    let bad = socket.edit(vec![add("nonsense")], None).unwrap_err();
+    assert_eq!(kind(bad), EditKind::Invalid);
+    assert_eq!(daemon.status().generation, generation);
+    let nothing = socket.edit(vec![add("10.0.0.4:80"), delete("10.0.0.4:80")], None).unwrap();
+    assert_eq!((nothing.version, nothing.changes.len()), (2, 0), "it came and went");
+    end(daemon);
+}
+
+#[test]
+fn what_differs_from_the_file_is_drift_until_it_is_saved() {
+    let _turn = turn();
+    let (daemon, socket) = start();
+    let drift = || socket.get::<Drift>("/drift").unwrap().changes.len();
+    let metric =
+        |n: u32| scrape(daemon.metrics.unwrap()).contains(&format!("shunt_drift_changes {n}\n"));
+    assert!(drift() == 0 && metric(0));
+    assert_eq!(daemon.shunt("diff"), (Ok(true), String::new()));
+    socket.edit(vec![add("10.0.0.3:80")], None).unwrap();
+    assert!(drift() == 1 && metric(1));
+    let (same, text) = daemon.shunt("diff");
+    assert_eq!((same, text.lines().count()), (Ok(false), 1));
+    let (saved, _) = daemon.shunt("save");
+    assert_eq!(saved, Ok(true));
+    assert_eq!(std::fs::read_to_string(&daemon.file).unwrap(), format!("{FILE}10.0.0.3:80"));
+    assert!(drift() == 0 && metric(0));
+    std::fs::write(&daemon.file, FILE).unwrap();
+    let (refused, _) = daemon.shunt("save");
+    assert!(refused.unwrap_err().contains("has changed since it was read"));
+    assert_eq!(daemon.shunt("save --force").0, Ok(true));
+    end(daemon);
+}
+
+#[test]
+fn a_reload_undoes_what_the_file_does_not_say_and_names_it() {
+    let _turn = turn();
+    let (daemon, socket) = start();
+    socket.edit(vec![add("10.0.0.3:80")], None).unwrap();
+    let (reloaded, text) = daemon.shunt("reload");
+    assert_eq!(reloaded, Ok(true));
+    assert!(text.contains("1 change made at runtime undone"), "{text}");
+    assert!(text.contains("made at runtime, and undone:\n  service web differs"), "{text}");
+    daemon.until("the backend to go", |d| d.last(1).backends.iter().flatten().count() == 1);
+    assert_eq!(socket.get::<Drift>("/drift").unwrap().changes.len(), 0);
+    // What the file says by now is nobody's loss.
+    socket.edit(vec![add("10.0.0.3:80")], None).unwrap();
+    std::fs::write(&daemon.file, format!("{FILE}10.0.0.3:80\n")).unwrap();
+    let (_, text) = daemon.shunt("reload");
+    assert!(text.contains("nothing differs"), "{text}");
+    assert_eq!(socket.get::<Drift>("/drift").unwrap().changes.len(), 0);
+    end(daemon);
+}
+
+#[test]
+fn a_body_that_is_no_edit_or_far_too_long_is_refused_with_a_sentence() {
+    let _turn = turn();
+    let (daemon, socket) = start();
+    let keys = serde_json::json!({ "address": "x".repeat(3 << 20) });
+    let long = Edit::AddBackend { service: service(), keys: keys.as_object().unwrap().clone() };
+    let error = socket.edit(vec![long], None).unwrap_err();
+    assert!(matches!(error, RequestError::Refused(_) | RequestError::Broken(_)), "{error}");
+    let many = vec![Edit::DeleteServices; shunt::control::edit::EDITS_MAX + 1];
+    let error = socket.edit(many, None).unwrap_err().to_string();
+    assert!(error.contains("at most 4096 edits"), "{error}");
+    assert!(daemon.status().accepting);
+    end(daemon);
+}

@@ -1,0 +1,62 @@
+//! Every line that a page tells people to type is held by something, or stands among the exceptions with a reason.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use super::{command, report};
+use crate::shared_typed::{Fate, RULES, Typed, of_page, typed};
+
+#[test]
+fn every_line_people_are_told_to_type_has_a_fate() {
+    let lines = typed();
+    assert!(lines.len() > 80, "only {} lines were found", lines.len());
+    let unknown = lines.iter().filter(|typed| typed.fate().is_none());
+    let say = |typed: &Typed| {
+        format!("{}: tests/shared/typed.rs has no rule for `{}`", typed.page, typed.line)
+    };
+    report(&unknown.map(say).collect::<Vec<_>>());
+}
+
+/// A rule that fits nothing is an exception left behind.
+#[test]
+fn every_rule_is_for_a_line_there_is() {
+    let lines = typed();
+    let is_first = |words: &str, line: &str| {
+        let first = RULES.iter().find(|(words, _)| line.starts_with(words));
+        first.is_some_and(|(first, _)| *first == words)
+    };
+    let idle = RULES.iter().filter(|(words, _)| !lines.iter().any(|it| is_first(words, &it.line)));
+    report(&idle.map(|(words, _)| format!("no line begins with `{words}`")).collect::<Vec<_>>());
+}
+
+/// What is ours is run, or has to be understood at least: that `tests/docs.rs` holds of every line.
+#[test]
+fn no_line_of_our_own_programs_is_left_alone() {
+    let ours = typed().into_iter().filter(|typed| command(&typed.line).is_some());
+    let left = ours.filter(|typed| matches!(typed.fate(), Some(Fate::Left(_) | Fate::Make)));
+    report(&left.map(|typed| format!("{}: `{}`", typed.page, typed.line)).collect::<Vec<_>>());
+}
+
+#[test]
+fn make_has_the_targets_that_are_named() {
+    let makefile = fs::read_to_string("Makefile").unwrap();
+    let targets = makefile.lines().filter_map(|line| line.split_once(':'));
+    let targets: BTreeSet<_> = targets.map(|(target, _)| target).collect();
+    let lines = typed();
+    let made = lines.iter().filter(|typed| typed.fate() == Some(Fate::Make));
+    let named: BTreeSet<_> =
+        made.filter_map(|typed| typed.line.split_whitespace().nth(1)).collect();
+    assert!(named.len() > 2, "only {named:?} are named");
+    let gone: Vec<_> = named.difference(&targets).collect();
+    assert!(gone.is_empty(), "make has no target {gone:?}");
+}
+
+#[test]
+fn lines_are_found_where_they_are_typed_and_nowhere_else() {
+    let page = "# x\n```sh\nmake a # that's why\n\n# only said\nshunt b '{\n  \"c\": 1 }' d\n```\n`make no`\n\
+                ```text\n$ shunt e\nwhat it prints\n```\n   ```sh\n   ip f\n   ```\n```toml\ng = 1\n```\n";
+    let found: Vec<_> = of_page("x.md", page).into_iter().map(|it| (it.block, it.line)).collect();
+    let expected =
+        [(1, "make a # that's why"), (1, "shunt b '{\n\"c\": 1 }' d"), (2, "shunt e"), (3, "ip f")];
+    assert_eq!(found, expected.map(|(block, line)| (block, line.to_owned())));
+}

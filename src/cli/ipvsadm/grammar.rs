@@ -224,9 +224,10 @@ impl Draft {
         })
     }
 
-    /// Is anything missing, or out of place? In the order of the options.
+    /// Is anything missing, out of place or one too many? In the order of the options.
     fn in_place(&self) -> Result<(), Refusal> {
         let command = self.verb.name();
+        let mut alone = None;
         for opt in Opt::all() {
             let (is_said, option) = (self.has(opt), opt.name());
             let is_required = self.verb.required().contains(&opt);
@@ -236,6 +237,11 @@ impl Draft {
             if is_said && !is_required && !self.verb.allowed().contains(&opt) {
                 return Err(Refusal::OutOfPlace { option, command });
             }
+            let is_alone = is_said && self.verb.alone().contains(&opt);
+            if let (true, Some(earlier)) = (is_alone, alone) {
+                return Err(Refusal::Conflict { later: option, earlier });
+            }
+            alone = alone.or(is_alone.then_some(option));
         }
         Ok(())
     }
@@ -338,11 +344,6 @@ impl Draft {
     }
 
     fn list(&self) -> Result<List, Refusal> {
-        let alone = [Opt::Connection, Opt::Service, Opt::Timeout, Opt::Daemon];
-        let mut said = alone.into_iter().filter(|opt| self.has(*opt));
-        if let (Some(earlier), Some(later)) = (said.next(), said.next()) {
-            return Err(Refusal::Conflict { later: later.name(), earlier: earlier.name() });
-        }
         let figures = [Opt::Stats, Opt::Rate, Opt::Thresholds];
         let has_figures = figures.iter().any(|opt| self.has(*opt));
         let engines = self.has(Opt::PersistentConn);

@@ -322,6 +322,14 @@ impl Verb {
             _ => &[],
         }
     }
+
+    /// Of these it takes one at most.
+    pub fn alone(self) -> &'static [Opt] {
+        match self {
+            Self::List => &[Opt::Connection, Opt::Service, Opt::Timeout, Opt::Daemon],
+            _ => &[],
+        }
+    }
 }
 
 impl Opt {

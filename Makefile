@@ -13,7 +13,7 @@ MAKEFLAGS += --no-print-directory
 BUILD_PACKAGES := libdpdk-dev libclang-dev pkg-config gcc libc6-dev make
 # To test: real servers, clients and instruments. `prometheus` brings promtool.
 TEST_PACKAGES := nginx-light haproxy curl wrk iproute2 ethtool nftables procps socat \
-  bind9-dnsutils iperf3 ipvsadm iputils-ping iputils-tracepath tcpdump prometheus valgrind openssl \
+  bind9-dnsutils iperf3 dpdk-dev ipvsadm iputils-ping iputils-tracepath tcpdump prometheus valgrind openssl \
   chromium
 PACKAGES := $(BUILD_PACKAGES) $(TEST_PACKAGES)
 
@@ -107,7 +107,8 @@ demo: need-tools need-root ## Balance real traffic between network namespaces (n
 # Doc tests before nextest, so that the runner's summary is the last thing printed. `--workspace`
 # also builds the `lab` program, which the end-to-end tests start beside shuntd.
 test: need-tools need-root ## Formatting, lints, every test (needs root: network namespaces)
-	@echo "test: the end-to-end tests make network namespaces named shunt-lab-*, and remove them again"
+	@echo "test: the end-to-end tests make network namespaces named shunt-lab-*, and remove them again;"
+	@echo "test: one reserves up to 320 MB of huge pages (vm.nr_hugepages), and gives them back"
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo test --quiet --package shunt --package lab --doc

@@ -25,6 +25,7 @@ const FUNCTIONS: &str = "shim_.*\
     |rte_pktmbuf_(pool_create|alloc|alloc_bulk|free|free_bulk|prepend|append|adj|trim\
         |headroom|tailroom|clone|chain)\
     |rte_power_(monitor|monitor_multi|pause)|rte_eth_get_monitor_addr\
+    |rte_pdump_(un)?init\
     |rte_fib6?_(create|add|lookup_bulk|free)\
     |rte_ring_(create|free|count|free_count|get_capacity\
         |sp_enqueue_burst|sp_enqueue_bulk|sc_dequeue_burst)";

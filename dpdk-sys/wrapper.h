@@ -15,6 +15,7 @@
 #include <rte_log.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
+#include <rte_pdump.h>
 #include <rte_power_intrinsics.h>
 #include <rte_ring.h>
 #include <rte_version.h>

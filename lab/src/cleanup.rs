@@ -23,6 +23,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::huge::unmount;
 use crate::{command, wait};
 
 /// What every name of ours begins with.
@@ -118,6 +119,9 @@ fn remove_where(chosen: impl Fn(u32) -> bool) -> Vec<String> {
     for namespace in names_in(Path::new("/var/run/netns")).into_iter().filter(|name| ours(name)) {
         remove_namespace(&namespace);
         removed.push(format!("namespace {namespace}"));
+    }
+    for mount in huge_page_mounts().into_iter().filter(|path| ours(&file_name(path))) {
+        unmount(&mount);
     }
     for path in leftover_paths().into_iter().filter(|path| ours(&file_name(path))) {
         let _gone_already =

@@ -66,6 +66,9 @@ pub struct Dpdk {
     pub memory_mb: u32,
     /// Separates the files of DPDK processes.
     pub file_prefix: String,
+    /// May DPDK's own tools attach?
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secondary_processes: Option<bool>,
     /// Packet buffers over all ports.
     pub packet_buffers: u32,
 }
@@ -326,6 +329,7 @@ impl Config {
                 huge_pages: "auto".to_owned(),
                 memory_mb: 256,
                 file_prefix: network.name().to_owned(),
+                secondary_processes: None,
                 packet_buffers: 16384,
             },
             limits: Limits { connections: 100_000 },

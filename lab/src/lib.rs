@@ -17,6 +17,7 @@
 //!   [`haproxy`].
 //! - [`agent`]: small clients and servers of our own where no ready program counts what we need;
 //!   they run inside hosts as the `lab` binary.
+//! - [`huge`]: huge pages, borrowed.
 //! - [`config`]: `shunt.toml` as a value. [`balancer`]: `shuntd` under test. [`metrics`]: what it
 //!   exports.
 //!
@@ -30,6 +31,7 @@ pub mod command;
 pub mod config;
 pub mod haproxy;
 pub mod host;
+pub mod huge;
 pub mod metrics;
 pub mod network;
 pub mod program;

@@ -21,6 +21,7 @@
 //! they configure C code (`net_ring` can be told to share another port's ring) and are trusted.
 
 use std::ffi::{CStr, CString, c_char, c_int};
+use std::path::PathBuf;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +31,7 @@ use dpdk_sys as sys;
 use super::lcore::{self, LcoreError, Registration};
 use super::memory::{self, HugePages};
 use super::overheard::{overhear, with_words};
+use super::secondary::Attachable;
 
 /// What EAL is started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub struct EalOptions {
     pub memory_mb: u32,
     /// Separates the files of DPDK processes on one machine.
     pub file_prefix: String,
+    /// DPDK's own tools may attach, as [secondary processes](super::secondary). Needs huge pages.
+    pub secondary_processes: bool,
     /// Devices of all ports that will be probed: the PCI addresses among them are the only PCI
     /// devices DPDK may touch.
     pub devices: Vec<String>,
@@ -53,6 +57,7 @@ impl Default for EalOptions {
             huge_pages: HugePages::Auto,
             memory_mb: 512,
             file_prefix: "shunt".to_owned(),
+            secondary_processes: false,
             devices: Vec::new(),
             extra: Vec::new(),
         }
@@ -93,6 +98,12 @@ pub enum EalError {
         /// What was asked for in pages of 2 MiB.
         pages: u32,
     },
+    /// Ordinary pages have no name by which another process could find them.
+    #[error(
+        "secondary_processes = true, but DPDK's memory is on ordinary pages, which no other process can \
+         attach to: set huge_pages = \"require\""
+    )]
+    NotAttachable,
     /// An argument has a NUL byte inside.
     #[error("EAL argument {0:?} has a NUL byte in it: remove it")]
     NulInArgument(String),
@@ -120,6 +131,17 @@ pub struct Eal {
     inner: Arc<Inner>,
 }
 
+/// What backs DPDK's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Backing {
+    /// Ordinary pages.
+    Ordinary,
+    /// Huge pages that only this process knows.
+    Huge,
+    /// Huge pages that other processes can attach to.
+    Shared,
+}
+
 #[derive(Debug)]
 struct Inner {
     description: String,
@@ -130,6 +152,8 @@ struct Inner {
     retired: Mutex<Vec<RetiredPool>>,
     /// Ethernet devices some [`super::port`] handle owns, by DPDK port id.
     claimed: Mutex<Vec<u16>>,
+    /// What other processes attach to, if they may; taken away when all else has ended.
+    attachable: Option<Attachable>,
 }
 
 #[derive(Debug)]
@@ -149,18 +173,25 @@ impl Eal {
         if STARTED.load(Ordering::Relaxed) {
             return Err(EalError::AlreadyStarted);
         }
-        let huge = choose_huge_pages(options)?;
-        if !huge {
+        let backing = backing(options)?;
+        if backing == Backing::Ordinary {
             check_memory(options.memory_mb, memory_available_mb())?;
         }
-        let arguments = arguments(options, huge, &lcore::usable_cpus()?);
+        let arguments = arguments(options, backing, &lcore::usable_cpus()?);
         if STARTED.swap(true, Ordering::Relaxed) {
             return Err(EalError::AlreadyStarted);
         }
         initialise(&arguments)?;
-        remove_runtime_directory();
+        let attachable = match backing {
+            Backing::Shared => Some(Attachable::open(runtime_directory(), &options.file_prefix)),
+            Backing::Ordinary | Backing::Huge => {
+                remove_runtime_directory();
+                None
+            }
+        };
         let inner = Inner {
-            description: describe(options, huge),
+            attachable,
+            description: describe(options, backing),
             memory_mb: options.memory_mb,
             control: Mutex::default(),
             retired: Mutex::default(),
@@ -183,6 +214,11 @@ impl Eal {
     /// dropped. Pin the thread first. A second registration of a thread is refused.
     pub fn register_thread(&self) -> Result<Registration, LcoreError> {
         Registration::new(self)
+    }
+
+    /// May other processes attach?
+    pub(super) fn is_attachable(&self) -> bool {
+        self.inner.attachable.is_some()
     }
 
     /// Makes control calls one at a time.
@@ -213,6 +249,9 @@ impl Eal {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        if let Some(attachable) = &mut self.attachable {
+            attachable.close();
+        }
         let retired = self.retired.get_mut().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: nobody has freed the pools in this list.
         let home = |p: &RetiredPool| unsafe { sys::rte_mempool_avail_count(p.pool.as_ptr()) };
@@ -262,6 +301,16 @@ pub(super) fn owned_text(text: *const c_char) -> String {
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
+/// What backs the memory of this start?
+fn backing(options: &EalOptions) -> Result<Backing, EalError> {
+    match (choose_huge_pages(options)?, options.secondary_processes) {
+        (true, true) => Ok(Backing::Shared),
+        (true, false) => Ok(Backing::Huge),
+        (false, true) => Err(EalError::NotAttachable),
+        (false, false) => Ok(Backing::Ordinary),
+    }
+}
+
 /// Do huge pages back this start? The check reserves them and gives them back: free counts alone
 /// do not know of limits on this process.
 fn choose_huge_pages(options: &EalOptions) -> Result<bool, EalError> {
@@ -296,15 +345,19 @@ fn memory_available_mb() -> Option<u64> {
 }
 
 /// The argument vector. `--in-memory` leaves no file behind, not even after `kill -9`, and needs no
-/// hugetlbfs mount; 22.11 does not take it together with `--no-huge`.
-fn arguments(options: &EalOptions, huge: bool, cpus: &[usize]) -> Vec<String> {
+/// hugetlbfs mount; 22.11 does not take it together with `--no-huge`. Only what has files can be attached to.
+fn arguments(options: &EalOptions, backing: Backing, cpus: &[usize]) -> Vec<String> {
     let cpus = cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
     let mut list = vec!["shunt".to_owned(), format!("--lcores=0@({cpus})")];
     list.extend(["-m".to_owned(), options.memory_mb.to_string()]);
     list.push(format!("--file-prefix={}", options.file_prefix));
     list.push(format!("--log-level={}", sys::RTE_LOG_ERR));
     list.push("--no-telemetry".to_owned());
-    let memory: &[&str] = if huge { &["--in-memory"] } else { &["--no-huge", "--no-shconf"] };
+    let memory: &[&str] = match backing {
+        Backing::Ordinary => &["--no-huge", "--no-shconf"],
+        Backing::Huge => &["--in-memory"],
+        Backing::Shared => &[],
+    };
     list.extend(memory.iter().map(|&argument| argument.to_owned()));
     let pci: Vec<&String> = options.devices.iter().filter(|device| is_pci(device)).collect();
     if pci.is_empty() {
@@ -362,9 +415,13 @@ fn call_init(arguments: Vec<CString>) -> Result<(), c_int> {
 /// telemetry), so that not even a killed process leaves something behind. If there are files after
 /// all, because extra arguments asked for them, it stays.
 fn remove_runtime_directory() {
+    let _ = std::fs::remove_dir(runtime_directory());
+}
+
+/// Where EAL keeps what is no memory.
+fn runtime_directory() -> PathBuf {
     // SAFETY: EAL is running.
-    let path = owned_text(unsafe { sys::rte_eal_get_runtime_dir() });
-    let _ = std::fs::remove_dir(path);
+    owned_text(unsafe { sys::rte_eal_get_runtime_dir() }).into()
 }
 
 /// What usually mends an error of `rte_eal_init`.
@@ -381,11 +438,15 @@ fn mend(number: c_int) -> &'static str {
     }
 }
 
-fn describe(options: &EalOptions, huge: bool) -> String {
+fn describe(options: &EalOptions, backing: Backing) -> String {
     // SAFETY: EAL is running.
     let mode = unsafe { sys::rte_eal_iova_mode() };
     let addresses = if mode == sys::rte_iova_mode::RTE_IOVA_PA { "physical" } else { "virtual" };
-    let pages = if huge { "huge pages, in memory" } else { "ordinary pages (no huge pages)" };
+    let pages = match backing {
+        Backing::Ordinary => "ordinary pages (no huge pages)",
+        Backing::Huge => "huge pages, in memory",
+        Backing::Shared => "huge pages, for secondary processes too",
+    };
     let (version, mb, prefix) = (version(), options.memory_mb, &options.file_prefix);
     format!("{version}: {mb} MB on {pages}, {addresses} IO addresses, file prefix {prefix}")
 }
@@ -422,12 +483,15 @@ mod tests {
     #[test]
     fn without_huge_pages_the_two_exclusive_memory_modes_never_meet() {
         let options = EalOptions::default();
-        let plain = arguments(&options, false, &[0, 1]);
-        assert!(plain.contains(&"--no-huge".to_owned()));
-        assert!(!plain.contains(&"--in-memory".to_owned()));
-        let huge = arguments(&options, true, &[0, 1]);
-        assert!(huge.contains(&"--in-memory".to_owned()));
-        assert!(!huge.contains(&"--no-huge".to_owned()));
+        for (backing, has) in [
+            (Backing::Ordinary, [true, true, false]),
+            (Backing::Huge, [false, false, true]),
+            (Backing::Shared, [false, false, false]),
+        ] {
+            let list = arguments(&options, backing, &[0, 1]);
+            let said = |what: &str| list.contains(&what.to_owned());
+            assert_eq!(["--no-huge", "--no-shconf", "--in-memory"].map(said), has, "{backing:?}");
+        }
     }
 
     #[test]
@@ -435,7 +499,7 @@ mod tests {
         let devices = vec!["0000:3b:00.0".to_owned(), "net_ring0".to_owned()];
         let extra = vec!["--telemetry".to_owned()];
         let options = EalOptions { devices, extra, ..EalOptions::default() };
-        let list = arguments(&options, true, &[3, 5]);
+        let list = arguments(&options, Backing::Huge, &[3, 5]);
         assert_eq!(list.last().map(String::as_str), Some("--telemetry"));
         assert!(list.windows(2).any(|pair| pair == ["-a", "0000:3b:00.0"]));
         assert!(!list.iter().any(|argument| argument.contains("net_ring0")));
@@ -452,6 +516,17 @@ mod tests {
         };
         let error = choose_huge_pages(&options).expect_err("4 TB of huge pages");
         assert!(error.to_string().contains("vm.nr_hugepages=2000000"), "{error}");
+    }
+
+    #[test]
+    fn nobody_can_attach_to_ordinary_pages_and_that_is_said() {
+        let options = EalOptions {
+            huge_pages: HugePages::Never,
+            secondary_processes: true,
+            ..EalOptions::default()
+        };
+        let error = backing(&options).expect_err("ordinary pages");
+        assert!(error.to_string().contains("set huge_pages = \"require\""), "{error}");
     }
 
     #[test]

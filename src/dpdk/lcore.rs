@@ -108,8 +108,12 @@ pub(super) fn block_signals() {
 }
 
 /// A thread known to DPDK, until dropped. It stays on the thread that made it.
+///
+/// Where [secondary processes](super::secondary) may attach it is a thread like any other: DPDK has the one or the other,
+/// as a secondary process numbers its threads by itself. Such a thread has no caches.
 #[derive(Debug)]
 pub struct Registration {
+    is_known: bool,
     /// Keeps EAL, and with it every pool this thread's cache belongs to.
     _eal: Eal,
     /// Not `Send`: unregistering is the registered thread's to do.
@@ -118,6 +122,9 @@ pub struct Registration {
 
 impl Registration {
     pub(super) fn new(eal: &Eal) -> Result<Self, LcoreError> {
+        if eal.is_attachable() {
+            return Ok(Self { is_known: false, _eal: eal.clone(), thread: PhantomData });
+        }
         // SAFETY: reads a thread-local of the calling thread.
         let number = unsafe { sys::rte_lcore_id() };
         if number < sys::RTE_MAX_LCORE {
@@ -131,7 +138,7 @@ impl Registration {
             let max = sys::RTE_MAX_LCORE;
             return Err(LcoreError::Register { reason: last_error(), max });
         }
-        Ok(Self { _eal: eal.clone(), thread: PhantomData })
+        Ok(Self { is_known: true, _eal: eal.clone(), thread: PhantomData })
     }
 
     /// The number DPDK gave this thread.
@@ -143,8 +150,10 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        // SAFETY: on the thread that registered, since `Registration` is not `Send`.
-        unsafe { sys::rte_thread_unregister() };
+        if self.is_known {
+            // SAFETY: on the thread that registered, since `Registration` is not `Send`.
+            unsafe { sys::rte_thread_unregister() };
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 //! - [`burst`]: receiving and sending on a queue.
 //! - [`fib`]: networks of addresses, looked up in a few loads.
 //! - [`ring`]: lanes of packets between two threads.
+//! - `secondary`: what DPDK's own tools attach to, where they may.
 //! - [`children`]: programs we start inherit no file of DPDK's. Needs no EAL.
 //! - [`lanes`]: eight numbers compared at once. Needs no EAL.
 //!
@@ -35,6 +36,7 @@ pub mod pool;
 pub mod port;
 pub mod rest;
 pub mod ring;
+mod secondary;
 
 #[cfg(test)]
 pub(crate) mod tests;

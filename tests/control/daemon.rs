@@ -84,6 +84,7 @@ fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
             huge_pages: HugePages::Never,
             memory_mb: 64,
             file_prefix: "test".into(),
+            secondary_processes: false,
             eal_arguments: vec![],
         },
         remote: None,

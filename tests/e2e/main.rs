@@ -20,7 +20,7 @@
 //! - [`drain`]: a backend taken out of service by hand, and given back.
 //! - [`vlan`]: clients behind 802.1Q and two tags.
 //! - [`reload`]: changing what runs. [`lifecycle`]: start, stop, kill.
-//! - [`capture`]: frames copied while they pass.
+//! - [`capture`]: frames copied while they pass. [`secondary`]: DPDK's own tools do it.
 //! - [`health`]: backends that die and come back. [`dying`]: what fails meanwhile.
 //! - [`slow_path`]: what belongs to the box itself, and what belongs to nobody.
 //! - [`generate`]: the bench's generator in place of clients and backends.
@@ -57,6 +57,7 @@ mod pieces;
 mod refuse;
 mod reload;
 mod sctp;
+mod secondary;
 #[path = "../shared/typed.rs"]
 mod shared_typed;
 mod slow_path;

@@ -55,6 +55,13 @@ pub(crate) const RULES: &[(&str, Fate)] = &[
     ),
     // 1 says that this machine lacks something.
     ("shunt doctor", Fate::Ends(&[0, 1])),
+    (
+        "dpdk-pdump",
+        Fate::Left("it wants a daemon that lets it attach; tests/e2e/secondary.rs has one"),
+    ),
+    ("dpdk-dumpcap", Fate::Left("as dpdk-pdump")),
+    ("mkdir -p /dev/hugepages", MACHINE),
+    ("tcpdump -n -r /run/shunt", Fate::Left("of the file that dpdk-pdump writes")),
     ("shunt --address", Fate::Understood("it wants another machine, with a certificate")),
     ("shunt watch", Fate::GoesOn),
     ("curl -N --unix-socket", Fate::GoesOn),

@@ -59,6 +59,7 @@ impl Machine {
             huge_pages,
             memory_mb: 64 + buffers * u32::from(ROOM + 512) / (1 << 20),
             file_prefix: format!("shunt-bench-{}", std::process::id()),
+            secondary_processes: false,
             devices: names,
             extra,
         })?;

@@ -147,6 +147,7 @@ fn eal_options(plan: &Plan) -> EalOptions {
         },
         memory_mb: plan.daemon.memory_mb,
         file_prefix: plan.daemon.file_prefix.clone(),
+        secondary_processes: plan.daemon.secondary_processes,
         devices: plan.ports.iter().filter_map(Port::device).map(|it| it.device.clone()).collect(),
         extra: plan.daemon.eal_arguments.clone(),
     }

@@ -8,9 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
-use crate::control::config::plan::{
-    Backend as PlanBackend, Daemon, HugePages, Service as PlanService,
-};
+use crate::control::config::plan::{Backend as PlanBackend, Daemon, Service as PlanService};
 use crate::dataplane::conn::state::State;
 use crate::dataplane::sched::Slots;
 use crate::dataplane::snapshot::{
@@ -41,20 +39,13 @@ fn plan(services: Vec<PlanService>) -> Plan {
     Plan {
         daemon: Daemon {
             worker_cores: vec![0],
-            control_core: None,
-            busy_poll: false,
             connections_max: 1024,
             connections_ipv6_max: 1024,
             persistent_clients_max: 1024,
             cookie_connections_max: 1024,
             limited_sources_max: 1024,
             packet_buffers: 1024,
-            admin_socket: "/run/shunt/admin.sock".into(),
-            metrics_listen: None,
-            huge_pages: HugePages::Never,
-            memory_mb: 64,
-            file_prefix: "shunt".into(),
-            eal_arguments: Vec::new(),
+            ..Daemon::default()
         },
         remote: None,
         ports: Vec::new(),

@@ -221,6 +221,10 @@ fn daemon(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
     push("[dpdk] huge_pages", differ(&old.huge_pages, &new.huge_pages, ToString::to_string));
     push("[dpdk] memory_mb", differ(&old.memory_mb, &new.memory_mb, u32::to_string));
     push("[dpdk] file_prefix", differ(&old.file_prefix, &new.file_prefix, String::clone));
+    push(
+        "[dpdk] secondary_processes",
+        differ(&old.secondary_processes, &new.secondary_processes, bool::to_string),
+    );
     push("[dpdk] eal_arguments", differ(&old.eal_arguments, &new.eal_arguments, |v| list(v)));
     push("[dpdk] packet_buffers", differ(&old.packet_buffers, &new.packet_buffers, u32::to_string));
     push(

@@ -98,7 +98,7 @@ pub struct Remote {
 }
 
 /// Settings that need a restart to change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Daemon {
     /// CPU of each worker, in worker order; never empty.
     pub worker_cores: Vec<usize>,
@@ -128,6 +128,8 @@ pub struct Daemon {
     pub memory_mb: u32,
     /// Separates the files of DPDK processes on one machine.
     pub file_prefix: String,
+    /// DPDK's own tools may attach.
+    pub secondary_processes: bool,
     /// Further EAL arguments, as they are.
     pub eal_arguments: Vec<String>,
 }

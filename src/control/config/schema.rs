@@ -27,7 +27,7 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[shunt]", &["workers", "control_core", "busy_poll", "admin_socket", "drain_deadline_s",
         "strays", "drop_malformed_tcp", "udp_reflection_ports", "syn_restarts", "reset_on_end",
         "icmp_on_end", "ping", "tunnels_ignore_df", "sloppy", "local_out", "directors", "punt_per_second", "deny"]),
-    ("[dpdk]", &["huge_pages", "memory_mb", "file_prefix", "eal_arguments", "packet_buffers"]),
+    ("[dpdk]", &["huge_pages", "memory_mb", "file_prefix", "secondary_processes", "eal_arguments", "packet_buffers"]),
     ("[limits]", &["connections", "connections_ipv6", "persistent_clients", "cookie_connections",
         "limited_sources"]),
     ("[metrics]", &["listen"]),
@@ -117,6 +117,7 @@ pub(super) struct Dpdk {
     pub(super) huge_pages: Maybe<String>,
     pub(super) memory_mb: Maybe<i64>,
     pub(super) file_prefix: Maybe<String>,
+    pub(super) secondary_processes: Maybe<bool>,
     pub(super) eal_arguments: Option<List<String>>,
     pub(super) packet_buffers: Maybe<i64>,
 }

@@ -26,6 +26,7 @@ impl Kind {
 
 pub(super) fn examine(tree: &Tree, needs: &Needs, findings: &mut Findings) {
     huge_pages(tree, needs, findings);
+    hugetlbfs(tree, needs, findings);
     transparent(tree, findings);
 }
 
@@ -63,6 +64,28 @@ fn huge_pages(tree: &Tree, needs: &Needs, findings: &mut Findings) {
         return findings.warn(AREA, said, reserve(all));
     }
     findings.pass(AREA, format!("{sum} MB are {which}, {all} MB are needed"));
+}
+
+/// Where huge pages have names, by which other processes find them.
+fn hugetlbfs(tree: &Tree, needs: &Needs, findings: &mut Findings) {
+    if !needs.secondary_processes {
+        return;
+    }
+    let area = "hugetlbfs";
+    let Some(mounts) = tree.read("proc/mounts") else { return };
+    let place = mounts.lines().find_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        let place = words.next()?;
+        (words.next() == Some("hugetlbfs")).then_some(place)
+    });
+    match place {
+        Some(place) => findings.pass(area, format!("it is mounted at {place}")),
+        None => findings.fail(
+            area,
+            "secondary_processes = true, but no hugetlbfs is mounted",
+            "mkdir -p /dev/hugepages && mount -t hugetlbfs nodev /dev/hugepages",
+        ),
+    }
 }
 
 fn kinds(tree: &Tree) -> Vec<Kind> {

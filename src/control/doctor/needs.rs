@@ -19,6 +19,8 @@ pub struct Needs {
     pub huge_pages: HugePages,
     /// How much of it.
     pub memory_mb: u64,
+    /// Must other processes be able to attach to it?
+    pub secondary_processes: bool,
     /// Megabytes of connection tables, beside it.
     pub tables_mb: u64,
     /// Backends of each family that the kernel must keep neighbours for.
@@ -96,6 +98,7 @@ impl Needs {
             cards: cards.collect(),
             huge_pages: daemon.huge_pages,
             memory_mb: daemon.memory_mb.into(),
+            secondary_processes: daemon.secondary_processes,
             tables_mb: (v4 + v6).div_ceil(1 << 20),
             backends: [of_v4, backends.len() - of_v4],
             running: false,

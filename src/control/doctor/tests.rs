@@ -31,6 +31,7 @@ const GOOD: &[(&str, &str)] = &[
     ("sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages", "0"),
     ("sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages", "0"),
     ("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never"),
+    ("proc/mounts", "proc /proc proc rw 0 0\nnodev /dev/hugepages hugetlbfs rw 0 0"),
     ("sys/devices/system/cpu/online", "0-7"),
     ("sys/devices/system/cpu/isolated", "2-3"),
     ("sys/devices/system/cpu/nohz_full", "2-3"),
@@ -124,6 +125,7 @@ fn needs() -> Needs {
         ],
         huge_pages: HugePages::Require,
         memory_mb: 512,
+        secondary_processes: true,
         tables_mb: 256,
         backends: [1024, 3],
         running: false,
@@ -150,6 +152,7 @@ fn on_a_good_machine_all_is_well_and_everything_was_looked_at() {
     let expected = [
         "CPU",
         "huge pages",
+        "hugetlbfs",
         "transparent huge pages",
         "device",
         "IOMMU",
@@ -178,7 +181,7 @@ fn what_is_changed_is_found_with_the_command_that_mends_it() {
     const PAGES: &str = "sys/kernel/mm/hugepages/hugepages-2048kB";
     let card = |file: &str| format!("{CARD}/{file}");
     let pages = |file: &str| format!("{PAGES}/{file}");
-    let rows: [(&[(&str, &str)], &str); 30] = [
+    let rows: [(&[(&str, &str)], &str); 31] = [
         (
             &[("proc/cpuinfo", "flags : avx2 constant_tsc nonstop_tsc")],
             "fail CPU: this CPU lacks AVX2 or BMI2: shuntd needs x86-64-v3 (2013 or later)",
@@ -192,6 +195,11 @@ fn what_is_changed_is_found_with_the_command_that_mends_it() {
             &[(&pages("free_hugepages"), "383")],
             "warn huge pages: 766 MB are free, enough for memory_mb 512 and not for 256 MB of \
              connection tables beside it; to mend it: sysctl vm.nr_hugepages=384",
+        ),
+        (
+            &[("proc/mounts", "tmpfs /hugetlbfs tmpfs rw 0 0")],
+            "fail hugetlbfs: secondary_processes = true, but no hugetlbfs is mounted; to mend it: \
+             mkdir -p /dev/hugepages && mount -t hugetlbfs nodev /dev/hugepages",
         ),
         (
             &[("sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]")],

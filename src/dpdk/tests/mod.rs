@@ -20,6 +20,7 @@ pub(crate) fn eal() -> &'static Eal {
             huge_pages: HugePages::Never,
             memory_mb: 256,
             file_prefix: format!("shunt-unit-{}", std::process::id()),
+            secondary_processes: false,
             devices: Vec::new(),
             extra: Vec::new(),
         };

@@ -323,7 +323,7 @@ const ROWS: &[Row] = &[
             ),
             (
                 "memory_mb = 512",
-                "memory_mb = 1024\nhuge_pages = \"never\"\nfile_prefix = \"x\"\n\
+                "memory_mb = 1024\nhuge_pages = \"require\"\nfile_prefix = \"x\"\nsecondary_processes = true\n\
                  eal_arguments = [\"-v\"]\npacket_buffers = 65536",
             ),
         ],
@@ -332,9 +332,10 @@ const ROWS: &[Row] = &[
             "! [shunt] control_core: none -> 0 (needs a restart)",
             "! [shunt] busy_poll: false -> true (needs a restart)",
             "! [shunt] admin_socket: /run/shunt/admin.sock -> /x (needs a restart)",
-            "! [dpdk] huge_pages: auto -> never (needs a restart)",
+            "! [dpdk] huge_pages: auto -> require (needs a restart)",
             "! [dpdk] memory_mb: 512 -> 1024 (needs a restart)",
             "! [dpdk] file_prefix: shunt -> x (needs a restart)",
+            "! [dpdk] secondary_processes: false -> true (needs a restart)",
             "! [dpdk] eal_arguments: [] -> [-v] (needs a restart)",
             "! [dpdk] packet_buffers: 32768 -> 65536 (needs a restart)",
             "! [limits] connections: 1000000 -> 2048 (needs a restart)",

@@ -207,6 +207,19 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
+        name: "secondary processes on pages they may not find",
+        edit: (
+            "memory_mb = 512",
+            "secondary_processes = true",
+        ),
+        says: &[
+            "shunt.toml:5:23: secondary_processes needs huge pages, always",
+            "    5 | secondary_processes = true",
+            "      |                       ^^^^",
+            "      help: set huge_pages = \"require\"",
+        ],
+    },
+    Row {
         name: "fewer buffers than the rings take",
         edit: (
             "memory_mb = 512",

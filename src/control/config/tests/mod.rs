@@ -152,6 +152,7 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
             huge_pages: HugePages::Auto,
             memory_mb: 512,
             file_prefix: "shunt".into(),
+            secondary_processes: false,
             eal_arguments: Vec::new(),
         },
         remote: None,

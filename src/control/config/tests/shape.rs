@@ -100,7 +100,7 @@ pub(super) const ROWS: &[Row] = &[
         ),
         says: &[
             "shunt.toml:5:1: unknown key `memory`; known keys here: huge_pages, memory_mb, \
-             file_prefix, eal_arguments, packet_buffers",
+             file_prefix, secondary_processes, eal_arguments, packet_buffers",
             "    5 | memory = 512",
             "      | ^^^^^^",
             "      help: did you mean `memory_mb`?",

@@ -84,6 +84,7 @@ pub(super) fn daemon(problems: &mut Problems, file: &schema::File, machine: &Mac
         huge_pages: huge_pages(problems, dpdk),
         memory_mb: integer(problems, "memory_mb", dpdk.memory_mb.as_ref(), 64..=1 << 20, 512),
         file_prefix: file_prefix(problems, dpdk),
+        secondary_processes: secondary_processes(problems, dpdk),
         eal_arguments: eal_arguments(dpdk),
     }
 }
@@ -253,6 +254,19 @@ fn file_prefix(problems: &mut Problems, dpdk: &schema::Dpdk) -> String {
     let Some(value) = &dpdk.file_prefix else { return "shunt".into() };
     name(problems, "file_prefix", value, 32);
     value.get_ref().clone()
+}
+
+/// What another process maps must have a name, and ordinary pages have none.
+fn secondary_processes(problems: &mut Problems, dpdk: &schema::Dpdk) -> bool {
+    let Some(value) = dpdk.secondary_processes.as_ref().filter(|on| *on.get_ref()) else {
+        return false;
+    };
+    let wanted = dpdk.huge_pages.as_ref().map(|value| value.get_ref().as_str());
+    if wanted != Some("require") {
+        let message = "secondary_processes needs huge pages, always";
+        problems.error_help(value.span(), message, "set huge_pages = \"require\"");
+    }
+    true
 }
 
 fn eal_arguments(dpdk: &schema::Dpdk) -> Vec<String> {

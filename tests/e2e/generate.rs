@@ -1,13 +1,15 @@
 //! `shunt-bench generate` at the balancer's two links, in place of clients and backends: all it sends comes back
-//! right, in both families.
+//! right, in both families. The same through `dpdk-testpmd` in the balancer's place.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use lab::Host;
 use lab::config::{Config, Service};
-use lab::network::{LOCAL, LOCAL6, VIP, VIP6, WAN, WAN6};
+use lab::network::{CLIENT_SIDE, LOCAL, LOCAL6, SERVER_SIDE, VIP, VIP6, WAN, WAN6};
 use lab::program::Program;
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::harness::Rig;
@@ -36,33 +38,45 @@ fn with_services(mut config: Config) -> Config {
     config
 }
 
-#[test]
-fn all_that_a_generator_sends_comes_back_right() {
-    let rig = Rig::new(0, 0);
+/// A host with a link to each side.
+fn generator(rig: &Rig) -> Host {
     let generator = rig.network.add_host("generator").unwrap();
     generator.ip("link add wan type veth peer name plug").unwrap();
     rig.network.plug_into_clients(&generator, "plug").unwrap();
     generator.ip("link set wan up").unwrap();
+    generator
+}
+
+/// What is found with these options beside those of every run.
+fn measured(rig: &Rig, generator: &Host, options: &[&str]) -> Value {
+    let mut command = generator.command(env!("CARGO_BIN_EXE_shunt-bench"));
+    command.args(["generate", "--clients", "net_af_packet0,iface=wan"]);
+    command.args(["--backends", "net_af_packet1,iface=lan"]).args(options);
+    command.args(["--flows", "300", "--in-flight", "32", "--duration", "1", "--no-huge", "--json"]);
+    let mut program = Program::start(&rig.network, "generate", command).unwrap();
+    let found = serde_json::from_str(&program.finish(Duration::from_secs(40)).unwrap()).unwrap();
+    all_came_back(&found);
+    found
+}
+
+fn all_came_back(found: &Value) {
+    assert_eq!(found["lost_packets"], 0, "{found}");
+    assert_eq!(found["wrong_packets"], 0, "{found}");
+    assert!(found["offered_packets"].as_u64().unwrap() > 300, "{found}");
+}
+
+#[test]
+fn all_that_a_generator_sends_comes_back_right() {
+    let rig = Rig::new(0, 0);
+    let generator = generator(&rig);
     let mut balancer = rig.start(with_services(Config::new(&rig.network, 1)));
     for (protocol, vip, gateway) in [
         ("tcp", SocketAddr::new(VIP.into(), 80), IpAddr::from(WAN)),
         ("udp", SocketAddr::new(VIP6.into(), 80), IpAddr::from(WAN6)),
     ] {
-        let mut command = generator.command(env!("CARGO_BIN_EXE_shunt-bench"));
-        command.args(["generate", "--clients", "net_af_packet0,iface=wan"]);
-        command.args(["--backends", "net_af_packet1,iface=lan", "--vip", &vip.to_string()]);
-        command.args(["--gateway", &gateway.to_string(), "--protocol", protocol]);
-        command.args(["--flows", "300", "--in-flight", "32", "--duration", "1", "--no-huge"]);
-        let mut program = Program::start(&rig.network, "generate", {
-            command.arg("--json");
-            command
-        })
-        .unwrap();
-        let said = program.finish(Duration::from_secs(40)).unwrap();
-        let found: Value = serde_json::from_str(&said).unwrap();
-        assert_eq!(found["lost_packets"], 0, "{found}");
-        assert_eq!(found["wrong_packets"], 0, "{found}");
-        assert!(found["offered_packets"].as_u64().unwrap() > 300, "{found}");
+        let (vip, gateway) = (vip.to_string(), gateway.to_string());
+        let options = ["--vip", &vip, "--gateway", &gateway, "--protocol", protocol];
+        let found = measured(&rig, &generator, &options);
         assert_eq!(keys(&found), documented(), "docs/performance.md");
     }
     let metrics = balancer.metrics().unwrap();
@@ -71,6 +85,39 @@ fn all_that_a_generator_sends_comes_back_right() {
         assert!(made >= 300.0, "{service}: {made}");
     }
     balancer.stop().unwrap();
+}
+
+/// An interface's link address.
+fn mac(host: &Host, interface: &str) -> String {
+    let path = format!("/sys/class/net/{interface}/address");
+    host.run("cat", &[&path]).unwrap().trim().to_owned()
+}
+
+#[test]
+fn the_same_generator_measures_testpmd_for_a_floor() {
+    let rig = Rig::new(0, 0);
+    let (generator, box_) = (generator(&rig), &rig.network.balancer);
+    rig.network.give_ports_to_dpdk().unwrap();
+    // As in docs/performance.md, with packet sockets for cards.
+    let mut command = box_.command("dpdk-testpmd");
+    command.args(["--no-pci", "--no-huge", "-m", "256", "-l", "0,1"]);
+    command.arg(format!("--file-prefix={}", rig.network.name()));
+    for (number, interface) in [CLIENT_SIDE, SERVER_SIDE].into_iter().enumerate() {
+        command.arg(format!("--vdev=net_af_packet{number},iface={interface}"));
+    }
+    command.args(["--", "--forward-mode=mac", "--stats-period=1", "--total-num-mbufs=16384"]);
+    for (number, interface) in ["wan", "lan"].into_iter().enumerate() {
+        command.arg(format!("--eth-peer={number},{}", mac(&generator, interface)));
+    }
+    let mut testpmd = Program::start(&rig.network, "testpmd", command).unwrap();
+    let forwards = |it: &Program| Ok(it.stdout().contains("NIC statistics"));
+    testpmd.wait_until_ready(Duration::from_secs(20), forwards).unwrap();
+
+    let vip = SocketAddr::new(VIP.into(), 80).to_string();
+    let gateway = mac(box_, CLIENT_SIDE);
+    measured(&rig, &generator, &["--vip", &vip, "--gateway-mac", &gateway]);
+    testpmd.signal(Signal::INT).unwrap();
+    testpmd.wait_for_end(Duration::from_secs(10)).unwrap();
 }
 
 /// Keys of an object, those of objects within it behind a dot.

@@ -16,8 +16,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::request::{RequestError, Socket};
-use crate::control::admin::capture::pcapng::Reader;
-use crate::control::admin::capture::{
+use crate::control::admin::answers::capture::pcapng::Reader;
+use crate::control::admin::answers::capture::{
     AskedMoment, FRAMES_MAX, Parameters, SECONDS, SECONDS_MAX, SNAP_LEN, SNAP_LEN_MAX,
 };
 use crate::control::words::count;

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::control::admin::explain::{Explanation, Verdict};
-use crate::control::admin::flow::FlowText;
+use crate::control::admin::answers::explain::{Explanation, Verdict};
+use crate::control::admin::view::flow::FlowText;
 
 /// Which flow.
 #[derive(Debug, clap::Args)]

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::control::admin::dump::{Parameters, Templates};
-use crate::control::admin::explain::Explanation;
-use crate::control::admin::{self, clear, view};
+use crate::control::admin::answers::dump::{Parameters, Templates};
+use crate::control::admin::answers::explain::Explanation;
+use crate::control::admin::answers::{self, clear};
+use crate::control::admin::view;
 
 pub mod capture;
 pub mod change;
@@ -246,7 +247,7 @@ pub fn run(
         Command::Capture(asked) => capture::run(asked, &socket, out, err)?,
         Command::Explain(asked) => {
             let (flow, port) = (asked.flow.to_string(), asked.port.clone());
-            let parameters = admin::explain::Parameters { flow, port };
+            let parameters = answers::explain::Parameters { flow, port };
             let found: Explanation = socket.get_with("/explain", &parameters)?;
             print(out, json, &found, explain::table)?;
         }

@@ -347,7 +347,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::admin::dump::Parameters;
+    use crate::control::admin::answers::dump::Parameters;
 
     #[test]
     fn only_parameters_that_are_set_are_sent_and_any_name_survives() {

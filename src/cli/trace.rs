@@ -4,8 +4,10 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::request::{RequestError, Socket};
-use crate::control::admin::flow::FlowText;
-use crate::control::admin::trace::{Line, PACKETS, PACKETS_MAX, Parameters, SECONDS, SECONDS_MAX};
+use crate::control::admin::answers::trace::{
+    Line, PACKETS, PACKETS_MAX, Parameters, SECONDS, SECONDS_MAX,
+};
+use crate::control::admin::view::flow::FlowText;
 
 /// What a daemon may take beyond the trace's own time.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -81,7 +83,7 @@ fn shown(line: &Line) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::admin::trace::Cycles;
+    use crate::control::admin::answers::trace::Cycles;
 
     #[test]
     fn a_packet_is_told_with_its_way_and_its_cycles() {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::request::{RequestError, Socket};
-use crate::control::admin::events::{Changes, Event, Parameters, What};
+use crate::control::admin::answers::events::{Changes, Event, Parameters, What};
 use crate::control::admin::view::spelled;
 
 /// How long to watch.

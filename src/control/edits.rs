@@ -3,7 +3,7 @@
 //! An edit takes the way of a reload (`control::reload`), from the comparison on: next hops of new backends first,
 //! addresses on the TAPs, publish. Either all of a request is in use when it is answered, or nothing has changed.
 
-use super::admin::events::What;
+use super::admin::answers::events::What;
 use super::admin::view::{
     Drift, EditFailure, EditKind, Edited, ReloadResult, Running, Saved, Zeroed,
 };

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::admin::clear;
-use super::admin::dump::AddressFilter;
+use super::admin::answers::clear;
+use super::admin::answers::dump::AddressFilter;
 use super::admin::view::{ByHand, EditFailure, EditKind, Hand, Handed, Reload};
 use super::config::plan::{Service, ServiceKey};
 use super::edit::EditError;

@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::admin::events::{Changes, What};
+use super::admin::answers::events::{Changes, What};
 use super::admin::view::{Edited, Reload};
 use super::neighbors::View;
 use super::parts::Configure;

@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 
 use tokio::task::{LocalSet, spawn_local};
 
-use super::admin::capture::Captures;
-use super::admin::clear::Clears;
-use super::admin::dump::Dumps;
-use super::admin::events::Bulletin;
-use super::admin::explain::Explains;
+use super::admin::answers::capture::Captures;
+use super::admin::answers::clear::Clears;
+use super::admin::answers::dump::Dumps;
+use super::admin::answers::events::Bulletin;
+use super::admin::answers::explain::Explains;
+use super::admin::answers::trace::Traces;
 use super::admin::server::{self, Served};
-use super::admin::trace::Traces;
 use super::edition::{Edition, Written};
 use super::effective::Hands;
 use super::figures::Figures;

@@ -9,7 +9,7 @@ use std::thread;
 
 use clap::Parser;
 use shunt::cli;
-use shunt::control::admin::lock::Keys;
+use shunt::control::admin::door::lock::Keys;
 use shunt::control::admin::server::serve;
 use shunt::control::admin::view::Services;
 use shunt::control::admin::{Claims, Command as Asked};

@@ -13,7 +13,7 @@ use super::seen::Weights;
 use super::table::Service;
 use super::{exchange, grammar, list, save, seen};
 use crate::cli::{RequestError, Socket, pages};
-use crate::control::admin::dump::Templates;
+use crate::control::admin::answers::dump::Templates;
 use crate::control::admin::view;
 use crate::control::edit::{EDITS_MAX, Edit};
 use crate::dataplane::snapshot::{Ports, ServiceAddress};

@@ -9,7 +9,7 @@
 //!     the newcomer is told so
 //! ```
 //!
-//! Beyond the machine TLS comes before all this, and the token with the version ([`super::lock`]).
+//! Beyond the machine TLS comes before all this, and the token with the version ([`lock`]).
 //!
 //! **A connection carries one request.** Each is then in one of a few states, and each state has its limit. What that
 //! costs a client, a connect on the same machine, is nothing beside the answer.
@@ -38,12 +38,16 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, Semaphore};
 
-use super::events::TooMany;
-use super::lock::Lock;
+use self::lock::Lock;
+use self::visitor::{HEAD_MAX, Head, HeadError, Patience, Visitor};
+use super::answers::events::TooMany;
 use super::view::Failure;
-use super::visitor::{HEAD_MAX, Head, HeadError, Patience, Visitor};
 use crate::control::credentials::USER;
 use crate::stats::http::{HttpStats, Listener, ListenerStats, Turned};
+
+pub mod claims;
+pub mod lock;
+mod visitor;
 
 /// Connections of one listener that may ask and be answered at a time.
 pub const SEATS: usize = 64;

@@ -5,38 +5,31 @@
 //! Prometheus ── TCP ─────► server ── reads the counters itself
 //! ```
 //!
-//! The routes are one table ([`routes`]), of which the server is made and the description of the API ([`openapi`]).
+//! A folder for each stretch of a request's way:
+//!
+//! ```text
+//! door: is there a seat, does it say in time what it wants, may it? ─► requests: which route, and is it well asked?
+//!     ─► Command ─► answers: what the control loop says and does ─► view: the shapes it is said in
+//! ```
+//!
+//! The routes are one table ([`requests::routes`]), of which the server is made and the description of the API
+//! ([`requests::openapi`]).
 //!
 //! Errors are `{"error": "a sentence"}`. Whoever may open the socket may do all of it: it has mode
 //! 0660. Handlers hold no state and touch none: they pass a [`Command`] on and wait, and the queue
 //! for commands is bounded, so a stuck client costs a task and nothing else, and not for long ([`door`]).
 
-pub mod capture;
-mod changes;
-pub mod claims;
-pub mod clear;
+pub mod answers;
 pub mod door;
-pub mod dump;
-pub mod events;
-pub mod explain;
-pub mod flow;
-pub mod hand;
-mod lease;
-pub mod lock;
-pub mod openapi;
-mod page;
-pub mod report;
-mod routes;
+pub mod requests;
 pub mod server;
-pub mod trace;
 pub mod view;
-mod visitor;
-pub mod world;
 
-pub use claims::{ClaimError, Claims};
+pub use door::claims::{ClaimError, Claims};
 
 use tokio::sync::oneshot;
 
+use self::answers::{capture, clear, dump, events, explain, trace};
 use super::edit::Which;
 use super::save::SaveError;
 

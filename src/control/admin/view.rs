@@ -7,13 +7,16 @@ use std::net::{IpAddr, SocketAddr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use super::hand::{ByHand, Hand, Handed};
+pub use self::hand::{ByHand, Hand, Handed};
 pub use crate::control::config::mode::{Spelled, SpelledTunnel};
 use crate::control::edit::Edit;
 pub use crate::control::health::view::{BackendHealth, Quorum};
 pub use crate::stats::latency::Summary as Latency;
 pub use crate::stats::slow::{ReloadResult, StaticFacts};
 pub use crate::stats::volumes::Volumes;
+
+pub mod flow;
+pub mod hand;
 
 /// `GET /status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -3,7 +3,7 @@
 use std::io::BufRead;
 
 use shunt::cli::request::Socket;
-use shunt::control::admin::events::{Event, WATCHERS_MAX, What};
+use shunt::control::admin::answers::events::{Event, WATCHERS_MAX, What};
 
 use super::*;
 

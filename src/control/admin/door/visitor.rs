@@ -37,7 +37,7 @@ pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a visitor may take, as its handler says.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(in crate::control::admin) struct Patience {
     /// Beyond what every answer has, and not yet used.
     life_ms: AtomicU64,
     /// For one write.
@@ -57,13 +57,13 @@ fn milliseconds(time: Duration) -> u64 {
 
 impl Patience {
     /// The answer may take so much longer, and so may its reader at any time.
-    pub(super) fn longer(&self, than: Duration) {
+    pub(in crate::control::admin) fn longer(&self, than: Duration) {
         self.lasting(than);
         self.stall_ms.fetch_max(milliseconds(WRITE_PATIENCE + than), Ordering::Relaxed);
     }
 
     /// The answer may take so much longer; its reader has to go on reading.
-    pub(super) fn lasting(&self, than: Duration) {
+    pub(in crate::control::admin) fn lasting(&self, than: Duration) {
         self.life_ms.fetch_max(milliseconds(than), Ordering::Relaxed);
     }
 

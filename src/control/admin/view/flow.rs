@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use super::view::spelled;
+use super::spelled;
 use crate::dataplane::explain::Flow;
 use crate::dataplane::snapshot::Protocol;
 

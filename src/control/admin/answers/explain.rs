@@ -11,9 +11,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::flow::{FlowError, FlowText};
-use super::view::spelled;
 use super::world::World;
+use crate::control::admin::view::flow::{FlowError, FlowText};
+use crate::control::admin::view::spelled;
 use crate::control::publish::Publisher;
 use crate::dataplane::explain::{self, Find, Flow, Known, Outcome};
 use crate::dataplane::flows::Fate;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::dump::{AddressFilter, DumpError};
-use super::view;
+use crate::control::admin::view;
 use crate::control::publish::Publisher;
 use crate::dataplane::clearing::Clearing;
 use crate::ids::{BackendId, WorkerId};

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::view::{self, spelled};
+use crate::control::admin::view::{self, spelled};
 use crate::control::publish::Publisher;
 use crate::dataplane::orders::{ConnectionView, Page, Rows};
 use crate::ids::{ServiceId, WorkerId};

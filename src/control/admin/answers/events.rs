@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, oneshot};
 
-use super::view::ReloadResult;
+use crate::control::admin::view::ReloadResult;
 use crate::stats::http::HttpStats;
 
 /// Events that are kept for who is behind.

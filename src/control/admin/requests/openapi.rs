@@ -14,10 +14,10 @@ use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::capture::route::{LINES, PCAPNG};
-use super::door::VERSION_HEADER;
 use super::routes::{Answer, ROUTES, Route};
-use super::view::{EditFailure, Failure};
+use super::streams::{LINES, PCAPNG};
+use crate::control::admin::door::VERSION_HEADER;
+use crate::control::admin::view::{EditFailure, Failure};
 
 /// Where schemas lie in the document.
 const SCHEMAS: &str = "/components/schemas";

@@ -40,10 +40,12 @@ pub struct Keys(watch::Sender<Demand>);
 
 /// The door's end.
 #[derive(Clone, Debug)]
-pub(super) struct Lock(watch::Receiver<Demand>);
+pub(in crate::control::admin) struct Lock(watch::Receiver<Demand>);
 
 /// Both ends.
-pub(super) fn lock(credentials: &Credentials) -> Result<(Keys, Lock), CredentialError> {
+pub(in crate::control::admin) fn lock(
+    credentials: &Credentials,
+) -> Result<(Keys, Lock), CredentialError> {
     let (keys, lock) = watch::channel(Demand::new(credentials)?);
     Ok((Keys(keys), Lock(lock)))
 }

@@ -10,9 +10,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::flow::{FlowError, FlowText};
 use super::lease::{Place, Tenant, lease};
 use super::world::World;
+use crate::control::admin::view::flow::{FlowError, FlowText};
 use crate::control::publish::Publisher;
 use crate::dataplane::explain::Flow;
 use crate::dataplane::flows::Fate;

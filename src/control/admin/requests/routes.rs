@@ -7,9 +7,9 @@ use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::capture::route;
-use super::server::{self, Door};
-use super::{capture, changes, clear, dump, events, explain, openapi, page, trace, view};
+use super::{Door, changes, handlers, openapi, page, streams};
+use crate::control::admin::answers::{capture, clear, dump, events, explain, trace};
+use crate::control::admin::view;
 
 /// The schema of a type, with those it names put aside.
 pub(super) type Of = fn(&mut SchemaGenerator) -> Schema;
@@ -98,29 +98,29 @@ pub(super) const ROUTES: &[Route] = &[
     Route::new("get", "/", "A page for a browser: services, backends, ports, workers, refused packets.",
         Answer::Page, || get(page::page)),
     Route::new("get", "/status", "Version, memory, workers, ports, refused packets, next hops, the last reload.",
-        Answer::Json(of::<view::Status>), || get(server::status)),
+        Answer::Json(of::<view::Status>), || get(handlers::status)),
     Route::new("get", "/services", "Services and their backends, with health and connections.",
-        Answer::Json(of::<view::Services>), || get(server::services)),
+        Answer::Json(of::<view::Services>), || get(handlers::services)),
     Route::new("get", "/connections", "Connections, a page at a time.",
-        Answer::Json(of::<view::Connections>), || get(server::connections))
+        Answer::Json(of::<view::Connections>), || get(handlers::connections))
         .asking(fields_of::<dump::Parameters>).refusing(&[400, 404, 503]),
     Route::new("get", "/capture", "Frames as they are received and sent, as they come; one capture at a time.",
-        Answer::Pcapng, || get(route::capture))
+        Answer::Pcapng, || get(streams::capture))
         .asking(fields_of::<capture::Parameters>).refusing(&[400, 404, 409]),
     Route::new("get", "/explain", "What would become of a flow's next packet, and why.",
-        Answer::Json(of::<explain::Explanation>), || get(server::explain))
+        Answer::Json(of::<explain::Explanation>), || get(handlers::explain))
         .asking(fields_of::<explain::Parameters>).refusing(&[400, 404, 409, 503]),
     Route::new("get", "/trace", "The next packets of a flow, a line each; one trace at a time.",
-        Answer::Lines(of::<trace::Line>), || get(route::trace))
+        Answer::Lines(of::<trace::Line>), || get(streams::trace))
         .asking(fields_of::<trace::Parameters>).refusing(&[400, 409]),
     Route::new("get", "/watch", "What happens, a line each, as it happens.",
-        Answer::Lines(of::<events::Event>), || get(route::watch))
+        Answer::Lines(of::<events::Event>), || get(streams::watch))
         .asking(fields_of::<events::Parameters>).refusing(&[400, 503]),
     Route::new("post", "/clear", "Ends connections; answers when they have ended.",
-        Answer::Json(of::<view::Cleared>), || post(server::clear))
+        Answer::Json(of::<view::Cleared>), || post(handlers::clear))
         .asking(fields_of::<clear::Parameters>).refusing(&[400, 404, 409, 503]),
     Route::new("post", "/reload", "Reads the file again: all of it, or nothing. A refusal is answered as success is.",
-        Answer::Json(of::<view::Reload>), || post(server::reload)).alike(&[409, 422]),
+        Answer::Json(of::<view::Reload>), || post(handlers::reload)).alike(&[409, 422]),
     Route::new("get", "/config", "What runs, as the text of a file, and its version (also as `ETag`).",
         Answer::Json(of::<view::Running>), || get(changes::running)),
     Route::new("get", "/drift", "How what runs differs from the file.",
@@ -156,9 +156,9 @@ pub(super) const ROUTES: &[Route] = &[
 ];
 
 /// The server that they make.
-pub(super) fn router(door: Door) -> Router {
+pub(in crate::control::admin) fn router(door: Door) -> Router {
     let all = ROUTES.iter().fold(Router::new(), |router, it| router.route(it.path, (it.handler)()));
-    all.fallback(server::unknown).with_state(door)
+    all.fallback(handlers::unknown).with_state(door)
 }
 
 /// `GET /status, POST /edit` and so on.

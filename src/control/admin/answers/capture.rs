@@ -28,7 +28,6 @@ use crate::stats::collect::Directory;
 use crate::stats::latency::nanoseconds;
 
 pub mod pcapng;
-pub mod route;
 
 use pcapng::{Direction, Frame, Writer};
 

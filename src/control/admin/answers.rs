@@ -1,4 +1,10 @@
 //! The control loop's answers: what it knows, put into the types of [`super::view`].
+//!
+//! ```text
+//! Command ─► answer ─┬─► at once: status, services, changes
+//!                    └─► with the workers' help, a file each: dump, clear, capture, trace, explain
+//! what happens ──────► events ─► who watches
+//! ```
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -6,7 +12,6 @@ use std::sync::Arc;
 
 use super::Command;
 use super::view::{self, Volumes, spelled};
-use super::world::World;
 use crate::control::config::plan::{self, ClientGroup};
 use crate::control::figures::Counts;
 use crate::control::parts::Configure;
@@ -15,6 +20,17 @@ use crate::dataplane::snapshot::{Group, Service, Snapshot};
 use crate::dataplane::verdict::Reason;
 use crate::ids::{PortId, ServiceId};
 use crate::stats::collect::{Directory, Refusals, ServiceEntry, Sources};
+
+pub mod capture;
+pub mod clear;
+pub mod dump;
+pub mod events;
+pub mod explain;
+mod lease;
+pub mod trace;
+pub mod world;
+
+use world::World;
 
 impl<C: Configure> Control<C> {
     /// Does what a handler asked for. A client that has gone away is nobody's concern.

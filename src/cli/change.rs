@@ -63,8 +63,10 @@ impl Change {
                 Ok(u8::from(!outcome.result.success()))
             }
             Self::Drain(asked) => asked.run(socket, json, out),
-            Self::Undrain(backend) => backend.undrain(socket, json, out),
-            Self::Weight(asked) => asked.run(socket, json, out),
+            Self::Undrain(backend) => {
+                drain::carry_out(&backend.undrain(), socket, json, out).map(|_| 0)
+            }
+            Self::Weight(asked) => drain::carry_out(&asked.hand(), socket, json, out).map(|_| 0),
             Self::Diff { file: None } => {
                 let drift: view::Drift = socket.get("/drift")?;
                 print(out, json, &drift, tables::drift)?;

@@ -75,9 +75,8 @@ impl Drain {
         out: &mut impl Write,
     ) -> Result<u8, RequestError> {
         let Backend { service, backend } = self.backend.clone();
-        let asked = Hand::Drain { service, backend, deadline_s: self.deadline };
-        let mut last = socket.hand(&asked)?;
-        print(out, json, &last, told)?;
+        let hand = Hand::Drain { service, backend, deadline_s: self.deadline };
+        let mut last = carry_out(&hand, socket, json, out)?;
         while self.wait && last.connections > 0 {
             std::thread::sleep(LOOKS);
             let now = later(socket.get("/drift")?, &last);
@@ -102,32 +101,31 @@ fn later(drift: Drift, before: &Handed) -> Handed {
 }
 
 impl Backend {
-    /// `shunt undrain`
-    pub(super) fn undrain(
-        &self,
-        socket: &Socket,
-        json: bool,
-        out: &mut impl Write,
-    ) -> Result<u8, RequestError> {
+    /// What `shunt undrain` asks for.
+    pub(super) fn undrain(&self) -> Hand {
         let Self { service, backend } = self.clone();
-        print(out, json, &socket.hand(&Hand::Undrain { service, backend })?, told)?;
-        Ok(0)
+        Hand::Undrain { service, backend }
     }
 }
 
 impl Weight {
-    /// Asks. The exit code.
-    pub(super) fn run(
-        &self,
-        socket: &Socket,
-        json: bool,
-        out: &mut impl Write,
-    ) -> Result<u8, RequestError> {
+    /// What it asks for.
+    pub(super) fn hand(&self) -> Hand {
         let Backend { service, backend } = self.backend.clone();
-        let asked = Hand::Weight { service, backend, weight: self.weight };
-        print(out, json, &socket.hand(&asked)?, told)?;
-        Ok(0)
+        Hand::Weight { service, backend, weight: self.weight }
     }
+}
+
+/// Asks, and prints how the backend is then.
+pub(super) fn carry_out(
+    hand: &Hand,
+    socket: &Socket,
+    json: bool,
+    out: &mut impl Write,
+) -> Result<Handed, RequestError> {
+    let handed = socket.hand(hand)?;
+    print(out, json, &handed, told)?;
+    Ok(handed)
 }
 
 /// A backend on one line.

@@ -55,8 +55,15 @@ fn make_has_the_targets_that_are_named() {
 fn lines_are_found_where_they_are_typed_and_nowhere_else() {
     let page = "# x\n```sh\nmake a # that's why\n\n# only said\nshunt b '{\n  \"c\": 1 }' d\n```\n`make no`\n\
                 ```text\n$ shunt e\nwhat it prints\n```\n   ```sh\n   ip f\n   ```\n```toml\ng = 1\n```\n";
-    let found: Vec<_> = of_page("x.md", page).into_iter().map(|it| (it.block, it.line)).collect();
+    let found = of_page("x.md", page).into_iter();
+    let found: Vec<_> = found.map(|it| (it.block, it.line, it.prints.join("|"))).collect();
+    let expected = [
+        (1, "make a # that's why", ""),
+        (1, "shunt b '{\n\"c\": 1 }' d", ""),
+        (2, "shunt e", "what it prints"),
+        (3, "ip f", ""),
+    ];
     let expected =
-        [(1, "make a # that's why"), (1, "shunt b '{\n\"c\": 1 }' d"), (2, "shunt e"), (3, "ip f")];
-    assert_eq!(found, expected.map(|(block, line)| (block, line.to_owned())));
+        expected.map(|(block, line, prints)| (block, line.to_owned(), prints.to_owned()));
+    assert_eq!(found, expected);
 }

@@ -20,11 +20,13 @@ use lab::program::Signal;
 use lab::{Program, command, programs, wait};
 
 use crate::harness::Rig;
-use crate::shared_typed::{Fate, Typed, typed};
+use crate::shared_typed::{Answer, Fate, Typed, typed};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// For so long what goes on is let go on.
 const MOMENT: &str = "1";
+/// What a version of the running configuration stands between: in a body, and in a header.
+const VERSIONS: [(&str, &str); 2] = [("\"version\": ", ","), ("if-match: \"", "\"")];
 /// What `timeout` exits with when it had to stop the program.
 const STOPPED: i32 = 124;
 
@@ -118,12 +120,14 @@ impl<'rig> Desk<'rig> {
         assert!(laid.status.success(), "{laid:?}");
     }
 
-    /// What is wrong with how a line ended, if anything is.
+    /// What is wrong with how a line ended, or with what it said, if anything is.
     fn wrong(&self, typed: &Typed, fate: Fate) -> Option<String> {
         let line = self.version_is_now(&typed.line);
         let (output, codes): (Output, &[i32]) = match fate {
             Fate::Ends(codes) => (self.run_of(&typed.page, &line), codes),
             Fate::GoesOn => (self.for_a_moment(&line), &[0, STOPPED]),
+            Fate::Answered(_) => (self.run_of(&typed.page, &with_status(&line)), &[0]),
+            Fate::AnsweredOn(_) => (self.for_a_moment(&with_status(&line)), &[0, STOPPED]),
             Fate::OnTerminal => (self.run(&on_a_terminal(&line)), &[0]),
             Fate::OnBackend => {
                 let backend = &self.rig.network.backends[0];
@@ -133,7 +137,12 @@ impl<'rig> Desk<'rig> {
         };
         let good = output.status.code().is_some_and(|code| codes.contains(&code));
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        (!good).then(|| format!("{}: `{line}` ended with {}: {said}", typed.page, output.status))
+        let wrong = match (good, missing(typed, fate, &said)) {
+            (true, None) => return None,
+            (true, Some(missing)) => missing,
+            (false, _) => format!("it ended with {}", output.status),
+        };
+        Some(format!("{}: `{line}`: {wrong}: {said}", typed.page))
     }
 
     /// What goes on, until it is asked to end. There is one capture at a time: the one before may be ending.
@@ -146,17 +155,41 @@ impl<'rig> Desk<'rig> {
         wait::until("the capture before to end", PATIENCE, run).unwrap()
     }
 
-    /// A version of the running configuration in a page is that of a daemon nobody has changed yet.
+    /// A version of the running configuration in a page is that of another daemon.
     fn version_is_now(&self, line: &str) -> String {
-        if !line.contains("\"version\": 1,") {
+        let shown = |(before, after)| Some((before, between(line, before, after)?));
+        let Some((before, shown)) = VERSIONS.into_iter().find_map(shown) else {
             return line.to_owned();
-        }
+        };
         let asked = self.run("curl -sS --unix-socket /run/shunt/admin.sock http://shunt/config");
         let config: serde_json::Value = serde_json::from_slice(&asked.stdout).unwrap();
-        let now = format!("\"version\": {},", config["version"]);
-        // What is refused is no success.
-        line.replace("\"version\": 1,", &now).replace("curl ", "curl --fail-with-body ")
+        line.replace(&format!("{before}{shown}"), &format!("{before}{}", config["version"]))
     }
+}
+
+/// What stands between two texts.
+fn between<'a>(line: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    line.split_once(before)?.1.split_once(after).map(|(between, _)| between)
+}
+
+/// A line of `curl` that prints the status of the answer, too.
+fn with_status(line: &str) -> String {
+    line.replacen("curl ", "curl -sS --include ", 1)
+}
+
+/// What a page says that is not in what a line said: the answer, and those lines shown below it that hold no figure.
+fn missing(typed: &Typed, fate: Fate, said: &str) -> Option<String> {
+    if let Fate::Answered(Answer { status, says }) | Fate::AnsweredOn(Answer { status, says }) =
+        fate
+        && !(said.starts_with(&format!("HTTP/1.1 {status} ")) && said.contains(says))
+    {
+        return Some(format!("it was not answered with {status} and `{says}`"));
+    }
+    let folded = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let has_figure = |line: &String| line.is_empty() || line.contains(|c: char| c.is_ascii_digit());
+    let said: Vec<_> = said.lines().map(folded).collect();
+    let mut shown = typed.prints.iter().filter(|line| !has_figure(line)).map(|line| folded(line));
+    shown.find(|line| !said.contains(line)).map(|line| format!("it did not print `{line}`"))
 }
 
 /// A line that is asked to end soon, all of it.

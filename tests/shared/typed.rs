@@ -9,9 +9,17 @@
 //!
 //! A line has the fate of the first rule whose words it begins with; a line that no rule knows fails
 //! `tests/docs/typed.rs`. So whoever writes a command into a page says what holds that it works, and an exception
-//! stands here with its reason. A line goes on where a quote is open, or behind a backslash, as in a shell.
+//! stands here with its reason. A line goes on where a quote is open, or behind a backslash, as in a shell. What stands
+//! below a line that begins with `$ ` is what it prints: lines of it that hold no figure are looked for in what it does print.
 
 use std::fs;
+
+/// What the daemon answers to `curl`: the status, and a piece of the body that the page promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) says: &'static str,
+}
 
 /// What becomes of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +28,10 @@ pub(crate) enum Fate {
     Ends(&'static [i32]),
     /// Run on the balancer for a moment, since it goes on until it is stopped.
     GoesOn,
+    /// `curl`, run on the balancer; it is answered so.
+    Answered(Answer),
+    /// `curl`, likewise; the answer begins so, and goes on until it is stopped.
+    AnsweredOn(Answer),
     /// Run on the balancer on a terminal, and stopped by its key.
     OnTerminal,
     /// The daemon itself: the lines of all pages are run beside it.
@@ -38,6 +50,10 @@ const WELL: Fate = Fate::Ends(&[0]);
 const BUILDS: Fate = Fate::Left("building has made the programs that run here");
 const MACHINE: Fate = Fate::Left("it changes the machine, not a namespace");
 const CARD: Fate = Fate::Left("it wants a network card");
+
+const fn good(says: &'static str) -> Fate {
+    Fate::Answered(Answer { status: 200, says })
+}
 
 /// What a line begins with, and its fate. The first that fits counts.
 pub(crate) const RULES: &[(&str, Fate)] = &[
@@ -64,9 +80,12 @@ pub(crate) const RULES: &[(&str, Fate)] = &[
     ("tcpdump -n -r /run/shunt", Fate::Left("of the file that dpdk-pdump writes")),
     ("shunt --address", Fate::Understood("it wants another machine, with a certificate")),
     ("shunt watch", Fate::GoesOn),
-    ("curl -N --unix-socket", Fate::GoesOn),
+    (
+        "curl -N --unix-socket /run/shunt/admin.sock http://shunt/watch",
+        Fate::AnsweredOn(Answer { status: 200, says: r#""event":"watching""# }),
+    ),
     ("curl --cacert", Fate::Left("it wants another machine, with a certificate")),
-    ("ssh -L", Fate::Left("it wants another machine")),
+    ("ssh ", Fate::Left("it wants another machine")),
     ("shunt top", Fate::OnTerminal),
     ("shunt capture", Fate::GoesOn),
     ("shunt trace", Fate::GoesOn),
@@ -85,7 +104,20 @@ pub(crate) const RULES: &[(&str, Fate)] = &[
     ("make ", Fate::Make),
     ("install ", WELL),
     ("ln -s ", WELL),
-    ("curl --unix-socket /run/shunt/admin.sock ", WELL),
+    ("curl --unix-socket /run/shunt/admin.sock http://shunt/status", good(r#""accepting":true"#)),
+    ("curl --unix-socket /run/shunt/admin.sock http://shunt/edit ", good(r#""version":"#)),
+    (
+        "curl --unix-socket /run/shunt/admin.sock http://shunt/hand ",
+        good(r#""by_hand":{"weight":0,"ends_in_s":"#),
+    ),
+    (
+        "curl --unix-socket /run/shunt/admin.sock -X PUT http://shunt/services/web/backends/10.44.0.13:8080 ",
+        good("backend 10.44.0.13:8080"),
+    ),
+    (
+        "curl --unix-socket /run/shunt/admin.sock -X DELETE http://shunt/services/web/backends/10.44.0.13:8080",
+        good("backend 10.44.0.13:8080"),
+    ),
     ("promtool check rules ", WELL),
     ("grep -E 'HugePages_", WELL),
     ("sysctl -w net.ipv4.conf.wan.", WELL),
@@ -125,6 +157,8 @@ pub(crate) struct Typed {
     pub(crate) block: usize,
     /// As a shell takes it, several lines if need be.
     pub(crate) line: String,
+    /// What the page shows that it prints.
+    pub(crate) prints: Vec<String>,
 }
 
 impl Typed {
@@ -151,7 +185,7 @@ pub(crate) fn typed() -> Vec<Typed> {
 
 /// What is typed in one page.
 pub(crate) fn of_page(page: &str, text: &str) -> Vec<Typed> {
-    let (mut found, mut open) = (Vec::new(), None);
+    let (mut found, mut open): (Vec<Typed>, _) = (Vec::new(), None);
     let (mut block, mut begun) = (0, String::new());
     for line in text.lines().map(str::trim) {
         match (line.strip_prefix("```"), open) {
@@ -160,13 +194,21 @@ pub(crate) fn of_page(page: &str, text: &str) -> Vec<Typed> {
                 block += 1;
             }
             (Some(_), Some(_)) => open = None,
-            (None, Some(language)) => {
-                begun += &part(language, line, !begun.is_empty()).unwrap_or_default();
-                if !begun.is_empty() && !goes_on(&begun) {
-                    let line = std::mem::take(&mut begun);
-                    found.push(Typed { page: page.to_owned(), block, line });
+            (None, Some(language)) => match part(language, line, !begun.is_empty()) {
+                Some(part) => {
+                    begun += &part;
+                    if !goes_on(&begun) {
+                        let (page, line) = (page.to_owned(), std::mem::take(&mut begun));
+                        found.push(Typed { page, block, line, prints: Vec::new() });
+                    }
                 }
-            }
+                None if language != "sh" => {
+                    if let Some(above) = found.last_mut().filter(|it| it.block == block) {
+                        above.prints.push(line.to_owned());
+                    }
+                }
+                None => {}
+            },
             (None, None) => {}
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! backend-2 loses power ─► its check times out ─► down ─► its connections ended ─► back ─► slow start
-//! backend-3 is wanted for maintenance ─► drained ─► restarted ─► back at work
+//! backend-3 is wanted for maintenance ─► drained, with a deadline ─► restarted ─► back at work
 //! ```
 //!
 //! Short requests run all the time. Every line after `balancer#` is run as it stands, in a shell on the
@@ -114,7 +114,7 @@ impl Minute<'_, '_> {
         let noticed = SystemTime::now();
         println!("  noticed {:.1} s later:", clock.elapsed().as_secs_f64());
         self.log_says("is down")?;
-        self.wait_for_none(2, "connections")?;
+        self.wait_for_none(2)?;
         println!(
             "  its connections have been ended, {:.1} s later:",
             clock.elapsed().as_secs_f64()
@@ -141,15 +141,13 @@ impl Minute<'_, '_> {
 
     fn another_is_maintained(&mut self, server: &mut Nginx) -> Result<()> {
         println!("  backend-3 is wanted for maintenance");
-        let service = format!("-t {WEB} -r {}", backend(3, 80));
-        self.types(&format!("shunt ipvsadm -e {service} -b -w 0"))?;
-        self.balancer.wait_for_workers()?;
-        self.wait_for_none(3, "active_connections")?;
+        let address = backend_address(3);
+        self.types(&format!("shunt drain web {address} --deadline 30s --wait"))?;
         self.types("shunt backends --service web")?;
         println!("  nobody is left on it: nginx there is stopped, and another started");
         server.program.kill();
         *server = programs::nginx(self.network, &self.network.backends[2])?;
-        self.types(&format!("shunt ipvsadm -e {service} -b -w 1"))?;
+        self.types(&format!("shunt undrain web {address}"))?;
         self.wait_until(3, "back", |health| share(health) >= 100)?;
         self.types("shunt backends --service web")
     }
@@ -176,11 +174,9 @@ impl Minute<'_, '_> {
         wait::until_true(&what, PATIENCE, || Ok(is_so(&self.health(number)?)))
     }
 
-    /// Waits until a backend has no connections of this kind: `connections`, or `active_connections`, without
-    /// those that are closed and remembered for their `TIME_WAIT`.
-    fn wait_for_none(&self, number: u8, kind: &str) -> Result<()> {
-        let what = format!("backend-{number} to have no {kind}");
-        wait::until_true(&what, PATIENCE, || Ok(self.backend(number)?[kind] == 0))
+    fn wait_for_none(&self, number: u8) -> Result<()> {
+        let what = format!("backend-{number} to have no connections");
+        wait::until_true(&what, PATIENCE, || Ok(self.backend(number)?["connections"] == 0))
     }
 
     fn health(&self, number: u8) -> Result<Value> {

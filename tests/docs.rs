@@ -13,6 +13,8 @@
 #[path = "docs/monitoring.rs"]
 mod monitoring;
 mod packets;
+#[path = "docs/pages.rs"]
+mod pages;
 #[path = "shared/typed.rs"]
 mod shared_typed;
 #[path = "docs/typed.rs"]
@@ -38,19 +40,31 @@ const DOCUMENTS: &[&str] = &[
     "README.md",
     "docs/admin-api.md",
     "docs/capture.md",
+    "docs/change-what-runs.md",
+    "docs/client-address.md",
     "docs/configuration.md",
     "docs/doctor.md",
     "docs/drain-a-backend.md",
+    "docs/dropped-packets.md",
     "docs/explain.md",
+    "docs/find-connections.md",
+    "docs/first-service.md",
+    "docs/floods.md",
     "docs/health-checks.md",
     "docs/import-from-keepalived.md",
     "docs/ipvsadm.md",
+    "docs/log-messages.md",
     "docs/lvs-compatibility.md",
     "docs/metrics.md",
     "docs/monitoring.md",
-    "docs/operations.md",
     "docs/performance.md",
+    "docs/remote-admin.md",
+    "docs/replace-a-backend.md",
+    "docs/restart-and-upgrade.md",
+    "docs/routes-bgp-and-vrrp.md",
     "docs/schedulers.md",
+    "docs/vlans.md",
+    "docs/watch-what-happens.md",
     "dpdk-config/bind.md",
     "dpdk-config/hugepages.md",
 ];
@@ -348,9 +362,9 @@ fn rust_files(folder: &Path, into: &mut Vec<PathBuf>) {
 }
 
 #[test]
-fn operations_say_what_to_do_for_every_reason() {
-    let document = Document::read("docs/operations.md");
-    let listed = document.first_column("When packets are refused");
+fn a_page_says_what_to_do_for_every_reason() {
+    let document = Document::read("docs/dropped-packets.md");
+    let listed = document.first_column("Every reason");
     let wanted: Vec<_> = Reason::ALL.iter().map(|reason| reason.label()).collect();
     assert_eq!(listed, wanted, "one row for each reason, in the order of the code");
 }
@@ -385,11 +399,11 @@ fn schedulers_are_listed_as_the_code_has_them() {
 
 #[test]
 fn log_lines_explained_are_lines_of_the_code() {
-    let document = Document::read("docs/operations.md");
+    let document = Document::read("docs/log-messages.md");
     let mut files = Vec::new();
     rust_files(Path::new("src"), &mut files);
     let source: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
-    let lines = document.first_column("When the log says");
+    let lines = document.first_column("Lines that ask something of you");
     assert!(lines.len() > 10, "only {} lines were found", lines.len());
     let gone = lines.iter().filter(|line| !source.contains(line.as_str()));
     report(&gone.map(|line| format!("nothing logs `{line}`")).collect::<Vec<_>>());

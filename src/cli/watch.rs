@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::request::{RequestError, Socket};
 use crate::control::admin::answers::events::{Changes, Event, Parameters, What};
 use crate::control::admin::view::spelled;
+use crate::control::words::count;
 
 /// How long to watch.
 #[derive(Debug, clap::Args)]
@@ -58,7 +59,9 @@ fn sentence(what: &What) -> Option<String> {
     Some(match what {
         What::Still => return None,
         What::Watching { version, .. } => format!("watching; configuration version {version}"),
-        What::Lost { events } => format!("{events} events were lost: this end was too slow"),
+        What::Lost { events } => {
+            format!("{} lost: this end was too slow", number(*events, "event"))
+        }
         What::BackendUp { service, backend } => format!("{service}: backend {backend} is up"),
         What::BackendDown { service, backend, why } if why.is_empty() => {
             format!("{service}: backend {backend} is down")
@@ -79,7 +82,7 @@ fn sentence(what: &What) -> Option<String> {
         }
         What::Saved { file } => format!("saved to {file}"),
         What::DriftAppeared { differences } => {
-            format!("drift: what runs differs from the file in {differences} lines")
+            format!("drift: what runs differs from the file in {}", number(*differences, "line"))
         }
         What::DriftGone => "drift gone: what runs is what the file says".to_owned(),
         What::NextHopFound { address } => format!("next hop of {address} is known again"),
@@ -92,9 +95,13 @@ fn sentence(what: &What) -> Option<String> {
         What::WorkerStalled { worker } => format!("worker {worker} stands still"),
         What::WorkerMoves { worker } => format!("worker {worker} moves again"),
         What::Ending { connections } => {
-            format!("the daemon was told to end; {connections} connections are left")
+            format!("the daemon was told to end; {} left", number(*connections, "connection"))
         }
     })
+}
+
+fn number(number: u64, what: &str) -> String {
+    count(usize::try_from(number).unwrap_or(usize::MAX), what)
 }
 
 /// Changes, indented below the line they belong to.

@@ -1,8 +1,8 @@
 //! Rules of `ipvsadm`: a save file (`ipvsadm -S -n`), or a script of such lines, to virtual services.
 //!
-//! The lines are carried out in their order on a table that is empty at first, so that edits, deletions and
-//! `-C` mean what they mean in IPVS. A line that is none of ipvsadm's is told and passed over, as
-//! `ipvsadm-restore` would: it has no transactions either.
+//! The lines are read as [`crate::cli::ipvsadm`] reads them, and carried out in their order on a table that is empty at
+//! first, so that edits, deletions and `-C` mean what they mean in IPVS. A line that is none of ipvsadm's is told and
+//! passed over, as `ipvsadm-restore` would: it has no transactions either.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,11 +10,10 @@ use std::sync::Arc;
 use super::lvs::{Real, Said, Virtual};
 use super::note::{Notes, Place};
 use super::{ImportError, Imported};
+use crate::cli::ipvsadm::grammar;
+use crate::cli::ipvsadm::messages::Refusal;
+use crate::cli::ipvsadm::request::{Key, Request, Server, Service};
 use crate::dataplane::snapshot::Protocol;
-
-mod rule;
-
-use rule::{Key, Rule, Verb, read};
 
 /// Largest file read.
 const FILE_MAX: u64 = 64 << 20;
@@ -51,59 +50,117 @@ struct Table<'a> {
 impl Table<'_> {
     /// The program's name may stand in front.
     fn line(&mut self, place: &Place, line: &str) {
-        let (first, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        let is_program = first == "ipvsadm" || first.ends_with("/ipvsadm");
-        match read(if is_program { rest } else { line }) {
-            Ok(rule) => {
+        let is_program = |word: &str| word == "ipvsadm" || word.ends_with("/ipvsadm");
+        let mut words = line.split_whitespace().map(str::to_owned).peekable();
+        words.next_if(|word| is_program(word));
+        match grammar::foreign(words) {
+            Ok(request) => {
                 self.rules += 1;
-                self.rule(place, line, rule);
+                self.request(place, line, request);
             }
-            Err(why) => self.notes.lost(place, line, &why, ""),
+            Err(refusal) => self.refused(place, line, &refusal),
         }
     }
 
-    fn rule(&mut self, place: &Place, line: &str, rule: Rule) {
-        match (rule.verb, rule.key.clone()) {
-            (Verb::Clear, _) => self.services.clear(),
-            (Verb::Set, _) => self.set(place, rule.timeouts),
-            (Verb::StartDaemon, _) => {
+    fn refused(&mut self, place: &Place, line: &str, refusal: &Refusal) {
+        match refusal {
+            Refusal::NoCommand => {
+                self.notes.lost(place, line, "it begins with no command of ipvsadm's", "");
+            }
+            Refusal::Illegal("virtual server address[:port]" | "real server address[:port]") => {
+                let mend = "write it in numbers, as `ipvsadm -S -n` does: no name is looked up";
+                self.notes.lost(place, line, &refusal.to_string(), mend);
+            }
+            _ => self.notes.lost(place, line, &refusal.to_string(), ""),
+        }
+    }
+
+    fn request(&mut self, place: &Place, line: &str, request: Request) {
+        match request {
+            Request::Clear => self.services.clear(),
+            Request::Set { tcp_s, tcp_fin_s, udp_s } => self.set(place, [tcp_s, tcp_fin_s, udp_s]),
+            Request::StartDaemon => {
                 let why = "connections are not synchronised between boxes";
                 let mend =
                     "use the scheduler `mh` and `sloppy` where connections shall outlive a box";
                 self.notes.lost(place, line, why, mend);
             }
-            (Verb::Other, _) | (_, None) => {
-                self.notes.remark(place, line, "it changes no service");
+            Request::AddService(service) => self.add(place, line, service),
+            Request::EditService(service) => self.edit(place, line, service),
+            Request::DeleteService(key) => self.services.retain(|(other, _)| *other != key),
+            Request::AddServer(key, server) => {
+                let real = real(place, line, &server);
+                self.of(key, place, line, |service| service.reals.push(real));
             }
-            (Verb::AddService | Verb::EditService, Some(key)) => {
-                self.service(place, line, rule, key);
+            Request::EditServer(key, server) => self.edit_server(key, place, line, &server),
+            Request::DeleteServer(key, server) => {
+                self.of(key, place, line, |service| {
+                    service
+                        .reals
+                        .retain(|it| (it.address, it.port) != (server.ip(), server.port()));
+                });
             }
-            (Verb::DeleteService, Some(key)) => self.services.retain(|(other, _)| *other != key),
-            (_, Some(key)) => match self.find(&key) {
-                Some(service) => edit(service, place, line, &rule),
-                None => self.notes.lost(place, line, "no line before it adds its service", ""),
-            },
+            Request::AddLocal(key, address) => {
+                self.of(key, place, line, |service| service.local_addresses.push(address));
+            }
+            Request::DeleteLocal(key, address) => {
+                self.of(key, place, line, |service| {
+                    service.local_addresses.retain(|it| *it != address);
+                });
+            }
+            Request::Help
+            | Request::Version
+            | Request::Restore
+            | Request::Save { .. }
+            | Request::List(_)
+            | Request::Zero(_)
+            | Request::StopDaemon
+            | Request::ListLocals(_) => self.notes.remark(place, line, "it changes no service"),
         }
     }
 
-    fn service(&mut self, place: &Place, line: &str, rule: Rule, key: Key) {
-        if rule.engine.is_some() {
-            let why = "Shunt looks into no payload to tell clients apart";
-            self.notes.lost(place, line, why, "clients are told by their address");
+    fn add(&mut self, place: &Place, line: &str, service: Service) {
+        let key = service.key;
+        match self.find(key) {
+            None => {
+                let new = self.virtual_of(place, line, service);
+                self.services.push((key, new));
+            }
+            Some(_) => self.notes.lost(place, line, "the service is there already", ""),
         }
-        let adds = rule.verb == Verb::AddService;
-        let new = virtual_of(place, line, rule, &key);
-        match (self.find(&key), adds) {
-            (None, true) => self.services.push((key, new)),
-            // What is not said goes back to its default; the servers stay.
-            (Some(old), false) => {
-                let (reals, locals) = (std::mem::take(&mut old.reals), old.local_addresses.clone());
-                *old = Virtual { reals, local_addresses: locals, ..new };
+    }
+
+    /// What is not said goes back to its default; the servers stay.
+    fn edit(&mut self, place: &Place, line: &str, service: Service) {
+        let key = service.key;
+        let new = self.virtual_of(place, line, service);
+        self.of(key, place, line, |old| {
+            let (reals, locals) =
+                (std::mem::take(&mut old.reals), std::mem::take(&mut old.local_addresses));
+            *old = Virtual { reals, local_addresses: locals, ..new };
+        });
+    }
+
+    fn edit_server(&mut self, key: Key, place: &Place, line: &str, server: &Server) {
+        let new = real(place, line, server);
+        let mut is_there = true;
+        self.of(key, place, line, |service| {
+            let same = |old: &&mut Real| (old.address, old.port) == (new.address, new.port);
+            match service.reals.iter_mut().find(same) {
+                Some(old) => *old = new,
+                None => is_there = false,
             }
-            (Some(_), true) => self.notes.lost(place, line, "the service is there already", ""),
-            (None, false) => {
-                self.notes.lost(place, line, "no line before it adds its service", "");
-            }
+        });
+        if !is_there {
+            self.notes.lost(place, line, "no line before it adds its real server", "");
+        }
+    }
+
+    /// Changes a service that is there.
+    fn of(&mut self, key: Key, place: &Place, line: &str, change: impl FnOnce(&mut Virtual)) {
+        match self.find(key) {
+            Some(service) => change(service),
+            None => self.notes.lost(place, line, "no line before it adds its service", ""),
         }
     }
 
@@ -116,55 +173,34 @@ impl Table<'_> {
         }
     }
 
-    fn find(&mut self, key: &Key) -> Option<&mut Virtual> {
-        self.services.iter_mut().find(|(other, _)| other == key).map(|(_, service)| service)
+    fn find(&mut self, key: Key) -> Option<&mut Virtual> {
+        self.services.iter_mut().find(|(other, _)| *other == key).map(|(_, service)| service)
+    }
+
+    fn virtual_of(&mut self, place: &Place, line: &str, service: Service) -> Virtual {
+        if service.engine.is_some() {
+            let why = "Shunt looks into no payload to tell clients apart";
+            self.notes.lost(place, line, why, "clients are told by their address");
+        }
+        virtual_of(place, line, service)
     }
 }
 
-/// Servers and local addresses of a service.
-fn edit(service: &mut Virtual, place: &Place, line: &str, rule: &Rule) {
-    match (rule.verb, rule.server, rule.local) {
-        (Verb::AddLocal, _, Some(address)) => service.local_addresses.push(address),
-        (Verb::DeleteLocal, _, Some(address)) => {
-            service.local_addresses.retain(|it| *it != address);
-        }
-        (Verb::DeleteServer, Some(server), _) => {
-            service.reals.retain(|it| (it.address, it.port) != (server.ip(), server.port()));
-        }
-        (_, Some(server), _) => {
-            let real = Real {
-                place: place.clone(),
-                origin: line.to_owned(),
-                address: server.ip(),
-                port: server.port(),
-                mode: rule.mode,
-                weight: rule.weight,
-                thresholds: rule.thresholds,
-            };
-            let same = |old: &&mut Real| (old.address, old.port) == (real.address, real.port);
-            let old = service.reals.iter_mut().find(same);
-            match old.filter(|_| rule.verb == Verb::EditServer) {
-                Some(old) => *old = real,
-                None => service.reals.push(real),
-            }
-        }
-        _ => {}
-    }
-}
-
-fn virtual_of(place: &Place, line: &str, rule: Rule, key: &Key) -> Virtual {
+fn virtual_of(place: &Place, line: &str, service: Service) -> Virtual {
     let said = |value: String| Said { place: place.clone(), value };
     let (mut addresses, mut marks) = (Vec::new(), Vec::new());
-    let protocol = match *key {
-        Key::Place(protocol, address) => {
+    let protocol = match service.key {
+        Key::Place { protocol, address } => {
             addresses.push(Said { place: place.clone(), value: address });
             protocol
         }
-        Key::Mark(mark, _) => {
+        Key::Mark { mark, .. } => {
             marks.push(Said { place: place.clone(), value: mark });
             Protocol::Tcp
         }
     };
+    let flags = ["flag-1", "flag-2", "flag-3"].into_iter().zip(service.flags.0);
+    let odd = service.has_odd_mask.then(|| "-M".to_owned());
     Virtual {
         place: place.clone(),
         origin: line.to_owned(),
@@ -172,12 +208,24 @@ fn virtual_of(place: &Place, line: &str, rule: Rule, key: &Key) -> Virtual {
         protocol,
         addresses,
         marks,
-        scheduler: rule.scheduler.map(said),
-        flags: rule.flags.into_iter().map(said).collect(),
-        one_packet: rule.one_packet.then(|| place.clone()),
-        persistence: rule.persistent_s.map(|value| Said { place: place.clone(), value }),
-        granularity: rule.mask.map(said),
+        scheduler: Some(said(service.scheduler)),
+        flags: flags.filter(|(_, is_set)| *is_set).map(|(name, _)| said(name.to_owned())).collect(),
+        one_packet: service.is_ops.then(|| place.clone()),
+        persistence: service.persistent_s.map(|value| Said { place: place.clone(), value }),
+        granularity: service.prefix.map(|bits| bits.to_string()).or(odd).map(said),
         local_addresses: Vec::new(),
         reals: Vec::new(),
+    }
+}
+
+fn real(place: &Place, line: &str, server: &Server) -> Real {
+    Real {
+        place: place.clone(),
+        origin: line.to_owned(),
+        address: server.address.ip(),
+        port: server.address.port(),
+        mode: server.forward,
+        weight: server.weight,
+        thresholds: (server.upper, server.lower),
     }
 }

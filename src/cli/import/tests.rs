@@ -204,6 +204,33 @@ fn fullnat_needs_local_addresses_and_is_a_comment_without() {
 }
 
 #[test]
+fn rules_are_read_as_ipvsadm_reads_them_and_what_is_wrong_is_told_with_the_line() {
+    let service = "-A -t 192.0.2.1:80 -s rr -p 50 -M 255.255.255.0";
+    let server = "-a -t 192.0.2.1:80 -r 10.0.0.1:8080 -m";
+    let rows = [
+        (server, "", "persistence_prefix = 24"),
+        ("--add-server --tcp-service=192.0.2.1:80 -r10.0.0.1 -g -w3", "", "weight = 3"),
+        ("-e -t 192.0.2.1:80 -r 10.0.0.2 -m", "no line before it adds its real server", ""),
+        ("-a -t 192.0.2.1:80 -m", "You need to supply the 'real-server' option", ""),
+        ("-a -t 192.0.2.1:80 -r localhost -m", "it in numbers, as `ipvsadm -S -n` does", ""),
+        ("-a -t 192.0.2.1:80 -r 10.0.0.1 -w heavy", "illegal weight specified", ""),
+        ("-a -t 192.0.2.1:80 -r 10.0.0.1 -w3 --no-such 3", "--no-such: unknown option", ""),
+        ("-E -t 192.0.2.1:80 -p 50 -M 255.0.255.0", "it is no mask of leading ones", ""),
+        ("--set 1 2", "--set option requires 3 timeout values", ""),
+        ("-X", "it begins with no command of ipvsadm's", ""),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lb.rules");
+    for (line, told, written) in rows {
+        fs::write(&path, [service, line, server].join("\n")).unwrap();
+        let (configuration, said, whole) = imported(&path, "").unwrap();
+        let is_told = if told.is_empty() { !said.contains("lb.rules:2: not") } else { !whole };
+        assert!(is_told && said.contains(told), "{line}: {said}");
+        assert!(configuration.contains(written), "{line}: {configuration}");
+    }
+}
+
+#[test]
 fn a_wrong_name_for_a_service_is_made_a_right_one() {
     let long = "x".repeat(90);
     let rows = [

@@ -6,6 +6,7 @@ use super::messages::Refusal;
 use super::request::{Key, Request, Server, Service};
 use crate::cli::RequestError;
 use crate::control::admin::view::EditKind;
+use crate::control::config::mode::Spelled;
 use crate::control::edit::{Edit, Keys, Which};
 use crate::dataplane::sched::Scheduler;
 
@@ -106,12 +107,13 @@ fn service_keys(service: &Service) -> Result<Keys, Refusal> {
 /// All that `-a` and `-e` say but the address; `null` where the default holds.
 fn server_keys(server: &Server) -> Keys {
     let some = |number: u32| if number > 0 { json!(number) } else { Value::Null };
+    let Spelled { mode, tunnel } = server.forward.into();
     let keys = [
         ("weight", json!(server.weight)),
         ("max_connections", some(server.upper)),
         ("resume_below", some(server.lower)),
-        ("mode", json!(server.forward.mode)),
-        ("tunnel", json!(server.forward.tunnel)),
+        ("mode", json!(mode)),
+        ("tunnel", json!(tunnel)),
     ];
     keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }

@@ -10,15 +10,15 @@
 //! same lines.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::messages::Refusal;
-use super::names::{dotted, number, read};
+use super::names::{dotted, number, read, read_numbers};
 use super::options::{Opt, Verb, Word};
-use super::request::{Key, List, Request, SchedFlags, Server, Service, What, forward, tunnel};
+use super::request::{Key, List, Request, SchedFlags, Server, Service, What};
 use super::tunnels::Tunnel;
 use super::words::{Said, Words};
-use crate::dataplane::snapshot::Protocol;
+use crate::dataplane::snapshot::{Mode, Protocol};
 
 /// Longest persistence and timeouts: 31 days.
 const SECONDS_MAX: u32 = 31 * 86_400;
@@ -29,12 +29,24 @@ const NUMBER_MAX: u32 = i32::MAX as u32;
 /// The scheduler if none is said.
 const SCHEDULER: &str = "wlc";
 
+/// Reads an address, with a port of that protocol.
+type Reader = fn(&str, Protocol) -> Option<SocketAddr>;
+
 /// Reads a line, without the program's name.
 pub fn request(line: impl IntoIterator<Item = String>) -> Result<Request, Refusal> {
+    request_by(read, line)
+}
+
+/// Reads a line that was written on another machine: in numbers, for its names are not looked up here.
+pub fn foreign(line: impl IntoIterator<Item = String>) -> Result<Request, Refusal> {
+    request_by(|text, _| read_numbers(text), line)
+}
+
+fn request_by(read: Reader, line: impl IntoIterator<Item = String>) -> Result<Request, Refusal> {
     let mut words = Words::new(line);
     let mut draft = match words.word() {
-        Ok(Some(Said { word: Word::Verb(verb), value, .. })) => Draft::new(verb, value),
-        Ok(None) if words.left_over.is_empty() => Draft::new(Verb::List, None),
+        Ok(Some(Said { word: Word::Verb(verb), value, .. })) => Draft::new(read, verb, value),
+        Ok(None) if words.left_over.is_empty() => Draft::new(read, Verb::List, None),
         Ok(_) | Err(_) => return Err(Refusal::NoCommand),
     };
     match draft.verb {
@@ -52,6 +64,7 @@ pub fn request(line: impl IntoIterator<Item = String>) -> Result<Request, Refusa
 
 /// What has been said so far.
 struct Draft {
+    read: Reader,
     verb: Verb,
     role: Option<String>,
     /// Each option once; with its value as written, or an empty one.
@@ -63,9 +76,9 @@ struct Draft {
 }
 
 impl Draft {
-    fn new(verb: Verb, role: Option<String>) -> Self {
+    fn new(read: Reader, verb: Verb, role: Option<String>) -> Self {
         let (said, key, server, forward, local) = (BTreeMap::new(), None, None, None, None);
-        Self { verb, role, said, key, server, forward, local }
+        Self { read, verb, role, said, key, server, forward, local }
     }
 
     fn role(&self, what: &'static str) -> Result<(), Refusal> {
@@ -94,7 +107,7 @@ impl Draft {
             }
             Word::Opt(Opt::Server) => {
                 self.once(Opt::Server, String::new())?;
-                let address = read(&value, self.protocol());
+                let address = (self.read)(&value, self.protocol());
                 let address = address.ok_or(Refusal::Illegal("real server address[:port]"))?;
                 self.server = Some((address.ip(), address.port()));
             }
@@ -127,7 +140,7 @@ impl Draft {
 
     fn place(&mut self, protocol: Protocol, value: &str) -> Result<(), Refusal> {
         self.once(Opt::Service, String::new())?;
-        let address = read(value, protocol);
+        let address = (self.read)(value, protocol);
         let address = address.ok_or(Refusal::Illegal("virtual server address[:port]"))?;
         self.key = Some(Key::Place { protocol, address });
         Ok(())
@@ -311,7 +324,7 @@ impl Draft {
             return Err(Refusal::OtherFamily);
         }
         let kind = self.said.get(&Opt::TunType).map_or("ipip", String::as_str);
-        let spelled = Tunnel::named(kind)
+        let encapsulation = Tunnel::named(kind)
             .unwrap_or(Tunnel::Ipip)
             .read(&|opt| self.said.get(&opt).map(String::as_str));
         let is_tunnel = word == Word::Tunnel;
@@ -327,10 +340,10 @@ impl Draft {
         Ok(Server {
             address: (address, port).into(),
             forward: match word {
-                Word::Tunnel => tunnel(spelled?),
-                Word::Masq => forward("nat"),
-                Word::Fullnat => forward("fullnat"),
-                _ => forward("dr"),
+                Word::Tunnel => Mode::Tunnel(encapsulation?),
+                Word::Masq => Mode::Nat,
+                Word::Fullnat => Mode::Fullnat,
+                _ => Mode::Dr,
             },
             weight: self.number(Opt::Weight, 1),
             upper: self.number(Opt::Upper, 0),

@@ -33,7 +33,7 @@ pub fn version(size: u64) -> String {
 /// The list of all services, or of one.
 pub fn services(services: &[Service], list: &List) -> String {
     let names = Writer::new(list.numeric);
-    let mut text = titles(list.what).to_owned();
+    let mut text = titles(list.what);
     for service in services {
         text += &service_line(service, list, &names);
         for server in &service.servers {
@@ -48,33 +48,19 @@ pub fn services(services: &[Service], list: &List) -> String {
     text
 }
 
-fn titles(what: What) -> &'static str {
-    match what {
-        What::Stats => concat!(
-            "Prot LocalAddress:Port               Conns   InPkts  OutPkts  InBytes OutBytes\n",
-            "  -> RemoteAddress:Port\n"
-        ),
-        What::Rate => concat!(
-            "Prot LocalAddress:Port                 CPS    InPPS   OutPPS    InBPS   OutBPS\n",
-            "  -> RemoteAddress:Port\n"
-        ),
-        What::Thresholds => concat!(
-            "Prot LocalAddress:Port            Uthreshold Lthreshold ActiveConn InActConn \n",
-            "  -> RemoteAddress:Port\n"
-        ),
-        What::PersistentConn => concat!(
-            "Prot LocalAddress:Port            Weight    PersistConn ActiveConn InActConn \n",
-            "  -> RemoteAddress:Port\n"
-        ),
-        What::TunInfo => concat!(
-            "Prot LocalAddress:Port Scheduler Flags\n",
-            "  -> RemoteAddress:Port           Forward TunnelInfo    Weight ActiveConn InActConn\n"
-        ),
-        _ => concat!(
-            "Prot LocalAddress:Port Scheduler Flags\n",
-            "  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn\n"
-        ),
-    }
+/// Of services and of their backends: the figures stand above one or the other.
+fn titles(what: What) -> String {
+    let (service, server) = match what {
+        What::Stats => ("               Conns   InPkts  OutPkts  InBytes OutBytes", ""),
+        What::Rate => ("                 CPS    InPPS   OutPPS    InBPS   OutBPS", ""),
+        What::Thresholds => ("            Uthreshold Lthreshold ActiveConn InActConn ", ""),
+        What::PersistentConn => ("            Weight    PersistConn ActiveConn InActConn ", ""),
+        What::TunInfo => {
+            (" Scheduler Flags", "           Forward TunnelInfo    Weight ActiveConn InActConn")
+        }
+        _ => (" Scheduler Flags", "           Forward Weight ActiveConn InActConn"),
+    };
+    format!("Prot LocalAddress:Port{service}\n  -> RemoteAddress:Port{server}\n")
 }
 
 fn service_line(service: &Service, list: &List, names: &Writer) -> String {

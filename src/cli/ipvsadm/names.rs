@@ -12,16 +12,29 @@ use crate::dataplane::snapshot::{Ports, Protocol, ServiceAddress};
 
 /// `host[:port]`, `[IPv6]:port` or an IPv6 address alone; the port is 0 if there is none. `None` if it is not one.
 pub fn read(text: &str, protocol: Protocol) -> Option<SocketAddr> {
+    parse(text, host_of, |name| port_of(name, protocol))
+}
+
+/// The same in numbers alone: what a name means here is not what it means on the machine that wrote it.
+pub fn read_numbers(text: &str) -> Option<SocketAddr> {
+    parse(text, |text| dotted(text).map(IpAddr::from), port_number)
+}
+
+fn parse(
+    text: &str,
+    host_of: impl Fn(&str) -> Option<IpAddr>,
+    port_of: impl Fn(&str) -> Option<u16>,
+) -> Option<SocketAddr> {
     if let Some(rest) = text.strip_prefix('[') {
         let (host, port) = rest.split_once("]:")?;
         let address: std::net::Ipv6Addr = host.parse().ok()?;
-        return Some((address, port_of(port, protocol)?).into());
+        return Some((address, port_of(port)?).into());
     }
     if let Ok(address) = text.parse::<std::net::Ipv6Addr>() {
         return Some((address, 0).into());
     }
     let (host, port) = match text.split_once(':') {
-        Some((host, port)) => (host, port_of(port, protocol)?),
+        Some((host, port)) => (host, port_of(port)?),
         None => (text, 0),
     };
     Some((host_of(host)?, port).into())
@@ -66,12 +79,12 @@ fn digits(text: &str) -> Option<u32> {
 
 /// A port, by number or name.
 fn port_of(text: &str, protocol: Protocol) -> Option<u16> {
-    match number(text, 0, 65_535) {
-        Some(port) => u16::try_from(port).ok(),
-        None => {
-            services().find(|(name, of, _)| name == text && *of == word(protocol)).map(|it| it.2)
-        }
-    }
+    let named = || services().find(|(name, of, _)| name == text && *of == word(protocol));
+    port_number(text).or_else(|| named().map(|(_, _, port)| port))
+}
+
+fn port_number(text: &str) -> Option<u16> {
+    number(text, 0, 65_535).and_then(|port| u16::try_from(port).ok())
 }
 
 /// A decimal number in that range; a plus sign is allowed.
@@ -197,6 +210,22 @@ mod tests {
         ];
         for (text, expected) in table {
             let read = read(text, Protocol::Tcp).map(|socket| socket.to_string());
+            assert_eq!(read.as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn in_numbers_alone_no_name_is_looked_up() {
+        let table = [
+            ("192.0.2.1:80", Some("192.0.2.1:80")),
+            ("192.0.2.1", Some("192.0.2.1:0")),
+            ("[2001:db8::1]:80", Some("[2001:db8::1]:80")),
+            ("192.0.2.1:http", None),
+            ("localhost:80", None),
+            ("$VIP:80", None),
+        ];
+        for (text, expected) in table {
+            let read = read_numbers(text).map(|socket| socket.to_string());
             assert_eq!(read.as_deref(), expected, "{text}");
         }
     }

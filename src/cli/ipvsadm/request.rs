@@ -2,9 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::control::config::mode::{Spelled, SpelledTunnel};
 use crate::dataplane::sched::{Flag, Scheduler};
-use crate::dataplane::snapshot::Protocol;
+use crate::dataplane::snapshot::{Mode, Protocol};
 
 /// One command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,24 +133,14 @@ impl SchedFlags {
 pub struct Server {
     /// Its address; the service's port if none is said.
     pub address: SocketAddr,
-    /// How packets reach it, as in the configuration.
-    pub forward: Spelled,
+    /// How packets reach it.
+    pub forward: Mode,
     /// `-w`
     pub weight: u32,
     /// `-x`
     pub upper: u32,
     /// `-y`
     pub lower: u32,
-}
-
-/// One of `fullnat`, `nat` and `dr`.
-pub fn forward(mode: &str) -> Spelled {
-    Spelled { mode: mode.to_owned(), tunnel: None }
-}
-
-/// A tunnel.
-pub fn tunnel(tunnel: SpelledTunnel) -> Spelled {
-    Spelled { mode: "tunnel".to_owned(), tunnel: Some(tunnel) }
 }
 
 /// What is listed, and how.

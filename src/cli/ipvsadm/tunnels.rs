@@ -9,7 +9,7 @@
 use super::messages::Refusal;
 use super::names::number;
 use super::options::Opt;
-use crate::control::config::mode::SpelledTunnel;
+use crate::dataplane::snapshot::{Encapsulation, GueChecksum};
 
 /// A kind of tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Tunnel {
     }
 
     /// The tunnel of these options.
-    pub fn read<'a>(self, said: &dyn Fn(Opt) -> Option<&'a str>) -> Result<SpelledTunnel, Refusal> {
+    pub fn read<'a>(self, said: &dyn Fn(Opt) -> Option<&'a str>) -> Result<Encapsulation, Refusal> {
         let (kind, port) = (self.name(), Opt::TunPort.name());
         if self == Self::Gue && said(Opt::TunPort).is_none() {
             return Err(Refusal::TunnelLacks { option: port, kind });
@@ -68,14 +68,15 @@ impl Tunnel {
             let (one, other) = (sums[one].0.name(), sums[other].0.name());
             return Err(Refusal::TunnelHasOne { one, other, kind });
         }
-        let (is_remote, is_summed) = (sums[0].1, sums[1].1);
-        Ok(SpelledTunnel {
-            kind: kind.to_owned(),
-            port: said(Opt::TunPort)
-                .and_then(|text| number(text, 1, 65_535))
-                .and_then(|port| u16::try_from(port).ok()),
-            checksum: (self != Self::Ipip).then_some(is_summed || is_remote),
-            remote_checksum: is_remote.then_some(true),
+        let port = said(Opt::TunPort).and_then(|text| number(text, 1, 65_535));
+        let port = port.and_then(|port| u16::try_from(port).ok()).unwrap_or_default();
+        let [remote, outer, _] = sums.map(|(_, is_said)| is_said);
+        Ok(match self {
+            Self::Ipip => Encapsulation::Ipip,
+            Self::Gre => Encapsulation::Gre { checksum: outer },
+            Self::Gue if remote => Encapsulation::Gue { port, checksum: GueChecksum::Remote },
+            Self::Gue if outer => Encapsulation::Gue { port, checksum: GueChecksum::Outer },
+            Self::Gue => Encapsulation::Gue { port, checksum: GueChecksum::Zero },
         })
     }
 }

@@ -8,31 +8,21 @@ use shunt::cli::ipvsadm::table::{Figures, Server, Service};
 use shunt::control::config::mode::{Spelled, SpelledTunnel};
 use shunt::dataplane::snapshot::{Ports, Protocol, ServiceAddress};
 
+/// Of any number of digits; connections and packets have 32 bits there.
 pub(crate) fn figures() -> impl Strategy<Value = Figures> {
-    // Of any number of digits; connections and packets have 32 bits there.
     let number = |bits: u32| (0..=bits).prop_flat_map(|bits| 0..(1u64 << bits));
-    (number(32), number(32), number(32), number(60), number(60)).prop_map(
-        |(connections, in_packets, out_packets, in_bytes, out_bytes)| Figures {
-            connections,
-            in_packets,
-            out_packets,
-            in_bytes,
-            out_bytes,
-        },
-    )
+    (number(32), number(32), number(32), number(60), number(60)).prop_map(named)
 }
 
 fn rates() -> impl Strategy<Value = Figures> {
     let number = || 0..=u64::from(u32::MAX);
-    (number(), number(), number(), number(), number()).prop_map(
-        |(connections, in_packets, out_packets, in_bytes, out_bytes)| Figures {
-            connections,
-            in_packets,
-            out_packets,
-            in_bytes,
-            out_bytes,
-        },
-    )
+    (number(), number(), number(), number(), number()).prop_map(named)
+}
+
+fn named(
+    (connections, in_packets, out_packets, in_bytes, out_bytes): (u64, u64, u64, u64, u64),
+) -> Figures {
+    Figures { connections, in_packets, out_packets, in_bytes, out_bytes }
 }
 
 fn address() -> impl Strategy<Value = Ipv4Addr> {

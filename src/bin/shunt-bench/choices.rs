@@ -5,6 +5,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use anyhow::ensure;
 use clap::Args;
 use serde::Serialize;
 use shunt::dataplane::sched::Scheduler;
@@ -22,8 +23,6 @@ use crate::traffic::{CLIENTS, Traffic};
 
 /// Room for each of the two: what half a second brings and another until it is swept.
 const PLACES: u32 = 1 << 23;
-/// How long until connections begin to end.
-const WARM_UP: Duration = Duration::from_millis(300);
 
 /// What a backend takes of which every one is full.
 const LIMIT: Limit = Limit { most: 1, least: 1 };
@@ -39,6 +38,12 @@ pub(crate) struct ChoicesOptions {
     /// Milliseconds of measuring for each scheduler.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub(crate) each_ms: u32,
+    /// Connections there is room for, in each of the two tables.
+    #[arg(long, default_value_t = PLACES)]
+    pub(crate) places: u32,
+    /// Milliseconds thrown away first: until connections, which live for a second, end as fast as they begin.
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(0..=60_000))]
+    pub(crate) warm_up_ms: u32,
     /// Every backend has had enough: what each SYN of a flood costs that nobody can serve.
     #[arg(long)]
     pub(crate) full: bool,
@@ -62,15 +67,19 @@ pub(crate) struct Choice {
     pub(crate) over_rr: f64,
 }
 
-/// A row for each scheduler that chooses among all backends without being told more.
+/// A row for each scheduler that chooses among all backends without being told more; `none` chooses nobody.
 pub(crate) fn run(options: &ChoicesOptions) -> anyhow::Result<Vec<Choice>> {
+    options.scene.expect_shortest()?;
     let machine = Machine::start(&options.scene, 2)?;
     let row = |&scheduler: &Scheduler| match options.scene.ip {
         IpVersion::V4 => row::<Ipv4Addr>(&machine, options, scheduler),
         IpVersion::V6 => row::<Ipv6Addr>(&machine, options, scheduler),
     };
-    let all = Scheduler::ALL.iter().filter(|scheduler| !scheduler.method().needs_server_ids);
-    all.map(row).collect()
+    let chooses = |scheduler: &&Scheduler| {
+        let method = scheduler.method();
+        !method.needs_server_ids && method.name != "none"
+    };
+    Scheduler::ALL.iter().filter(chooses).map(row).collect()
 }
 
 fn row<F: Hosts>(
@@ -89,12 +98,16 @@ fn row<F: Hosts>(
         }
         Ok(rounds)
     };
-    turns(WARM_UP)?;
-    let [rr, other] = turns(Duration::from_millis(options.each_ms.into()))?;
+    turns(Duration::from_millis(options.warm_up_ms.into()))?;
+    let [rr_rounds, other_rounds] = turns(Duration::from_millis(options.each_ms.into()))?;
+    let refusals = [rr.bed.refusals(), other.bed.refusals()];
+    let none = refusals.iter().all(Vec::is_empty);
+    let name = scheduler.method().name;
+    ensure!(options.full || none, "{name}: connections were refused: {refusals:?}");
     let spread = |rounds: &[Round]| Spread::of(rounds.iter().map(|r| (r.cycles, r.packets)));
-    let (rr, other) = (spread(&rr)?, spread(&other)?);
+    let (rr, other) = (spread(&rr_rounds)?, spread(&other_rounds)?);
     Ok(Choice {
-        scheduler: scheduler.method().name,
+        scheduler: name,
         backends: options.scene.backends,
         cycles_per_connection: other,
         rr_cycles_per_connection: rr,
@@ -127,7 +140,7 @@ impl<F: Hosts> Opener<F> {
             backends.for_each(|backend| backend.weight = WEIGHT);
             snapshot = snapshot.indexed();
         }
-        let bed = Bed::new::<F>(&machine.eal, &scene, PLACES, snapshot)?;
+        let bed = Bed::new::<F>(&machine.eal, &scene, options.places, snapshot)?;
         if options.full {
             let ids = (0..scene.backends).map(BackendId);
             ids.for_each(|id| assert!(bed.stats.loads.take(id, LIMIT), "it is empty"));

@@ -89,6 +89,7 @@ pub(crate) fn run(options: &FloodOptions) -> anyhow::Result<Vec<FloodRow>> {
         is_possible,
         "expected --mode fullnat --protocol tcp --ip 4: the flood is made for that"
     );
+    scene.expect_shortest()?;
     let machine = Machine::start(scene, 1)?;
     let above = SynCookies::Above { per_second: ABOVE_PER_SECOND };
     let kinds = [("never", SynCookies::Never), ("above", above), ("always", SynCookies::Always)];

@@ -32,7 +32,7 @@ use shunt::dpdk::rest::Rest;
 use crate::bed::{Bed, Rings, Wire};
 use crate::established::Established;
 use crate::machine::Machine;
-use crate::options::Scene;
+use crate::options::{IpVersion, Scene};
 use crate::order;
 use crate::rig::STAMP_MASK;
 use crate::traffic::{Mix, Traffic, flush};
@@ -94,6 +94,8 @@ pub(crate) struct Row {
 
 /// A row for each way.
 pub(crate) fn run(options: &IdleOptions) -> anyhow::Result<Vec<Row>> {
+    let is_v4 = matches!(options.scene.ip, IpVersion::V4);
+    ensure!(is_v4, "expected --ip 4: what a first packet waits for does not hang on its family");
     let machine = Machine::start(&options.scene, 1)?;
     let cpus = machine.two_cpus();
     let cpus = cpus.context("expected two CPUs: one for the worker, one for the generator")?;

@@ -93,6 +93,7 @@ pub(crate) fn run(options: &LifeOptions) -> anyhow::Result<Vec<LifeRow>> {
         scene.protocol == Transport::Tcp,
         "expected --protocol tcp: only TCP says when it ends"
     );
+    scene.expect_shortest()?;
     let machine = Machine::start(scene, 1)?;
     let row = |what, steps: &[Step]| match scene.ip {
         IpVersion::V4 => Lives::<Ipv4Addr>::new(&machine, options, steps)?.row(what),

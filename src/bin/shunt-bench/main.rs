@@ -14,6 +14,7 @@ mod bed;
 mod choices;
 mod compare;
 mod crew;
+mod doubt;
 mod established;
 mod flood;
 mod floor;
@@ -174,10 +175,11 @@ fn verdict(lost: bool, missed: &[String]) -> ExitCode {
 
 fn swept(options: &SweepOptions) -> anyhow::Result<ExitCode> {
     let found = sweep::run(options)?;
+    let code = shown(&sweep::render(&found, options.json));
     if let Some(file) = &options.plot {
         plot::latency_against_load(file, &found)?;
     }
-    Ok(shown(&sweep::render(&found, options.json)))
+    Ok(code)
 }
 
 /// Exit code 1 if packets were lost, or were wrong.
@@ -188,12 +190,12 @@ fn generated(options: &GenerateOptions) -> anyhow::Result<ExitCode> {
 }
 
 fn standard(options: &StandardOptions) -> anyhow::Result<ExitCode> {
-    let judged = standard::run()?;
-    print!("{}", standard::render(&judged, options.json));
+    let found = standard::run(options.rehearse)?;
+    print!("{}", standard::render(&found, options.json));
     if let Some(file) = &options.write {
-        standard::write(file, &standard::render(&judged, false))?;
+        standard::write(file, &standard::render(&found, false))?;
     }
-    Ok(ExitCode::from(u8::from(options.assert && standard::is_missed(&judged))))
+    Ok(ExitCode::from(u8::from(options.assert && standard::is_missed(&found))))
 }
 
 fn shown(text: &str) -> ExitCode {

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use shunt::dataplane::io::BURST;
 use shunt::dataplane::sched::Scheduler;
@@ -188,6 +189,18 @@ pub(crate) struct Scene {
     /// Do not use huge pages.
     #[arg(long)]
     pub(crate) no_huge: bool,
+}
+
+impl Scene {
+    /// An error unless frames are as short as they can be: SYNs carry nothing.
+    pub(crate) fn expect_shortest(&self) -> anyhow::Result<()> {
+        let is_shortest = self.packet_size == PacketSize::Bytes(64);
+        ensure!(
+            is_shortest,
+            "expected --packet-size 64: SYNs are measured here, which carry nothing"
+        );
+        Ok(())
+    }
 }
 
 /// What `run` measures.

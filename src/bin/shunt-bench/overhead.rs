@@ -20,6 +20,7 @@ use serde::Serialize;
 use shunt::dpdk::clock;
 
 use crate::bed::{Bed, Round};
+use crate::doubt;
 use crate::established::Established;
 use crate::host::Hosts;
 use crate::machine::Machine;
@@ -55,6 +56,8 @@ pub(crate) struct Found {
     pub(crate) bare_cycles_per_packet: Spread,
     /// What the first takes more, in percent: the median pair.
     pub(crate) overhead_percent: f64,
+    /// What that may be off by, by chance.
+    pub(crate) overhead_off_by_percent: f64,
     /// Pairs of rounds.
     pub(crate) pairs: usize,
     /// Samples of latency that were taken.
@@ -104,10 +107,12 @@ impl<'a, F: Hosts> Pair<'a, F> {
         let spread = |of: fn(&(Round, Round)) -> Round| {
             Spread::of(pairs.iter().map(of).map(|round| (round.cycles, round.packets)))
         };
+        let (overhead_percent, overhead_off_by_percent) = overhead(pairs)?;
         Ok(Found {
             watched_cycles_per_packet: spread(|pair| pair.0)?,
             bare_cycles_per_packet: spread(|pair| pair.1)?,
-            overhead_percent: overhead(pairs)?,
+            overhead_percent,
+            overhead_off_by_percent,
             pairs: pairs.len(),
             samples: self.watched.bed.stats.latencies.samples().map(|(_, count)| count).sum(),
         })
@@ -139,8 +144,8 @@ impl<'a, F: Hosts> Pair<'a, F> {
     }
 }
 
-/// How much more the first of a pair takes than the second, in percent.
-fn overhead(pairs: &[(Round, Round)]) -> anyhow::Result<f64> {
+/// How much more the first of a pair takes than the second, in percent, and what that may be off by.
+fn overhead(pairs: &[(Round, Round)]) -> anyhow::Result<(f64, f64)> {
     // A tenth of a thousandth is one; up to ten times as much is told.
     let mut histogram = Histogram::<u64>::new_with_max(1_000_000, 4)?;
     for (watched, bare) in pairs {
@@ -150,8 +155,8 @@ fn overhead(pairs: &[(Round, Round)]) -> anyhow::Result<f64> {
         histogram.saturating_record(u64::try_from(ratio).unwrap_or(u64::MAX));
     }
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    let median = histogram.value_at_quantile(0.5) as f64;
-    Ok(median / 100.0 - 100.0)
+    let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 100.0;
+    Ok((at(0.5) - 100.0, doubt::off_by([at(0.25), at(0.75)], pairs.len())))
 }
 
 /// What was found, as text.
@@ -161,10 +166,11 @@ pub(crate) fn render(found: &Found, json: bool) -> String {
     }
     let spread = |Spread { median, p10, p90 }: Spread| format!("{median:.1} ({p10:.1}-{p90:.1})");
     format!(
-        "watched {} cycles a packet, bare {}: {:.2} % on top ({} pairs, {} samples of latency)\n",
+        "watched {} cycles a packet, bare {}: {:.2} % on top, give or take {:.2} ({} pairs, {} samples of latency)\n",
         spread(found.watched_cycles_per_packet),
         spread(found.bare_cycles_per_packet),
         found.overhead_percent,
+        found.overhead_off_by_percent,
         found.pairs,
         found.samples
     )
@@ -179,8 +185,8 @@ mod tests {
         let round = |cycles| Round { cycles, packets: 100 };
         let pairs = [(10_300, 10_000), (20_000, 10_000), (10_100, 10_000)];
         let pairs = pairs.map(|(watched, bare)| (round(watched), round(bare)));
-        assert!((overhead(&pairs).unwrap() - 3.0).abs() < 0.05);
+        assert!((overhead(&pairs).unwrap().0 - 3.0).abs() < 0.05);
         let cheaper = [(round(9_900), round(10_000))];
-        assert!((overhead(&cheaper).unwrap() + 1.0).abs() < 0.05);
+        assert!((overhead(&cheaper).unwrap().0 + 1.0).abs() < 0.05);
     }
 }

@@ -125,10 +125,12 @@ impl<'a, F: Hosts> Rig<'a, F> {
             back += self.collect(between, &mut latency);
         }
         let elapsed = clock::now() - start;
-        back += self.wait_for(between, offered - refused - back, &mut latency);
+        // On a machine that stood still one may come now that an earlier trial gave up on.
+        let missing = (offered - refused).saturating_sub(back);
+        back += self.wait_for(between, missing, &mut latency);
         let seconds = self.machine.clock.duration(elapsed).as_secs_f64();
         let offered_per_second = crate::report::ratio(offered, 1) / seconds;
-        Ok(Trial { offered_per_second, offered, lost: offered - back, latency })
+        Ok(Trial { offered_per_second, offered, lost: offered.saturating_sub(back), latency })
     }
 
     /// Writes so many packets; how many there was no room for.

@@ -1,15 +1,21 @@
 //! `standard`: everything that has a bar, measured in one go, with the bar beside it.
 //!
 //! Each measurement is a process of its own (DPDK starts once in a process), the same that anybody
-//! can run by hand; the figure is taken out of its JSON.
+//! can run by hand; the figure is taken out of its JSON. What is held against something else takes turns with it.
+
+mod figures;
+mod origin;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde_json::Value;
+
+use self::figures::{Bar, Figure, Measurement, Rows};
 
 /// Where the table goes in the document.
 const BEGIN: &str = "<!-- standard: begin -->";
@@ -27,299 +33,143 @@ pub(crate) struct StandardOptions {
     /// Exit code 1 if a bar is missed.
     #[arg(long)]
     pub(crate) assert: bool,
+    /// Run everything as shortly as it can be, to see that it runs: the figures are worth nothing.
+    #[arg(long, conflicts_with = "write", conflicts_with = "assert")]
+    pub(crate) rehearse: bool,
 }
-
-/// A command whose rows figures are taken from.
-struct Measurement {
-    options: &'static str,
-    bars: &'static [Bar],
-}
-
-/// A figure and what it is held to.
-struct Bar {
-    what: &'static str,
-    unit: &'static str,
-    figure: fn(&Rows<'_>) -> Option<f64>,
-    limit: Limit,
-}
-
-/// What was printed, and which of its rounds are asked for.
-struct Rows<'a> {
-    /// Of the bar's own command.
-    own: &'a [Value],
-    /// Of the first command.
-    first: &'a [Value],
-    /// [`MEDIAN`] or [`TENTH`].
-    rounds: &'static str,
-}
-
-/// Key of a spread's median.
-const MEDIAN: &str = "median";
-/// Key of what a tenth of the rounds stayed below: those that neighbours disturbed least.
-const TENTH: &str = "p10";
-
-impl Rows<'_> {
-    fn number(&self, row: usize, path: &str) -> Option<f64> {
-        number(self.own, row, path)
-    }
-
-    /// Of a spread, the rounds asked for.
-    fn spread(&self, row: usize, path: &str) -> Option<f64> {
-        self.number(row, &format!("{path}/{}", self.rounds))
-    }
-
-    fn cycles(&self, row: usize) -> Option<f64> {
-        self.spread(row, "/cycles_spread")
-    }
-
-    fn over_synthetic(&self, row: usize) -> Option<f64> {
-        Some(self.number(row, CYCLES_KEY)? / self.number(row, "/synthetic_cycles_per_packet")?)
-    }
-
-    /// A rate that was computed from the median, as the rounds asked for have it.
-    fn rate(&self, row: usize, rate: &str, cycles: &str) -> Option<f64> {
-        let median = self.number(row, &format!("{cycles}/{MEDIAN}"))?;
-        Some(self.number(row, rate)? * median / self.spread(row, cycles)?)
-    }
-
-    /// How much more one spread is than another.
-    fn more(&self, row: usize, one: &str, other: &str) -> Option<f64> {
-        Some(self.spread(row, one)? - self.spread(row, other)?)
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Limit {
-    AtMost(f64),
-    AtLeast(f64),
-}
-
-impl Limit {
-    fn holds(self, figure: f64) -> bool {
-        match self {
-            Self::AtMost(most) => figure <= most,
-            Self::AtLeast(least) => figure >= least,
-        }
-    }
-}
-
-impl std::fmt::Display for Limit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::AtMost(most) => write!(f, "≤ {most}"),
-            Self::AtLeast(least) => write!(f, "≥ {least}"),
-        }
-    }
-}
-
-/// Of the only row, against a million connections of the first command.
-fn beside_fullnat(rows: &Rows<'_>) -> Option<f64> {
-    let path = format!("/cycles_spread/{}", rows.rounds);
-    Some(number(rows.own, 0, &path)? / number(rows.first, MILLION, &path)?)
-}
-
-const CYCLES: &str = "cycles a packet";
-const TIMES: &str = "times";
-const CYCLES_KEY: &str = "/cycles_per_packet";
-const MILLION: usize = 2;
-
-fn number(rows: &[Value], row: usize, path: &str) -> Option<f64> {
-    rows.get(row)?.pointer(path)?.as_f64()
-}
-
-const fn most(
-    what: &'static str,
-    unit: &'static str,
-    limit: f64,
-    figure: fn(&Rows<'_>) -> Option<f64>,
-) -> Bar {
-    Bar { what, unit, figure, limit: Limit::AtMost(limit) }
-}
-
-const fn least(
-    what: &'static str,
-    unit: &'static str,
-    limit: f64,
-    figure: fn(&Rows<'_>) -> Option<f64>,
-) -> Bar {
-    Bar { what, unit, figure, limit: Limit::AtLeast(limit) }
-}
-
-/// All there is, in the order it is run.
-const MEASUREMENTS: &[Measurement] = &[
-    Measurement {
-        options: "run --flows 1000,64000,1000000,10000000 --duration 10",
-        bars: &[
-            most("FULL-NAT, 1,000 connections", CYCLES, 90.0, |rows| rows.cycles(0)),
-            most("FULL-NAT, 64,000 connections", CYCLES, 90.0, |rows| rows.cycles(1)),
-            most("FULL-NAT, 1 million connections", CYCLES, 150.0, |rows| rows.cycles(2)),
-            most("FULL-NAT, 10 million connections", CYCLES, 160.0, |rows| rows.cycles(3)),
-            most("against table and rewrite alone, 1,000", TIMES, 1.8, |rows| {
-                rows.over_synthetic(0)
-            }),
-            most("against table and rewrite alone, 64,000", TIMES, 1.8, |rows| {
-                rows.over_synthetic(1)
-            }),
-            most("against table and rewrite alone, 1 million", TIMES, 1.8, |rows| {
-                rows.over_synthetic(2)
-            }),
-            most("against table and rewrite alone, 10 million", TIMES, 1.8, |rows| {
-                rows.over_synthetic(3)
-            }),
-            most("bytes of a connection, index included", "bytes", 128.0, |rows| {
-                rows.number(2, "/bytes_per_connection")
-            }),
-        ],
-    },
-    Measurement {
-        options: "run --mode dr --flows 1000000 --duration 5",
-        bars: &[most("DR beside FULL-NAT, 1 million", TIMES, 1.0, beside_fullnat)],
-    },
-    Measurement {
-        options: "run --mode nat --flows 1000000 --duration 5",
-        bars: &[most("NAT beside FULL-NAT, 1 million", TIMES, 1.0, beside_fullnat)],
-    },
-    Measurement {
-        options: "run --mode ipip --flows 1000000 --duration 5",
-        bars: &[most("IPIP beside FULL-NAT, 1 million", TIMES, 1.0, beside_fullnat)],
-    },
-    Measurement {
-        options: "run --ip 6 --flows 1000000 --duration 5",
-        bars: &[most("IPv6 FULL-NAT beside IPv4, 1 million", TIMES, 1.3, beside_fullnat)],
-    },
-    Measurement {
-        options: "life --duration 5",
-        bars: &[
-            most("a packet that makes a connection, one ends", "cycles", 500.0, |rows| {
-                rows.spread(0, "/cycles_per_connection")
-            }),
-            least("TCP lives, SYN to last ACK", "a second", 1.2e6, |rows| {
-                rows.rate(1, "/connections_per_second", "/cycles_per_connection")
-            }),
-        ],
-    },
-    Measurement {
-        options: "choices --backends 1000",
-        bars: &[most("a new connection over rr, costliest scheduler", "cycles", 200.0, |rows| {
-            let (one, rr) = ("/cycles_per_connection", "/rr_cycles_per_connection");
-            let over = (0..rows.own.len()).filter_map(|row| rows.more(row, one, rr));
-            over.reduce(f64::max)
-        })],
-    },
-    Measurement {
-        options: "reload --backends 10000",
-        bars: &[
-            most("reload of 10,000 backends, 99 of 100 pauses", "µs", 50.0, |rows| {
-                rows.number(0, "/pause_us/p99")
-            }),
-            most("packets lost in it", "packets", 0.0, |rows| rows.number(0, "/lost_packets")),
-        ],
-    },
-    Measurement {
-        options: "handover",
-        bars: &[most("handover of a packet, on top", "cycles", 80.0, |rows| {
-            rows.more(0, "/handed_over_cycles_per_packet", "/direct_cycles_per_packet")
-        })],
-    },
-    Measurement {
-        options: "overhead --duration 10",
-        bars: &[most("metrics, latency samples, idle capture hooks: on top", "%", 3.0, |rows| {
-            rows.number(0, "/overhead_percent")
-        })],
-    },
-    Measurement {
-        options: "flood --duration 3",
-        bars: &[least("a SYN flood, cookies above 100 a second: kept", "of 1", 0.9, |rows| {
-            let (alone, flooded) = ("/alone_cycles_per_packet", "/flooded_cycles_per_packet");
-            Some(rows.spread(1, alone)? / rows.spread(1, flooded)?)
-        })],
-    },
-    Measurement {
-        options: "sweep --tolerated-ppm 100",
-        bars: &[most("latency added at half load, p99.9", "µs", 20.0, |rows| {
-            Some(rows.number(0, "/latency/1/added_p999_ns")? / 1e3)
-        })],
-    },
-];
 
 /// A bar and what was measured.
 #[derive(Debug, serde::Serialize)]
 pub(crate) struct Judged {
     what: &'static str,
     command: &'static str,
+    /// What it took turns with.
+    beside: Option<&'static str>,
     unit: &'static str,
     figure: f64,
-    /// The same of the least disturbed tenth of the rounds, where there are rounds.
-    least_disturbed: Option<f64>,
+    /// Of rounds the tenth and ninetieth percentile, of turns the lowest and highest.
+    range: Option<[f64; 2]>,
+    /// What the figure may be off by, where that is known.
+    off_by: f64,
+    /// What else belongs to it.
+    note: String,
     bar: String,
-    holds: bool,
+    /// `null` where there is no bar, or nobody can tell.
+    holds: Option<bool>,
 }
 
-/// Measures all of it.
-pub(crate) fn run() -> anyhow::Result<Vec<Judged>> {
-    let mut judged = Vec::new();
-    let mut first = Vec::new();
-    for measurement in MEASUREMENTS {
-        eprintln!("shunt-bench {}", measurement.options);
-        let rows = rows(measurement.options)?;
-        if first.is_empty() {
-            first.clone_from(&rows);
-        }
+/// All of it.
+pub(crate) struct Found {
+    judged: Vec<Judged>,
+    origin: String,
+    detail: String,
+}
+
+/// Measures all of it, or sees whether it could.
+pub(crate) fn run(rehearse: bool) -> anyhow::Result<Found> {
+    let begun = Instant::now();
+    let (mut judged, mut first) = (Vec::new(), None);
+    for measurement in figures::MEASUREMENTS {
+        let rows = if rehearse { rehearsed(measurement)? } else { measured(measurement)? };
         for bar in measurement.bars {
-            judged.push(judge(bar, measurement.options, &rows, &first)?);
+            judged.push(judge(bar, measurement, &rows)?);
         }
+        first.get_or_insert(rows);
     }
-    Ok(judged)
+    let first = first.unwrap_or_default();
+    let (origin, detail) = (origin::line(&first, begun.elapsed()), origin::detail(&first));
+    Ok(Found { judged, origin, detail })
 }
 
-fn judge(
-    bar: &Bar,
-    command: &'static str,
-    rows: &[Value],
-    first: &[Value],
-) -> anyhow::Result<Judged> {
-    let of = |rounds| {
-        let figure = (bar.figure)(&Rows { own: rows, first, rounds });
-        figure.with_context(|| format!("`{command}` says nothing of: {}", bar.what))
+fn measured(measurement: &Measurement) -> anyhow::Result<Vec<Value>> {
+    let Some((other, turns)) = measurement.beside else {
+        eprintln!("shunt-bench {}", measurement.options);
+        return rows(measurement.options);
     };
-    let (figure, tenth) = (of(MEDIAN)?, of(TENTH)?);
+    eprintln!("shunt-bench {} (in turn with `{other}`, {turns} times)", measurement.options);
+    let mut pairs = Vec::new();
+    for _ in 0..turns {
+        pairs.extend(rows(other)?);
+        pairs.extend(rows(measurement.options)?);
+    }
+    Ok(pairs)
+}
+
+/// As [`measured`], of numbers that say nothing.
+fn rehearsed(measurement: &Measurement) -> anyhow::Result<Vec<Value>> {
+    let pairs = if measurement.beside.is_some() { 2 } else { 1 };
+    let all =
+        (0..pairs).map(|_| rows(measurement.rehearsal)).collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(all.concat())
+}
+
+fn judge(bar: &Bar, measurement: &Measurement, rows: &[Value]) -> anyhow::Result<Judged> {
+    let command = measurement.options;
+    let figure = (bar.figure)(&Rows(rows));
+    let figure = figure.with_context(|| format!("`{command}` says nothing of: {}", bar.what))?;
+    let holds = bar.limit.holds(&figure);
+    let Figure { value, range, off_by, note } = figure;
     Ok(Judged {
         what: bar.what,
         command,
+        beside: measurement.beside.map(|(other, _)| other),
         unit: bar.unit,
-        figure,
-        least_disturbed: (tenth.to_bits() != figure.to_bits()).then_some(tenth),
+        figure: value,
+        range,
+        off_by,
+        note,
         bar: bar.limit.to_string(),
-        holds: bar.limit.holds(figure),
+        holds,
     })
 }
 
+/// The rows of one command. Packets that were lost (exit code 1) are a result as well.
 fn rows(options: &str) -> anyhow::Result<Vec<Value>> {
     let program = std::env::current_exe().context("where is this program?")?;
     let output = Command::new(program).args(options.split(' ')).arg("--json").output()?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "`shunt-bench {options}` failed: {said}");
+    let has_measured = matches!(output.status.code(), Some(0 | 1));
+    ensure!(has_measured, "`shunt-bench {options}` failed: {said}");
     let text = String::from_utf8(output.stdout)?;
     text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
 
-const HEAD: &str = "| what | measured | least disturbed tenth | bar | held | command |\n\
-                    |---|---|---|---|---|---|\n";
+const HEAD: &str =
+    "| what | measured | range | bar | held | command |\n|---|---|---|---|---|---|\n";
 
-/// The table as Markdown, or an object a line.
-pub(crate) fn render(judged: &[Judged], json: bool) -> String {
+/// Tables as Markdown with what they are of, or an object a line.
+pub(crate) fn render(found: &Found, json: bool) -> String {
     if json {
         let line = |row: &Judged| serde_json::to_string(row).unwrap_or_default() + "\n";
-        return judged.iter().map(line).collect();
+        return found.judged.iter().map(line).collect();
     }
-    let mut out = HEAD.to_owned();
-    for Judged { what, command, unit, figure, least_disturbed, bar, holds } in judged {
-        let held = if *holds { "yes" } else { "**no**" };
-        let (figure, tenth) = (rounded(*figure), least_disturbed.map_or_else(String::new, rounded));
-        let _ =
-            writeln!(out, "| {what} | {figure} {unit} | {tenth} | {bar} | {held} | `{command}` |");
-    }
+    let mut out = format!("{}\n{HEAD}", found.origin);
+    found.judged.iter().for_each(|row| row.write(&mut out));
+    let _ = write!(out, "\nThe first command in detail, cycles a packet:\n\n{}", found.detail);
     out
+}
+
+impl Judged {
+    fn write(&self, out: &mut String) {
+        let Self { what, command, unit, bar, note, .. } = self;
+        let figure = rounded(self.figure);
+        let range = match self.range {
+            Some([low, high]) => format!("{} to {}", rounded(low), rounded(high)),
+            None if self.off_by > 0.0 => format!("± {}", rounded(self.off_by)),
+            None => String::new(),
+        };
+        let held = match self.holds {
+            Some(true) => "yes",
+            Some(false) => "**no**",
+            None if bar.is_empty() => "",
+            None => "cannot be told",
+        };
+        let note = if note.is_empty() { String::new() } else { format!(" ({note})") };
+        let _ = writeln!(
+            out,
+            "| {what} | {figure} {unit}{note} | {range} | {bar} | {held} | `{command}` |"
+        );
+    }
 }
 
 fn rounded(figure: f64) -> String {
@@ -348,12 +198,13 @@ fn placed(text: &str, table: &str) -> Option<String> {
 }
 
 /// Whether a bar was missed.
-pub(crate) fn is_missed(judged: &[Judged]) -> bool {
-    judged.iter().any(|row| !row.holds)
+pub(crate) fn is_missed(found: &Found) -> bool {
+    found.judged.iter().any(|row| row.holds == Some(false))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::figures::Limit;
     use super::*;
 
     #[test]
@@ -364,34 +215,24 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_holds_at_its_very_limit_and_not_beyond() {
-        assert!(Limit::AtMost(90.0).holds(90.0) && !Limit::AtMost(90.0).holds(90.1));
-        assert!(Limit::AtLeast(1.2e6).holds(1.2e6) && !Limit::AtLeast(1.2e6).holds(1.1e6));
-        assert!(!Limit::AtMost(90.0).holds(f64::NAN) && !Limit::AtLeast(1.0).holds(f64::NAN));
-    }
-
-    #[test]
-    fn figures_are_found_in_rows_as_they_are_printed() {
-        let row = r#"{"cycles_per_packet": 120.0, "synthetic_cycles_per_packet": 80.0,
-            "cycles_spread": {"median": 120.0, "p10": 100.0, "p90": 200.0},
-            "cycles_per_connection": {"median": 500.0, "p10": 400.0}, "connections_per_second": 8.0}"#;
-        let own = vec![serde_json::from_str(row).unwrap(); 4];
-        let of = |rounds| Rows { own: &own, first: &own, rounds };
-        assert_eq!((MEASUREMENTS[0].bars[6].figure)(&of(MEDIAN)), Some(1.5));
-        assert_eq!((MEASUREMENTS[0].bars[0].figure)(&of(MEDIAN)), Some(120.0));
-        assert_eq!((MEASUREMENTS[0].bars[0].figure)(&of(TENTH)), Some(100.0));
-        assert_eq!((MEASUREMENTS[1].bars[0].figure)(&of(TENTH)), Some(1.0));
-        let (rate, cycles) = ("/connections_per_second", "/cycles_per_connection");
-        assert_eq!(of(MEDIAN).rate(0, rate, cycles), Some(8.0));
-        assert_eq!(of(TENTH).rate(0, rate, cycles), Some(10.0));
-    }
-
-    #[test]
-    fn a_figure_without_rounds_has_no_least_disturbed_tenth() {
-        let rows = [serde_json::json!({"lost_packets": 0.0})];
-        let bar = most("lost", "packets", 0.0, |rows| rows.number(0, "/lost_packets"));
-        let judged = judge(&bar, "reload", &rows, &rows).unwrap();
-        assert!(judged.holds && judged.least_disturbed.is_none());
-        assert!(render(&[judged], false).contains("| lost | 0.00 packets |  | ≤ 0 | yes |"));
+    fn a_row_says_what_is_known_of_its_figure_and_nothing_else() {
+        let figure: fn(&Rows<'_>) -> Option<Figure> = |rows| {
+            Some(Figure { off_by: rows.number(0, "/off_by")?, ..rows.number(0, "/lost")?.into() })
+        };
+        let line = |lost: f64, off_by: f64, limit| {
+            let bar = Bar { what: "lost", unit: "packets", figure, limit };
+            let (options, rehearsal) = ("reload", "");
+            let measurement = Measurement { options, rehearsal, beside: None, bars: &[] };
+            let rows = [serde_json::json!({ "lost": lost, "off_by": off_by })];
+            let mut out = String::new();
+            judge(&bar, &measurement, &rows).unwrap().write(&mut out);
+            out
+        };
+        let none = Limit::AtMost(0.0);
+        assert_eq!(line(0.0, 0.0, none), "| lost | 0.00 packets |  | ≤ 0 | yes | `reload` |\n");
+        assert_eq!(line(2.0, 0.0, none), "| lost | 2.00 packets |  | ≤ 0 | **no** | `reload` |\n");
+        let told = "| lost | 1.00 packets | ± 2.00 | ≤ 0 | cannot be told | `reload` |\n";
+        assert_eq!(line(1.0, 2.0, none), told);
+        assert_eq!(line(1.0, 0.0, Limit::Nowhere), "| lost | 1.00 packets |  |  |  | `reload` |\n");
     }
 }

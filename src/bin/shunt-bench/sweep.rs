@@ -16,6 +16,7 @@ use clap::Args;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::doubt;
 use crate::established::Established;
 use crate::host::Hosts;
 use crate::latency::Latency;
@@ -81,8 +82,11 @@ pub(crate) struct AtLoad {
     pub(crate) latency_ns: Latency,
     /// The same of plain forwarding, at the same rate.
     pub(crate) floor_latency_ns: Latency,
-    /// What of the slowest of a thousand is the balancer's: the median slice's less that of the floor's.
+    /// What of the slowest of a thousand is the balancer's: the median slice's less that of the floor's. Below zero
+    /// where the machine disturbed the floor more.
     pub(crate) added_p999_ns: f64,
+    /// What that may be off by, by chance.
+    pub(crate) added_p999_off_by_ns: f64,
 }
 
 /// Latency slice by slice.
@@ -140,12 +144,20 @@ fn at_load<F: Hosts>(
         balanced.add(&rig.trial(Between::Worker, rate, trial_time(options) / SLICES)?)?;
         floor.add(&rig.trial(Between::Floor, rate, trial_time(options) / SLICES)?)?;
     }
-    let added = balanced.median_p999().saturating_sub(floor.median_p999());
-    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-    let added_p999_ns = added as f64 * 1e9 / machine.hertz();
+    let ns = |cycles: f64| cycles * 1e9 / machine.hertz();
+    let (one, other) = (balanced.median_p999(), floor.median_p999());
+    let added_p999_ns = ns(one.0 - other.0);
+    let added_p999_off_by_ns = ns(doubt::of_difference(one.1, other.1));
     let (lost_packets, latency_ns) = (balanced.lost, balanced.latency(machine));
     let floor_latency_ns = floor.latency(machine);
-    Ok(AtLoad { load_percent, lost_packets, latency_ns, floor_latency_ns, added_p999_ns })
+    Ok(AtLoad {
+        load_percent,
+        lost_packets,
+        latency_ns,
+        floor_latency_ns,
+        added_p999_ns,
+        added_p999_off_by_ns,
+    })
 }
 
 impl Slices {
@@ -162,9 +174,13 @@ impl Slices {
         Ok(())
     }
 
-    fn median_p999(&mut self) -> u64 {
+    /// The median slice's, in cycles, and what it may be off by.
+    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+    fn median_p999(&mut self) -> (f64, f64) {
         self.p999.sort_unstable();
-        self.p999.get(self.p999.len() / 2).copied().unwrap_or_default()
+        let count = self.p999.len();
+        let at = |place: usize| self.p999.get(place).copied().unwrap_or_default() as f64;
+        (at(count / 2), doubt::off_by([at(count / 4), at(count * 3 / 4)], count))
     }
 
     fn latency(&self, machine: &Machine) -> Latency {
@@ -183,7 +199,7 @@ pub(crate) fn render(found: &Found, json: bool) -> String {
     }
     let limit = if found.generator_bound { " (the generator\'s limit)" } else { "" };
     let head = format!(
-        "{} {} flows: {:.2} Mpps without loss{limit}\n{:>6} {:>8} {:>6} {:>9} {:>9} {:>9} {:>15} {:>9}\n",
+        "{} {} flows: {:.2} Mpps without loss{limit}\n{:>6} {:>8} {:>6} {:>9} {:>9} {:>9} {:>15} {:>15}\n",
         found.mode,
         found.flows,
         found.no_loss_mpps,
@@ -194,14 +210,15 @@ pub(crate) fn render(found: &Found, json: bool) -> String {
         "p99 µs",
         "p99.9 µs",
         "floor's p99.9",
-        "added"
+        "added ± µs"
     );
     found.latency.iter().fold(head, |text, at| {
         let Latency { offered_mpps, p50, p99, p999 } = at.latency_ns;
         let [p50, p99, p999] = [p50, p99, p999].map(|ns| ns / 1e3);
         let (floor, added) = (at.floor_latency_ns.p999 / 1e3, at.added_p999_ns / 1e3);
+        let off_by = at.added_p999_off_by_ns / 1e3;
         text + &format!(
-            "{:>5}% {offered_mpps:>8.2} {:>6} {p50:>9.1} {p99:>9.1} {p999:>9.1} {floor:>15.1} {added:>9.1}\n",
+            "{:>5}% {offered_mpps:>8.2} {:>6} {p50:>9.1} {p99:>9.1} {p999:>9.1} {floor:>15.1} {added:>8.1} ±{off_by:>5.1}\n",
             at.load_percent, at.lost_packets
         )
     })

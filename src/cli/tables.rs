@@ -268,8 +268,7 @@ fn note(backend: &Backend) -> String {
 
 /// `down: http GET /: status 503`
 fn ill(health: &BackendHealth) -> String {
-    let failed = health.checks.iter().find(|check| !check.up);
-    let why = failed.map_or_else(String::new, |it| format!(": {}: {}", it.check, it.last));
+    let why = health.why().map_or_else(String::new, |why| format!(": {why}"));
     format!("{}{why}", health.state)
 }
 

@@ -120,8 +120,7 @@ impl<C: Configure> Control<C> {
         let keys: HashMap<_, _> = services.iter().map(|it| (it.name.as_str(), it.key())).collect();
         let why = |service: &str, backend| {
             let health = self.health.backend(keys.get(service)?, backend)?;
-            let failed = health.checks.into_iter().find(|check| !check.up)?;
-            Some(format!("{}: {}", failed.check, failed.last))
+            health.why()
         };
         let told: Vec<_> = turns.into_iter().map(|turn| what(turn, why)).collect();
         for what in told {

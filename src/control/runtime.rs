@@ -351,7 +351,9 @@ impl<C: Configure> Control<C> {
         if self.rounds.is_multiple_of(TAP_ROUNDS) {
             self.keep_taps().await;
             self.notice_drains();
-            if self.health.tick(Instant::now()) {
+            let now = Instant::now();
+            self.health.hear(&self.sources, now);
+            if self.health.tick(now) {
                 self.publish_health();
             }
         }

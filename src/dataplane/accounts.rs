@@ -15,6 +15,7 @@ use super::persistence::{self, Templates};
 use super::quota;
 use super::sched::Chooser;
 use super::snapshot::{Limit, Snapshot};
+use super::unanswered;
 use crate::ids::BackendId;
 use crate::stats::counters::WorkerStats;
 
@@ -121,6 +122,9 @@ impl Ending<'_> {
             self.cleared += 1;
         } else {
             self.stats.run.expired.add(1);
+        }
+        if cause == Cause::Lapse {
+            unanswered::lapsed(self.stats, table.record(slot));
         }
         count_down(self.stats, self.snapshot, self.chooser, table.record(slot));
     }

@@ -10,7 +10,7 @@
 
 use super::admit::starts;
 use super::conn::key::Side;
-use super::conn::record::Record;
+use super::conn::record::{Noted, Record};
 use super::conn::state::{Stage, State};
 use super::conn::table::{Hit, Slot};
 use super::endings::{Cause, said};
@@ -22,6 +22,7 @@ use super::onward;
 use super::parse::Parsed;
 use super::rewrite::{Translation, translate};
 use super::snapshot::{Restarts, Snapshot};
+use super::unanswered;
 use super::verdict::Reason;
 
 impl Flows {
@@ -37,8 +38,11 @@ impl Flows {
         let record = F::table_mut(&mut self.tables).record_mut(hit.slot);
         if hit.side == Side::Client {
             let may_restart = record.state().may_restart() && starts(parsed);
-            if may_restart && restarts(&self.snapshot, record) {
-                return self.start_over(packet, parsed, hit.slot, origin);
+            if may_restart {
+                if restarts(&self.snapshot, record) {
+                    return self.start_over(packet, parsed, hit.slot, origin);
+                }
+                unanswered::asked_again(&self.stats, record, self.now_ms);
             }
             record.set_client_link(packet.port(), sender(packet.data()));
         }
@@ -59,11 +63,11 @@ impl Flows {
         if let Some(number) = said(packet.data(), parsed) {
             record.remember(hit.side, number);
         }
-        let has_turned = record.note(hit.side, parsed.signal, self.now_ms);
+        let noted = record.note(hit.side, parsed.signal, self.now_ms);
         self.volumes.count(record.backend_id(), hit.side, parsed.length());
         let translation = translation(record, hit.side);
-        if has_turned {
-            self.turn_load::<F>(hit.slot);
+        if !noted.is_nothing() {
+            self.keep_books::<F>(hit.slot, noted);
         }
         if translate::rewrite(packet.data_mut(), parsed, way.pair, &translation) {
             Fate::Send(way.port)
@@ -119,8 +123,21 @@ impl Flows {
     pub(super) fn note<F: Family>(&mut self, hit: Hit, (signal, length): (u8, u16)) {
         let record = F::table_mut(&mut self.tables).record_mut(hit.slot);
         self.volumes.count(record.backend_id(), hit.side, length);
-        if record.note(hit.side, signal, self.now_ms) {
-            self.turn_load::<F>(hit.slot);
+        let noted = record.note(hit.side, signal, self.now_ms);
+        if !noted.is_nothing() {
+            self.keep_books::<F>(hit.slot, noted);
+        }
+    }
+
+    /// What a packet has changed of its connection goes into the books.
+    #[cold]
+    fn keep_books<F: Family>(&mut self, slot: Slot, noted: Noted) {
+        if noted.has_answered() {
+            let backend = F::table(&self.tables).record(slot).backend_id();
+            self.stats.answers.answered(backend);
+        }
+        if noted.has_turned() {
+            self.turn_load::<F>(slot);
         }
     }
 

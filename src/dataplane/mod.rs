@@ -63,6 +63,7 @@ mod suspect;
 mod sync;
 pub mod trace;
 pub mod tx;
+mod unanswered;
 pub mod verdict;
 pub mod vlan;
 pub mod worker;

@@ -245,6 +245,10 @@ impl Flows {
         if let Some(number) = record.splice() {
             table.splices_mut().settle(number);
         }
+        match event {
+            Event::BackendSilent => self.stats.answers.asked_again(record.backend_id()),
+            _ => self.stats.answers.answered(record.backend_id()),
+        }
         self.count_cookie(record.service_id(), event);
     }
 

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::answers::Answers;
 use super::counters::{Counter, WorkerStats};
 use super::latency::{Latencies, Summary};
 use super::slow::{SlowStats, StaticFacts};
@@ -94,6 +95,11 @@ impl Directory {
         self.carried_backend(service, backend).connections
     }
 
+    /// Connections left without an answer that ids no longer in use counted for this backend of a service name.
+    pub fn carried_unanswered(&self, service: &str, backend: SocketAddr) -> u64 {
+        self.carried_backend(service, backend).answers.unanswered()
+    }
+
     /// What passed that ids no longer in use counted for this backend of a service name.
     pub fn carried_volumes(&self, service: &str, backend: SocketAddr) -> Volumes {
         self.carried_backend(service, backend).volumes
@@ -102,6 +108,14 @@ impl Directory {
     /// The same for all of a service name.
     pub fn carried_service_volumes(&self, service: &str) -> Volumes {
         self.carried_services.get(service).map_or_else(Volumes::default, |it| it.volumes)
+    }
+
+    /// Backends of a service that are there.
+    pub fn backends_of(&self, service: ServiceId) -> impl Iterator<Item = &BackendEntry> {
+        let members = self.members.get(&service).into_iter().flatten();
+        let all = &self.names.backends;
+        let entry = |id: &BackendId| all.binary_search_by_key(id, |entry| entry.id).ok();
+        members.filter_map(move |id| all.get(entry(id)?)).filter(|entry| !entry.removed)
     }
 
     fn carried_backend(&self, service: &str, backend: SocketAddr) -> Made {
@@ -141,6 +155,8 @@ pub struct Activity {
     pub cookies: [u64; Event::COUNT],
     /// What passed (backends only; a service's: [`Sources::service_volumes`]).
     pub volumes: Volumes,
+    /// How new connections were answered (backends only).
+    pub answers: Answers,
 }
 
 impl Activity {
@@ -151,7 +167,8 @@ impl Activity {
 
     /// What of it only grows, of a backend.
     fn made(&self) -> Made {
-        Made { connections: self.new_connections, volumes: self.volumes }
+        let Self { new_connections: connections, volumes, answers, .. } = *self;
+        Made { connections, volumes, answers }
     }
 }
 
@@ -160,6 +177,7 @@ impl Activity {
 struct Made {
     connections: u64,
     volumes: Volumes,
+    answers: Answers,
 }
 
 impl Made {
@@ -167,6 +185,7 @@ impl Made {
         Self {
             connections: self.connections.wrapping_sub(then.connections),
             volumes: self.volumes.since(then.volumes),
+            answers: self.answers.since(then.answers),
         }
     }
 
@@ -174,6 +193,7 @@ impl Made {
         Self {
             connections: self.connections.wrapping_add(more.connections),
             volumes: self.volumes.and(more.volumes),
+            answers: self.answers.and(more.answers),
         }
     }
 }
@@ -234,6 +254,7 @@ impl Sources {
         if let Some(base) = directory.backends.get(&id) {
             let since = activity.made().since(base.made);
             (activity.new_connections, activity.volumes) = (since.connections, since.volumes);
+            activity.answers = since.answers;
         }
         activity
     }
@@ -277,6 +298,8 @@ impl Sources {
         }
         let each = self.workers.iter().map(|worker| worker.volumes.of(id));
         sum.volumes = each.fold(Volumes::default(), Volumes::and);
+        let each = self.workers.iter().map(|worker| worker.answers.of(id));
+        sum.answers = each.fold(Answers::default(), Answers::and);
         sum
     }
 

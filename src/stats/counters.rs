@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::answers::AnswerCounters;
 use super::latency::Latencies;
 use super::loads::Loads;
 use super::tallies::Tallies;
@@ -194,6 +195,8 @@ pub struct WorkerStats {
     pub backends: Box<[BackendCounters]>,
     /// Packets and bytes, by backend id: apart, as every packet adds to them.
     pub volumes: Arc<VolumeCounters>,
+    /// How backends answer new connections, by backend id.
+    pub answers: AnswerCounters,
     /// Connections of each backend over all workers: shared with them.
     pub loads: Arc<Loads>,
     /// What is limited over all workers: shared with them.
@@ -219,6 +222,7 @@ impl WorkerStats {
             services: std::iter::repeat_with(Default::default).take(limits::SERVICES).collect(),
             backends: std::iter::repeat_with(Default::default).take(limits::BACKENDS).collect(),
             volumes: Arc::default(),
+            answers: AnswerCounters::default(),
             loads,
             tallies: Arc::default(),
         }

@@ -210,6 +210,7 @@ fn service_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
         "connections" => |activity| activity.connections,
         "active_connections" => |activity| activity.active,
         "new_connections_total" => |activity| activity.new_connections,
+        "unanswered_connections_total" => |activity| activity.answers.unanswered(),
         _ => return None,
     };
     let directory = sources.directory();
@@ -221,6 +222,9 @@ fn service_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
         let labels = vec![(*service).clone(), backend.address.to_string()];
         let carried = || match name {
             "new_connections_total" => directory.carried_connections(service, backend.address),
+            "unanswered_connections_total" => {
+                directory.carried_unanswered(service, backend.address)
+            }
             _ => 0,
         };
         *sums.entry(labels).or_insert_with(carried) +=

@@ -12,6 +12,7 @@
 //! only. Nothing is summed until somebody asks. [`loads`] and [`tallies`] alone are written by
 //! all workers: they decide by them.
 
+pub mod answers;
 pub mod collect;
 pub mod counters;
 pub mod export;

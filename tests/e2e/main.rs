@@ -21,7 +21,8 @@
 //! - [`vlan`]: clients behind 802.1Q and two tags.
 //! - [`reload`]: changing what runs. [`lifecycle`]: start, stop, kill.
 //! - [`capture`]: frames copied while they pass. [`secondary`]: DPDK's own tools do it.
-//! - [`health`]: backends that die and come back. [`dying`]: what fails meanwhile.
+//! - [`health`]: backends that die and come back. [`dying`]: what fails meanwhile. [`unanswered`]: backends that
+//!   fall silent, and nobody asks.
 //! - [`slow_path`]: what belongs to the box itself, and what belongs to nobody.
 //! - [`generate`]: the bench's generator in place of clients and backends.
 //! - [`typed`]: what the documents tell people to type.
@@ -63,5 +64,6 @@ mod shared_typed;
 mod slow_path;
 mod transfer;
 mod typed;
+mod unanswered;
 mod vlan;
 mod ways;

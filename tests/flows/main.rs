@@ -55,5 +55,6 @@ mod streams;
 mod suspects;
 mod trace;
 mod tunnels;
+mod unanswered;
 mod vlan;
 mod volumes;

@@ -47,7 +47,7 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
         "udp_reflection_ports", "timeouts", "health", "check", "backend"]),
     ("[service.timeouts]", &Timeouts::KEYS),
     ("[service.health]", &["quorum", "quorum_hysteresis", "on_failure", "start", "flap_limit",
-        "flap_window_s", "slow_start_s"]),
+        "flap_window_s", "slow_start_s", "passive_fall", "passive_rest_s"]),
     ("[[service.check]]", CHECK_KEYS),
     ("[service.tunnel]", &["kind", "port", "checksum", "remote_checksum"]),
     ("[[service.backend]]", &["address", "weight", "max_connections", "resume_below",
@@ -273,6 +273,8 @@ pub(super) struct Health {
     pub(super) flap_limit: Maybe<i64>,
     pub(super) flap_window_s: Maybe<i64>,
     pub(super) slow_start_s: Maybe<i64>,
+    pub(super) passive_fall: Maybe<i64>,
+    pub(super) passive_rest_s: Maybe<i64>,
 }
 
 /// `[[service.check]]` and `[[service.backend.check]]`: what is asked of backends.

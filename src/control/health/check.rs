@@ -227,6 +227,10 @@ pub struct Policy {
     pub flap_window_s: u32,
     /// How long a backend that has come back takes to get its whole share; 0 for none.
     pub slow_start_s: u32,
+    /// So many connections in a row that a backend leaves without an answer take it down; 0 for never.
+    pub passive_fall: u32,
+    /// How long it then rests before it is tried again.
+    pub passive_rest_s: u32,
 }
 
 impl Default for Policy {
@@ -239,6 +243,8 @@ impl Default for Policy {
             flap_limit: 0,
             flap_window_s: 60,
             slow_start_s: 0,
+            passive_fall: 0,
+            passive_rest_s: 30,
         }
     }
 }

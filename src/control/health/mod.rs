@@ -3,8 +3,9 @@
 //! ```text
 //!  health thread                 control thread
 //!  check ─ rise/fall ─ Change ─► Standing (all checks, flaps, slow start) ─► quorum ─► Verdicts ─► effective
-//!   check.rs  machine.rs          standing.rs                                quorum.rs
-//!   runner.rs probe/
+//!   check.rs  machine.rs               ▲ standing.rs                         quorum.rs
+//!   runner.rs probe/                   │
+//!  workers' counts ─ hear.rs ─► passive.rs: real connections without an answer
 //! ```
 //!
 //! Health edits no plan. It is asked for its [`Verdicts`] whenever something is about to be compiled, and
@@ -24,7 +25,9 @@ use super::effective::{Hands, Verdict, Verdicts};
 use crate::stats::health::{BackendHealth, HealthStats, ServiceHealth, Wards};
 
 pub mod check;
+mod hear;
 pub mod machine;
+pub mod passive;
 pub mod probe;
 pub mod quorum;
 pub mod runner;
@@ -33,6 +36,7 @@ pub mod view;
 pub mod voice;
 
 use check::{Check, OnFailure, Policy};
+use passive::{Passive, Terms};
 use probe::Asked;
 use runner::{Change, CheckId, Job, Limits, Order, Runner, Slot};
 use standing::{Standing, Turn};
@@ -67,6 +71,8 @@ pub struct Health {
 struct Ward {
     name: String,
     policy: Policy,
+    /// How late passive checks may hear of a connection.
+    waited: Duration,
     is_whole: bool,
     /// Weights of those that are up, as judged last.
     live: u64,
@@ -81,6 +87,8 @@ struct Patient {
     /// gets no more connections.
     shown_up: bool,
     running: Vec<Running>,
+    /// What its connections say, if the service listens to that.
+    passive: Option<Passive>,
 }
 
 /// A check as it runs.
@@ -94,8 +102,27 @@ struct Running {
 }
 
 impl Patient {
+    /// As it is before anything is known. Nobody asks one without checks, so it does not wait for that.
+    fn new(service: &Service, checks: &[Check], now: Instant) -> Self {
+        let is_up = service.health.starts_up || checks.is_empty();
+        let standing = Standing::new(is_up, now);
+        Self { standing, shown_up: is_up, running: vec![], passive: None }
+    }
+
     fn passes(&self) -> bool {
         self.running.iter().all(|running| running.is_up)
+            && self.passive.is_none_or(|passive| passive.passes())
+    }
+
+    /// Why it is down, as far as anybody says so.
+    fn why(&self) -> Option<String> {
+        if let Some(running) = self.running.iter().find(|running| !running.is_up) {
+            let last = running.slot.seen().last;
+            let said = last.and_then(|(_, outcome)| outcome.err())?;
+            return Some(format!("{}: {said}", running.check));
+        }
+        let passive = self.passive.filter(|passive| !passive.passes())?;
+        Some(passive::unanswered(passive.row()))
     }
 }
 
@@ -162,8 +189,8 @@ impl Health {
         }
     }
 
-    /// Time has passed: who is held may be up, who comes back gets more. To be called once a second. True if
-    /// there is something to publish.
+    /// Time has passed: who is held may be up, who has rested is tried, who comes back gets more. To be called once
+    /// a second. True if there is something to publish.
     pub fn tick(&mut self, now: Instant) -> bool {
         for (service, kept) in self.voice.kept(now) {
             tracing::warn!(service, "health: {kept} more changes were not logged");
@@ -171,11 +198,15 @@ impl Health {
         let mut is_restless = false;
         for ward in self.wards.values_mut() {
             for (address, patient) in &mut ward.patients {
-                if patient.standing.is_held()
-                    && let Some(turn) = patient.standing.note(true, &ward.policy, now)
-                {
-                    say(&ward.name, *address, patient, turn);
-                    is_restless = true;
+                if let Some(passive) = &mut patient.passive {
+                    passive.wake(now);
+                }
+                let passes = patient.passes();
+                if let Some(turn) = patient.standing.note(passes, &ward.policy, now) {
+                    if self.voice.may_say(&ward.name, now) {
+                        say(&ward.name, *address, patient, turn);
+                    }
+                    is_restless |= turn != Turn::Held;
                 }
                 is_restless |= patient.standing.end_slow_start(&ward.policy, now);
                 is_restless |= patient.standing.share(&ward.policy, now).is_some();
@@ -218,17 +249,18 @@ impl Health {
             let mut ward = before.remove(&key).unwrap_or_else(|| Ward::new(service));
             ward.name.clone_from(&service.name);
             ward.policy = service.health;
+            ward.waited = waited(plan, service);
             let mut old = std::mem::take(&mut ward.patients);
             for backend in service.backends.iter().filter(|backend| !backend.sorry) {
                 let (address, checks) = (backend.address, service.checks_of(backend.address));
-                if checks.is_empty() {
+                let is_passive = service.health.passive_fall > 0;
+                if checks.is_empty() && !is_passive {
                     continue;
                 }
-                let patient = old.remove(&address).unwrap_or_else(|| Patient {
-                    standing: Standing::new(service.health.starts_up, now),
-                    shown_up: service.health.starts_up,
-                    running: vec![],
-                });
+                let mut patient =
+                    old.remove(&address).unwrap_or_else(|| Patient::new(service, checks, now));
+                patient.passive =
+                    is_passive.then(|| patient.passive.unwrap_or_else(|| Passive::new(now)));
                 let patient = self.treat(patient, &key, service, address, checks);
                 ward.patients.insert(address, patient);
             }
@@ -252,7 +284,7 @@ impl Health {
         address: SocketAddr,
         checks: &[Check],
     ) -> Patient {
-        let Patient { standing, shown_up, running } = patient;
+        let Patient { standing, shown_up, running, passive } = patient;
         let mut before = running.into_iter();
         let mut now = Vec::with_capacity(checks.len());
         for check in checks {
@@ -269,7 +301,7 @@ impl Health {
             }
         }
         self.discharge(before.collect());
-        Patient { standing, shown_up, running: now }
+        Patient { standing, shown_up, running: now, passive }
     }
 
     fn begin(&mut self, key: &ServiceKey, check: &Check, asked: Asked, is_up: bool) -> Running {
@@ -312,7 +344,15 @@ impl Health {
 
 /// Has health anything to say about it?
 fn is_ward(service: &Service) -> bool {
-    service.backends.iter().any(|it| it.sorry || !service.checks_of(it.address).is_empty())
+    let is_checked = |address| !service.checks_of(address).is_empty();
+    service.health.passive_fall > 0
+        || service.backends.iter().any(|it| it.sorry || is_checked(it.address))
+}
+
+/// How late passive checks of a service may hear of a connection.
+fn waited(plan: &Plan, service: &Service) -> Duration {
+    let timeouts = service.own_timeouts(&plan.timeouts).unwrap_or(plan.timeouts);
+    Terms::waited(&timeouts, |protocol| service.speaks(protocol))
 }
 
 /// How many descriptors checks may use; `shuntd` has raised the limit as far as it may.
@@ -328,6 +368,7 @@ impl Ward {
         Self {
             name: service.name.clone(),
             policy: service.health,
+            waited: Duration::ZERO,
             is_whole: true,
             live: 0,
             patients: HashMap::new(),
@@ -408,12 +449,7 @@ fn say(service: &str, address: SocketAddr, patient: &Patient, turn: Turn) {
              stays down until they have passed for a while"
         ),
         Turn::Down => {
-            let failed = patient.running.iter().find(|running| !running.is_up);
-            let why = failed.map_or_else(String::new, |running| {
-                let last = running.slot.seen().last;
-                let said = last.and_then(|(_, outcome)| outcome.err());
-                said.map_or_else(String::new, |said| format!(": {}: {said}", running.check))
-            });
+            let why = patient.why().map_or_else(String::new, |why| format!(": {why}"));
             tracing::warn!("service {service}: backend {address} is down{why}");
         }
     }

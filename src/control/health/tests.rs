@@ -5,6 +5,10 @@ use std::path::Path;
 use super::*;
 use crate::control::config::{Machine, parse_for};
 use crate::control::effective::{Held, effective};
+use crate::ids::{BackendId, ServiceId};
+use crate::stats::collect::{BackendEntry, Names, ServiceEntry, Sources};
+use crate::stats::counters::WorkerStats;
+use crate::stats::slow::StaticFacts;
 
 /// A service of three backends and perhaps a sorry one, with these lines in `[service.health]`.
 fn plan(health: &str, with_sorry: bool) -> Plan {
@@ -181,6 +185,99 @@ fn who_comes_back_starts_slowly_and_weights_keep_their_proportions() {
     assert!(health.tick(at(10)), "the end is, too");
     assert_eq!(compiled_at(&mut health, &plan, &hands, at(10)), [(1, 1), (2, 2), (3, 3)]);
     assert!(!health.tick(at(11)));
+}
+
+/// Counters of one worker; backends have their place in the plan for an id.
+fn sources(plan: &Plan) -> Sources {
+    let service = &plan.services[0];
+    let entry = ServiceEntry {
+        id: ServiceId(0),
+        name: service.name.clone(),
+        protocol: service.protocol,
+        address: service.address,
+        removed: false,
+    };
+    let backend = |(id, backend): (u32, &super::super::config::plan::Backend)| BackendEntry {
+        id: BackendId(id),
+        service: ServiceId(0),
+        address: backend.address,
+        removed: false,
+    };
+    let workers = vec![Arc::new(WorkerStats::default()), Arc::new(WorkerStats::default())];
+    let sources = Sources::new(StaticFacts::default(), vec![], workers);
+    let backends = (0..).zip(&service.backends).map(backend).collect();
+    sources.rename(Names { services: vec![entry], backends });
+    sources
+}
+
+#[test]
+fn a_backend_that_leaves_connections_without_an_answer_rests_and_is_tried_again() {
+    let (mut health, mut plan) = (health(), plan("passive_fall = 3\npassive_rest_s = 30", false));
+    plan.services[0].checks.clear();
+    let (start, hands, sources) = (Instant::now(), Hands::default(), sources(&plan));
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let key = plan.services[0].key();
+    let shown = |health: &Health| health.backend(&key, backend(2)).unwrap();
+    let look = |health: &mut Health, second| {
+        health.hear(&sources, at(second));
+        let is_restless = health.tick(at(second));
+        (is_restless, compiled_at(health, &plan, &hands, at(second)))
+    };
+    let all = vec![(1, 1), (2, 2), (3, 3)];
+    assert_eq!(compiled_at(&mut health, &plan, &hands, start), all);
+    assert_eq!(look(&mut health, 0), (false, all.clone()));
+    // Two of one worker and one of another are three.
+    sources.workers[0].answers.asked_again(BackendId(1));
+    sources.workers[0].answers.asked_again(BackendId(1));
+    assert_eq!(look(&mut health, 1), (false, all.clone()));
+    assert_eq!((shown(&health).state, shown(&health).why()), ("up".into(), None));
+    sources.workers[1].answers.asked_again(BackendId(1));
+    assert_eq!(look(&mut health, 2), (true, vec![(1, 1), (3, 3)]));
+    let why = shown(&health).why().unwrap_or_default();
+    assert!(why.starts_with("passive: 3 connections in a row without an answer, tried"), "{why}");
+    assert_eq!(look(&mut health, 31), (false, vec![(1, 1), (3, 3)]));
+    assert_eq!(look(&mut health, 32), (true, all.clone()));
+    assert_eq!((shown(&health).state, shown(&health).downs), ("up".into(), 1));
+}
+
+#[test]
+fn a_backend_with_both_kinds_of_checks_must_pass_both() {
+    let (mut health, plan) = (health(), plan("passive_fall = 1\npassive_rest_s = 30", false));
+    let (start, hands, sources) = (Instant::now(), Hands::default(), sources(&plan));
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let there = |health: &mut Health, second| {
+        health.hear(&sources, at(second));
+        health.tick(at(second));
+        compiled_at(health, &plan, &hands, at(second)).contains(&(2, 2))
+    };
+    compiled_at(&mut health, &plan, &hands, start);
+    assert!(there(&mut health, 0));
+    sources.workers[0].answers.asked_again(BackendId(1));
+    assert!(!there(&mut health, 1), "the passive one says no");
+    say(&mut health, 2, false, at(2));
+    assert!(!there(&mut health, 40), "it has rested, and the active one says no");
+    say(&mut health, 2, true, at(41));
+    assert!(there(&mut health, 42));
+    say(&mut health, 2, false, at(43));
+    assert!(!there(&mut health, 43), "the active one alone");
+}
+
+/// Its backends are up again, and what was asked of them goes on.
+#[test]
+fn a_reload_that_ends_passive_checks_ends_their_verdicts() {
+    let (mut health, plan) = (health(), plan("passive_fall = 1", false));
+    let (start, hands, sources) = (Instant::now(), Hands::default(), sources(&plan));
+    compiled_at(&mut health, &plan, &hands, start);
+    health.hear(&sources, start);
+    sources.workers[0].answers.asked_again(BackendId(1));
+    health.hear(&sources, start);
+    assert!(health.tick(start));
+    assert_eq!(compiled_at(&mut health, &plan, &hands, start), [(1, 1), (3, 3)]);
+    let mut after = plan.clone();
+    after.services[0].health.passive_fall = 0;
+    compiled_at(&mut health, &after, &hands, start);
+    assert!(health.tick(start));
+    assert_eq!(compiled_at(&mut health, &after, &hands, start), [(1, 1), (2, 2), (3, 3)]);
 }
 
 #[tokio::test]

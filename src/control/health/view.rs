@@ -1,11 +1,12 @@
 //! What is shown of a backend's health: `shunt services` and `GET /services`.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::passive::unanswered;
 use super::{Health, Running};
 use crate::control::config::plan::ServiceKey;
 
@@ -23,6 +24,34 @@ pub struct BackendHealth {
     pub share_percent: Option<u32>,
     /// Each of its checks.
     pub checks: Vec<Check>,
+    /// What its own connections say, if the service listens to that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passive: Option<Passive>,
+}
+
+impl BackendHealth {
+    /// Who says that it is down, and why; `None` if nobody does.
+    pub fn why(&self) -> Option<String> {
+        if let Some(failed) = self.checks.iter().find(|check| !check.up) {
+            return Some(format!("{}: {}", failed.check, failed.last));
+        }
+        let passive = self.passive.as_ref().filter(|passive| !passive.up)?;
+        let (row, rests_s) = (unanswered(passive.unanswered), passive.rests_ms.div_ceil(1000));
+        Some(format!("{row}, tried again in {rests_s} s"))
+    }
+}
+
+/// What a backend's own connections say of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Passive {
+    /// Their verdict.
+    pub up: bool,
+    /// Connections in a row without an answer.
+    pub unanswered: u64,
+    /// So many take it down.
+    pub fall: u32,
+    /// Until it is tried again; 0 while it is up.
+    pub rests_ms: u64,
 }
 
 /// One check.
@@ -74,6 +103,12 @@ impl Health {
             downs: standing.downs,
             share_percent: standing.share(&ward.policy, now),
             checks: patient.running.iter().map(|running| check(running, now)).collect(),
+            passive: patient.passive.map(|passive| Passive {
+                up: passive.passes(),
+                unanswered: passive.row(),
+                fall: ward.policy.passive_fall,
+                rests_ms: passive.rests(now).map_or(0, milliseconds),
+            }),
         })
     }
 
@@ -86,8 +121,7 @@ impl Health {
 
 fn check(running: &Running, now: Instant) -> Check {
     let seen = running.slot.seen();
-    let ms =
-        |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let ms = milliseconds;
     let took = seen.last.as_ref().and_then(|(_, outcome)| outcome.as_ref().ok());
     Check {
         check: running.check.to_string(),
@@ -103,4 +137,8 @@ fn check(running: &Running, now: Instant) -> Check {
             .next
             .map_or(0, |at| ms(std::time::Instant::from(at).saturating_duration_since(now))),
     }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

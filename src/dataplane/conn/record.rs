@@ -152,6 +152,32 @@ pub enum Way {
     Crossed,
 }
 
+/// What a packet has changed of its connection that others keep books of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "loads and counters follow"]
+pub struct Noted(u8);
+
+impl Noted {
+    const TURNED: u8 = 1;
+    const ANSWERED: u8 = 2;
+
+    /// As of nearly all: nothing.
+    #[inline(always)]
+    pub fn is_nothing(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Does it count as active now and did not before, or the other way round?
+    pub fn has_turned(self) -> bool {
+        self.0 & Self::TURNED != 0
+    }
+
+    /// Does its backend answer, while its client waits for that?
+    pub fn has_answered(self) -> bool {
+        self.0 & Self::ANSWERED != 0
+    }
+}
+
 /// How far a client's stream has come, as far as bytes inserted in front of it are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -170,6 +196,10 @@ pub enum Progress {
 /// Added to the progress: the client has asked for another start. Of what the old connection still
 /// says nothing is kept from then on: it would hide what the new one asked for.
 const ASKED: u8 = 0x80;
+/// Added to the progress: it has been counted as one that its backend leaves without an answer.
+const COUNTED: u8 = 0x40;
+/// What else lies in the progress.
+const PROGRESS_FLAGS: u8 = ASKED | COUNTED;
 
 /// The code of [`Way::Wrapped`] in IPIP.
 const IPIP: u8 = 2;
@@ -345,7 +375,7 @@ impl<F: Family> Record<F> {
     /// How far the client's stream has come.
     #[inline]
     pub fn progress(&self) -> Progress {
-        match self.progress & !ASKED {
+        match self.progress & !PROGRESS_FLAGS {
             0 => Progress::Open,
             1 => Progress::Agreed,
             2 => Progress::Delivered,
@@ -384,7 +414,7 @@ impl<F: Family> Record<F> {
 
     /// The client's stream has come so far; never goes back.
     pub fn set_progress(&mut self, progress: Progress) {
-        self.progress = self.progress & ASKED | self.progress().max(progress) as u8;
+        self.progress = self.progress & PROGRESS_FLAGS | self.progress().max(progress) as u8;
     }
 
     /// What its packets are wrapped in, if they are.
@@ -496,19 +526,43 @@ impl<F: Family> Record<F> {
         self.client_link = ClientLink(source & MAC | u64::from(port.0) << PORT_AT | protocol);
     }
 
-    /// A packet of `side` passes: when, and what it means for the state. True if the connection
-    /// counts as active now and did not before, or the other way round.
+    /// A packet of `side` passes: when, and what it means for the state.
     #[inline(always)]
-    #[must_use = "the backend's load follows"]
-    pub fn note(&mut self, side: Side, signal: u8, now_ms: u32) -> bool {
+    pub fn note(&mut self, side: Side, signal: u8, now_ms: u32) -> Noted {
         self.seen_ms = now_ms;
         if state::keeps(self.state, signal) {
-            return false;
+            return Noted(0);
         }
         let before = self.state();
         let state = state::advance(before, self.direction(side), signal);
         self.set_state(state);
-        before.is_active() != state.is_active()
+        let has_turned = before.is_active() != state.is_active();
+        let has_answered = side == Side::Backend && before.awaits_backend();
+        let turned = if has_turned { Noted::TURNED } else { 0 };
+        Noted(turned | if has_answered { Noted::ANSWERED } else { 0 })
+    }
+
+    /// Has the backend never answered it? Not of one whose handshake is the balancer's own, whose end says so
+    /// (`dataplane/opening.rs`), and not where its answers do not pass here.
+    ///
+    /// A port that is used again keeps what was said before: that one counts as answered.
+    pub fn is_unanswered(&self) -> bool {
+        self.state().awaits_backend()
+            && !self.is_direct()
+            && !self.is_spliced()
+            && self.said(Side::Backend) == 0
+    }
+
+    /// Counts it as unanswered. False if it was counted before.
+    pub fn count_unanswered(&mut self) -> bool {
+        let is_first = !self.is_counted_unanswered();
+        self.progress |= COUNTED;
+        is_first
+    }
+
+    /// Was it?
+    pub fn is_counted_unanswered(&self) -> bool {
+        self.progress & COUNTED != 0
     }
 
     /// Its state.

@@ -182,6 +182,18 @@ impl State {
         ACTIVE >> self as u32 & 1 != 0
     }
 
+    /// Has the client begun and the backend, as far as states tell, not said a word? TCP's stays as it is
+    /// when the backend agrees: there the record knows more.
+    #[inline(always)]
+    pub fn awaits_backend(self) -> bool {
+        const AWAITS: u32 = 1 << State::SynRecv as u32
+            | 1 << State::UdpAsked as u32
+            | 1 << State::UdpUnanswered as u32
+            | 1 << State::SctpInit1 as u32
+            | 1 << State::SctpInit as u32;
+        AWAITS >> self as u32 & 1 != 0
+    }
+
     /// Is it over for both ends, so that its places may be used for another?
     pub fn is_reusable(self) -> bool {
         matches!(self, State::TimeWait | State::Close | State::SctpClosed)

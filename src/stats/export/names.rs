@@ -65,6 +65,11 @@ pub const METRICS: &[Name] = &[
     gauge("shunt_active_connections", BACKEND, "Those of them that schedulers count as active."),
     counter("shunt_new_connections_total", BACKEND, "Connections made."),
     counter(
+        "shunt_unanswered_connections_total",
+        BACKEND,
+        "Connections that their backend left without an answer, where its answers pass here.",
+    ),
+    counter(
         "shunt_service_packets_total",
         SERVICE_WAY,
         "Packets that went on between a service's clients and its backends.",

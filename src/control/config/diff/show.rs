@@ -144,6 +144,8 @@ pub(super) fn health(policy: Policy) -> Vec<(&'static str, String)> {
         flap_limit,
         flap_window_s,
         slow_start_s,
+        passive_fall,
+        passive_rest_s,
     } = policy;
     let on_failure = match on_failure {
         OnFailure::Remove => "remove",
@@ -157,6 +159,8 @@ pub(super) fn health(policy: Policy) -> Vec<(&'static str, String)> {
         ("flap_limit", flap_limit.to_string()),
         ("flap_window_s", flap_window_s.to_string()),
         ("slow_start_s", slow_start_s.to_string()),
+        ("passive_fall", passive_fall.to_string()),
+        ("passive_rest_s", passive_rest_s.to_string()),
     ]
 }
 

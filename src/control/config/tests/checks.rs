@@ -125,6 +125,26 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
+        name: "passive checks of backends whose answers do not pass here",
+        edit: ("8080\"\nweight = 1", "80\"\nmode = \"dr\"\n[service.health]\npassive_fall = 5"),
+        says: &[
+            "shunt.toml:31:16: `passive_fall` cannot be had in mode `dr`: the backend's answers do not pass here, so nobody sees whether there are any",
+            "   31 | passive_fall = 5",
+            "      |                ^",
+            "      help: `[[service.check]]` asks the backend",
+        ],
+    },
+    Row {
+        name: "passive checks of datagrams nobody waits for",
+        edit: ("protocol = \"udp\"", "protocol = \"udp\"\none_packet = true\nhealth = { passive_fall = 5 }"),
+        says: &[
+            "shunt.toml:35:27: `passive_fall` cannot be had with `one_packet`: a datagram is not waited for",
+            "   35 | health = { passive_fall = 5 }",
+            "      |                           ^",
+            "      help: `[[service.check]]` asks the backend",
+        ],
+    },
+    Row {
         name: "a sorry backend with a check",
         edit: ("weight = 1", "sorry = true\n[[service.backend.check]]\nkind = \"tcp\""),
         says: &[
@@ -174,7 +194,7 @@ fn every_value_of_a_check_arrives_where_it_belongs() {
          [[service.check]]\nkind = \"script\"\ncommand = [\"/bin/true\", \"x\"]\n\
          [[service.check]]\nkind = \"ping\"\n\
          [service.health]\nquorum = 1\non_failure = \"drain\"\nstart = \"down\"\nflap_limit = 2\n\
-         flap_window_s = 3\nslow_start_s = 4",
+         flap_window_s = 3\nslow_start_s = 4\npassive_fall = 5\npassive_rest_s = 6",
     );
     let own = &service.backend_checks[&service.backends[0].address];
     let tls = Some(Tls { sni: Some("s".into()), ca: None });
@@ -217,6 +237,8 @@ fn every_value_of_a_check_arrives_where_it_belongs() {
         flap_limit: 2,
         flap_window_s: 3,
         slow_start_s: 4,
+        passive_fall: 5,
+        passive_rest_s: 6,
     };
     assert_eq!(service.health, policy);
 }

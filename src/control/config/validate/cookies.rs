@@ -126,7 +126,7 @@ fn above(problems: &mut Problems, value: &Spanned<Value>, rate: i64) -> Option<S
 }
 
 /// The name of a mode whose backends answer clients by themselves.
-fn answers_elsewhere(mode: Mode) -> Option<&'static str> {
+pub(super) fn answers_elsewhere(mode: Mode) -> Option<&'static str> {
     match mode {
         Mode::Dr => Some("dr"),
         Mode::Tunnel(_) => Some("tunnel"),

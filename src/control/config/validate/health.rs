@@ -3,6 +3,7 @@
 use super::super::error::Problems;
 use super::super::plan::Service;
 use super::super::schema;
+use super::cookies::answers_elsewhere;
 use super::value::{choice, integer};
 use crate::control::health::check::{OnFailure, Policy};
 
@@ -10,6 +11,7 @@ use crate::control::health::check::{OnFailure, Policy};
 const QUORUM_MAX: i64 = 65_536 * 65_535;
 const SECONDS_MAX: i64 = 86_400;
 const FLAPS_MAX: i64 = 1000;
+const ROW_MAX: i64 = 1000;
 
 /// What it says.
 pub(super) fn policy(problems: &mut Problems, written: &schema::Health) -> Policy {
@@ -30,7 +32,40 @@ pub(super) fn policy(problems: &mut Problems, written: &schema::Health) -> Polic
     let flap_window_s = integer(problems, "flap_window_s", value, seconds, default.flap_window_s);
     let (value, seconds) = (written.slow_start_s.as_ref(), 0..=SECONDS_MAX);
     let slow_start_s = integer(problems, "slow_start_s", value, seconds, default.slow_start_s);
-    Policy { quorum, hysteresis, on_failure, starts_up, flap_limit, flap_window_s, slow_start_s }
+    let value = written.passive_fall.as_ref();
+    let passive_fall = integer(problems, "passive_fall", value, 0..=ROW_MAX, default.passive_fall);
+    let (value, seconds) = (written.passive_rest_s.as_ref(), 1..=SECONDS_MAX);
+    let passive_rest_s =
+        integer(problems, "passive_rest_s", value, seconds, default.passive_rest_s);
+    Policy {
+        quorum,
+        hysteresis,
+        on_failure,
+        starts_up,
+        flap_limit,
+        flap_window_s,
+        slow_start_s,
+        passive_fall,
+        passive_rest_s,
+    }
+}
+
+/// Passive checks that would see nothing.
+pub(super) fn refuse_blind(problems: &mut Problems, written: &schema::Service, service: &Service) {
+    let value = written.health.passive_fall.as_ref();
+    let Some(value) = value.filter(|_| service.health.passive_fall > 0) else { return };
+    let checked = service.backends.iter().filter(|backend| !backend.sorry);
+    if let Some(mode) = checked.into_iter().find_map(|backend| answers_elsewhere(backend.mode)) {
+        let message = format!(
+            "`passive_fall` cannot be had in mode `{mode}`: the backend's answers do not pass here, so \
+             nobody sees whether there are any"
+        );
+        problems.error_help(value.span(), message, "`[[service.check]]` asks the backend");
+    } else if service.one_packet {
+        let message =
+            "`passive_fall` cannot be had with `one_packet`: a datagram is not waited for";
+        problems.error_help(value.span(), message, "`[[service.check]]` asks the backend");
+    }
 }
 
 /// What cannot be as it is meant.

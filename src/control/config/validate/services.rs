@@ -139,6 +139,7 @@ fn draft(
         backends,
     };
     health::refuse_idle(problems, written, &service);
+    health::refuse_blind(problems, written, &service);
     service.sloppy = sloppy::sloppy(problems, written, &service, is_sloppy);
     Draft { service, vips, has_clients, protocols, locals, backends: places }
 }

@@ -23,6 +23,7 @@ use crate::control::words::count;
 
 mod base;
 mod draft;
+mod health;
 mod input;
 mod ipvsadm;
 mod keepalived;

@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
+use super::health::{Check, Policy};
 use super::note::Place;
 use crate::control::config::mode::{Spelled, SpelledTunnel};
 use crate::dataplane::sched::Scheduler;
@@ -42,6 +43,10 @@ pub(super) struct Service {
     pub(super) persistence_prefix: Option<u8>,
     /// Of the box, for backends in mode `fullnat`.
     pub(super) local_addresses: Vec<IpAddr>,
+    /// How it takes what checks say.
+    pub(super) health: Policy,
+    /// What all its backends are asked.
+    pub(super) checks: Vec<Check>,
     /// Who serves it.
     pub(super) backends: Vec<Backend>,
 }
@@ -59,6 +64,10 @@ pub(super) struct Backend {
     pub(super) max_connections: u32,
     /// From when on it takes new ones again; 0 for the usual.
     pub(super) resume_below: u32,
+    /// Does it serve only while too little else does?
+    pub(super) sorry: bool,
+    /// What it is asked, if others are asked otherwise.
+    pub(super) checks: Vec<Check>,
     /// Is it only written as a comment?
     pub(super) left_out: bool,
 }
@@ -88,6 +97,10 @@ pub(super) fn service(service: &Service) -> String {
     optional(&mut text, "persistence_prefix", service.persistence_prefix.map(u32::from));
     if let Some(tunnel) = spelled.tunnel.filter(|tunnel| tunnel.kind != "ipip") {
         self::tunnel(&mut text, "[service.tunnel]", &tunnel);
+    }
+    text += &service.health.written();
+    for check in &service.checks {
+        text += &check.written("[[service.check]]");
     }
     for backend in &service.backends {
         let lines = self::backend(backend, mode);
@@ -135,10 +148,16 @@ fn backend(backend: &Backend, usual: Mode) -> String {
     if own.mode != usual.mode {
         pair(&mut text, "mode", &quoted(&own.mode));
     }
+    if backend.sorry {
+        pair(&mut text, "sorry", "true");
+    }
     if own.tunnel != usual.tunnel
         && let Some(tunnel) = own.tunnel
     {
         self::tunnel(&mut text, "[service.backend.tunnel]", &tunnel);
+    }
+    for check in &backend.checks {
+        text += &check.written("[[service.backend.check]]");
     }
     text
 }

@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::health::Policy;
 use super::lvs::{Real, Said, Virtual};
 use super::note::{Notes, Place};
 use super::{ImportError, Imported};
@@ -214,6 +215,7 @@ fn virtual_of(place: &Place, line: &str, service: Service) -> Virtual {
         persistence: service.persistent_s.map(|value| Said { place: place.clone(), value }),
         granularity: service.prefix.map(|bits| bits.to_string()).or(odd).map(said),
         local_addresses: Vec::new(),
+        health: Policy::default(),
         reals: Vec::new(),
     }
 }
@@ -227,5 +229,7 @@ fn real(place: &Place, line: &str, server: &Server) -> Real {
         mode: server.forward,
         weight: server.weight,
         thresholds: (server.upper, server.lower),
+        checks: Vec::new(),
+        sorry: false,
     }
 }

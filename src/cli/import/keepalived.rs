@@ -4,7 +4,7 @@
 //! source    includes, @conditions, $PARAMETERS, ~SEQ        text   ─► lines
 //! blocks    words, quotes, braces                           lines  ─► statements
 //! here      who is told of which block                      statements ─► servers, groups, the rest
-//! servers, reals, methods, groups                           ─► lvs::Virtual
+//! servers, reals, checkers, methods, groups                 ─► lvs::Virtual
 //! ```
 //!
 //! keepalived does two things: it checks and balances, which is carried over, and it holds addresses
@@ -19,6 +19,7 @@ use super::note::Notes;
 use super::{ImportError, Imported};
 
 mod blocks;
+mod checkers;
 mod checks;
 mod groups;
 mod methods;

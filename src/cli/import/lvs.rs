@@ -10,6 +10,7 @@
 //! | persistence, netmask | `persistence_s`, `persistence_prefix` |
 //! | one-packet scheduling | `one_packet` |
 //! | upper and lower threshold | `max_connections`, `resume_below` |
+//! | checks and what they decide, as keepalived has them | `[service.health]`, `[[service.check]]`, `sorry` |
 //!
 //! What LVS takes and Shunt refuses is mended where nothing is lost by it (a port that IPVS would not
 //! have looked at), and else left out and told. What comes out is what `shuntd check` accepts.
@@ -18,6 +19,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::draft::{ADDRESSES_MAX, Backend, Service};
+use super::health::{CHECKS_MAX, Check, Policy};
 use super::note::{Notes, Place};
 use crate::control::prefix::family;
 use crate::dataplane::sched::Scheduler;
@@ -65,6 +67,8 @@ pub(super) struct Virtual {
     pub(super) granularity: Option<Said<String>>,
     /// Of the box, for backends in mode `fullnat`.
     pub(super) local_addresses: Vec<IpAddr>,
+    /// How it takes what checks say.
+    pub(super) health: Policy,
     /// Who serves it.
     pub(super) reals: Vec<Real>,
 }
@@ -86,6 +90,10 @@ pub(super) struct Real {
     pub(super) weight: u32,
     /// Upper and lower threshold, 0 for none.
     pub(super) thresholds: (u32, u32),
+    /// What it is asked.
+    pub(super) checks: Vec<Check>,
+    /// Does it serve only while too little else does?
+    pub(super) sorry: bool,
 }
 
 /// Services for all of them. `taken` are names that others have.
@@ -163,8 +171,8 @@ impl All<'_> {
         if let (Some(place), false) = (&one.one_packet, is_udp) {
             self.notes.changed(place, "ops", "it is for UDP, and did nothing here");
         }
-        let backends = self.backends(one, &addresses);
-        if backends.iter().all(|it| it.left_out) {
+        let mut backends = self.backends(one, &addresses);
+        if backends.iter().all(|it| it.left_out || it.sorry) {
             let why = "no real server is left: the service refuses every connection";
             self.notes.lost(&one.place, &one.origin, why, "");
         }
@@ -187,9 +195,23 @@ impl All<'_> {
             persistence_s,
             persistence_prefix: granularity.and_then(|said| self.prefix(said, width)),
             local_addresses: one.local_addresses.clone(),
+            health: self.health(one),
+            checks: shared(&mut backends),
             backends,
             addresses,
         }
+    }
+
+    /// A hysteresis is less than its quorum.
+    fn health(&mut self, one: &Virtual) -> Policy {
+        let mut health = one.health.clone();
+        let most = health.quorum.unwrap_or(1).saturating_sub(1);
+        if let Some(wanted) = health.hysteresis.filter(|wanted| *wanted > most) {
+            let why = format!("it is less than the quorum: {most} is written");
+            self.notes.changed(&one.place, &format!("hysteresis {wanted}"), &why);
+            health.hysteresis = Some(most);
+        }
+        health
     }
 
     fn scheduler(&mut self, one: &Virtual) -> Scheduler {
@@ -313,8 +335,32 @@ impl All<'_> {
             weight,
             max_connections: upper,
             resume_below: below,
+            sorry: real.sorry,
+            checks: self.checks(real, port),
             left_out: false,
         }
+    }
+
+    /// Its checks. They ask the port that was said of it, which its packets may not go to; and some port.
+    fn checks(&mut self, real: &Real, port: u16) -> Vec<Check> {
+        let mut checks = real.checks.clone();
+        for check in checks.iter_mut().filter(|it| it.has_port() && !it.says("port")) {
+            if real.port != 0 && real.port != port {
+                check.number("port", real.port.into());
+            }
+        }
+        let asks = |check: &Check| port != 0 || !check.has_port() || check.says("port");
+        let (mut asking, others): (Vec<_>, Vec<_>) = checks.into_iter().partition(asks);
+        if !others.is_empty() {
+            let why = "its checks ask no port: it has none of its own";
+            self.notes.lost(&real.place, &real.origin, why, "write them with a `port`");
+        }
+        if asking.len() > CHECKS_MAX {
+            let why = format!("it has more than {CHECKS_MAX} checks: the first are written");
+            self.notes.lost(&real.place, &real.origin, &why, "ask for several pages by one check");
+            asking.truncate(CHECKS_MAX);
+        }
+        asking
     }
 
     /// Where packets keep their port the backend's is the service's, or 0 if that has several; IPVS
@@ -353,6 +399,19 @@ impl All<'_> {
             )
         })
     }
+}
+
+/// The checks that all who are checked share: they are the service's then, and none of theirs.
+fn shared(backends: &mut [Backend]) -> Vec<Check> {
+    let all = || backends.iter().filter(|it| !it.sorry && !it.left_out);
+    let Some(first) = all().next().map(|it| it.checks.clone()) else { return Vec::new() };
+    if !all().all(|it| it.checks == first) {
+        return Vec::new();
+    }
+    for backend in backends.iter_mut() {
+        backend.checks.clear();
+    }
+    first
 }
 
 /// What an address is that no other host can have.

@@ -112,6 +112,96 @@ fn what_is_carried_over_is_carried_over_whole() {
     }
 }
 
+/// Whatever it says of its pace is written, as Shunt's own is another.
+const PACE: &str =
+    "interval_ms = 60000\nfast_interval_ms = 1000\ntimeout_ms = 5000\nrise = 1\nfall = 2\n";
+
+#[test]
+fn checks_become_what_shunt_asks() {
+    let rows = [
+        ("", "TCP_CHECK {\n }", format!("[[service.check]]\nkind = \"tcp\"\n{PACE}")),
+        ("", "PING_CHECK {\n }", format!("kind = \"ping\"\n{PACE}")),
+        (
+            "delay_loop 6\n connect_timeout 3\n retry 4\n delay_before_retry 0.5",
+            "TCP_CHECK {\n }",
+            "interval_ms = 6000\nfast_interval_ms = 500\ntimeout_ms = 3000\nrise = 1\nfall = 5\n".into(),
+        ),
+        ("delay_loop 6", "delay_loop 7\n TCP_CHECK {\n }", "interval_ms = 7000".into()),
+        ("delay_loop 6", "TCP_CHECK {\n delay_loop 8\n }", "interval_ms = 8000".into()),
+        (
+            "",
+            "TCP_CHECK {\n connect_ip 10.0.0.9\n connect_port 81\n }",
+            "kind = \"tcp\"\naddress = \"10.0.0.9\"\nport = 81\n".into(),
+        ),
+        (
+            "",
+            "HTTP_GET {\n url {\n path /a\n status_code 200-204 301\n regex \"^ok\"\n regex_options caseless\n }\n }",
+            "fast_interval_ms = 3000\ntimeout_ms = 5000\nrise = 1\nfall = 2\npath = \"/a\"\n\
+             status = [\"200-204\", \"301\"]\nbody_regex = \"(?i)^ok\"\n".into(),
+        ),
+        (
+            "virtualhost shop.example",
+            "SSL_GET {\n enable_sni\n url {\n path /a\n }\n }",
+            "path = \"/a\"\nhost = \"shop.example\"\nsni = \"shop.example\"\n".into(),
+        ),
+        (
+            "",
+            "SSL_GET {\n sni_name s\n url {\n virtualhost h\n }\n }",
+            "path = \"/\"\nhost = \"h\"\nsni = \"s\"\n".into(),
+        ),
+        ("", "SMTP_CHECK {\n helo_name me\n }", format!("kind = \"smtp\"\n{PACE}helo = \"me\"\n")),
+        (
+            "delay_loop 6",
+            "DNS_CHECK {\n name www.example.com.\n type A\n }",
+            "fast_interval_ms = 6000\ntimeout_ms = 5000\nrise = 1\nfall = 4\nname = \"www.example.com\"\n\
+             type = \"A\"\n".into(),
+        ),
+        (
+            "protocol UDP",
+            "UDP_CHECK {\n payload \"0a FF\"\n require_reply 0b\n }",
+            "send_hex = \"0aff\"\nexpect_hex = \"0b\"\n".into(),
+        ),
+        (
+            "delay_loop 6\n connect_timeout 3",
+            "MISC_CHECK {\n misc_path \"/bin/check -x 1\"\n }",
+            "timeout_ms = 6000\nrise = 1\nfall = 1\ncommand = [\"/bin/check\", \"-x\", \"1\"]\n".into(),
+        ),
+        (
+            "",
+            "MISC_CHECK {\n misc_path /bin/check\n misc_timeout 9\n }",
+            "timeout_ms = 9000\n".into(),
+        ),
+        ("alpha", "TCP_CHECK {\n }", "[service.health]\nstart = \"down\"\n".into()),
+        ("", "inhibit_on_failure", "[service.health]\non_failure = \"drain\"\n".into()),
+        ("quorum 2\n hysteresis 1", "", "quorum = 2\nquorum_hysteresis = 1\n".into()),
+        (
+            "lb_kind DR\n sorry_server 10.0.0.9 80\n sorry_server_lvs_method NAT",
+            "",
+            "address = \"10.0.0.9:80\"\nweight = 1\nmode = \"nat\"\nsorry = true\n".into(),
+        ),
+    ];
+    for (server, real, expected) in rows {
+        let (configuration, said, whole) = with(server, real);
+        assert!(configuration.contains(&expected), "{server} {real}: {configuration}");
+        assert!(whole, "{server} {real}: {said}");
+        let read = parse_for(&configuration, Path::new("shunt.toml"), &Machine::with_cpus(8));
+        assert!(read.is_ok(), "{server} {real}: {}", read.unwrap_err());
+    }
+}
+
+/// Else each has its own.
+#[test]
+fn what_all_are_asked_is_the_services() {
+    let check = "TCP_CHECK {\n }";
+    for (other, own, shared) in [(check, 0, 1), ("PING_CHECK {\n }", 2, 0), ("weight 2", 1, 0)] {
+        let second = format!("{check}\n}}\nreal_server 10.0.0.2 80 {{\n {other}");
+        let (configuration, said, _) = with("sorry_server 10.0.0.9 80", &second);
+        let count = |head| configuration.matches(head).count();
+        let counted = (count("[[service.backend.check]]"), count("[[service.check]]"));
+        assert_eq!(counted, (own, shared), "{other}: {configuration}\n{said}");
+    }
+}
+
 #[test]
 fn what_is_not_carried_over_is_told_with_its_line_and_matters() {
     let rows = [
@@ -126,6 +216,45 @@ fn what_is_not_carried_over_is_told_with_its_line_and_matters() {
         ),
         ("quorum_up /bin/true", "", ":3: not carried over: `quorum_up /bin/true`: Shunt starts no"),
         ("no_such_keyword 3", "", ":3: not carried over: `no_such_keyword 3`: this keyword is not"),
+        ("", "BFD_CHECK {\n name b\n }", ":5: not carried over: `BFD_CHECK`: Shunt has no such"),
+        ("", "FILE_CHECK {\n track_file f\n }", ":5: not carried over: `FILE_CHECK`"),
+        ("", "TCP_CHECK {\n bindto 10.0.0.1\n }", ":6: not carried over: `bindto 10.0.0.1`"),
+        ("", "TCP_CHECK {\n no_such 1\n }", ":6: not carried over: `no_such 1`: this keyword"),
+        ("", "HTTP_GET {\n }", ":5: not carried over: `HTTP_GET`: no `url` says"),
+        ("", "HTTP_GET {\n url {\n digest 09\n }\n }", ":7: not carried over: `digest 09`"),
+        ("", "HTTP_GET {\n url {\n path a\n }\n }", ":7: not carried over: `path a`: a path that"),
+        ("", "HTTP_GET {\n url {\n status_code 2xx\n }\n }", ":7: not carried over: `status_code"),
+        (
+            "",
+            "HTTP_GET {\n url {\n regex (?=a)\n }\n }",
+            ":7: not carried over: `regex (?=a)`: it is no",
+        ),
+        ("", "HTTP_GET {\n url {\n regex a\n regex_no_match\n }\n }", ":8: not carried over"),
+        ("", "DNS_CHECK {\n type AXFR\n }", ":6: not carried over: `type AXFR`: one of A, NS"),
+        ("", "UDP_CHECK {\n require_reply 0aXX\n }", ":6: not carried over: `require_reply 0aXX`"),
+        ("", "UDP_CHECK {\n min_reply_length 3\n }", ":6: not carried over: `min_reply_length 3`"),
+        ("", "MISC_CHECK {\n misc_path check\n }", ":5: not carried over: `MISC_CHECK`: a program"),
+        (
+            "",
+            "MISC_CHECK {\n misc_path /x\n misc_dynamic\n }",
+            ":7: not carried over: `misc_dynamic`",
+        ),
+        (
+            "",
+            "MISC_CHECK {\n misc_path /x\n user nobody\n }",
+            ":7: not carried over: `user nobody`",
+        ),
+        ("delay_loop often", "", ":3: not carried over: `delay_loop often`: seconds was expected"),
+        (
+            "sorry_server www.example.org",
+            "",
+            ":3: not carried over: `sorry_server www.example.org`",
+        ),
+        (
+            "sorry_server 10.0.0.1 80",
+            "",
+            ":3: not carried over: `sorry_server 10.0.0.1 80`: backend",
+        ),
         ("", "weight heavy", ":5: not carried over: `weight heavy`: a whole number was expected"),
         ("", "notify_down \"/bin/x y\"", ":5: not carried over: `notify_down /bin/x y`"),
         ("real_server www.example.org 80 {\n }", "", ":3: not carried over: `real_server www"),
@@ -146,6 +275,22 @@ fn what_is_changed_or_left_to_keepalived_does_not_matter() {
     let rows = [
         ("persistence_timeout 5", "", ":3: changed: `persistence 5`: persistence_s is 20 to"),
         ("ops", "", ":3: changed: `ops`: it is for UDP"),
+        ("warmup 3", "", ":3: remark: `warmup 3`: first checks are spread"),
+        ("omega", "", ":3: remark: `omega`: Shunt starts no scripts"),
+        ("hysteresis 3", "", ":1: changed: `hysteresis 3`: it is less than the quorum: 0 is"),
+        (
+            "delay_loop 0.01",
+            "",
+            ":3: changed: `delay_loop 0.01`: it is 50 to 86400000 milliseconds",
+        ),
+        ("sorry_server_inhibit", "", ":3: changed: `sorry_server_inhibit`"),
+        (
+            "",
+            "inhibit_on_failure\n}\nreal_server 10.0.0.2 80 {",
+            ":5: changed: `inhibit_on_failure`",
+        ),
+        ("", "alpha\n}\nreal_server 10.0.0.2 80 {", ":4: changed: `alpha`: every backend"),
+        ("", "HTTP_GET {\n http_protocol 1.0\n url {\n }\n }", ":6: changed: `http_protocol 1.0`"),
         ("flag-3", "", ":3: remark: `flag-3`: scheduler rr has no such flag"),
         ("ha_suspend", "", ":3: remark: `ha_suspend`"),
         ("smtp_alert", "", ":3: remark: `smtp_alert`: Shunt sends no mail"),

@@ -1,14 +1,16 @@
 //! `virtual_server`: a service.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
-use super::super::lvs::{Said, Virtual};
+use super::super::health::Policy;
+use super::super::lvs::{Real, Said, Virtual};
 use super::super::note::Notes;
 use super::blocks::Statement;
-use super::checks;
+use super::checks::Pace;
 use super::groups::Group;
 use super::methods::method;
-use super::reals::real;
+use super::reals::{Around, Read, real};
 use super::values::{number, senseless, socket, switch, unknown, word};
 use crate::dataplane::snapshot::{Mode, Protocol};
 
@@ -24,17 +26,81 @@ pub(super) fn server(
     let mut server = opened(block, groups, notes)?;
     let settings = || block.inside().iter().filter(|it| it.keyword() != "real_server");
     // The last one said is the one that counts, wherever it stands.
-    let mut mode = Mode::Nat;
+    let mut around = Around { mode: Mode::Nat, pace: Pace::default() };
+    let mut sorry = Sorry::default();
     for statement in settings() {
         if matches!(statement.keyword(), "lvs_method" | "lb_kind") {
-            mode = method(statement, notes).unwrap_or(mode);
-        } else {
+            around.mode = method(statement, notes).unwrap_or(around.mode);
+        } else if !around.pace.take(statement, notes) && !sorry.take(statement, notes) {
             setting(&mut server, statement, notes);
         }
     }
     let reals = block.inside().iter().filter(|it| it.keyword() == "real_server");
-    server.reals = reals.filter_map(|statement| real(statement, mode, notes)).collect();
+    let reals: Vec<Read> = reals.filter_map(|it| real(it, &around, notes)).collect();
+    for_all(&mut server, &reals, notes);
+    server.reals = reals.into_iter().map(|read| read.real).chain(sorry.real(around.mode)).collect();
     Some(server)
+}
+
+/// What Shunt has for a whole service, and keepalived for each real server: said of one it counts for all.
+fn for_all(server: &mut Virtual, reals: &[Read], notes: &mut Notes) {
+    let inhibiting = reals.iter().filter(|read| read.inhibits.is_some()).count();
+    let first = reals.iter().find_map(|read| read.inhibits.as_ref());
+    if let Some(place) = first.filter(|_| inhibiting < reals.len() && !server.health.drains) {
+        let why = "connections of every backend of the service live on when it is down";
+        notes.changed(place, "inhibit_on_failure", why);
+    }
+    server.health.drains |= inhibiting > 0;
+    let waiting = reals.iter().filter(|read| read.alpha).count();
+    if let Some(read) = reals.iter().find(|read| read.alpha).filter(|_| waiting < reals.len()) {
+        let why = "every backend of the service is down until its checks pass";
+        notes.changed(&read.real.place, "alpha", why);
+    }
+    server.health.starts_down = waiting > 0;
+}
+
+/// Who serves while too little else does.
+#[derive(Debug, Default)]
+struct Sorry {
+    server: Option<(Said<SocketAddr>, String)>,
+    mode: Option<Mode>,
+}
+
+impl Sorry {
+    /// Takes a setting. False if it is about something else.
+    fn take(&mut self, statement: &Statement, notes: &mut Notes) -> bool {
+        match statement.keyword() {
+            "sorry_server" => match socket(statement.values()) {
+                Some(value) => {
+                    let said = Said { place: statement.place.clone(), value };
+                    self.server = Some((said, statement.text()));
+                }
+                None => senseless(statement, "an address and a port, in numbers,", notes),
+            },
+            "sorry_server_lvs_method" => self.mode = method(statement, notes).or(self.mode),
+            "sorry_server_inhibit" => {
+                let why = "those it takes the place of go as `on_failure` says";
+                notes.changed(&statement.place, &statement.text(), why);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn real(self, usual: Mode) -> Option<Real> {
+        let (Said { place, value }, origin) = self.server?;
+        Some(Real {
+            place,
+            origin,
+            address: value.ip(),
+            port: value.port(),
+            mode: self.mode.unwrap_or(usual),
+            weight: 1,
+            thresholds: (0, 0),
+            checks: Vec::new(),
+            sorry: true,
+        })
+    }
 }
 
 /// What is said in front of its brace.
@@ -52,6 +118,7 @@ fn opened(block: &Statement, groups: &HashMap<&str, Group>, notes: &mut Notes) -
         persistence: None,
         granularity: None,
         local_addresses: Vec::new(),
+        health: Policy::default(),
         reals: Vec::new(),
     };
     let place = block.place.clone();
@@ -120,7 +187,16 @@ fn setting(server: &mut Virtual, statement: &Statement, notes: &mut Notes) {
             let why = "Shunt checks whether the VIP is on this box or not";
             notes.remark(&place(), &statement.text(), why);
         }
-        keyword if checks::SETTINGS.contains(&keyword) => checks::lost(statement, notes),
+        "quorum" => server.health.quorum = number(statement, notes).map(|quorum| quorum.max(1)),
+        "hysteresis" => server.health.hysteresis = number(statement, notes),
+        "inhibit_on_failure" => server.health.drains = switch(statement),
+        "omega" => {
+            notes.remark(
+                &place(),
+                &statement.text(),
+                "Shunt starts no scripts, at its end neither",
+            );
+        }
         _ => unknown(statement, notes),
     }
 }

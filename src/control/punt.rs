@@ -22,6 +22,7 @@ use super::parts::TapSpec;
 use crate::ids::PortId;
 
 mod addresses;
+pub mod aim;
 pub mod keep;
 pub mod own;
 pub mod pace;

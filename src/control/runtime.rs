@@ -38,8 +38,9 @@ use super::neighbors::View;
 use super::notice::Seen;
 use super::parts::{Configure, TapSpec};
 use super::publish::Publisher;
+use super::punt::aim::Aims;
 use super::punt::keep::Keeper;
-use super::punt::own::{OwnPrograms, ways};
+use super::punt::own::{OwnPrograms, Who, ways};
 use super::punt::pace::Pace;
 use super::punt::place::{Addresses, Placed, place};
 use super::punt::setup;
@@ -94,6 +95,8 @@ pub(super) struct Control<C> {
     pub(super) addresses: Addresses,
     pub(super) keeper: Keeper,
     pub(super) own: OwnPrograms,
+    /// Checks that ask VIPs.
+    pub(super) aims: Arc<Aims>,
     /// Rounds of housekeeping so far.
     pub(super) rounds: u64,
     pub(super) dumps: Dumps,
@@ -251,6 +254,7 @@ impl<C: Configure> Control<C> {
         counts.resolved.set(view.ways.len() as u64);
         counts.unanswered.set(view.unanswered.len() as u64);
         counts.unrouted.set(view.unrouted.len() as u64);
+        self.aims.follow(Arc::clone(&view));
         self.view = view;
         self.notice_next_hops();
     }
@@ -274,14 +278,16 @@ impl<C: Configure> Control<C> {
         let SlowPath { netlink, twins, .. } = &self.slow_path;
         let (wanted, counters) = (self.addresses.on_taps(), &self.sources.slow.taps);
         self.keeper.keep(netlink, &self.taps, twins, &wanted, counters).await;
-        self.own.keep(netlink, &self.taps, twins, &ways(&self.taps, &self.plan)).await;
+        let wanted = (&ways(&self.taps, &self.plan), Who::of(&self.plan));
+        let is_open = self.own.keep(netlink, &self.taps, twins, wanted).await;
+        self.aims.open(is_open);
         self.notice_taps();
     }
 
     /// What the kernel was told for the box's own programs is taken back.
     async fn leave(&mut self) {
         let SlowPath { netlink, twins, .. } = &self.slow_path;
-        self.own.keep(netlink, &self.taps, twins, &BTreeSet::new()).await;
+        self.own.keep(netlink, &self.taps, twins, (&BTreeSet::new(), Who::default())).await;
     }
 
     /// Adds these addresses to the TAPs.

@@ -29,6 +29,7 @@ use super::neighbors::{NeighborError, Neighbors};
 use super::notice::Seen;
 use super::parts::{Configure, Lanes, Parts, TapSpec};
 use super::publish::Publisher;
+use super::punt::aim::Aims;
 use super::punt::keep::Keeper;
 use super::punt::own::OwnPrograms;
 use super::punt::place::Addresses;
@@ -100,8 +101,9 @@ where
     let ports = parts.taps.iter().map(|tap| tap.port.clone()).collect();
     let sources = Arc::new(Sources::new(parts.facts, ports, stats));
     let mut publisher = Publisher::new(mailboxes);
+    let aims = Arc::<Aims>::default();
     let started = async {
-        let slow_path = SlowPath::start(&parts.taps, parts.lanes, &sources).await?;
+        let slow_path = SlowPath::start(&parts.taps, parts.lanes, (&sources, &aims)).await?;
         let credentials = parts.plan.remote.as_ref().map(|remote| &remote.credentials);
         Ok((slow_path, server::serve(parts.claims, Arc::clone(&sources), credentials)?))
     };
@@ -115,7 +117,8 @@ where
     let file_plan = Written { plan: parts.plan.clone(), text: parts.plan_text };
     let control = Control {
         plan: parts.plan,
-        health: Health::new(Arc::clone(&sources.slow.health)),
+        health: Health::new(Arc::clone(&sources.slow.health), Arc::clone(&aims)),
+        aims,
         bulletin: Bulletin::new(Arc::clone(&sources.slow.http)),
         seen: Seen::default(),
         keys,
@@ -168,7 +171,7 @@ impl SlowPath {
     async fn start<R, T, F>(
         taps: &[TapSpec],
         lanes: Lanes<R, T, F>,
-        sources: &Arc<Sources>,
+        (sources, aims): (&Arc<Sources>, &Arc<Aims>),
     ) -> Result<Self, ControlError>
     where
         R: Rx + 'static,
@@ -190,8 +193,8 @@ impl SlowPath {
         let (inject, make) = (Rc::new(RefCell::new(lanes.inject)), Rc::new(lanes.make));
         for position in 0..twins.len() {
             let (inject, make) = (Rc::clone(&inject), Rc::clone(&make));
-            let sources = Arc::clone(sources);
-            spawn_local(pump::inject(Rc::clone(&twins), position, inject, make, sources));
+            let shared = (Arc::clone(sources), Arc::clone(aims));
+            spawn_local(pump::inject(Rc::clone(&twins), position, inject, make, shared));
         }
         Ok(Self { netlink, twins: indices, neighbors })
     }

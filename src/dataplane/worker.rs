@@ -39,6 +39,9 @@ mod watched;
 
 use waiting::Waiting;
 
+/// The tag of a packet of the kernel's that has a backend already: a check that asks the VIP.
+pub const AIMED: u32 = u32::MAX;
+
 /// Where a worker's packets come from and go to.
 pub struct Links<P: Platform> {
     /// This worker's queue pair of each device; ports with a device have the first port ids.
@@ -323,7 +326,7 @@ impl<P: Platform> Worker<P> {
     }
 
     /// Packets the kernel sends through a TAP leave by that TAP's port as they are, but for those
-    /// that are a client's: see [`PortId::twin`].
+    /// that are a client's: see [`PortId::twin`]. What is [`AIMED`] is nobody's who is to be balanced.
     fn send_injected(&mut self, burst: &mut Burst<P::Packet>) -> usize {
         let Some(lane) = self.inject.as_mut() else { return 0 };
         let count = lane.rx(burst);
@@ -334,8 +337,8 @@ impl<P: Platform> Worker<P> {
         }
         for (at, mut packet) in burst.drain(..).enumerate() {
             let port = packet.port();
-            let look =
-                self.looks.get(at).filter(|look| has_clients && self.flows.is_for_a_vip(look));
+            let may_be = has_clients && packet.tag() != AIMED;
+            let look = self.looks.get(at).filter(|look| may_be && self.flows.is_for_a_vip(look));
             if let Some(look) = look {
                 packet.set_port(port.twin());
                 let fate = self.flows.decide(&mut packet, look, Origin::Port);

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use shunt::control::parts::TapSpec;
-use shunt::control::punt::own::{OwnPrograms, Way};
+use shunt::control::punt::aim::MARK;
+use shunt::control::punt::own::{OwnPrograms, Way, Who};
 use shunt::control::punt::place::Placed;
 use shunt::control::punt::{Twin, setup};
 use shunt::ids::PortId;
@@ -60,14 +61,34 @@ fn asked(namespace: &Namespace, vip: &str, protocol: &str) -> String {
     namespace.ip(&format!("route get {vip} ipproto {protocol} dport 80"))
 }
 
+/// Its packets leave, those of others do not; then those of all do, and in the end nobody's.
+#[test]
+fn checks_alone_leave_by_the_tap_when_they_alone_are_to() {
+    with_tap(async |namespace, handle, twins| {
+        let before = rules(namespace);
+        let marked = |vip| namespace.ip(&format!("route get {vip} mark {MARK} ipproto tcp"));
+        let mut own = OwnPrograms::default();
+        for who in [Who::Checks, Who::Programs, Who::Checks] {
+            assert!(own.keep(handle, &[tap()], twins, (&ways(), who)).await);
+            for vip in VIPS {
+                let (checks, others) = (marked(vip), asked(namespace, vip, "tcp"));
+                assert!(checks.contains("dev tw0"), "{who:?}: {checks}");
+                assert_eq!(others.contains("local"), who == Who::Checks, "{who:?}: {others}");
+            }
+        }
+        assert!(own.keep(handle, &[tap()], twins, (&BTreeSet::new(), Who::Checks)).await);
+        assert_eq!(rules(namespace), before);
+    });
+}
+
 #[test]
 fn programs_leave_by_the_tap_and_everything_is_put_back() {
     with_tap(async |namespace, handle, twins| {
         let before = rules(namespace);
         let mut own = OwnPrograms::default();
-        own.keep(handle, &[tap()], twins, &BTreeSet::new()).await;
+        own.keep(handle, &[tap()], twins, (&BTreeSet::new(), Who::Programs)).await;
         assert_eq!(rules(namespace), before, "nothing wanted, nothing done");
-        own.keep(handle, &[tap()], twins, &ways()).await;
+        own.keep(handle, &[tap()], twins, (&ways(), Who::Programs)).await;
         for (vip, source) in VIPS.into_iter().zip(["10.0.0.1", "fd01::1"]) {
             // `ip route get` does not know SCTP; the rule is there.
             for protocol in ["tcp", "udp"] {
@@ -82,9 +103,9 @@ fn programs_leave_by_the_tap_and_everything_is_put_back() {
         assert_eq!(namespace.sh("cat /proc/sys/net/ipv4/conf/tw0/accept_local").trim(), "1");
         let during = rules(namespace);
         assert!(during.iter().all(|rules| rules.contains("iif lo ipproto sctp")), "{during:?}");
-        own.keep(handle, &[tap()], twins, &ways()).await;
+        own.keep(handle, &[tap()], twins, (&ways(), Who::Programs)).await;
         assert_eq!(rules(namespace), during, "each rule once");
-        own.keep(handle, &[tap()], twins, &BTreeSet::new()).await;
+        own.keep(handle, &[tap()], twins, (&BTreeSet::new(), Who::Programs)).await;
         assert_eq!(rules(namespace), before);
         for vip in VIPS {
             assert!(asked(namespace, vip, "tcp").contains("local"));
@@ -98,7 +119,7 @@ fn programs_leave_by_the_tap_and_everything_is_put_back() {
 fn what_is_taken_away_comes_back() {
     with_tap(async |namespace, handle, twins| {
         let mut own = OwnPrograms::default();
-        own.keep(handle, &[tap()], twins, &ways()).await;
+        own.keep(handle, &[tap()], twins, (&ways(), Who::Programs)).await;
         let during = rules(namespace);
         for line in [
             "link set tw0 down; ip link set tw0 up; ip addr replace fd01::1/64 dev tw0 nodad; \
@@ -107,7 +128,7 @@ fn what_is_taken_away_comes_back() {
             "neigh flush dev tw0 nud all; ip -6 neigh flush dev tw0 nud all",
         ] {
             namespace.sh(&format!("ip {line}"));
-            own.keep(handle, &[tap()], twins, &ways()).await;
+            own.keep(handle, &[tap()], twins, (&ways(), Who::Programs)).await;
             for vip in VIPS {
                 assert!(asked(namespace, vip, "tcp").contains("dev tw0"), "{line}: {vip}");
                 assert!(namespace.ip(&format!("neigh show {vip}")).contains("PERMANENT"), "{line}");
@@ -122,11 +143,11 @@ fn what_is_taken_away_comes_back() {
 fn a_daemon_that_was_killed_leaves_nothing_that_matters_and_the_next_one_tidies_up() {
     with_tap(async |namespace, handle, twins| {
         let before = rules(namespace);
-        OwnPrograms::default().keep(handle, &[tap()], twins, &ways()).await;
+        OwnPrograms::default().keep(handle, &[tap()], twins, (&ways(), Who::Programs)).await;
         namespace.ip("link del tw0");
         namespace.ip("addr add 192.0.2.10/32 dev lo");
         assert!(asked(namespace, VIPS[0], "tcp").contains("local"), "the rules decide nothing");
-        OwnPrograms::default().keep(handle, &[], &[], &BTreeSet::new()).await;
+        OwnPrograms::default().keep(handle, &[], &[], (&BTreeSet::new(), Who::Programs)).await;
         assert_eq!(rules(namespace), before);
     });
 }
@@ -136,7 +157,7 @@ fn where_somebody_elses_rule_is_beside_the_local_one_nothing_is_done() {
     with_tap(async |namespace, handle, twins| {
         namespace.ip("rule add pref 1 from 203.0.113.0/24 lookup main");
         let before = rules(namespace);
-        OwnPrograms::default().keep(handle, &[tap()], twins, &ways()).await;
+        OwnPrograms::default().keep(handle, &[tap()], twins, (&ways(), Who::Programs)).await;
         assert_eq!(rules(namespace), before);
         assert!(asked(namespace, VIPS[0], "tcp").contains("local"));
     });
@@ -164,7 +185,7 @@ fn turned(frame: &[u8]) -> Vec<u8> {
 fn the_kernel_sends_to_the_vip_and_takes_what_comes_from_it() {
     with_twin(async |_, handle, twins| {
         let indices = [(PortId(0), twins[0].index)];
-        OwnPrograms::default().keep(handle, &[tap()], &indices, &ways()).await;
+        OwnPrograms::default().keep(handle, &[tap()], &indices, (&ways(), Who::Programs)).await;
         let path = pumps(twins, 64).await;
         for (vip, any) in VIPS.into_iter().zip(["0.0.0.0:0", "[::]:0"]) {
             let vip: IpAddr = vip.parse().unwrap();

@@ -211,7 +211,8 @@ pub(crate) async fn pumps(twins: Rc<[Twin]>, inject_limit: usize) -> SlowPath {
     let drain = pump::drain(vec![punt.clone()], Rc::clone(&twins), Arc::clone(&sources));
     tokio::task::spawn_local(drain);
     let lane = Rc::new(RefCell::new(inject.clone()));
-    let inject_task = pump::inject(Rc::clone(&twins), 0, lane, make, Arc::clone(&sources));
+    let shared = (Arc::clone(&sources), Arc::default());
+    let inject_task = pump::inject(Rc::clone(&twins), 0, lane, make, shared);
     tokio::task::spawn_local(inject_task);
     // Let both reach their first wait, and the kernel say its gratuitous ARP.
     tokio::time::sleep(Duration::from_millis(50)).await;

@@ -22,7 +22,7 @@
 //! - [`reload`]: changing what runs. [`lifecycle`]: start, stop, kill.
 //! - [`capture`]: frames copied while they pass. [`secondary`]: DPDK's own tools do it.
 //! - [`health`]: backends that die and come back. [`dying`]: what fails meanwhile. [`unanswered`]: backends that
-//!   fall silent, and nobody asks.
+//!   fall silent, and nobody asks. [`at_the_vip`]: checks that ask as clients do.
 //! - [`slow_path`]: what belongs to the box itself, and what belongs to nobody.
 //! - [`generate`]: the bench's generator in place of clients and backends.
 //! - [`typed`]: what the documents tell people to type.
@@ -30,6 +30,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failing test panics")]
 
 mod admin;
+mod at_the_vip;
 mod balance;
 mod by_hand;
 mod capture;

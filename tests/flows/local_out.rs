@@ -4,8 +4,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use shunt::dataplane::conn::state::flags::{ACK, RST, SYN};
+use shunt::dataplane::io::Packet as _;
+use shunt::dataplane::io::memory::VecPacket;
 use shunt::dataplane::snapshot::{Encapsulation, Mode, Snapshot, SynCookies};
 use shunt::dataplane::verdict::Reason;
+use shunt::dataplane::worker::AIMED;
 use shunt::ids::PortId;
 use shunt::wire::vlan::{Tags, Vid};
 
@@ -63,11 +66,7 @@ fn send(world: &mut World, port: u8, frame: &[u8]) -> Vec<Sent> {
 fn to_kernel(world: &World) -> Vec<(PortId, Vec<u8>)> {
     let lanes = (0..usize::from(world.plan.workers)).map(|worker| world.punt_lane(worker));
     let all = lanes.flat_map(|lane| std::iter::from_fn(|| lane.pop()));
-    all.map(|packet| {
-        use shunt::dataplane::io::Packet as _;
-        (packet.port(), packet.data().to_vec())
-    })
-    .collect()
+    all.map(|packet| (packet.port(), packet.data().to_vec())).collect()
 }
 
 /// The one frame that came to a program by the first TAP, from the VIP it asked.
@@ -235,4 +234,22 @@ fn what_programs_get_counts_against_what_may_be_punted() {
         world.exchange(0, 1, &answer(&there[0], ACK));
     }
     assert_eq!((world.punted(), world.drops()), (32, vec![(Reason::PuntLimit, 68)]));
+}
+
+/// It asks one backend what its VIP says there: it is nobody's who is to be balanced, whatever the mode.
+#[test]
+fn a_check_that_asks_the_vip_leaves_for_its_backend_as_it_is() {
+    for (mode, is_v6) in MODES.into_iter().flat_map(|mode| [(mode, false), (mode, true)]) {
+        let mut world = world(Plan { modes: vec![mode; 3], ..Plan::default() }, is_v6, |_| {});
+        let frame = tcp(is_v6, SYN).macs(backend_mac(12), OUR_INNER_MAC).build();
+        let mut packet = VecPacket::new(&frame);
+        packet.set_port(PortId(1));
+        packet.set_tag(AIMED);
+        world.injects[0].push(packet).unwrap();
+        world.poll();
+        let sent = world.sent();
+        assert_eq!(sent.len(), 1, "{mode:?}");
+        assert_eq!((sent[0].port, &sent[0].frame), (1, &frame), "{mode:?}");
+        assert_eq!((world.connections(), world.drops()), ([0; 4], vec![]), "{mode:?}");
+    }
 }

@@ -136,7 +136,7 @@ pub(crate) struct World {
     workers: Vec<Worker<Memory>>,
     ports: Vec<[VecPort; 2]>,
     punts: Vec<VecLane>,
-    injects: Vec<VecLane>,
+    pub(crate) injects: Vec<VecLane>,
     lanes: Vec<Vec<VecLane>>,
     controls: Vec<ControlEnd>,
     toeplitz: Toeplitz,

@@ -47,7 +47,8 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
         "udp_reflection_ports", "timeouts", "health", "check", "backend"]),
     ("[service.timeouts]", &Timeouts::KEYS),
     ("[service.health]", &["quorum", "quorum_hysteresis", "on_failure", "start", "flap_limit",
-        "flap_window_s", "slow_start_s", "passive_fall", "passive_rest_s"]),
+        "flap_window_s", "slow_start_s", "passive_fall", "passive_rest_s",
+        "target"]),
     ("[[service.check]]", CHECK_KEYS),
     ("[service.tunnel]", &["kind", "port", "checksum", "remote_checksum"]),
     ("[[service.backend]]", &["address", "weight", "max_connections", "resume_below",
@@ -275,6 +276,7 @@ pub(super) struct Health {
     pub(super) slow_start_s: Maybe<i64>,
     pub(super) passive_fall: Maybe<i64>,
     pub(super) passive_rest_s: Maybe<i64>,
+    pub(super) target: Maybe<String>,
 }
 
 /// `[[service.check]]` and `[[service.backend.check]]`: what is asked of backends.

@@ -231,6 +231,27 @@ pub struct Policy {
     pub passive_fall: u32,
     /// How long it then rests before it is tried again.
     pub passive_rest_s: u32,
+    /// Where its backends are asked.
+    pub target: Target,
+}
+
+impl Policy {
+    /// Is this check of a backend asked at the service's VIP? Not one that asks somebody else, and not one
+    /// that knows no ports.
+    pub fn asks_vip(&self, check: &Check) -> bool {
+        self.target == Target::Vip && check.address.is_none() && check.probe.has_port()
+    }
+}
+
+/// Where backends are asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// At their own addresses.
+    #[default]
+    Backend,
+    /// At the service's VIP, as clients ask: each by what is sent to it and nobody else.
+    Vip,
 }
 
 impl Default for Policy {
@@ -245,6 +266,7 @@ impl Default for Policy {
             slow_start_s: 0,
             passive_fall: 0,
             passive_rest_s: 30,
+            target: Target::Backend,
         }
     }
 }

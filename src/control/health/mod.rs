@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 
 use super::config::plan::{Plan, Service, ServiceKey};
 use super::effective::{Hands, Verdict, Verdicts};
+use super::punt::aim::{Aim, Aims};
+use crate::dataplane::snapshot::Mode;
 use crate::stats::health::{BackendHealth, HealthStats, ServiceHealth, Wards};
 
 pub mod check;
@@ -55,6 +57,8 @@ const SCRIPTS_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Health {
     stats: Arc<HealthStats>,
+    /// Of those that ask VIPs.
+    aims: Arc<Aims>,
     /// Started with the first check.
     runner: Option<Runner>,
     wards: HashMap<ServiceKey, Ward>,
@@ -128,9 +132,10 @@ impl Patient {
 
 impl Health {
     /// Nobody is checked yet.
-    pub fn new(stats: Arc<HealthStats>) -> Self {
+    pub fn new(stats: Arc<HealthStats>, aims: Arc<Aims>) -> Self {
         Self {
             stats,
+            aims,
             runner: None,
             wards: HashMap::new(),
             owners: HashMap::new(),
@@ -288,8 +293,7 @@ impl Health {
         let mut before = running.into_iter();
         let mut now = Vec::with_capacity(checks.len());
         for check in checks {
-            let target = check.target(address);
-            let asked = Asked { service: service.name.clone(), backend: address, target };
+            let asked = asked(service, address, check);
             let old = before.next();
             match old {
                 Some(old) if old.check == *check && old.asked == asked => now.push(old),
@@ -331,7 +335,7 @@ impl Health {
     fn runner(&mut self) -> Option<&Runner> {
         if self.runner.is_none() {
             let limits = Limits { sockets: sockets(), scripts: SCRIPTS_MAX };
-            match Runner::start(Arc::clone(&self.stats), limits) {
+            match Runner::start(Arc::clone(&self.stats), Arc::clone(&self.aims), limits) {
                 Ok(runner) => self.runner = Some(runner),
                 Err(error) => {
                     tracing::error!(%error, "no health checks: their thread cannot be started");
@@ -347,6 +351,24 @@ fn is_ward(service: &Service) -> bool {
     let is_checked = |address| !service.checks_of(address).is_empty();
     service.health.passive_fall > 0
         || service.backends.iter().any(|it| it.sorry || is_checked(it.address))
+}
+
+/// Whom a check of a backend asks.
+fn asked(service: &Service, backend: SocketAddr, check: &Check) -> Asked {
+    let mut target = check.target(backend);
+    let mut aim = None;
+    let is_it = |it: &&super::config::plan::Backend| it.address == backend;
+    if service.health.asks_vip(check)
+        && let Some(it) = service.backends.iter().find(is_it)
+    {
+        target.set_ip(service.address.vip);
+        let encapsulation = match it.mode {
+            Mode::Tunnel(encapsulation) => Some(encapsulation),
+            Mode::Dr | Mode::Nat | Mode::Fullnat => None,
+        };
+        aim = Some(Aim { backend: backend.ip(), encapsulation });
+    }
+    Asked { service: service.name.clone(), backend, target, aim }
 }
 
 /// How late passive checks of a service may hear of a connection.

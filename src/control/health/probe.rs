@@ -1,7 +1,8 @@
 //! Asking once: every kind of check has a file, and they agree on what a failure is.
 //!
 //! Sockets leave by the kernel, hence by the TAPs, as any program's of the box would: what a check sees is
-//! what the box can reach, not what the workers do with packets.
+//! what the box can reach, not what the workers do with packets. One that asks a VIP is sent to its backend on the
+//! way ([`crate::control::punt::aim`]).
 
 use std::fmt;
 use std::io;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::{Check, Probe};
+use crate::control::punt::aim::{Aim, Aims};
 
 mod dns;
 mod http;
@@ -20,6 +22,8 @@ mod socket;
 mod talk;
 mod tls;
 
+use socket::Road;
+
 /// Whom a check asks, and about whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
@@ -29,6 +33,8 @@ pub struct Asked {
     pub backend: SocketAddr,
     /// Who is asked.
     pub target: SocketAddr,
+    /// Asked at a VIP, and to whom that goes.
+    pub aim: Option<Aim>,
 }
 
 /// Why an answer is none.
@@ -105,11 +111,12 @@ pub struct Prober {
     matcher: Option<regex::bytes::Regex>,
     /// For HTTPS.
     tls: Option<Result<Arc<rustls::ClientConfig>, String>>,
+    aims: Arc<Aims>,
 }
 
 impl Prober {
     /// Ready to ask.
-    pub fn new(check: &Check) -> Self {
+    pub fn new(check: &Check, aims: Arc<Aims>) -> Self {
         let probe = check.probe.clone();
         let (mut matcher, mut tls) = (None, None);
         if let Probe::Http(http) = &probe {
@@ -117,30 +124,27 @@ impl Prober {
             matcher = http.body_regex.as_deref().and_then(|it| http::expression(it).ok());
             tls = http.tls.as_ref().map(tls::config);
         }
-        Self { probe, matcher, tls }
+        Self { probe, matcher, tls, aims }
     }
 
     /// Asks, for as long as the caller has patience. A failure to answer in time is the caller's to
     /// notice; `patience` is for those to whom silence is an answer.
     pub async fn ask(&self, asked: &Asked, patience: Duration) -> Result<(), Failure> {
-        let target = asked.target;
+        let aim = asked.aim.map(|aim| (&*self.aims, aim, patience));
+        let road = Road { target: asked.target, aim };
         match &self.probe {
-            Probe::Tcp(talk) => talk::over_tcp(target, talk).await,
-            Probe::Udp(talk) => talk::over_udp(target, talk, patience).await,
-            Probe::Http(request) => self.ask_http(target, request).await,
-            Probe::Dns { name, record } => dns::ask(target, name, *record).await,
-            Probe::Smtp { helo } => smtp::ask(target, helo).await,
-            Probe::Ping => ping::ask(target.ip()).await,
+            Probe::Tcp(talk) => talk::over_tcp(&road, talk).await,
+            Probe::Udp(talk) => talk::over_udp(&road, talk, patience).await,
+            Probe::Http(request) => self.ask_http(&road, request).await,
+            Probe::Dns { name, record } => dns::ask(&road, name, *record).await,
+            Probe::Smtp { helo } => smtp::ask(&road, helo).await,
+            Probe::Ping => ping::ask(asked.target.ip()).await,
             Probe::Script { command } => script::run(command, asked).await,
         }
     }
 
-    async fn ask_http(
-        &self,
-        target: SocketAddr,
-        request: &super::check::Http,
-    ) -> Result<(), Failure> {
-        let stream = socket::connect(target).await?;
+    async fn ask_http(&self, road: &Road<'_>, request: &super::check::Http) -> Result<(), Failure> {
+        let (target, stream) = (road.target, socket::connect(road).await?);
         match (&self.tls, &request.tls) {
             (Some(config), Some(settings)) => {
                 let config = config.as_ref().map_err(|error| Failure::NotRun(error.clone()))?;

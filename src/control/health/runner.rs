@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::check::{Check, Probe};
 use super::machine::Machine;
 use super::probe::{Asked, Failure, Prober};
+use crate::control::punt::aim::Aims;
 use crate::stats::health::{CheckResult, HealthStats};
 
 /// Changes that may wait for the control thread.
@@ -115,7 +116,11 @@ pub struct Runner {
 
 impl Runner {
     /// Starts the thread.
-    pub fn start(stats: Arc<HealthStats>, limits: Limits) -> std::io::Result<Self> {
+    pub fn start(
+        stats: Arc<HealthStats>,
+        aims: Arc<Aims>,
+        limits: Limits,
+    ) -> std::io::Result<Self> {
         let (orders, to_do) = mpsc::unbounded_channel();
         let (said, changes) = mpsc::channel(CHANGES_MAX);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -124,6 +129,7 @@ impl Runner {
             scripts: Semaphore::new(limits.scripts),
             said,
             stats,
+            aims,
         });
         let work = move || runtime.block_on(obey(to_do, shared));
         std::thread::Builder::new().name("shunt-health".into()).spawn(work)?;
@@ -141,6 +147,7 @@ struct Shared {
     scripts: Semaphore,
     said: mpsc::Sender<Change>,
     stats: Arc<HealthStats>,
+    aims: Arc<Aims>,
 }
 
 async fn obey(mut orders: mpsc::UnboundedReceiver<Order>, shared: Arc<Shared>) {
@@ -173,7 +180,7 @@ async fn obey(mut orders: mpsc::UnboundedReceiver<Order>, shared: Arc<Shared>) {
 /// One check, for ever.
 async fn run(job: Job, shared: Arc<Shared>) {
     let Job { id, check, asked, is_up, slot } = job;
-    let prober = Prober::new(&check);
+    let prober = Prober::new(&check, Arc::clone(&shared.aims));
     let mut machine = Machine::new(is_up);
     let ms = |ms: u32| Duration::from_millis(ms.into());
     let spread = if is_up { ms(check.interval_ms) } else { ms(check.interval_ms).min(SOON) };

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use super::check::Target;
 use super::*;
 use crate::control::config::{Machine, parse_for};
 use crate::control::effective::{Held, effective};
+use crate::dataplane::snapshot::Encapsulation;
 use crate::ids::{BackendId, ServiceId};
 use crate::stats::collect::{BackendEntry, Names, ServiceEntry, Sources};
 use crate::stats::counters::WorkerStats;
@@ -56,7 +58,7 @@ fn say(health: &mut Health, host: u8, is_up: bool, now: Instant) {
 }
 
 fn health() -> Health {
-    Health::new(Arc::default())
+    Health::new(Arc::default(), Arc::default())
 }
 
 #[test]
@@ -185,6 +187,34 @@ fn who_comes_back_starts_slowly_and_weights_keep_their_proportions() {
     assert!(health.tick(at(10)), "the end is, too");
     assert_eq!(compiled_at(&mut health, &plan, &hands, at(10)), [(1, 1), (2, 2), (3, 3)]);
     assert!(!health.tick(at(11)));
+}
+
+/// A check of a management address, and one that knows no ports, ask where they always ask.
+#[test]
+fn at_the_vip_the_backend_is_asked_by_what_is_sent_to_it_alone() {
+    let mut plan = plan("", false);
+    let service = &mut plan.services[0];
+    service.health.target = Target::Vip;
+    let ipip = Encapsulation::Ipip;
+    let tcp = service.checks[0].clone();
+    let elsewhere = Check { address: Some([10, 9, 9, 9].into()), ..tcp.clone() };
+    let ping = Check { probe: check::Probe::Ping, ..tcp.clone() };
+    let port = Check { port: Some(81), ..tcp.clone() };
+    for (mode, encapsulation) in [(Mode::Dr, None), (Mode::Tunnel(ipip), Some(ipip))] {
+        service.backends[0].mode = mode;
+        let aim = Some(Aim { backend: backend(1).ip(), encapsulation });
+        let table = [
+            (&tcp, "198.51.100.10:80", aim),
+            (&port, "198.51.100.10:81", aim),
+            (&elsewhere, "10.9.9.9:80", None),
+            (&ping, "10.44.0.11:80", None),
+        ];
+        for (check, target, aim) in table {
+            let asked = asked(service, backend(1), check);
+            assert_eq!((asked.target, asked.aim), (target.parse().unwrap(), aim), "{check}");
+            assert_eq!(asked.backend, backend(1));
+        }
+    }
 }
 
 /// Counters of one worker; backends have their place in the plan for an id.

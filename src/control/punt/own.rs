@@ -1,10 +1,12 @@
-//! The box's own programs as clients of its services (`[shunt] local_out`).
+//! The box's own programs as clients of its services (`[shunt] local_out`), and its checks of VIPs
+//! (`[service.health] target = "vip"`, [`super::aim`]).
 //!
 //! A VIP is an address of the box's own, so what a program of the box sends there would end there.
 //! With these rules it leaves by the TAP that carries the VIP, as if the VIP were another host:
 //!
 //! ```text
 //! rule 0   sent by this box, by TCP, UDP or SCTP ─► table 21320   VIP by its TAP, from the port's own address
+//!          for checks alone: what is marked
 //! rule 1   everything                            ─► table local   (was rule 0: nothing comes before that one)
 //!
 //! neighbour     the VIP is at the TAP's own link address; nobody is asked
@@ -34,6 +36,7 @@ use rtnetlink::{Handle, IpVersion, RouteMessageBuilder};
 use super::place::home;
 use super::{setup, sysctls};
 use crate::control::config::plan::{Plan, Service};
+use crate::control::health::check::Target;
 use crate::control::parts::TapSpec;
 use crate::control::prefix::width;
 use crate::ids::PortId;
@@ -56,14 +59,41 @@ pub struct Way {
     pub source: IpAddr,
 }
 
-/// The ways the plan asks for; none unless it says `local_out`.
+/// For whom ways are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Who {
+    /// Every program of the box; checks are among them.
+    #[default]
+    Programs,
+    /// Sockets with the mark of checks.
+    Checks,
+}
+
+impl Who {
+    /// The plan's: checks have no rules of their own where there are those for everybody.
+    pub fn of(plan: &Plan) -> Self {
+        if plan.local_out { Self::Programs } else { Self::Checks }
+    }
+
+    /// The key that asks for them, in front of what is said of it.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Programs => "[shunt] local_out: ",
+            Self::Checks => "[service.health] target: ",
+        }
+    }
+}
+
+/// The ways the plan asks for: to every VIP with `local_out`, else to those that checks ask.
 pub fn ways(taps: &[TapSpec], plan: &Plan) -> BTreeSet<Way> {
-    let vips = plan.services.iter().flat_map(Service::addresses);
     let way = |vip: IpAddr| {
         let tap = home(taps, vip)?;
         Some(Way { port: tap.id, vip, source: source(taps, tap, vip)? })
     };
-    vips.filter(|_| plan.local_out).filter_map(|address| way(address.vip)).collect()
+    let all = plan.services.iter().filter(|_| plan.local_out).flat_map(Service::addresses);
+    let asked = plan.services.iter().filter(|service| service.health.target == Target::Vip);
+    let vips = all.chain(asked.map(|service| service.address));
+    vips.filter_map(|address| way(address.vip)).collect()
 }
 
 /// An address to speak from: the TAP's own, or another's.
@@ -78,7 +108,7 @@ fn source(taps: &[TapSpec], tap: &TapSpec, vip: IpAddr) -> Option<IpAddr> {
 enum OwnError {
     #[error(
         "another rule is beside the one for local addresses (preference 0 or 1): move it behind, \
-         ip {family} rule add pref 2 …, or turn local_out off"
+         ip {family} rule add pref 2 …, or turn this off"
     )]
     Taken { family: &'static str },
     #[error("the kernel refuses {what}: {source}")]
@@ -93,6 +123,8 @@ fn refused(what: &'static str) -> impl Fn(rtnetlink::Error) -> OwnError {
 #[derive(Debug, Default)]
 pub struct OwnPrograms {
     installed: BTreeSet<Way>,
+    /// For whom.
+    who: Who,
     /// Has anything been looked at yet? A daemon before this one may have left rules.
     begun: bool,
     /// What could not be done was said.
@@ -102,18 +134,19 @@ pub struct OwnPrograms {
 }
 
 impl OwnPrograms {
-    /// Sees to it that these ways are there, and no others.
+    /// Sees to it that these ways are there, for them and nobody else, and no others. False if something is
+    /// in the way.
     pub async fn keep(
         &mut self,
         handle: &Handle,
         taps: &[TapSpec],
         twins: &[(PortId, u32)],
-        wanted: &BTreeSet<Way>,
-    ) {
+        (wanted, who): (&BTreeSet<Way>, Who),
+    ) -> bool {
         if self.begun && wanted.is_empty() && self.installed.is_empty() {
-            return;
+            return true;
         }
-        self.begun = true;
+        (self.begun, self.who) = (true, who);
         let (has, wants) = (!self.installed.is_empty(), !wanted.is_empty());
         let gone: Vec<Way> = self.installed.difference(wanted).copied().collect();
         for way in gone {
@@ -122,25 +155,25 @@ impl OwnPrograms {
         }
         for (version, is_v4) in [(IpVersion::V4, true), (IpVersion::V6, false)] {
             let is_wanted = wanted.iter().any(|way| way.vip.is_ipv4() == is_v4);
-            if let Err(error) = rules::settle(handle, &version, is_wanted).await {
+            if let Err(error) = rules::settle(handle, &version, is_wanted.then_some(who)).await {
                 self.complain(&error);
-                return;
+                return false;
             }
         }
         if has || wants {
             sysctls::accept_local(taps, wants);
         }
-        self.add(handle, taps, twins, wanted).await;
+        self.add(handle, taps, twins, wanted).await
     }
 
-    /// Adds what is new, and some of what may be missing.
+    /// Adds what is new, and some of what may be missing. False if something could not be added.
     async fn add(
         &mut self,
         handle: &Handle,
         taps: &[TapSpec],
         twins: &[(PortId, u32)],
         wanted: &BTreeSet<Way>,
-    ) {
+    ) -> bool {
         let start = self.next % wanted.len().max(1);
         let again = wanted.iter().cycle().skip(start).take(WAYS_PER_ROUND.min(wanted.len()));
         let new = wanted.difference(&self.installed);
@@ -153,16 +186,17 @@ impl OwnPrograms {
                 Err(error) => failed = Some(error),
             }
         }
-        match failed {
-            Some(error) => self.complain(&error),
+        match &failed {
+            Some(error) => self.complain(error),
             None => self.told = false,
         }
+        failed.is_none()
     }
 
     /// Once, until it is over.
     fn complain(&mut self, error: &OwnError) {
         if !std::mem::replace(&mut self.told, true) {
-            tracing::error!("[shunt] local_out: {error}");
+            tracing::error!("{}{error}", self.who.key());
         }
     }
 }
@@ -261,6 +295,9 @@ mod tests {
             let expected: BTreeSet<Way> = expected.map(way).into_iter().collect();
             assert_eq!(ways(&taps, &plan(true)), expected, "{taps:?}");
             assert_eq!(ways(&taps, &plan(false)), BTreeSet::new());
+            let mut asking = plan(false);
+            asking.services[0].health.target = Target::Vip;
+            assert_eq!(ways(&taps, &asking), expected, "checks ask it");
         }
     }
 }

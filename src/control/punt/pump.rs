@@ -8,8 +8,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Twin;
+use super::aim::Aims;
 use super::pace::Pace;
 use crate::dataplane::io::{BURST, Burst, Packet, Rx, Tx};
+use crate::ids::PortId;
 use crate::stats::collect::Sources;
 use crate::stats::slow::TapCounters;
 
@@ -66,7 +68,7 @@ pub async fn inject<T, F>(
     position: usize,
     lane: Rc<RefCell<T>>,
     make: Rc<F>,
-    sources: Arc<Sources>,
+    (sources, aims): (Arc<Sources>, Arc<Aims>),
 ) where
     T: Tx,
     F: Fn(&[u8]) -> Option<T::Packet>,
@@ -75,7 +77,8 @@ pub async fn inject<T, F>(
     let Some(counters) = sources.slow.taps.get(twin.port.index()) else { return };
     let mut frame = vec![0; twin.frame_max];
     while let Ok(()) = twin.device.readable().await {
-        if let Err(error) = inject_turn(twin, &mut frame, &mut *lane.borrow_mut(), &*make, counters)
+        let make = |frame: &[u8]| aimed(make(frame)?, twin.port, &aims);
+        if let Err(error) = inject_turn(twin, &mut frame, &mut *lane.borrow_mut(), &make, counters)
         {
             // What the TAP has become, its keeper says, with the port's name and once.
             let port = sources.ports.get(twin.port.index()).map_or("", String::as_str);
@@ -107,10 +110,7 @@ where
             Err(error) => return Err(error),
         };
         match make(padded(frame, length)) {
-            Some(mut packet) => {
-                packet.set_port(twin.port);
-                burst.push(packet);
-            }
+            Some(packet) => burst.push(packet),
             None => counters.from_kernel_dropped.add(1),
         }
         if burst.is_full() {
@@ -119,6 +119,12 @@ where
     }
     send(&mut burst, lane, counters);
     Ok(())
+}
+
+/// A frame on its way out by that port, or to whom a check aims it.
+fn aimed<P: Packet>(mut packet: P, port: PortId, aims: &Aims) -> Option<P> {
+    packet.set_port(port);
+    aims.aim(&mut packet).then_some(packet)
 }
 
 /// Shortest frame a link carries, without FCS (IEEE 802.3): virtual ports do not pad by themselves.

@@ -6,7 +6,7 @@ use super::{Change, Diff};
 use crate::control::config::client_address::word;
 use crate::control::config::mode::line;
 use crate::control::config::plan::{Backend, Persistence, Service};
-use crate::control::health::check::{Check, OnFailure, Policy};
+use crate::control::health::check::{Check, OnFailure, Policy, Target};
 use crate::control::words::count;
 use crate::dataplane::snapshot::{ClientAddress, Limit, Mode, Quotas, SourceQuota, SynCookies};
 
@@ -146,10 +146,15 @@ pub(super) fn health(policy: Policy) -> Vec<(&'static str, String)> {
         slow_start_s,
         passive_fall,
         passive_rest_s,
+        target,
     } = policy;
     let on_failure = match on_failure {
         OnFailure::Remove => "remove",
         OnFailure::Drain => "drain",
+    };
+    let target = match target {
+        Target::Backend => "backend",
+        Target::Vip => "vip",
     };
     vec![
         ("quorum", quorum.to_string()),
@@ -161,6 +166,7 @@ pub(super) fn health(policy: Policy) -> Vec<(&'static str, String)> {
         ("slow_start_s", slow_start_s.to_string()),
         ("passive_fall", passive_fall.to_string()),
         ("passive_rest_s", passive_rest_s.to_string()),
+        ("target", target.into()),
     ]
 }
 

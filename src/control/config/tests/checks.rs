@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::control::health::check::{Check, Http, OnFailure, Policy, Probe, Statuses, Talk, Tls};
+use crate::control::health::check::{
+    Check, Http, OnFailure, Policy, Probe, Statuses, Talk, Target, Tls,
+};
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
@@ -145,6 +147,34 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
+        name: "checks of a VIP at a backend that does not know it",
+        edit: ("weight = 1", "weight = 1\n[service.health]\ntarget = \"vip\"\n[[service.check]]\nkind = \"tcp\""),
+        says: &[
+            "shunt.toml:31:10: `target = \"vip\"` is for modes `dr` and `tunnel`: in mode `fullnat` a backend does not know the VIP",
+            "   31 | target = \"vip\"",
+            "      |          ^^^^^",
+        ],
+    },
+    Row {
+        name: "checks of a VIP of the other family",
+        edit: ("address = \"10.44.0.11:8080\"\nweight = 1", "address = \"[fd00::11]:80\"\nmode = \"tunnel\"\n[service.health]\ntarget = \"vip\"\n[[service.check]]\nkind = \"tcp\""),
+        says: &[
+            "shunt.toml:31:10: `target = \"vip\"` needs the VIP and its backends of one family; [fd00::11]:80 is of the other",
+            "   31 | target = \"vip\"",
+            "      |          ^^^^^",
+        ],
+    },
+    Row {
+        name: "checks of a VIP, and none that could ask it",
+        edit: ("weight = 1", "weight = 1\n[service.health]\ntarget = \"vip\"\n[[service.check]]\nkind = \"ping\""),
+        says: &[
+            "shunt.toml:31:10: nothing is asked at the VIP without a check",
+            "   31 | target = \"vip\"",
+            "      |          ^^^^^",
+            "      help: `[[service.check]]`, of a kind with ports and without an `address`",
+        ],
+    },
+    Row {
         name: "a sorry backend with a check",
         edit: ("weight = 1", "sorry = true\n[[service.backend.check]]\nkind = \"tcp\""),
         says: &[
@@ -194,7 +224,7 @@ fn every_value_of_a_check_arrives_where_it_belongs() {
          [[service.check]]\nkind = \"script\"\ncommand = [\"/bin/true\", \"x\"]\n\
          [[service.check]]\nkind = \"ping\"\n\
          [service.health]\nquorum = 1\non_failure = \"drain\"\nstart = \"down\"\nflap_limit = 2\n\
-         flap_window_s = 3\nslow_start_s = 4\npassive_fall = 5\npassive_rest_s = 6",
+         flap_window_s = 3\nslow_start_s = 4\npassive_fall = 5\npassive_rest_s = 6\ntarget = \"backend\"",
     );
     let own = &service.backend_checks[&service.backends[0].address];
     let tls = Some(Tls { sni: Some("s".into()), ca: None });
@@ -239,8 +269,23 @@ fn every_value_of_a_check_arrives_where_it_belongs() {
         slow_start_s: 4,
         passive_fall: 5,
         passive_rest_s: 6,
+        target: Target::Backend,
     };
     assert_eq!(service.health, policy);
+}
+
+#[test]
+fn backends_whose_answers_do_not_pass_here_may_be_asked_at_the_vip() {
+    for mode in ["dr", "tunnel"] {
+        let edit = format!(
+            "weight = 1\nmode = \"{mode}\"\n[service.health]\ntarget = \"vip\"\n[[service.check]]\nkind = \"tcp\""
+        );
+        let text =
+            BASE.replacen("10.44.0.11:8080", "10.44.0.11:80", 1).replacen("weight = 1", &edit, 1);
+        let service =
+            read(&text).unwrap_or_else(|errors| panic!("{errors}")).plan.services.remove(0);
+        assert_eq!(service.health.target, Target::Vip, "{mode}");
+    }
 }
 
 #[test]

@@ -5,7 +5,9 @@ use super::super::plan::Service;
 use super::super::schema;
 use super::cookies::answers_elsewhere;
 use super::value::{choice, integer};
-use crate::control::health::check::{OnFailure, Policy};
+use crate::control::health::check::{OnFailure, Policy, Probe, Target};
+use crate::control::punt::aim::SAID_MAX;
+use crate::dataplane::snapshot::Mode;
 
 /// A service has at most so many backends of at most such a weight.
 const QUORUM_MAX: i64 = 65_536 * 65_535;
@@ -37,6 +39,8 @@ pub(super) fn policy(problems: &mut Problems, written: &schema::Health) -> Polic
     let (value, seconds) = (written.passive_rest_s.as_ref(), 1..=SECONDS_MAX);
     let passive_rest_s =
         integer(problems, "passive_rest_s", value, seconds, default.passive_rest_s);
+    let words = [("backend", Target::Backend), ("vip", Target::Vip)];
+    let target = choice(problems, "target", written.target.as_ref(), &words, default.target);
     Policy {
         quorum,
         hysteresis,
@@ -47,6 +51,43 @@ pub(super) fn policy(problems: &mut Problems, written: &schema::Health) -> Polic
         slow_start_s,
         passive_fall,
         passive_rest_s,
+        target,
+    }
+}
+
+/// Checks that ask a VIP where that would tell nothing, or cannot be.
+pub(super) fn refuse_astray(problems: &mut Problems, written: &schema::Service, service: &Service) {
+    let Some(value) =
+        written.health.target.as_ref().filter(|_| service.health.target == Target::Vip)
+    else {
+        return;
+    };
+    let all = || service.checks.iter().chain(service.backend_checks.values().flatten());
+    let checked = || service.backends.iter().filter(|backend| !backend.sorry);
+    let passes_here = |mode| match mode {
+        Mode::Fullnat => Some("fullnat"),
+        Mode::Nat => Some("nat"),
+        Mode::Dr | Mode::Tunnel(_) => None,
+    };
+    let is_v4 = service.address.vip.is_ipv4();
+    let said = |probe: &Probe| matches!(probe, Probe::Udp(it) if it.send.len() > SAID_MAX.into());
+    if !all().any(|check| service.health.asks_vip(check)) {
+        let help = "`[[service.check]]`, of a kind with ports and without an `address`";
+        problems.error_help(value.span(), "nothing is asked at the VIP without a check", help);
+    } else if let Some(mode) = checked().find_map(|backend| passes_here(backend.mode)) {
+        let message = format!(
+            "`target = \"vip\"` is for modes `dr` and `tunnel`: in mode `{mode}` a backend does not know the VIP"
+        );
+        problems.error(value.span(), message);
+    } else if let Some(backend) = checked().find(|backend| backend.address.is_ipv4() != is_v4) {
+        let message = format!(
+            "`target = \"vip\"` needs the VIP and its backends of one family; {} is of the other",
+            backend.address
+        );
+        problems.error(value.span(), message);
+    } else if all().any(|check| said(&check.probe)) {
+        let message = format!("with `target = \"vip\"` a datagram has at most {SAID_MAX} bytes");
+        problems.error_help(value.span(), message, "a shorter `send`");
     }
 }
 

@@ -140,6 +140,7 @@ fn draft(
     };
     health::refuse_idle(problems, written, &service);
     health::refuse_blind(problems, written, &service);
+    health::refuse_astray(problems, written, &service);
     service.sloppy = sloppy::sloppy(problems, written, &service, is_sloppy);
     Draft { service, vips, has_clients, protocols, locals, backends: places }
 }

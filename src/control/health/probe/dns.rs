@@ -9,19 +9,18 @@
 //! An answer is good with the question's id, `QR` set and `RCODE` 0. What it says is not looked at: a name
 //! that has no such record is answered well.
 
-use std::net::SocketAddr;
-
-use super::{Failure, socket};
+use super::Failure;
+use super::socket::{self, Road};
 
 /// An answer is cut to this without EDNS, which we do not speak.
 const ANSWER_MAX: usize = 4096;
 const IN: u16 = 1;
 const RECURSION_DESIRED: u16 = 0x0100;
 
-pub(super) async fn ask(target: SocketAddr, name: &str, record: u16) -> Result<(), Failure> {
+pub(super) async fn ask(road: &Road<'_>, name: &str, record: u16) -> Result<(), Failure> {
     let random = getrandom::u32().map_err(|error| Failure::NotRun(error.to_string()))?;
     let id = (random >> 16) as u16;
-    let socket = socket::datagrams(target).await?;
+    let socket = socket::datagrams(road).await?;
     socket.send(&question(id, name, record)).await?;
     let mut answer = [0; ANSWER_MAX];
     loop {

@@ -9,18 +9,17 @@
 //!   221 bye        ──►
 //! ```
 
-use std::net::SocketAddr;
-
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use super::{Failure, socket};
+use super::Failure;
+use super::socket::{self, Road};
 
 /// Longer answers are no mail server's.
 const ANSWER_MAX: u64 = 16 * 1024;
 
-pub(super) async fn ask(target: SocketAddr, helo: &str) -> Result<(), Failure> {
-    let mut stream = BufReader::new(socket::connect(target).await?);
+pub(super) async fn ask(road: &Road<'_>, helo: &str) -> Result<(), Failure> {
+    let mut stream = BufReader::new(socket::connect(road).await?);
     expect(&mut stream, "220", "the greeting is not 220").await?;
     say(&mut stream, &format!("HELO {helo}\r\n")).await?;
     expect(&mut stream, "250", "HELO was not answered with 250").await?;

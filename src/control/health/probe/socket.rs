@@ -3,29 +3,80 @@
 //! They end with a reset (`SO_LINGER` 0). A check that closes first would otherwise leave a TIME-WAIT
 //! behind for a minute: 5,000 checks every two seconds are 150,000 of them. Backends see what a client that
 //! goes away looks like; one that has not accepted the connection yet never sees it at all.
+//!
+//! One that asks a VIP is marked for the kernel's rules, speaks from our address towards its backend, and is known
+//! by its port before it says a word ([`crate::control::punt::aim`]).
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
 use super::Failure;
+use crate::control::punt::aim::{Aim, Aims, MARK, SAID_MAX};
+use crate::wire::ipv4::{TCP, UDP};
+
+/// Where a check goes.
+pub(super) struct Road<'a> {
+    /// Who is asked.
+    pub(super) target: SocketAddr,
+    /// To whom that goes if it is a VIP, and for how long.
+    pub(super) aim: Option<(&'a Aims, Aim, Duration)>,
+}
+
+impl Road<'_> {
+    /// The address it speaks from.
+    fn source(&self) -> Result<SocketAddr, Failure> {
+        let any: IpAddr = match self.target {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let Some((aims, aim, _)) = self.aim else { return Ok((any, 0).into()) };
+        if !aims.is_open() {
+            let why = "the kernel's rules for checks of VIPs are not there; the log says why";
+            return Err(Failure::NotRun(why.into()));
+        }
+        let way = aims.way(aim.backend).ok_or(Failure::Unreachable)?;
+        if way.our_address.is_unspecified() {
+            let why = format!("no address of our own towards {}", aim.backend);
+            return Err(Failure::NotRun(why));
+        }
+        Ok((way.our_address, 0).into())
+    }
+
+    /// What comes from that address of ours goes where it is aimed.
+    fn announce(&self, protocol: u8, source: SocketAddr) {
+        if let Some((aims, aim, time)) = self.aim {
+            aims.take((protocol, source), aim, time);
+        }
+    }
+}
 
 /// A connection.
-pub(super) async fn connect(target: SocketAddr) -> Result<TcpStream, Failure> {
+pub(super) async fn connect(road: &Road<'_>) -> Result<TcpStream, Failure> {
+    let target = road.target;
     let socket = if target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_zero_linger()?;
+    if road.aim.is_some() {
+        let options = SockRef::from(&socket);
+        options.set_mark(MARK)?;
+        options.set_tcp_mss(SAID_MAX.into())?;
+        socket.bind(road.source()?)?;
+        road.announce(TCP, socket.local_addr()?);
+    }
     let stream = socket.connect(target).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
 /// A socket for datagrams to this address and from it: ICMP errors come as errors.
-pub(super) async fn datagrams(target: SocketAddr) -> Result<UdpSocket, Failure> {
-    let any: SocketAddr = match target {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(any).await?;
-    socket.connect(target).await?;
+pub(super) async fn datagrams(road: &Road<'_>) -> Result<UdpSocket, Failure> {
+    let socket = UdpSocket::bind(road.source()?).await?;
+    if road.aim.is_some() {
+        SockRef::from(&socket).set_mark(MARK)?;
+        road.announce(UDP, socket.local_addr()?);
+    }
+    socket.connect(road.target).await?;
     Ok(socket)
 }

@@ -7,13 +7,13 @@
 //!
 //! For UDP silence is good and ends with the timeout, so such a check takes all of it.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::super::check::Talk;
-use super::{Failure, socket};
+use super::Failure;
+use super::socket::{self, Road};
 
 /// Most that is read of an answer.
 const ANSWER_MAX: usize = 64 * 1024;
@@ -21,8 +21,8 @@ const WRONG: Failure = Failure::Unexpected("the answer does not hold what is exp
 /// For silence to be told from an answer that is late, it ends so much before the timeout.
 const HEADSTART: Duration = Duration::from_millis(5);
 
-pub(super) async fn over_tcp(target: SocketAddr, talk: &Talk) -> Result<(), Failure> {
-    let mut stream = socket::connect(target).await?;
+pub(super) async fn over_tcp(road: &Road<'_>, talk: &Talk) -> Result<(), Failure> {
+    let mut stream = socket::connect(road).await?;
     stream.write_all(&talk.send).await?;
     let Some(expected) = &talk.expect else { return Ok(()) };
     let mut answer = Vec::new();
@@ -38,11 +38,11 @@ pub(super) async fn over_tcp(target: SocketAddr, talk: &Talk) -> Result<(), Fail
 }
 
 pub(super) async fn over_udp(
-    target: SocketAddr,
+    road: &Road<'_>,
     talk: &Talk,
     patience: Duration,
 ) -> Result<(), Failure> {
-    let socket = socket::datagrams(target).await?;
+    let socket = socket::datagrams(road).await?;
     socket.send(&talk.send).await?;
     let mut answer = vec![0; ANSWER_MAX];
     let Some(expected) = &talk.expect else {

@@ -31,8 +31,8 @@ async fn ask(probe: Probe, target: SocketAddr) -> Result<(), Failure> {
         rise: 1,
         fall: 1,
     };
-    let asked = Asked { service: "web".into(), backend: target, target };
-    let prober = Prober::new(&check);
+    let asked = Asked { service: "web".into(), backend: target, target, aim: None };
+    let prober = Prober::new(&check, Arc::default());
     let asking = tokio::time::timeout(PATIENCE, prober.ask(&asked, PATIENCE));
     asking.await.unwrap_or(Err(Failure::TimedOut))
 }

@@ -20,14 +20,14 @@ fn tcp(interval_ms: u32) -> Check {
 }
 
 fn job(id: u64, check: Check, target: SocketAddr, is_up: bool) -> Job {
-    let asked = Asked { service: "web".into(), backend: target, target };
+    let asked = Asked { service: "web".into(), backend: target, target, aim: None };
     Job { id: CheckId(id), check, asked, is_up, slot: Arc::default() }
 }
 
 fn start() -> (Runner, Arc<HealthStats>) {
     let stats = Arc::<HealthStats>::default();
     let limits = Limits { sockets: 4096, scripts: 4 };
-    (Runner::start(Arc::clone(&stats), limits).unwrap(), stats)
+    (Runner::start(Arc::clone(&stats), Arc::default(), limits).unwrap(), stats)
 }
 
 fn listen() -> (TcpListener, SocketAddr) {

@@ -11,7 +11,8 @@ use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::packet_route::{AddressFamily, IpProtocol};
 use rtnetlink::{Handle, IpVersion};
 
-use super::{OwnError, TABLE, refused};
+use super::{OwnError, TABLE, Who, refused};
+use crate::control::punt::aim::MARK;
 use crate::control::punt::setup;
 
 /// Where the rules are that name our table.
@@ -23,11 +24,11 @@ const LOCAL: u32 = 255;
 /// What is balanced.
 const PROTOCOLS: [IpProtocol; 3] = [IpProtocol::Tcp, IpProtocol::Udp, IpProtocol::Sctp];
 
-/// Brings the rules of a family in order: ours in front, or the kernel's own as they were.
+/// Brings the rules of a family in order: ours in front, for them alone, or the kernel's own as they were.
 pub(super) async fn settle(
     handle: &Handle,
     version: &IpVersion,
-    is_wanted: bool,
+    wanted: Option<Who>,
 ) -> Result<(), OwnError> {
     let rules = handle.rule().get(version.clone()).execute().try_collect::<Vec<_>>().await;
     // Without IPv6 there are no rules of it either.
@@ -35,7 +36,7 @@ pub(super) async fn settle(
     let ours: Vec<&RuleMessage> = rules.iter().filter(|rule| is_ours(rule)).collect();
     let local_at = |at| rules.iter().find(|rule| preference(rule) == at && is_local(rule));
     let family = rules.first().map_or(AddressFamily::Unspec, |rule| rule.header.family);
-    if is_wanted {
+    if let Some(who) = wanted {
         let strange =
             |rule: &&RuleMessage| preference(rule) <= SECOND && !is_ours(rule) && !is_local(rule);
         if rules.iter().any(|rule| strange(&rule)) {
@@ -45,13 +46,15 @@ pub(super) async fn settle(
         if let Some(first) = local_at(FIRST) {
             move_local(handle, first, SECOND, local_at(SECOND).is_some()).await?;
         }
-        for protocol in PROTOCOLS {
-            if !ours
-                .iter()
-                .any(|rule| rule.attributes.contains(&RuleAttribute::IpProtocol(protocol)))
-            {
-                add_rule(handle, own_rule(family, protocol)).await?;
+        let selectors = selectors(who);
+        let has = |rule: &RuleMessage, it: &RuleAttribute| rule.attributes.contains(it);
+        for selector in &selectors {
+            if !ours.iter().any(|rule| has(rule, selector)) {
+                add_rule(handle, own_rule(family, selector.clone())).await?;
             }
+        }
+        for rule in ours.into_iter().filter(|rule| !selectors.iter().any(|it| has(rule, it))) {
+            delete_rule(handle, rule.clone()).await?;
         }
     } else if !ours.is_empty() {
         for rule in ours {
@@ -80,12 +83,20 @@ async fn move_local(
     delete_rule(handle, rule.clone()).await
 }
 
-fn own_rule(family: AddressFamily, protocol: IpProtocol) -> RuleMessage {
+/// What tells their packets from others: a rule for each.
+fn selectors(who: Who) -> Vec<RuleAttribute> {
+    match who {
+        Who::Programs => PROTOCOLS.map(RuleAttribute::IpProtocol).to_vec(),
+        Who::Checks => vec![RuleAttribute::FwMark(MARK)],
+    }
+}
+
+fn own_rule(family: AddressFamily, selector: RuleAttribute) -> RuleMessage {
     let mut rule = RuleMessage::default();
     (rule.header.family, rule.header.action) = (family, RuleAction::ToTable);
     rule.attributes = vec![
         RuleAttribute::Iifname("lo".into()),
-        RuleAttribute::IpProtocol(protocol),
+        selector,
         RuleAttribute::Table(TABLE),
         RuleAttribute::Priority(FIRST),
     ];
@@ -150,7 +161,8 @@ mod tests {
 
     #[test]
     fn only_the_rule_for_every_packet_is_the_kernels_own() {
-        let mut local = own_rule(AddressFamily::Inet, IpProtocol::Tcp);
+        let tcp = RuleAttribute::IpProtocol(IpProtocol::Tcp);
+        let mut local = own_rule(AddressFamily::Inet, tcp);
         assert!(is_ours(&local) && !is_local(&local));
         local.attributes = vec![RuleAttribute::Table(255)];
         assert!(is_local(&local) && preference(&local) == 0);

@@ -44,6 +44,7 @@ use crate::ids::{BackendId, ServiceId, limits};
 mod ids;
 mod left;
 mod names;
+mod owners;
 mod secrets;
 mod weighed;
 
@@ -292,8 +293,9 @@ impl Compiler {
                 *hop = None;
             }
         }
-        for memory in &mut self.memory {
-            memory.nat.retain(|id| !freed.contains(&id.0));
+        let gone: HashSet<BackendId> = freed.iter().copied().map(BackendId).collect();
+        for memory in self.memory.iter_mut().filter(|_| !gone.is_empty()) {
+            memory.nat.retain(|id| !gone.contains(id));
         }
         let backends = &self.backends;
         let service = |id| backends.get(id).map(|(key, _)| key.service.0);
@@ -394,27 +396,9 @@ impl Compiler {
     /// An edit makes a place, or a client, another service's, and connections must be found where they are. So
     /// if one of the services at a VIP has connections that are owned by who the client is, all have.
     fn keep_owners(&mut self, plan: &Plan, ids: &[ServiceId]) {
-        let places = |service: &plan::Service| {
-            service.places().map(|at| (at.protocol, at.address.vip)).collect::<Vec<_>>()
-        };
-        if ids.iter().all(|id| !self.memory[id.index()].had_nat) {
-            return;
-        }
-        let all: Vec<_> = plan.services.iter().zip(ids).map(|(s, id)| (places(s), *id)).collect();
-        loop {
-            let memory = &self.memory;
-            let is_by_client = |id: &ServiceId| memory[id.index()].had_nat;
-            let owned = all.iter().filter(|(_, id)| is_by_client(id));
-            let owned: HashSet<_> = owned.flat_map(|(places, _)| places).collect();
-            let shares = |places: &[_]| places.iter().any(|at| owned.contains(at));
-            let news = all.iter().filter(|(places, id)| !is_by_client(id) && shares(places));
-            let news: Vec<ServiceId> = news.map(|(_, id)| *id).collect();
-            if news.is_empty() {
-                return;
-            }
-            for id in news {
-                self.memory[id.index()].had_nat = true;
-            }
+        let had_nat: Vec<bool> = ids.iter().map(|id| self.memory[id.index()].had_nat).collect();
+        for (id, is_by_client) in ids.iter().zip(owners::by_client(&plan.services, had_nat)) {
+            self.memory[id.index()].had_nat |= is_by_client;
         }
     }
 

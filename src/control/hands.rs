@@ -14,6 +14,7 @@
 //! The deadline is kept by the tenth of a second. Connections are ended for one request at a time: if somebody clears
 //! some just then, it waits for its turn.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,7 @@ use super::effective::Held;
 use super::parts::Configure;
 use super::runtime::Control;
 use super::words::count;
+use crate::ids::BackendId;
 
 /// Longest deadline: a week.
 const DEADLINE_MAX_S: u64 = 7 * 86_400;
@@ -81,16 +83,12 @@ impl<C: Configure> Control<C> {
 
     fn handed(&self, service: &str, key: &ServiceKey, backend: SocketAddr) -> Handed {
         let directory = self.sources.directory();
-        let services = directory.names.services.iter().filter(|it| it.name == service);
-        let ids: Vec<_> = services.map(|it| it.id).collect();
-        let mine = directory.names.backends.iter();
-        let mine = mine.filter(|it| it.address == backend && ids.contains(&it.service));
-        Handed {
-            service: service.to_owned(),
-            backend,
-            by_hand: self.by_hand(key, backend),
-            connections: mine.map(|it| self.sources.backend_connections(it.id)).sum(),
-        }
+        let of_name = directory.names.services.iter().filter(|it| it.name == service);
+        let all = of_name.flat_map(|it| directory.backends_of(it.id));
+        let mine = all.filter(|it| it.address == backend);
+        let connections = mine.map(|it| self.sources.backend_connections(it.id)).sum();
+        let by_hand = self.by_hand(key, backend);
+        Handed { service: service.to_owned(), backend, by_hand, connections }
     }
 
     /// What the hand has done to a backend, for lists.
@@ -105,12 +103,23 @@ impl<C: Configure> Control<C> {
         if self.hands.is_empty() {
             return Vec::new();
         }
+        let directory = self.sources.directory();
+        let mut ids = HashMap::<(&str, SocketAddr), Vec<BackendId>>::new();
+        for entry in &directory.names.backends {
+            let service = directory.names.service(entry.service);
+            let name = service.map_or("", |service| service.name.as_str());
+            ids.entry((name, entry.address)).or_default().push(entry.id);
+        }
         let mut all = Vec::with_capacity(self.hands.len());
         for service in &self.plan.services {
-            let key = service.key();
-            let addresses = service.backends.iter().map(|it| it.address);
-            let held = addresses.filter(|it| self.hands.of(&key, *it).is_some());
-            all.extend(held.map(|backend| self.handed(&service.name, &key, backend)));
+            let (key, name) = (service.key(), service.name.as_str());
+            for backend in service.backends.iter().map(|it| it.address) {
+                let Some(by_hand) = self.by_hand(&key, backend) else { continue };
+                let mine = ids.get(&(name, backend)).into_iter().flatten();
+                let connections = mine.map(|id| self.sources.backend_connections(*id)).sum();
+                let (service, by_hand) = (name.to_owned(), Some(by_hand));
+                all.push(Handed { service, backend, by_hand, connections });
+            }
         }
         all
     }

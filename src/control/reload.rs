@@ -71,7 +71,8 @@ impl<C: Configure> Control<C> {
 
     /// Changes made at runtime that the file, as it is now, does not make.
     fn undone(&self, file: &Plan) -> Vec<String> {
-        let missed = self.configure.diff(file, &self.plan).lines;
+        let missed: HashSet<String> =
+            self.configure.diff(file, &self.plan).lines.into_iter().collect();
         self.drift().changes.into_iter().filter(|change| missed.contains(change)).collect()
     }
 

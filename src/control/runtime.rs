@@ -10,7 +10,7 @@
 //! State has one owner, so nothing here is locked. What waits for the world (TAPs, netlink, HTTP)
 //! runs as tasks on the same thread and speaks to the loop by channels.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -262,15 +262,14 @@ impl<C: Configure> Control<C> {
     /// What `plan` needs on the TAPs that is not there. What it needs no more stays for now: see
     /// [`Addresses`].
     pub(super) fn new_addresses(&mut self, plan: &Plan) -> Vec<Placed> {
-        let snapshot = &self.snapshot;
-        let users = |address| {
-            let uses = |id: &ServiceId| {
-                snapshot.service(*id).is_some_and(|s| s.locals.iter().any(|l| l == address))
-            };
-            let ids = (0u32..).map(ServiceId).take(snapshot.services.len());
-            ids.filter(uses).collect()
-        };
-        self.addresses.change(place(&self.taps, plan), users)
+        let mut users = HashMap::<IpAddr, Vec<ServiceId>>::new();
+        for (id, service) in (0u32..).zip(&self.snapshot.services) {
+            for address in service.iter().flat_map(|service| service.locals.iter()) {
+                users.entry(address).or_default().push(ServiceId(id));
+            }
+        }
+        let of = |address| users.get(&address).cloned().unwrap_or_default();
+        self.addresses.change(place(&self.taps, plan), of)
     }
 
     /// Asks the kernel whether the TAPs are as they should be, and sees to it.

@@ -80,6 +80,12 @@ pub struct Directory {
 }
 
 impl Directory {
+    /// The backends of a service, those gone whose connections live included.
+    pub fn backends_of(&self, service: ServiceId) -> impl Iterator<Item = &BackendEntry> {
+        let members = self.members.get(&service).into_iter().flatten();
+        members.filter_map(|id| self.names.backend(*id))
+    }
+
     /// New connections refused that ids no longer in use counted for this service name.
     pub fn carried_refused(&self, service: &str) -> Refusals {
         self.carried_services.get(service).map_or_else(Refusals::default, |carried| carried.refused)
@@ -125,10 +131,21 @@ impl Directory {
 }
 
 impl Names {
+    /// The service of that id.
+    pub fn service(&self, id: ServiceId) -> Option<&ServiceEntry> {
+        let place = self.services.binary_search_by_key(&id, |service| service.id);
+        self.services.get(place.ok()?)
+    }
+
+    /// The backend of that id.
+    pub fn backend(&self, id: BackendId) -> Option<&BackendEntry> {
+        let place = self.backends.binary_search_by_key(&id, |backend| backend.id);
+        self.backends.get(place.ok()?)
+    }
+
     /// The service of a backend.
     fn service_of(&self, backend: &BackendEntry) -> Option<&ServiceEntry> {
-        let place = self.services.binary_search_by_key(&backend.service, |service| service.id);
-        self.services.get(place.ok()?)
+        self.service(backend.service)
     }
 
     /// Service name and address of a backend: what its series is called.

@@ -264,7 +264,6 @@ impl<C: Configure> Control<C> {
 
     /// Those that workers know, or connections still name.
     fn published_views(&self, directory: &Directory, service: ServiceId) -> Vec<view::Backend> {
-        let of_service = directory.names.backends.iter().filter(|entry| entry.service == service);
         let view = |entry: &crate::stats::collect::BackendEntry| {
             let activity = self.sources.backend(directory, entry.id);
             let volumes = activity.volumes;
@@ -293,7 +292,7 @@ impl<C: Configure> Control<C> {
                 volumes_per_second: per_second.volumes,
             }
         };
-        of_service.map(view).collect()
+        directory.backends_of(service).map(view).collect()
     }
 }
 

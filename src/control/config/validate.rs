@@ -12,6 +12,7 @@ use super::schema;
 
 mod admin;
 mod checks;
+mod claims;
 mod clients;
 mod cookies;
 mod daemon;

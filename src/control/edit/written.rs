@@ -3,7 +3,20 @@
 use serde_json::Value as Json;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, Value};
 
-use super::{EditError, Keys, tables};
+use super::{EditError, Keys};
+
+/// The tables under this key, those of an inline list made into tables of their own.
+fn tables<'a>(item: &'a mut Item, key: &str) -> Result<&'a mut ArrayOfTables, EditError> {
+    if item.is_none() || item.as_array().is_some_and(Array::is_empty) {
+        *item = Item::ArrayOfTables(ArrayOfTables::new());
+    }
+    if item.is_array() {
+        let inline = std::mem::take(item);
+        *item = inline.into_array_of_tables().map_or_else(|item| item, Item::ArrayOfTables);
+    }
+    let message = || EditError::Unwritable(format!("`{key}` is no list of tables"));
+    item.as_array_of_tables_mut().ok_or_else(message)
+}
 
 /// All `[[service]]`.
 pub(super) fn service_tables(document: &mut DocumentMut) -> Result<&mut ArrayOfTables, EditError> {

@@ -81,19 +81,29 @@ impl View {
 pub struct Table {
     links: Vec<Link>,
     wanted: BTreeMap<IpAddr, Option<Route>>,
+    /// How many of them each next hop is of.
+    needed: HashMap<Via, usize>,
     neighbors: HashMap<Via, Mac>,
 }
 
 impl Table {
     /// An empty table for these links.
     pub fn new(links: Vec<Link>) -> Self {
-        Self { links, wanted: BTreeMap::new(), neighbors: HashMap::new() }
+        let (wanted, needed, neighbors) = (BTreeMap::new(), HashMap::new(), HashMap::new());
+        Self { links, wanted, needed, neighbors }
     }
 
     /// Replaces the wants; returns those that are new and have no route yet.
     pub fn want(&mut self, addresses: &[IpAddr]) -> Vec<IpAddr> {
         let addresses: BTreeSet<_> = addresses.iter().copied().collect();
-        self.wanted.retain(|address, _| addresses.contains(address));
+        let needed = &mut self.needed;
+        self.wanted.retain(|address, route| {
+            let stays = addresses.contains(address);
+            if let Some(route) = route.filter(|_| !stays) {
+                drop_one(needed, route.via);
+            }
+            stays
+        });
         let new = addresses.into_iter().filter(|address| !self.wanted.contains_key(address));
         let new: Vec<_> = new.collect();
         self.wanted.extend(new.iter().map(|address| (*address, None)));
@@ -108,8 +118,12 @@ impl Table {
     /// Sets the route of a wanted address. Routes through links that are not ours are none.
     pub fn set_route(&mut self, address: IpAddr, route: Option<Route>) {
         let route = route.filter(|route| self.link(route.via.index).is_some());
-        if let Some(known) = self.wanted.get_mut(&address) {
-            *known = route;
+        let Some(known) = self.wanted.get_mut(&address) else { return };
+        if let Some(before) = std::mem::replace(known, route) {
+            drop_one(&mut self.needed, before.via);
+        }
+        if let Some(route) = route {
+            *self.needed.entry(route.via).or_default() += 1;
         }
     }
 
@@ -123,7 +137,7 @@ impl Table {
             Some(mac) => self.neighbors.insert(via, mac),
             None => self.neighbors.remove(&via),
         };
-        before != mac && self.wanted.values().flatten().any(|route| route.via == via)
+        before != mac && self.needed.contains_key(&via)
     }
 
     /// Replaces all neighbours by what a dump said.
@@ -136,7 +150,7 @@ impl Table {
 
     /// The next hops of everything wanted: what the kernel shall keep resolved.
     pub fn targets(&self) -> BTreeSet<Via> {
-        self.wanted.values().flatten().map(|route| route.via).collect()
+        self.needed.keys().copied().collect()
     }
 
     /// Next hops without a link-layer address.
@@ -170,6 +184,16 @@ impl Table {
 
     fn link(&self, index: u32) -> Option<&Link> {
         self.links.iter().find(|link| link.index == index)
+    }
+}
+
+/// One less needs this next hop.
+fn drop_one(needed: &mut HashMap<Via, usize>, via: Via) {
+    if let Some(count) = needed.get_mut(&via) {
+        *count -= 1;
+        if *count == 0 {
+            needed.remove(&via);
+        }
     }
 }
 

@@ -69,24 +69,16 @@ impl Addresses {
         wanted: BTreeSet<Placed>,
         users: impl Fn(IpAddr) -> Vec<ServiceId>,
     ) -> Vec<Placed> {
-        let new: Vec<_> = wanted.difference(&self.wanted).copied().collect();
-        let add = new.into_iter().filter(|placed| !self.revive(*placed)).collect();
-        let gone = self.wanted.difference(&wanted);
-        let linger = |placed: &Placed| Lingering {
-            placed: *placed,
-            services: users(placed.address),
-            gone: None,
-        };
-        self.lingering.extend(gone.map(linger));
+        // What lingers and is wanted again needs no adding.
+        let there: BTreeSet<Placed> = self.on_taps();
+        let add = wanted.difference(&there).copied().collect();
+        self.lingering.retain(|lingering| !wanted.contains(&lingering.placed));
+        for &placed in self.wanted.difference(&wanted) {
+            let services = users(placed.address);
+            self.lingering.push(Lingering { placed, services, gone: None });
+        }
         self.wanted = wanted;
         add
-    }
-
-    /// An address that lingers and is wanted again needs no adding.
-    fn revive(&mut self, placed: Placed) -> bool {
-        let before = self.lingering.len();
-        self.lingering.retain(|lingering| lingering.placed != placed);
-        self.lingering.len() < before
     }
 
     /// The plan of the last change is out as this generation.

@@ -336,7 +336,7 @@ fn ids_of(directory: &Directory, name: &str) -> Vec<ServiceId> {
 }
 
 fn describe(row: &ConnectionView, directory: &Directory) -> view::Connection {
-    let service = directory.names.services.iter().find(|service| service.id == row.service_id);
+    let service = directory.names.service(row.service_id);
     view::Connection {
         protocol: spelled(&row.protocol),
         state: spelled(&row.state),

@@ -110,7 +110,8 @@ impl<'a> Rivals<'a> {
         Some(format!(", for clients of {group}"))
     }
 
-    fn shared(&self, one: &'a ClientGroup, other: &'a ClientGroup) -> Option<ClientGroup> {
+    /// A network of clients that both mean, or the list that both are.
+    pub(super) fn shared(&self, one: &'a ClientGroup, other: &'a ClientGroup) -> Option<ClientGroup> {
         use ClientGroup::{List, Network};
         let found = match (one, other) {
             _ if one == other => return Some(one.clone()),
@@ -128,6 +129,18 @@ impl<'a> Rivals<'a> {
             }
         };
         found.map(|(first, length)| Network(first, length))
+    }
+
+    /// The lists that have this network on them, if it is one.
+    pub(super) fn lists_with(&self, group: &ClientGroup) -> impl Iterator<Item = &'a str> {
+        let network = match group {
+            ClientGroup::Network(first, length) => Some((*first, *length)),
+            ClientGroup::List(_) => None,
+        };
+        let has = move |list: &&'a ClientList| {
+            network.is_some_and(|network| list.networks.binary_search(&network).is_ok())
+        };
+        self.lists.iter().filter(has).map(|list| list.name.as_str())
     }
 
     /// In order.

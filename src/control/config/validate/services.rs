@@ -19,7 +19,7 @@ use super::modes::ServiceMode;
 use super::value::{choice, integer, name, socket};
 use super::vips::{self, PlacedVip, refuse_unreachable};
 use super::{
-    checks, clients, cookies, groups, health, locals, quotas, scheduling, sloppy, suspects,
+    checks, claims, clients, cookies, groups, health, locals, quotas, scheduling, sloppy, suspects,
     timeouts,
 };
 use crate::dataplane::snapshot::{Mode, Place, Ports, Protocol, ServiceAddress};
@@ -221,8 +221,8 @@ fn unique(
         }
     }
     let known = drafts.iter().filter(|draft| draft.has_clients);
-    let claims = known.map(|it| (&it.service, &*it.vips, &*it.protocols));
-    vips::unique(problems, claims, lists);
+    let known = known.map(|it| (&it.service, &*it.vips, &*it.protocols));
+    claims::unique(problems, known, lists);
 }
 
 /// No address is VIP, local address and backend at once, over all services.

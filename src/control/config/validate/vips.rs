@@ -1,4 +1,4 @@
-//! `address` and `more_addresses` of a service, and who may be asked where.
+//! `address` and `more_addresses` of a service.
 //!
 //! ```text
 //! 198.51.100.10:80           one port                     ┐ the narrowest that contains the port
@@ -7,20 +7,17 @@
 //! [2001:db8::10]:80          the same for IPv6              protocol, one must lie in the other
 //! ```                                                       or they must not meet at all
 //!
-//! A service has one family. A catch-all is the range of all ports. What is in `more_addresses` may be of
+//! [`super::claims`] sees to that. A service has one family. A catch-all is the range of all ports. What is in `more_addresses` may be of
 //! another protocol, which then stands before it: `udp 198.51.100.10:443`.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use toml::Spanned;
 
 use super::super::error::Problems;
-use super::super::plan::{ClientList, Service};
 use super::super::schema;
-use super::groups::Rivals;
 use super::value::{no_socket, unicast};
 use crate::control::prefix::family;
 use crate::dataplane::snapshot::{Mode, Place, Ports, Protocol, ServiceAddress};
@@ -207,74 +204,5 @@ fn other_port(backend: SocketAddr, only: Option<u16>, mode: Mode) -> Option<Stri
              this service has several"
         )),
         Some(_) | None => None,
-    }
-}
-
-/// A claim to ports of a VIP: where it is written, and by which service.
-struct Claim<'a> {
-    address: ServiceAddress,
-    span: &'a Range<usize>,
-    service: &'a Service,
-}
-
-/// No two services for the same clients have the same address, or ranges that meet with neither inside the
-/// other.
-pub(super) fn unique<'a>(
-    problems: &mut Problems,
-    services: impl Iterator<Item = (&'a Service, &'a [PlacedVip], &'a [Protocol])>,
-    lists: &'a [ClientList],
-) {
-    let rivals = Rivals::new(lists);
-    let mut claims: BTreeMap<(Protocol, IpAddr), Vec<Claim<'_>>> = BTreeMap::new();
-    for (service, addresses, protocols) in services {
-        for ((address, span), protocol) in addresses.iter().zip(protocols) {
-            let claim = Claim { address: *address, span, service };
-            claims.entry((*protocol, address.vip)).or_default().push(claim);
-        }
-    }
-    for ((protocol, _), mut claims) in claims {
-        // Sorting keeps the order of the file between equals: the later one is told of the earlier.
-        claims.sort_by_key(|claim| {
-            let Ports { first, last } = claim.address.ports;
-            (first, Reverse(last))
-        });
-        refuse_meeting(problems, protocol, &claims, &rivals);
-    }
-}
-
-/// Of claims sorted by first port, widest first: those around the one looked at are on a stack.
-fn refuse_meeting<'a>(
-    problems: &mut Problems,
-    protocol: Protocol,
-    claims: &[Claim<'a>],
-    rivals: &Rivals<'a>,
-) {
-    let mut around: Vec<&Claim<'a>> = Vec::new();
-    for claim in claims {
-        let (address, ports) = (claim.address, claim.address.ports);
-        around.retain(|other| other.address.ports.last >= ports.first);
-        let common =
-            |other: &Claim<'a>| rivals.common(&other.service.clients, &claim.service.clients);
-        let mut same = around.iter().filter(|other| other.address == address);
-        let mut meeting = around.iter().filter(|other| other.address.ports.last < ports.last);
-        if let Some((other, whose)) = same.find_map(|other| Some((other, common(other)?))) {
-            let service = &other.service.name;
-            let message =
-                format!("{protocol} {address} is the address of service `{service}` too{whose}");
-            problems.error(claim.span.clone(), message);
-        } else if let Some((other, whose)) = meeting.find_map(|other| Some((other, common(other)?)))
-        {
-            // Said at the later of the two.
-            let (at, of) =
-                if claim.span.start > other.span.start { (claim, *other) } else { (*other, claim) };
-            let (service, earlier) = (&of.service.name, of.address);
-            let message = format!(
-                "{protocol} {} overlaps {earlier} of service `{service}`, and neither lies inside \
-                 the other{whose}",
-                at.address
-            );
-            problems.error(at.span.clone(), message);
-        }
-        around.push(claim);
     }
 }

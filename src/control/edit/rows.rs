@@ -1,0 +1,196 @@
+//! Who is where in a text that is edited: services and backends found by what they are called, not by looking at all
+//! of them.
+//!
+//! A request may hold thousands of edits and a file ten thousand services, so a name, a place and an address are each
+//! one lookup. What is deleted keeps its row until all edits are made: rows are places in the text, and a row that went
+//! at once would move all that come after it.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+
+use super::{EditError, Which};
+use crate::control::config::place;
+use crate::control::config::plan::Service;
+use crate::dataplane::snapshot::{Ports, Protocol, ServiceAddress};
+
+/// Where clients find a service.
+pub(super) type At = (Protocol, ServiceAddress);
+
+/// What of a service it is found by.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) name: String,
+    pub(super) at: At,
+    pub(super) is_everybodys: bool,
+    pub(super) backends: Backends,
+}
+
+impl From<&Service> for Row {
+    fn from(service: &Service) -> Self {
+        Self {
+            name: service.name.clone(),
+            at: (service.protocol, service.address),
+            is_everybodys: service.clients.is_empty(),
+            backends: service.backends.iter().map(|backend| backend.address).collect(),
+        }
+    }
+}
+
+/// A service's backends, by the place of their tables.
+#[derive(Debug, Default)]
+pub(super) struct Backends {
+    places: HashMap<SocketAddr, usize>,
+    /// Tables there are, those of `gone` included.
+    tables: usize,
+    pub(super) gone: HashSet<usize>,
+}
+
+impl FromIterator<SocketAddr> for Backends {
+    fn from_iter<I: IntoIterator<Item = SocketAddr>>(addresses: I) -> Self {
+        let mut backends = Self::default();
+        for address in addresses {
+            backends.push(address);
+        }
+        backends
+    }
+}
+
+impl Backends {
+    /// One more, behind all others.
+    fn push(&mut self, address: SocketAddr) {
+        self.places.entry(address).or_insert(self.tables);
+        self.tables += 1;
+    }
+}
+
+/// All services, in the order of their tables.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    all: Vec<Row>,
+    by_name: HashMap<String, usize>,
+    by_place: HashMap<At, Vec<usize>>,
+    pub(super) gone: HashSet<usize>,
+}
+
+impl Rows {
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn get(&self, row: usize) -> Option<&Row> {
+        self.all.get(row)
+    }
+
+    /// By their places.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Row)> {
+        self.all.iter().enumerate()
+    }
+
+    /// One more, behind all others.
+    pub(super) fn push(&mut self, row: Row) {
+        let place = self.all.len();
+        self.by_name.entry(row.name.clone()).or_insert(place);
+        self.by_place.entry(row.at).or_default().push(place);
+        self.all.push(row);
+    }
+
+    /// Its table goes when all edits are made.
+    pub(super) fn delete(&mut self, row: usize) {
+        let Some(known) = self.all.get(row) else { return };
+        self.by_name.remove(&known.name);
+        self.by_place.entry(known.at).or_default().retain(|other| *other != row);
+        self.gone.insert(row);
+    }
+
+    /// The service is found elsewhere, and is everybody's or not.
+    pub(super) fn move_to(&mut self, row: usize, at: Option<At>, is_everybodys: bool) {
+        let Some(known) = self.all.get_mut(row) else { return };
+        known.is_everybodys = is_everybodys;
+        let Some(at) = at else { return };
+        let before = std::mem::replace(&mut known.at, at);
+        self.by_place.entry(before).or_default().retain(|other| *other != row);
+        self.by_place.entry(at).or_default().push(row);
+    }
+
+    /// Its backends are these and no others.
+    pub(super) fn replace_backends(&mut self, row: usize, addresses: impl Iterator<Item = SocketAddr>) {
+        if let Some(known) = self.all.get_mut(row) {
+            known.backends = addresses.collect();
+        }
+    }
+
+    /// Is somebody's place everybody's service?
+    pub(super) fn is_taken(&self, at: At) -> bool {
+        self.everybodys(at).is_some()
+    }
+
+    fn everybodys(&self, at: At) -> Option<usize> {
+        let there = self.by_place.get(&at)?;
+        there.iter().copied().find(|row| self.get(*row).is_some_and(|row| row.is_everybodys))
+    }
+
+    /// A name that says where the service is, and is nobody else's.
+    pub(super) fn name_for(&self, (protocol, address): At) -> String {
+        let vip = address.vip.to_string().replace(':', "-");
+        let Ports { first, last } = address.ports;
+        let ports = if first == last { first.to_string() } else { format!("{first}-{last}") };
+        let name = format!("{protocol}-{vip}-{ports}");
+        let mut names =
+            std::iter::once(name.clone()).chain((2..).map(|n: u32| format!("{name}.{n}")));
+        names.find(|name| !self.by_name.contains_key(name)).unwrap_or(name)
+    }
+
+    /// The row of a service.
+    pub(super) fn find(&self, which: &Which) -> Result<usize, EditError> {
+        let found = match which {
+            Which::Name(name) => self.by_name.get(name).copied(),
+            Which::Place { protocol, address } => {
+                let said = which.to_string();
+                let at = place(protocol, address);
+                let at = at.ok_or_else(|| EditError::BadPlace(said.clone()))?;
+                let found = self.everybodys(at);
+                if found.is_none() && self.by_place.get(&at).is_some_and(|there| !there.is_empty())
+                {
+                    return Err(EditError::Ambiguous(said));
+                }
+                found
+            }
+        };
+        found.ok_or_else(|| EditError::NoService(which.to_string()))
+    }
+
+    /// The row of a service, and the place of one of its backends.
+    pub(super) fn find_backend(
+        &self,
+        which: &Which,
+        backend: SocketAddr,
+    ) -> Result<(usize, usize), EditError> {
+        let row = self.find(which)?;
+        let known = self.get(row);
+        let found = known.and_then(|known| known.backends.places.get(&backend).copied());
+        let found = found.ok_or_else(|| EditError::NoBackend {
+            service: known.map_or_else(String::new, |known| known.name.clone()),
+            backend: backend.to_string(),
+        })?;
+        Ok((row, found))
+    }
+
+    /// Takes in a backend that the service does not have.
+    pub(super) fn add_backend(&mut self, row: usize, backend: SocketAddr) -> Result<(), EditError> {
+        let Some(known) = self.all.get_mut(row) else { return Ok(()) };
+        if known.backends.places.contains_key(&backend) {
+            let (service, backend) = (known.name.clone(), backend.to_string());
+            return Err(EditError::BackendExists { service, backend });
+        }
+        known.backends.push(backend);
+        Ok(())
+    }
+
+    /// Its table goes when all edits are made.
+    pub(super) fn delete_backend(&mut self, row: usize, backend: SocketAddr) {
+        let Some(known) = self.all.get_mut(row) else { return };
+        if let Some(place) = known.backends.places.remove(&backend) {
+            known.backends.gone.insert(place);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! A document that is edited: each edit finds its table and changes it; what is deleted goes at the end.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+
+use toml_edit::{ArrayOfTables, DocumentMut, Table};
+
+use super::rows::{Row, Rows};
+use super::written::{
+    backend_tables, local_addresses, replace_keys, service_tables, set_keys, table_of,
+};
+use super::{Edit, EditError, Keys, Which};
+use crate::control::config::place;
+use crate::control::config::plan::Plan;
+
+/// A document, and who is where in it.
+#[derive(Debug)]
+pub(super) struct Sheet {
+    document: DocumentMut,
+    rows: Rows,
+}
+
+impl Sheet {
+    /// `plan` is what the document says.
+    pub(super) fn new(mut document: DocumentMut, plan: &Plan) -> Result<Self, EditError> {
+        let mut rows = Rows::default();
+        plan.services.iter().map(Row::from).for_each(|row| rows.push(row));
+        if service_tables(&mut document)?.len() != rows.len() {
+            let message = "the running text and the running plan have come apart; reload first";
+            return Err(EditError::Unwritable(message.to_owned()));
+        }
+        Ok(Self { document, rows })
+    }
+
+    pub(super) fn apply(&mut self, edit: &Edit) -> Result<(), EditError> {
+        match edit {
+            Edit::AddService { keys } => self.add_service(keys),
+            Edit::EditService { service, keys } => {
+                let row = self.rows.find(service)?;
+                set_keys(self.service(row)?, keys)
+            }
+            Edit::DeleteService { service } => {
+                let row = self.rows.find(service)?;
+                self.rows.delete(row);
+                Ok(())
+            }
+            Edit::PutService { service, keys } => self.put_service(service, keys),
+            Edit::AddBackend { service, keys } => self.add_backend(service, keys),
+            Edit::PutBackend { service, backend, keys } => {
+                self.put_backend(service, *backend, keys)
+            }
+            Edit::EditBackend { service, backend, keys } => {
+                let (row, place) = self.rows.find_backend(service, *backend)?;
+                set_keys(self.backend(row, place)?, keys)
+            }
+            Edit::DeleteBackend { service, backend } => {
+                let (row, _) = self.rows.find_backend(service, *backend)?;
+                self.rows.delete_backend(row, *backend);
+                Ok(())
+            }
+            Edit::AddLocalAddress { service, address } => self.local(service, *address, true),
+            Edit::DeleteLocalAddress { service, address } => self.local(service, *address, false),
+            Edit::DeleteServices => {
+                self.rows = Rows::default();
+                self.document.remove("service");
+                Ok(())
+            }
+            Edit::SetTimeouts { keys } => {
+                let table = self.document.entry("timeouts").or_insert_with(toml_edit::table);
+                let table = table.as_table_mut();
+                let message = "write the timeouts as a table, [timeouts]";
+                set_keys(table.ok_or_else(|| EditError::Unwritable(message.to_owned()))?, keys)
+            }
+        }
+    }
+
+    /// The text, without what was deleted.
+    pub(super) fn finish(mut self) -> Result<String, EditError> {
+        for (place, row) in self.rows.iter().filter(|(_, row)| !row.backends.gone.is_empty()) {
+            let apart = || EditError::Unwritable("a service has no table".to_owned());
+            let service = service_tables(&mut self.document)?.get_mut(place).ok_or_else(apart)?;
+            without(backend_tables(service)?, &row.backends.gone);
+        }
+        if !self.rows.gone.is_empty() {
+            without(service_tables(&mut self.document)?, &self.rows.gone);
+        }
+        Ok(self.document.to_string())
+    }
+
+    fn add_service(&mut self, keys: &Keys) -> Result<(), EditError> {
+        let text = |key| keys.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
+        let (protocol, address) = (text("protocol"), text("address"));
+        let at = place(protocol, address);
+        let at = at.ok_or_else(|| EditError::BadPlace(format!("{protocol} {address}")))?;
+        let is_everybodys = !keys.contains_key("clients");
+        if is_everybodys && self.rows.is_taken(at) {
+            return Err(EditError::ServiceExists(format!("{protocol} {address}")));
+        }
+        let name = match keys.get("name").and_then(serde_json::Value::as_str) {
+            Some(name) => name.to_owned(),
+            None => self.rows.name_for(at),
+        };
+        let mut all = Keys::new();
+        all.insert("name".to_owned(), name.clone().into());
+        all.extend(keys.iter().map(|(key, value)| (key.clone(), value.clone())));
+        service_tables(&mut self.document)?.push(table_of(&all)?);
+        let backends = backends_among(&all).into_iter().flatten().collect();
+        self.rows.push(Row { name, at, is_everybodys, backends });
+        Ok(())
+    }
+
+    fn add_backend(&mut self, service: &Which, keys: &Keys) -> Result<(), EditError> {
+        let row = self.rows.find(service)?;
+        let text = keys.get("address").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let address = text.parse().map_err(|_| EditError::BadPlace(format!("backend {text}")))?;
+        self.rows.add_backend(row, address)?;
+        backend_tables(self.service(row)?)?.push(table_of(keys)?);
+        Ok(())
+    }
+
+    fn put_service(&mut self, name: &str, keys: &Keys) -> Result<(), EditError> {
+        let all = with(keys, "name", name)?;
+        let Ok(row) = self.rows.find(&Which::Name(name.to_owned())) else {
+            return self.add_service(&all);
+        };
+        replace_keys(self.service(row)?, &all, &["backend"])?;
+        let text = |key| all.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
+        let at = place(text("protocol"), text("address"));
+        self.rows.move_to(row, at, !all.contains_key("clients"));
+        if let Some(backends) = backends_among(&all) {
+            self.rows.replace_backends(row, backends.into_iter());
+        }
+        Ok(())
+    }
+
+    fn put_backend(
+        &mut self,
+        service: &Which,
+        backend: SocketAddr,
+        keys: &Keys,
+    ) -> Result<(), EditError> {
+        let all = with(keys, "address", &backend.to_string())?;
+        match self.rows.find_backend(service, backend) {
+            Ok((row, place)) => replace_keys(self.backend(row, place)?, &all, &[]),
+            Err(EditError::NoBackend { .. }) => self.add_backend(service, &all),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn local(&mut self, service: &Which, address: IpAddr, is_new: bool) -> Result<(), EditError> {
+        let row = self.rows.find(service)?;
+        let list = local_addresses(self.service(row)?)?;
+        let place = list.iter().position(|it| {
+            it.as_str().and_then(|text| text.parse::<IpAddr>().ok()) == Some(address)
+        });
+        match (is_new, place) {
+            (true, None) => list.push(address.to_string()),
+            (false, Some(place)) => drop(list.remove(place)),
+            (_, place) => {
+                let service = self.rows.get(row).map_or_else(String::new, |it| it.name.clone());
+                let backend = format!("local address {address}");
+                return Err(match place {
+                    Some(_) => EditError::BackendExists { service, backend },
+                    None => EditError::NoBackend { service, backend },
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn service(&mut self, row: usize) -> Result<&mut Table, EditError> {
+        let apart = || EditError::Unwritable("a service has no table".to_owned());
+        service_tables(&mut self.document)?.get_mut(row).ok_or_else(apart)
+    }
+
+    fn backend(&mut self, row: usize, place: usize) -> Result<&mut Table, EditError> {
+        let apart = || EditError::Unwritable("a backend has no table".to_owned());
+        backend_tables(self.service(row)?)?.get_mut(place).ok_or_else(apart)
+    }
+}
+
+/// The backends among a service's keys, if it says any.
+fn backends_among(keys: &Keys) -> Option<Vec<SocketAddr>> {
+    let backends = keys.get("backend")?.as_array()?;
+    let address = |it: &serde_json::Value| it.get("address")?.as_str()?.parse().ok();
+    Some(backends.iter().filter_map(address).collect())
+}
+
+/// Takes out the tables at these places.
+fn without(tables: &mut ArrayOfTables, gone: &HashSet<usize>) {
+    let mut places = 0..;
+    tables.retain(|_| places.next().is_none_or(|place| !gone.contains(&place)));
+}
+
+/// Keys with the one that something is put under; it may be among them, if it says the same.
+fn with(keys: &Keys, key: &str, value: &str) -> Result<Keys, EditError> {
+    let mut all = keys.clone();
+    match all.insert(key.to_owned(), value.into()) {
+        Some(other) if other != value => {
+            let message = format!("{key} is {other} in the body and {value} in the path");
+            Err(EditError::Invalid(message))
+        }
+        _ => Ok(all),
+    }
+}

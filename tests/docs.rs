@@ -17,6 +17,8 @@ mod monitoring;
 mod packets;
 #[path = "docs/pages.rs"]
 mod pages;
+#[path = "docs/schema.rs"]
+mod schema;
 #[path = "shared/typed.rs"]
 mod shared_typed;
 #[path = "docs/typed.rs"]
@@ -48,6 +50,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/doctor.md",
     "docs/drain-a-backend.md",
     "docs/dropped-packets.md",
+    "docs/editing-the-configuration.md",
     "docs/explain.md",
     "docs/find-connections.md",
     "docs/first-service.md",

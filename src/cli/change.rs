@@ -38,6 +38,8 @@ pub enum Change {
         /// The file
         file: PathBuf,
     },
+    /// Print the JSON Schema of the file, for editors; asks no daemon
+    Schema,
     /// Take a line of ipvsadm's, print what it prints and exit as it exits
     #[command(disable_help_flag = true)]
     Ipvsadm {
@@ -84,6 +86,7 @@ impl Change {
                 Ok(0)
             }
             Self::Check { file } => tell(&config::check(file, &Machine::here()), out, err),
+            Self::Schema => tell(&config::schema(), out, err),
             Self::Ipvsadm { line } => {
                 let mut input = std::io::stdin().lock();
                 let session = &mut ipvsadm::Session { socket, input: &mut input, out, err };

@@ -1,4 +1,4 @@
-//! `shuntd check` and `shuntd diff`, and their likes of `shunt`: what they print and how they exit. Nothing here touches a
+//! `shuntd check`, `shuntd diff` and `shuntd schema`, and their likes of `shunt`: what they print and how they exit. Nothing here touches a
 //! running daemon.
 
 use std::path::Path;
@@ -33,6 +33,11 @@ pub fn check(path: &Path, machine: &Machine) -> Outcome {
         Ok(reading) => Outcome { out: summary(path, &reading), err: warnings(&reading), code: 0 },
         Err(error) => refused(&error),
     }
+}
+
+/// The file's shape, as a JSON Schema.
+pub fn schema() -> Outcome {
+    Outcome { out: config::described::text(), err: String::new(), code: 0 }
 }
 
 /// Compares two files: 0 if a reload from one to the other would change nothing, [`DIFFERENT`] if

@@ -45,4 +45,6 @@ pub enum Command {
         #[arg(long)]
         elsewhere: bool,
     },
+    /// Print the JSON Schema of the configuration, for editors.
+    Schema,
 }

@@ -2,8 +2,8 @@
 //!
 //! One request, one answer, as a plain table in the manner of `ipvsadm` or, with `--json`, as the
 //! daemon's own JSON. Exit codes: 0 all well, 1 the daemon is not there or refused, 2 the command
-//! line is wrong. `shunt diff` exits as diff(1) does, `shunt ipvsadm` as `ipvsadm`. `shunt schedule`, `check`, `import`,
-//! `doctor`, `completion` and `man` ask no daemon.
+//! line is wrong. `shunt diff` exits as diff(1) does, `shunt ipvsadm` as `ipvsadm`. `shunt schedule`, `check`, `schema`,
+//! `import`, `doctor`, `completion` and `man` ask no daemon.
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -162,8 +162,8 @@ pub(crate) fn edit_backends(n: usize) -> Duration {
         backend: address(n),
         keys: weight.clone(),
     });
-    let gone = (0..n / 2)
-        .map(|n| Edit::DeleteBackend { service: service.clone(), backend: address(n) });
+    let gone =
+        (0..n / 2).map(|n| Edit::DeleteBackend { service: service.clone(), backend: address(n) });
     let added = (n..n + n / 2).map(|n| {
         let keys = serde_json::json!({ "address": address(n) }).as_object().unwrap().clone();
         Edit::AddBackend { service: service.clone(), keys }

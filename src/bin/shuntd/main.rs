@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Command::Diff { old, new, json, elsewhere } => {
             print(&config::compare(&old, &new, &machine(elsewhere), json))
         }
+        Command::Schema => print(&config::schema()),
     }
 }
 

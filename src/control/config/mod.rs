@@ -16,6 +16,7 @@ use std::path::Path;
 use error::{Problem, Problems};
 
 pub mod client_address;
+pub mod described;
 pub mod diff;
 mod error;
 mod explain;
@@ -78,7 +79,7 @@ pub fn parse_for(text: &str, origin: &Path, machine: &Machine) -> Result<Reading
     let mut problems = Problems::default();
     let mut plan = validate::validate(&file, origin, machine, &mut problems);
     for port in &mut plan.ports {
-        let written = file.port.iter().map(toml::Spanned::get_ref);
+        let written = file.port.iter().map(schema::Spanned::get_ref);
         let device =
             written.filter(|it| *it.name.get_ref() == port.name).find_map(|it| it.device.as_ref());
         port.line =

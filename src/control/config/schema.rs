@@ -8,18 +8,65 @@
 //! - `flatten`, untagged and internally tagged enums lose spans, so there are none;
 //! - unknown keys are refused by `deny_unknown_fields`, whose answer lists the known ones.
 //!
+//! The comment of a key is what an editor shows beside it, its range, words and default what the editor goes by
+//! ([`super::described`]). So they are written for who writes a file, and tests hold them against what
+//! [`super::validate`] takes.
+//!
 //! A key added here must be added to the sample and to the documentation; a test compares all
 //! three.
 
-use serde::Deserialize;
-use toml::Spanned;
+use std::borrow::Cow;
+use std::ops::Range;
 
-use crate::dataplane::snapshot;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Deserialize;
+
+mod check;
+mod daemon;
+mod port;
+mod service;
+mod timeouts;
+
+pub(super) use check::Check;
+pub(super) use daemon::{Admin, Dpdk, Limits, Metrics, Shunt};
+pub(super) use port::{ClientList, Port};
+pub(super) use service::{Backend, Health, Service, Tunnel};
+pub(super) use timeouts::{TIMEOUT_MAX_S, Timeouts};
+
+/// A value, and which bytes of the text it is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Spanned<T>(toml::Spanned<T>);
+
+impl<T> Spanned<T> {
+    pub(crate) fn span(&self) -> Range<usize> {
+        self.0.span()
+    }
+
+    pub(crate) fn get_ref(&self) -> &T {
+        self.0.get_ref()
+    }
+}
+
+/// Where it is written is no part of what may be written.
+impl<T: JsonSchema> JsonSchema for Spanned<T> {
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
 
 /// A value that may be left out.
-pub(super) type Maybe<T> = Option<Spanned<T>>;
+pub(crate) type Maybe<T> = Option<Spanned<T>>;
 /// A list of values, each with its own place in the file.
-pub(super) type List<T> = Spanned<Vec<Spanned<T>>>;
+pub(crate) type List<T> = Spanned<Vec<Spanned<T>>>;
 
 /// The keys of each table, as written in the file; tests hold them against the structs below.
 #[rustfmt::skip]
@@ -64,275 +111,35 @@ const CHECK_KEYS: &[&str] = &["kind", "address", "port", "interval_ms", "fast_in
     "body_regex", "sni", "ca_file", "send", "send_hex", "expect", "expect_hex", "name", "type",
     "helo", "command"];
 
-/// The whole file.
-#[derive(Debug, Default, Deserialize)]
+/// The configuration of Shunt, a layer-4 load balancer. Every key is explained in docs/configuration.md.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "shunt.toml")]
 pub(super) struct File {
+    /// The process: its CPUs, and what it does with packets that no service wants.
     pub(super) shunt: Maybe<Shunt>,
+    /// Memory, and how DPDK starts.
     #[serde(default)]
     pub(super) dpdk: Dpdk,
+    /// Table sizes, reserved at start.
     #[serde(default)]
     pub(super) limits: Limits,
+    /// The Prometheus endpoint.
     #[serde(default)]
     pub(super) metrics: Metrics,
+    /// The admin API for other machines, over TLS and with a token.
     #[serde(default)]
     pub(super) admin: Admin,
+    /// Seconds without a packet after which a connection in that state is forgotten.
     #[serde(default)]
     pub(super) timeouts: Timeouts,
+    /// Network ports that DPDK takes over, or VLANs of them.
     #[serde(default)]
     pub(super) port: Vec<Spanned<Port>>,
+    /// Networks of clients under a name.
     #[serde(default)]
     pub(super) list: Vec<Spanned<ClientList>>,
+    /// What clients connect to, and who serves it.
     #[serde(default)]
     pub(super) service: Vec<Spanned<Service>>,
-}
-
-/// `[shunt]`: the process.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Shunt {
-    pub(super) workers: Option<List<i64>>,
-    pub(super) control_core: Maybe<i64>,
-    pub(super) busy_poll: Maybe<bool>,
-    pub(super) admin_socket: Maybe<String>,
-    pub(super) drain_deadline_s: Maybe<i64>,
-    pub(super) strays: Maybe<String>,
-    pub(super) drop_malformed_tcp: Maybe<bool>,
-    pub(super) udp_reflection_ports: Option<List<i64>>,
-    pub(super) syn_restarts: Maybe<String>,
-    pub(super) reset_on_end: Maybe<bool>,
-    pub(super) icmp_on_end: Maybe<String>,
-    pub(super) ping: Maybe<String>,
-    pub(super) tunnels_ignore_df: Maybe<bool>,
-    pub(super) sloppy: Maybe<bool>,
-    pub(super) local_out: Maybe<bool>,
-    pub(super) directors: Option<List<String>>,
-    pub(super) punt_per_second: Maybe<i64>,
-    pub(super) deny: Option<List<String>>,
-}
-
-/// `[dpdk]`: memory and EAL.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Dpdk {
-    pub(super) huge_pages: Maybe<String>,
-    pub(super) memory_mb: Maybe<i64>,
-    pub(super) file_prefix: Maybe<String>,
-    pub(super) secondary_processes: Maybe<bool>,
-    pub(super) eal_arguments: Option<List<String>>,
-    pub(super) packet_buffers: Maybe<i64>,
-}
-
-/// `[limits]`: table sizes reserved at start.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Limits {
-    pub(super) connections: Maybe<i64>,
-    pub(super) connections_ipv6: Maybe<i64>,
-    pub(super) persistent_clients: Maybe<i64>,
-    pub(super) cookie_connections: Maybe<i64>,
-    pub(super) limited_sources: Maybe<i64>,
-}
-
-/// `[metrics]`: the Prometheus endpoint.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Metrics {
-    pub(super) listen: Maybe<String>,
-}
-
-/// `[admin]`: the admin API beyond the machine.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Admin {
-    pub(super) listen: Maybe<String>,
-    pub(super) certificate_file: Maybe<String>,
-    pub(super) key_file: Maybe<String>,
-    pub(super) token_file: Maybe<String>,
-}
-
-/// The keys are listed once more, for the reader of the file, in the order it names them.
-macro_rules! timeouts {
-    ($($key:ident)*) => {
-        /// `[timeouts]` and `[service.timeouts]`: seconds of silence by connection state.
-        #[derive(Debug, Default, Deserialize)]
-        #[serde(deny_unknown_fields)]
-        pub(super) struct Timeouts {
-            $(pub(super) $key: Maybe<i64>,)*
-        }
-
-        impl Timeouts {
-            /// Their names.
-            const KEYS: [&'static str; snapshot::Timeouts::KEYS.len()] = [$(stringify!($key),)*];
-
-            /// What is written, by name.
-            pub(super) fn written(&self) -> impl Iterator<Item = (&'static str, &Spanned<i64>)> {
-                let all = [$((stringify!($key), self.$key.as_ref()),)*];
-                all.into_iter().filter_map(|(key, value)| Some((key, value?)))
-            }
-        }
-    };
-}
-
-timeouts! {
-    tcp_established_s tcp_syn_sent_s tcp_syn_recv_s tcp_fin_wait_s tcp_time_wait_s tcp_close_s
-    tcp_close_wait_s tcp_last_ack_s tcp_listen_s tcp_synack_s tcp_none_s udp_s one_packet_s
-    sctp_none_s sctp_init1_s sctp_init_s sctp_cookie_sent_s sctp_cookie_replied_s
-    sctp_cookie_wait_s sctp_cookie_s sctp_cookie_echoed_s sctp_established_s
-    sctp_shutdown_sent_s sctp_shutdown_received_s sctp_shutdown_ack_sent_s sctp_rejected_s
-    sctp_closed_s
-}
-
-/// `[[port]]`: a network port and its TAP twin.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Port {
-    pub(super) name: Spanned<String>,
-    pub(super) device: Maybe<String>,
-    pub(super) on: Maybe<String>,
-    /// One number or two, which no type of ours says; its list has one place for all.
-    pub(super) vlan: Maybe<toml::Value>,
-    pub(super) tap: Maybe<String>,
-    pub(super) addresses: Option<List<String>>,
-    pub(super) mtu: Maybe<i64>,
-    pub(super) rx_descriptors: Maybe<i64>,
-    pub(super) tx_descriptors: Maybe<i64>,
-    #[serde(default)]
-    pub(super) route: Vec<Route>,
-}
-
-/// `[[port.route]]`: a route through the port's TAP.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Route {
-    pub(super) to: Spanned<String>,
-    pub(super) via: Spanned<String>,
-}
-
-/// `[[list]]`: networks of clients, for `allow` and `deny`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ClientList {
-    pub(super) name: Spanned<String>,
-    pub(super) networks: Option<List<String>>,
-    pub(super) file: Maybe<String>,
-}
-
-/// `[[service]]`: what clients connect to.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Service {
-    pub(super) name: Spanned<String>,
-    pub(super) protocol: Spanned<String>,
-    pub(super) address: Spanned<String>,
-    pub(super) more_addresses: Option<List<String>>,
-    pub(super) clients: Option<List<String>>,
-    pub(super) mode: Maybe<String>,
-    pub(super) tunnel: Maybe<Tunnel>,
-    pub(super) scheduler: Maybe<String>,
-    pub(super) scheduler_flags: Option<List<String>>,
-    pub(super) mh_slots: Maybe<i64>,
-    pub(super) local_addresses: Option<List<String>>,
-    pub(super) one_packet: Maybe<bool>,
-    pub(super) sloppy: Maybe<bool>,
-    pub(super) client_address: Maybe<String>,
-    pub(super) client_address_from: Option<List<String>>,
-    pub(super) persistence_s: Maybe<i64>,
-    pub(super) persistence_prefix: Maybe<i64>,
-    pub(super) persistence_to_drained: Maybe<bool>,
-    pub(super) allow: Option<List<String>>,
-    pub(super) deny: Option<List<String>>,
-    /// A word, or a table of one number, which no type of ours says.
-    pub(super) syn_cookies: Maybe<toml::Value>,
-    pub(super) syn_cookies_wait_for_data: Maybe<bool>,
-    pub(super) max_connections: Maybe<i64>,
-    pub(super) max_new_per_second: Maybe<i64>,
-    pub(super) max_new_burst: Maybe<i64>,
-    pub(super) source_prefix: Maybe<i64>,
-    pub(super) source_max_connections: Maybe<i64>,
-    pub(super) source_max_new_per_second: Maybe<i64>,
-    pub(super) source_max_new_burst: Maybe<i64>,
-    pub(super) udp_reflection_ports: Option<List<i64>>,
-    #[serde(default)]
-    pub(super) timeouts: Timeouts,
-    #[serde(default)]
-    pub(super) health: Health,
-    #[serde(default)]
-    pub(super) check: Vec<Check>,
-    #[serde(default)]
-    pub(super) backend: Vec<Backend>,
-}
-
-/// `[service.health]`: how the service takes what its checks say.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Health {
-    pub(super) quorum: Maybe<i64>,
-    pub(super) quorum_hysteresis: Maybe<i64>,
-    pub(super) on_failure: Maybe<String>,
-    pub(super) start: Maybe<String>,
-    pub(super) flap_limit: Maybe<i64>,
-    pub(super) flap_window_s: Maybe<i64>,
-    pub(super) slow_start_s: Maybe<i64>,
-    pub(super) passive_fall: Maybe<i64>,
-    pub(super) passive_rest_s: Maybe<i64>,
-    pub(super) target: Maybe<String>,
-}
-
-/// `[[service.check]]` and `[[service.backend.check]]`: what is asked of backends.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Check {
-    pub(super) kind: Spanned<String>,
-    pub(super) address: Maybe<String>,
-    pub(super) port: Maybe<i64>,
-    pub(super) interval_ms: Maybe<i64>,
-    pub(super) fast_interval_ms: Maybe<i64>,
-    pub(super) jitter_percent: Maybe<i64>,
-    pub(super) timeout_ms: Maybe<i64>,
-    pub(super) rise: Maybe<i64>,
-    pub(super) fall: Maybe<i64>,
-    pub(super) method: Maybe<String>,
-    pub(super) path: Maybe<String>,
-    pub(super) host: Maybe<String>,
-    pub(super) status: Option<List<String>>,
-    pub(super) body: Maybe<String>,
-    pub(super) body_regex: Maybe<String>,
-    pub(super) sni: Maybe<String>,
-    pub(super) ca_file: Maybe<String>,
-    pub(super) send: Maybe<String>,
-    pub(super) send_hex: Maybe<String>,
-    pub(super) expect: Maybe<String>,
-    pub(super) expect_hex: Maybe<String>,
-    pub(super) name: Maybe<String>,
-    #[serde(rename = "type")]
-    pub(super) record: Maybe<String>,
-    pub(super) helo: Maybe<String>,
-    pub(super) command: Option<List<String>>,
-}
-
-/// `[[service.backend]]`: who serves it.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Backend {
-    pub(super) address: Spanned<String>,
-    pub(super) weight: Maybe<i64>,
-    pub(super) max_connections: Maybe<i64>,
-    pub(super) resume_below: Maybe<i64>,
-    pub(super) quic_server_id: Maybe<String>,
-    pub(super) mode: Maybe<String>,
-    pub(super) tunnel: Maybe<Tunnel>,
-    pub(super) sorry: Maybe<bool>,
-    #[serde(default)]
-    pub(super) check: Vec<Check>,
-}
-
-/// `[service.tunnel]` and `[service.backend.tunnel]`: what mode `tunnel` puts around packets.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Tunnel {
-    pub(super) kind: Maybe<String>,
-    pub(super) port: Maybe<i64>,
-    pub(super) checksum: Maybe<bool>,
-    pub(super) remote_checksum: Maybe<bool>,
 }

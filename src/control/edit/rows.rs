@@ -113,7 +113,11 @@ impl Rows {
     }
 
     /// Its backends are these and no others.
-    pub(super) fn replace_backends(&mut self, row: usize, addresses: impl Iterator<Item = SocketAddr>) {
+    pub(super) fn replace_backends(
+        &mut self,
+        row: usize,
+        addresses: impl Iterator<Item = SocketAddr>,
+    ) {
         if let Some(known) = self.all.get_mut(row) {
             known.backends = addresses.collect();
         }

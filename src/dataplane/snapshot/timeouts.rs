@@ -14,11 +14,11 @@ use crate::ids::ServiceId;
 
 /// One key, its states, one default: written once.
 macro_rules! timeouts {
-    ($($(#[$doc:meta])* $key:ident: $($state:ident)|+ = $default:literal,)*) => {
+    ($($(#[doc = $doc:literal])* $key:ident: $($state:ident)|+ = $default:literal,)*) => {
         /// Seconds without a packet after which a connection of that state is forgotten (defaults:
         /// IPVS, `ip_vs_proto_tcp.c` and friends as recorded in its documentation).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
-        pub struct Timeouts { $($(#[$doc])* pub $key: u32,)* }
+        pub struct Timeouts { $($(#[doc = $doc])* pub $key: u32,)* }
 
         impl Default for Timeouts {
             fn default() -> Self {
@@ -29,6 +29,9 @@ macro_rules! timeouts {
         impl Timeouts {
             /// Their names, as written in the configuration.
             pub const KEYS: [&'static str; [$($default),*].len()] = [$(stringify!($key),)*];
+
+            /// What each is, in a sentence.
+            pub const MEANINGS: [&'static str; [$($default),*].len()] = [$(concat!($($doc),*),)*];
 
             /// Seconds in a state.
             pub fn of(&self, state: State) -> u32 {

@@ -20,6 +20,7 @@ mod checks;
 mod clients;
 mod cookies;
 mod daemon;
+mod described;
 mod families;
 mod lists;
 mod modes;

@@ -7,11 +7,9 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use toml::Spanned;
-
 use super::super::error::Problems;
 use super::super::plan::Remote;
-use super::super::schema;
+use super::super::schema::{self, Spanned};
 use crate::control::credentials::{CredentialError, Credentials, Files, Token, chain, key};
 
 /// Largest file read.

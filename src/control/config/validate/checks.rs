@@ -8,11 +8,9 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::Path;
 
-use toml::Spanned;
-
 use super::super::error::Problems;
 use super::super::explain::did_you_mean;
-use super::super::schema::{self, List, Maybe};
+use super::super::schema::{self, List, Maybe, Spanned};
 use super::value::{address, integer};
 use crate::control::health::check::{Ca, Check, Http, Probe, Statuses, Talk, Tls};
 use crate::control::health::probe::{certificates, expression};

@@ -2,11 +2,10 @@
 //! modes and family.
 
 use super::super::client_address::{WORDS, word};
-use toml::Spanned;
 
 use super::super::error::Problems;
 use super::super::plan::Persistence;
-use super::super::schema;
+use super::super::schema::{self, Spanned};
 use super::lists::names;
 use super::value::{choice, integer};
 use super::vips::PlacedVip;

@@ -7,9 +7,10 @@
 //! { above_per_second = 1000 }  those above so many a second are, over all workers
 //! ```
 
-use toml::{Spanned, Value};
+use toml::Value;
 
 use super::super::error::Problems;
+use super::super::schema::Spanned;
 use super::super::{plan, schema};
 use crate::dataplane::snapshot::{Mode, Protocol, SynCookies};
 

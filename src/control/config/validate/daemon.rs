@@ -5,12 +5,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use toml::Spanned;
-
 use super::super::error::{Problems, Span};
 use super::super::machine::{Machine, MissingCpu};
 use super::super::plan::{Daemon, HugePages};
-use super::super::schema;
+use super::super::schema::{self, Spanned};
 use super::suspects::reflection_ports;
 use super::value::{choice, integer, name};
 use crate::dataplane::snapshot::{IcmpOnEnd, Ping, Restarts, Strays};

@@ -9,12 +9,10 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use toml::Spanned;
-
 use super::super::error::Problems;
 use super::super::explain::did_you_mean;
 use super::super::plan::{ClientGroup, ClientList};
-use super::super::schema;
+use super::super::schema::{self, Spanned};
 use super::lists::{Network, Wrong, network};
 use super::vips::PlacedVip;
 use crate::control::prefix::family;
@@ -111,7 +109,11 @@ impl<'a> Rivals<'a> {
     }
 
     /// A network of clients that both mean, or the list that both are.
-    pub(super) fn shared(&self, one: &'a ClientGroup, other: &'a ClientGroup) -> Option<ClientGroup> {
+    pub(super) fn shared(
+        &self,
+        one: &'a ClientGroup,
+        other: &'a ClientGroup,
+    ) -> Option<ClientGroup> {
         use ClientGroup::{List, Network};
         let found = match (one, other) {
             _ if one == other => return Some(one.clone()),

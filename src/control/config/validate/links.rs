@@ -5,12 +5,12 @@
 //! tagged port may stand before the one it is on. Tags do not stack by name: a port with two says
 //! so itself, `vlan = [200, 100]`.
 
-use toml::{Spanned, Value};
+use toml::Value;
 
 use super::super::error::Problems;
 use super::super::explain::did_you_mean;
 use super::super::plan::{Link, Port};
-use super::super::schema;
+use super::super::schema::{self, Spanned};
 use crate::ids::PortId;
 use crate::wire::vlan::{Tags, Vid};
 

@@ -14,12 +14,10 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use toml::Spanned;
-
 use super::super::error::Problems;
 use super::super::explain::did_you_mean;
 use super::super::plan::ClientList;
-use super::super::schema::{self, List};
+use super::super::schema::{self, List, Spanned};
 use super::super::{SIZE_MAX, text};
 use super::value::name;
 use crate::control::prefix::{base, width};

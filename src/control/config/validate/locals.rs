@@ -3,11 +3,9 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use toml::Spanned;
-
 use super::super::error::Problems;
 use super::super::plan::Backend;
-use super::super::schema;
+use super::super::schema::{self, Spanned};
 use super::modes::ServiceMode;
 use super::services::Placed;
 use super::value::address;

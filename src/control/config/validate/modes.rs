@@ -7,11 +7,9 @@
 //!
 //! A word that is not known is reported once; what would follow from it is not judged (`None`).
 
-use toml::Spanned;
-
 use super::super::error::Problems;
 use super::super::mode::line;
-use super::super::schema;
+use super::super::schema::{self, Spanned};
 use super::value::{choice, integer};
 use crate::dataplane::snapshot::{Encapsulation, GueChecksum, Mode};
 

@@ -8,11 +8,9 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::ops::Range;
 
-use toml::Spanned;
-
 use super::super::error::Problems;
 use super::super::plan::{Daemon, Device, Line, Link, Port};
-use super::super::schema;
+use super::super::schema::{self, Spanned};
 use super::links;
 use super::value::{address, integer, name, power_of_two, prefix, unicast};
 use crate::control::prefix::{base, family, no_host, same_network, width};

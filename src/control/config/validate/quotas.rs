@@ -1,10 +1,8 @@
 //! `max_…` and `source_…` of a service: how many connections, and how many new ones a second, of all
 //! its clients and of each.
 
-use toml::Spanned;
-
 use super::super::error::Problems;
-use super::super::schema::{self, Maybe};
+use super::super::schema::{self, Maybe, Spanned};
 use super::value::integer;
 use super::vips::PlacedVip;
 use crate::control::prefix::width;

@@ -4,11 +4,9 @@
 
 use std::collections::HashSet;
 
-use toml::Spanned;
-
 use super::super::error::Problems;
 use super::super::plan::Backend;
-use super::super::schema;
+use super::super::schema::{self, Spanned};
 use super::value::{choice, integer};
 use crate::dataplane::sched::{Flag, Flags, Scheduler, ServerId, Slots};
 use crate::dataplane::snapshot::{Limit, Protocol};

@@ -9,11 +9,9 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::path::Path;
 
-use toml::Spanned;
-
 use super::super::error::Problems;
 use super::super::plan::{Backend, ClientList, Port, Service};
-use super::super::schema;
+use super::super::schema::{self, Spanned};
 use super::lists::names;
 use super::modes::ServiceMode;
 use super::value::{choice, integer, name, socket};

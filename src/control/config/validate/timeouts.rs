@@ -3,12 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::super::error::Problems;
-use super::super::schema;
+use super::super::schema::{self, TIMEOUT_MAX_S};
 use super::value::integer;
 use crate::dataplane::snapshot::{Protocol, Timeouts};
-
-/// Longest, seconds: 31 days.
-const TIMEOUT_MAX_S: i64 = 31 * 24 * 3600;
 
 /// Checks `[timeouts]`.
 pub(super) fn common(problems: &mut Problems, written: &schema::Timeouts) -> Timeouts {

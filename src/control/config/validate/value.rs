@@ -7,10 +7,9 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
-use toml::Spanned;
-
 use super::super::error::Problems;
 use super::super::explain::did_you_mean;
+use super::super::schema::Spanned;
 use crate::control::prefix::width;
 
 /// A number within `range`, which must itself fit `T`.

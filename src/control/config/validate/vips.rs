@@ -14,10 +14,8 @@ use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
-use toml::Spanned;
-
 use super::super::error::Problems;
-use super::super::schema;
+use super::super::schema::{self, Spanned};
 use super::value::{no_socket, unicast};
 use crate::control::prefix::family;
 use crate::dataplane::snapshot::{Mode, Place, Ports, Protocol, ServiceAddress};

@@ -19,7 +19,7 @@
 //! - [`directors`]: a pair of which each is the other's backend.
 //! - [`drain`]: a backend taken out of service by hand, and given back.
 //! - [`vlan`]: clients behind 802.1Q and two tags.
-//! - [`reload`]: changing what runs. [`scale`]: with ten thousand services or backends. [`lifecycle`]: start, stop, kill.
+//! - [`reload`]: changing what runs. [`lifecycle`]: start, stop, kill.
 //! - [`capture`]: frames copied while they pass. [`secondary`]: DPDK's own tools do it.
 //! - [`health`]: backends that die and come back. [`dying`]: what fails meanwhile. [`unanswered`]: backends that
 //!   fall silent, and nobody asks. [`at_the_vip`]: checks that ask as clients do.
@@ -58,7 +58,6 @@ mod path_mtu;
 mod pieces;
 mod refuse;
 mod reload;
-mod scale;
 mod sctp;
 mod secondary;
 #[path = "../shared/typed.rs"]

@@ -41,7 +41,7 @@ impl Transform for Plain {
                 schema.insert("type".into(), only);
             }
         }
-        without_null(schema, "enum", |word| word.is_null());
+        without_null(schema, "enum", Value::is_null);
         without_null(schema, "anyOf", |choice| choice.get("type") == Some(&Value::from("null")));
         transform_subschemas(self, schema);
     }

@@ -84,7 +84,7 @@ pub(crate) struct Dpdk {
     /// Further arguments to DPDK's EAL, handed on as they are. [restart]
     #[schemars(extend("default" = [] as [&str; 0]))]
     pub(crate) eal_arguments: Option<List<String>>,
-    /// Packet buffers over all ports: more than devices x workers x rx_descriptors. [restart]
+    /// Packet buffers over all ports: more than devices x workers x `rx_descriptors`. [restart]
     #[schemars(range(min = 1024, max = 134_217_728), extend("default" = 32_768))]
     pub(crate) packet_buffers: Maybe<i64>,
 }

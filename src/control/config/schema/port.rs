@@ -15,7 +15,8 @@ pub(crate) struct Port {
     pub(crate) device: Maybe<String>,
     /// Instead of a device: the port whose device receives and sends the frames with these tags. [restart]
     pub(crate) on: Maybe<String>,
-    /// VID of the tag (802.1Q), or of the outer and the inner one (QinQ). With `on`. [restart]
+    /// VID of the tag (802.1Q), or of the outer and the inner one (802.1ad). With `on`. [restart]
+    #[serde(default)]
     #[schemars(schema_with = "vlan")]
     pub(crate) vlan: Maybe<toml::Value>,
     /// The name of its TAP, the interface the kernel sees instead; the port's name if left out. [restart]

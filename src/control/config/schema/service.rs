@@ -35,6 +35,7 @@ pub(crate) struct Service {
     #[schemars(extend("enum" = schedulers(), "default" = "wrr"))]
     pub(crate) scheduler: Maybe<String>,
     /// Variations of the scheduler.
+    #[serde(default)]
     #[schemars(schema_with = "flags")]
     pub(crate) scheduler_flags: Option<List<String>>,
     /// Size of the hash table of `mh` and `qh`.
@@ -69,6 +70,7 @@ pub(crate) struct Service {
     #[schemars(extend("default" = [] as [&str; 0]))]
     pub(crate) deny: Option<List<String>>,
     /// When SYNs are answered before a backend is asked. `tcp` only.
+    #[serde(default)]
     #[schemars(schema_with = "syn_cookies")]
     pub(crate) syn_cookies: Maybe<toml::Value>,
     /// A backend is asked when the client has sent data. With `syn_cookies`.

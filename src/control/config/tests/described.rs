@@ -84,15 +84,13 @@ fn file(place: &str, value: Option<&str>) -> String {
     let mut file: toml::Table = SMALL.parse().unwrap();
     let beside = BESIDE.iter().filter(|(of, _)| place.starts_with(of)).flat_map(|(_, all)| *all);
     for (other, value) in beside.filter(|(other, _)| *other != place) {
-        set(&mut file, other, value);
+        set(&mut file, other, Some(value));
     }
-    if let Some(value) = value {
-        set(&mut file, place, value);
-    }
+    set(&mut file, place, value);
     toml::to_string(&file).unwrap()
 }
 
-fn set(file: &mut toml::Table, place: &str, value: &str) {
+fn set(file: &mut toml::Table, place: &str, value: Option<&str>) {
     let (path, key) = place.rsplit_once('/').unwrap();
     let mut table = file;
     let mut steps = path.split('/').peekable();
@@ -107,6 +105,7 @@ fn set(file: &mut toml::Table, place: &str, value: &str) {
             other => other.as_table_mut().unwrap(),
         };
     }
+    let Some(value) = value else { return drop(table.remove(key)) };
     let value: toml::Table = format!("value = {value}").parse().unwrap();
     table.insert(key.to_owned(), value["value"].clone());
 }
@@ -150,7 +149,8 @@ fn the_schema_knows_the_keys_that_the_reader_knows() {
         let mut found: Vec<&str> =
             keys.iter().filter(|(at, _)| is_in(at)).map(|(at, _)| key_of(at)).collect();
         let mut known = known.to_vec();
-        (found.sort_unstable(), known.sort_unstable());
+        found.sort_unstable();
+        known.sort_unstable();
         assert_eq!(found, known, "{table}");
     }
 }

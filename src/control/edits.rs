@@ -154,7 +154,7 @@ impl<C: Configure> Control<C> {
             services += 1;
             let now = service_counts(sources, &directory, entry.id);
             self.figures.services.zero(entry.id, now);
-            for backend in directory.backends_of(entry.id) {
+            for backend in directory.all_backends_of(entry.id) {
                 let now = backend_counts(sources, &directory, backend.id);
                 self.figures.backends.zero(backend.id, now);
             }

@@ -84,7 +84,7 @@ impl<C: Configure> Control<C> {
     fn handed(&self, service: &str, key: &ServiceKey, backend: SocketAddr) -> Handed {
         let directory = self.sources.directory();
         let of_name = directory.names.services.iter().filter(|it| it.name == service);
-        let all = of_name.flat_map(|it| directory.backends_of(it.id));
+        let all = of_name.flat_map(|it| directory.all_backends_of(it.id));
         let mine = all.filter(|it| it.address == backend);
         let connections = mine.map(|it| self.sources.backend_connections(it.id)).sum();
         let by_hand = self.by_hand(key, backend);

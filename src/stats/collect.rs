@@ -81,9 +81,14 @@ pub struct Directory {
 
 impl Directory {
     /// The backends of a service, those gone whose connections live included.
-    pub fn backends_of(&self, service: ServiceId) -> impl Iterator<Item = &BackendEntry> {
+    pub fn all_backends_of(&self, service: ServiceId) -> impl Iterator<Item = &BackendEntry> {
         let members = self.members.get(&service).into_iter().flatten();
         members.filter_map(|id| self.names.backend(*id))
+    }
+
+    /// Those that are there.
+    pub fn backends_of(&self, service: ServiceId) -> impl Iterator<Item = &BackendEntry> {
+        self.all_backends_of(service).filter(|entry| !entry.removed)
     }
 
     /// New connections refused that ids no longer in use counted for this service name.
@@ -114,14 +119,6 @@ impl Directory {
     /// The same for all of a service name.
     pub fn carried_service_volumes(&self, service: &str) -> Volumes {
         self.carried_services.get(service).map_or_else(Volumes::default, |it| it.volumes)
-    }
-
-    /// Backends of a service that are there.
-    pub fn backends_of(&self, service: ServiceId) -> impl Iterator<Item = &BackendEntry> {
-        let members = self.members.get(&service).into_iter().flatten();
-        let all = &self.names.backends;
-        let entry = |id: &BackendId| all.binary_search_by_key(id, |entry| entry.id).ok();
-        members.filter_map(move |id| all.get(entry(id)?)).filter(|entry| !entry.removed)
     }
 
     fn carried_backend(&self, service: &str, backend: SocketAddr) -> Made {

@@ -251,7 +251,7 @@ pub(crate) fn health(n: usize) -> Duration {
     let check = "[[service.backend.check]]\nkind = \"tcp\"\ninterval_ms = 86400000\n\
                  fast_interval_ms = 86400000\n";
     let plan = plan(&files::wide(n, check));
-    let mut health = Health::new(Arc::default());
+    let mut health = Health::new(Arc::default(), Arc::default());
     let hands = Hands::default();
     timed(|| {
         let first = health.judge(&plan, &hands, Instant::now());

@@ -292,7 +292,7 @@ impl<C: Configure> Control<C> {
                 volumes_per_second: per_second.volumes,
             }
         };
-        directory.backends_of(service).map(view).collect()
+        directory.all_backends_of(service).map(view).collect()
     }
 }
 

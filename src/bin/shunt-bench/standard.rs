@@ -151,7 +151,11 @@ pub(crate) fn render(found: &Found, json: bool) -> String {
     }
     let mut out = format!("{}\n{HEAD}", found.origin);
     found.judged.iter().for_each(|row| row.write(&mut out));
-    let _ = write!(out, "\nThe first command in detail, cycles a packet:\n\n{}", found.detail);
+    let _ = write!(
+        out,
+        "\nThe first command in detail, cycles a packet, in brackets those of undisturbed rounds:\n\n{}",
+        found.detail
+    );
     out
 }
 

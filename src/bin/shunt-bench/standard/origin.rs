@@ -27,25 +27,28 @@ const DETAIL: &str = "| connections | the balancer | ports | parse | lookup | re
                       table and rewrite alone | memory alone | plain forwarding |\n\
                       |---|---|---|---|---|---|---|---|---|---|\n";
 
-/// A row for each number of connections: where cycles go, and what parts of the work take alone.
+/// A row for each number of connections: where cycles go, and what parts of the work take alone; in brackets what
+/// undisturbed rounds took.
 pub(super) fn detail(rows: &[Value]) -> String {
-    const KEYS: [&str; 9] = [
-        "/cycles_per_packet",
-        "/stage_cycles/ports",
-        "/stage_cycles/parse",
-        "/stage_cycles/lookup",
-        "/stage_cycles/rewrite",
-        "/stage_cycles/other",
-        "/synthetic_cycles_per_packet",
-        "/memory_cycles_per_packet",
-        "/floor_cycles_per_packet",
+    const KEYS: [(&str, &str); 9] = [
+        ("/cycles_per_packet", "/cycles_spread/undisturbed"),
+        ("/stage_cycles/ports", ""),
+        ("/stage_cycles/parse", ""),
+        ("/stage_cycles/lookup", ""),
+        ("/stage_cycles/rewrite", ""),
+        ("/stage_cycles/other", ""),
+        ("/synthetic_cycles_per_packet", "/synthetic_spread/undisturbed"),
+        ("/memory_cycles_per_packet", "/memory_spread/undisturbed"),
+        ("/floor_cycles_per_packet", ""),
     ];
     let mut out = DETAIL.to_owned();
     for row in rows {
         let number = |key: &str| row.pointer(key).and_then(Value::as_f64).unwrap_or(f64::NAN);
         let _ = write!(out, "| {} |", number("/flows"));
-        for key in KEYS {
-            let _ = write!(out, " {:.1} |", number(key));
+        for (key, undisturbed) in KEYS {
+            let alone = row.pointer(undisturbed).and_then(Value::as_f64);
+            let alone = alone.map_or_else(String::new, |alone| format!(" ({alone:.1})"));
+            let _ = write!(out, " {:.1}{alone} |", number(key));
         }
         out.push('\n');
     }
@@ -68,10 +71,11 @@ mod tests {
         let row = serde_json::json!({
             "flows": 1000, "cycles_per_packet": 90.0, "synthetic_cycles_per_packet": 60.0,
             "memory_cycles_per_packet": 14.0, "floor_cycles_per_packet": 2.0,
+            "cycles_spread": {"undisturbed": 85.0}, "memory_spread": {"undisturbed": null},
             "stage_cycles": {"ports": 1.0, "parse": 2.0, "lookup": 3.0, "rewrite": 4.0, "other": 5.0},
         });
         let text = detail(&[row]);
-        let row = "| 1000 | 90.0 | 1.0 | 2.0 | 3.0 | 4.0 | 5.0 | 60.0 | 14.0 | 2.0 |";
+        let row = "| 1000 | 90.0 (85.0) | 1.0 | 2.0 | 3.0 | 4.0 | 5.0 | 60.0 | 14.0 | 2.0 |";
         assert_eq!(text.lines().last(), Some(row));
         let columns: Vec<_> = text.lines().map(|line| line.matches('|').count()).collect();
         assert!(columns.iter().all(|count| *count == 11), "{columns:?}");

@@ -4,6 +4,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says no by panicking")]
 
+#[path = "shuntd/unit.rs"]
+mod unit;
+
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -79,9 +82,7 @@ impl Bench {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace, env!("CARGO_BIN_EXE_shuntd")]);
         command.args(["run", "--config"]).arg(file);
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        Daemon { child, stderr, said: String::new() }
+        Daemon::of(command.stderr(Stdio::piped()).spawn().unwrap())
     }
 
     /// Runs a daemon that refuses to start; its exit code and what it said.
@@ -108,6 +109,12 @@ impl Drop for Bench {
 }
 
 impl Daemon {
+    /// One that was started with its standard error piped.
+    fn of(mut child: Child) -> Self {
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        Self { child, stderr, said: String::new() }
+    }
+
     /// Reads what it says until a line holds `words`.
     fn until(&mut self, words: &str) {
         let mut line = String::new();

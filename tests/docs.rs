@@ -10,6 +10,8 @@
     reason = "a test says no by panicking"
 )]
 
+#[path = "docs/api.rs"]
+mod api;
 #[path = "docs/bench.rs"]
 mod bench;
 #[path = "docs/monitoring.rs"]

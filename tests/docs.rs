@@ -14,6 +14,8 @@
 mod api;
 #[path = "docs/bench.rs"]
 mod bench;
+#[path = "docs/log.rs"]
+mod log;
 #[path = "docs/monitoring.rs"]
 mod monitoring;
 mod packets;

@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says no by panicking")]
 
+#[path = "shuntd/log.rs"]
+mod log;
 #[path = "shuntd/unit.rs"]
 mod unit;
 
@@ -77,11 +79,16 @@ impl Bench {
     }
 
     fn start(&self, config: &str) -> Daemon {
+        self.start_with(config, &[])
+    }
+
+    /// With these variables in its environment.
+    fn start_with(&self, config: &str, variables: &[(&str, &str)]) -> Daemon {
         let file = self.folder.path().join("shunt.toml");
         std::fs::write(&file, config).unwrap();
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace, env!("CARGO_BIN_EXE_shuntd")]);
-        command.args(["run", "--config"]).arg(file);
+        command.args(["run", "--config"]).arg(file).envs(variables.iter().copied());
         Daemon::of(command.stderr(Stdio::piped()).spawn().unwrap())
     }
 

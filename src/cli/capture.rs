@@ -45,7 +45,9 @@ pub enum CaptureError {
     #[error("cannot run {TCPDUMP}: {0}; install it, or leave --filter away and write with -w")]
     NoTcpdump(io::Error),
     /// The file cannot be opened.
-    #[error("cannot write {path}: {source}; nothing was captured, give -w a file that can be written")]
+    #[error(
+        "cannot write {path}: {source}; nothing was captured, give -w a file that can be written"
+    )]
     Open {
         /// Which.
         path: PathBuf,

@@ -4,6 +4,7 @@
 mod edits;
 mod hands;
 mod lives;
+mod logged;
 mod watched;
 
 use std::io::{Read, Write};

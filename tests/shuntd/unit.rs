@@ -32,8 +32,12 @@ fn said(key: &str) -> String {
 
 /// `CAP_KILL CAP_CHOWN` as `setpriv` has it: `-all,+kill,+chown`.
 fn bounding_set() -> String {
-    let name = |word: &str| word.strip_prefix("CAP_").map(|name| format!(",+{}", name.to_lowercase()));
-    format!("-all{}", said("CapabilityBoundingSet").split_whitespace().filter_map(name).collect::<String>())
+    let name =
+        |word: &str| word.strip_prefix("CAP_").map(|name| format!(",+{}", name.to_lowercase()));
+    format!(
+        "-all{}",
+        said("CapabilityBoundingSet").split_whitespace().filter_map(name).collect::<String>()
+    )
 }
 
 /// The folders of `/etc` that the unit leaves writable, without the `/etc`.
@@ -90,7 +94,10 @@ impl Bench {
 
     fn note(&self, name: &str) -> String {
         let path = self.folder.path().join("notes").join(name);
-        wait::until(name, PATIENCE, || Ok(fs::read_to_string(&path).ok())).unwrap().trim().to_owned()
+        wait::until(name, PATIENCE, || Ok(fs::read_to_string(&path).ok()))
+            .unwrap()
+            .trim()
+            .to_owned()
     }
 
     fn shunt(&self, line: &str) -> String {

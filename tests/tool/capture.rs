@@ -102,8 +102,16 @@ fn a_file_keeps_what_it_has_until_the_daemon_captures() {
 fn a_file_that_takes_no_frames_is_named_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let rows = [
-        ("/dev/full", "cannot write /dev/full: No space left on device", "what is there can be read"),
-        ("none/x.pcapng", "cannot write none/x.pcapng: No such file or directory", "nothing was captured"),
+        (
+            "/dev/full",
+            "cannot write /dev/full: No space left on device",
+            "what is there can be read",
+        ),
+        (
+            "none/x.pcapng",
+            "cannot write none/x.pcapng: No such file or directory",
+            "nothing was captured",
+        ),
     ];
     for (path, reason, left) in rows {
         let output = captured(folder.path(), Some(&Answer::Whole), &["-w", path]);

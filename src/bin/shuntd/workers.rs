@@ -188,12 +188,12 @@ fn work(kit: Kit, answer: &Answer<Result<(), String>>) {
     match prepared {
         Ok((_registration, mut worker)) => {
             let (records, index) = worker.flows().tables().v4.pages();
-            tracing::info!("worker on CPU {core}: connections on {records}, index on {index}");
+            tracing::info!(cpu = core, connections = %records, index = %index, "worker");
             let _ = answer.send(Ok(()));
             let mut sleep = Sleep(SLEEP);
             let rest: &mut dyn io::Rest = match &mut watch {
                 Some(watch) => {
-                    tracing::info!("worker on CPU {core}: idle, it {}", watch.way());
+                    tracing::info!(cpu = core, idle = %watch.way(), "worker");
                     watch
                 }
                 None => &mut sleep,

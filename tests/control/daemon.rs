@@ -5,6 +5,7 @@ mod edits;
 mod hands;
 mod lives;
 mod logged;
+mod paged;
 mod watched;
 
 use std::io::{Read, Write};

@@ -507,6 +507,16 @@ impl World {
         self.controls[0].send(Order::Dump(page)).unwrap();
     }
 
+    /// One poll of worker 0, with an order for this page and whatever has arrived.
+    pub(crate) fn turn(&mut self, page: Page) -> Page {
+        self.controls[0].send(Order::Dump(page)).unwrap();
+        self.poll_one(0);
+        match self.controls[0].answer() {
+            Some(Answer::Page(page)) => page,
+            other => panic!("a dump is answered in the poll that takes it, not by {other:?}"),
+        }
+    }
+
     /// Has a worker capture from now on, or end it; was there a capture before?
     pub(crate) fn order_capture(&mut self, worker: usize, part: Option<Capture>) -> bool {
         self.controls[worker].send(Order::Capture(part.map(Box::new))).unwrap();

@@ -13,10 +13,24 @@ fn events(source: &str) -> Vec<&str> {
         let rest = &source[at + word.len()..];
         MACROS.iter().find_map(|name| rest.strip_prefix(name))
     });
-    starts
-        .filter_map(|rest| rest.split_once(");").or(rest.split_once("),")))
-        .map(|it| it.0)
-        .collect()
+    starts.map(|rest| &rest[..end(rest)]).collect()
+}
+
+/// Where the parenthesis closes that was open before; those within texts do not count.
+fn end(rest: &str) -> usize {
+    let (mut depth, mut quoted) = (1, false);
+    for (at, letter) in rest.char_indices() {
+        match letter {
+            '"' => quoted = !quoted,
+            '(' if !quoted => depth += 1,
+            ')' if !quoted => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return at;
+        }
+    }
+    rest.len()
 }
 
 /// The texts in quotes.

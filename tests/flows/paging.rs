@@ -91,7 +91,7 @@ fn a_million_connections_are_each_listed_once_and_every_poll_forwards_as_well() 
         let new = CONNECTIONS + polls;
         [v4(polls), v4(new)].iter().for_each(|client| world.arrive(0, 0, &datagram(*client)));
         let cursor = page.cursor;
-        page = world.turn(Page { cursor, rows: Vec::with_capacity(10_000), ..Page::default() });
+        page = world.turn(0, Page { cursor, rows: Vec::with_capacity(10_000), ..Page::default() });
         assert_eq!(world.sent().len(), 2, "at {cursor}: {:?}", world.drops());
         let looked = page.cursor - cursor;
         assert!(page.done || looked <= Page::SLOTS_MAX, "{looked} slots from {cursor} on");
@@ -115,11 +115,10 @@ fn a_place_in_one_familys_table_does_not_move_when_the_others_grows() {
         let (mut first, mut second) = (Told::of(early), Told::of(clients));
         let (mut page, mut late) = (Page::default(), early);
         while !page.done {
-            page = world.turn(Page {
-                cursor: page.cursor,
-                rows: Vec::with_capacity(rows),
-                ..Page::default()
-            });
+            page = world.turn(
+                0,
+                Page { cursor: page.cursor, rows: Vec::with_capacity(rows), ..Page::default() },
+            );
             for row in &page.rows {
                 first.note(row, v4(0));
                 second.note(row, v6(0));

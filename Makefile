@@ -10,7 +10,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 # To build: DPDK with its headers, and what binds to it.
-BUILD_PACKAGES := libdpdk-dev libclang-dev pkg-config gcc libc6-dev make
+BUILD_PACKAGES := libdpdk-dev libclang-dev pkg-config gcc libc6-dev make dpkg-dev
 # To test: real servers, clients and instruments. `prometheus` brings promtool.
 TEST_PACKAGES := nginx-light haproxy curl wrk iproute2 ethtool nftables procps socat \
   bind9-dnsutils iperf3 dpdk-dev ipvsadm iputils-ping iputils-tracepath tcpdump prometheus valgrind openssl \
@@ -29,7 +29,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 SECONDS_EACH ?= 60
 SEEDS ?= 100000
 
-.PHONY: help deps need-tools need-root build share demo test test-long lint bench fuzz fmt clean
+.PHONY: help deps need-tools need-root build share package demo test test-long lint bench fuzz fmt clean
 
 help: ## Say what there is (needs no deps)
 	@echo "Shunt: a layer-4 load balancer on DPDK. Targets:"
@@ -98,6 +98,9 @@ share: build ## Man pages and shell completion, made by shunt itself: target/sha
 	  $(TARGET)/release/shunt completion $$shell > $(TARGET)/share/completion/shunt.$$shell; \
 	  $(TARGET)/release/shunt completion $$shell --daemon > $(TARGET)/share/completion/shuntd.$$shell; \
 	done
+
+package: build ## A Debian package of it: target/package/shunt_*.deb
+	packaging/build $(TARGET)/release $(TARGET)/package
 
 demo: need-tools need-root ## Balance real traffic between network namespaces (needs root; two minutes)
 	cargo build --release --workspace --bins

@@ -10,8 +10,12 @@
     reason = "a test says no by panicking"
 )]
 
+#[path = "docs/api.rs"]
+mod api;
 #[path = "docs/bench.rs"]
 mod bench;
+#[path = "docs/log.rs"]
+mod log;
 #[path = "docs/monitoring.rs"]
 mod monitoring;
 mod packets;

@@ -4,6 +4,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says no by panicking")]
 
+#[path = "shuntd/log.rs"]
+mod log;
+#[path = "shuntd/unit.rs"]
+mod unit;
+
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -74,14 +79,17 @@ impl Bench {
     }
 
     fn start(&self, config: &str) -> Daemon {
+        self.start_with(config, &[])
+    }
+
+    /// With these variables in its environment.
+    fn start_with(&self, config: &str, variables: &[(&str, &str)]) -> Daemon {
         let file = self.folder.path().join("shunt.toml");
         std::fs::write(&file, config).unwrap();
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace, env!("CARGO_BIN_EXE_shuntd")]);
-        command.args(["run", "--config"]).arg(file);
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        Daemon { child, stderr, said: String::new() }
+        command.args(["run", "--config"]).arg(file).envs(variables.iter().copied());
+        Daemon::of(command.stderr(Stdio::piped()).spawn().unwrap())
     }
 
     /// Runs a daemon that refuses to start; its exit code and what it said.
@@ -108,6 +116,12 @@ impl Drop for Bench {
 }
 
 impl Daemon {
+    /// One that was started with its standard error piped.
+    fn of(mut child: Child) -> Self {
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        Self { child, stderr, said: String::new() }
+    }
+
     /// Reads what it says until a line holds `words`.
     fn until(&mut self, words: &str) {
         let mut line = String::new();

@@ -8,11 +8,10 @@
 //! The expression is compiled here, by the program whose language it is: the daemon gets numbers, which it
 //! checks. What comes back is passed on as it is, and counted on the way.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use super::request::{RequestError, Socket};
@@ -21,6 +20,10 @@ use crate::control::admin::answers::capture::{
     AskedMoment, FRAMES_MAX, Parameters, SECONDS, SECONDS_MAX, SNAP_LEN, SNAP_LEN_MAX,
 };
 use crate::control::words::count;
+
+mod target;
+
+use target::Target;
 
 /// What compiles filters and shows frames.
 const TCPDUMP: &str = "tcpdump";
@@ -41,7 +44,17 @@ pub enum CaptureError {
     /// No `tcpdump`.
     #[error("cannot run {TCPDUMP}: {0}; install it, or leave --filter away and write with -w")]
     NoTcpdump(io::Error),
-    /// The file cannot be written.
+    /// The file cannot be opened.
+    #[error(
+        "cannot write {path}: {source}; nothing was captured, give -w a file that can be written"
+    )]
+    Open {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file cannot be written any further.
     #[error("cannot write {path}: {source}; the capture has ended, what is there can be read")]
     File {
         /// Which.
@@ -49,6 +62,9 @@ pub enum CaptureError {
         /// Why.
         source: io::Error,
     },
+    /// `tcpdump` takes no more.
+    #[error("{TCPDUMP} takes no more frames: {0}")]
+    Unread(io::Error),
     /// The stream ended before the daemon said so.
     #[error("the capture broke off after {0} frames; is shuntd still running?")]
     Broken(u64),
@@ -97,30 +113,45 @@ fn share(text: &str) -> Result<NonZeroU32, String> {
     number.parse().map_err(|_| "expected 1/N, one frame in N".to_owned())
 }
 
-/// Captures until the end, and says on `err` how much.
+/// Captures until the end, and says on `err` how much. The exit code: that of the `tcpdump` which prints, if one does.
 pub fn run(
     asked: &Capture,
     socket: &Socket,
     out: &mut impl Write,
     err: &mut impl Write,
-) -> Result<(), RequestError> {
+) -> Result<u8, RequestError> {
     let parameters = parameters(asked)?;
-    let mut target = Target::open(asked, out)?;
+    let mut target = Target::new(asked.write.as_deref(), out);
     let patience = Duration::from_secs(asked.seconds) + PATIENCE;
     let mut reader = Reader::default();
     let done = socket.stream("/capture", &parameters, patience, |bytes| {
         reader.read(bytes);
         target.write(bytes)
     });
-    target.close();
-    done?;
-    if !reader.is_whole() {
-        return Err(CaptureError::Broken(reader.frames).into());
+    let finished = target.finish();
+    match done {
+        // It ended first: why is its own to say.
+        Err(RequestError::Capture(CaptureError::Unread(_))) => {}
+        done => done.and_then(|()| whole(&reader))?,
+    }
+    let code = finished?;
+    told(&reader, code, err).map_err(RequestError::Output)?;
+    Ok(code)
+}
+
+/// Did the stream come to its end?
+fn whole(reader: &Reader) -> Result<(), RequestError> {
+    if reader.is_whole() { Ok(()) } else { Err(CaptureError::Broken(reader.frames).into()) }
+}
+
+/// The last line.
+fn told(reader: &Reader, code: u8, err: &mut impl Write) -> io::Result<()> {
+    if code != 0 {
+        writeln!(err, "shunt: {TCPDUMP} ended with exit code {code}; -w FILE keeps the frames")?;
     }
     let frames = count(usize::try_from(reader.frames).unwrap_or(usize::MAX), "frame");
     let missed = reader.missed.unwrap_or_default();
     writeln!(err, "{frames} captured, {missed} missed for want of room")
-        .map_err(RequestError::Output)
 }
 
 fn parameters(asked: &Capture) -> Result<Parameters, CaptureError> {
@@ -153,53 +184,6 @@ fn compiled(expression: &str) -> Result<String, CaptureError> {
     let text = String::from_utf8_lossy(&output.stdout);
     // The first line says how many follow.
     Ok(text.lines().skip(1).map(|line| line.replace(' ', ".")).collect::<Vec<_>>().join("_"))
-}
-
-/// Where frames go.
-enum Target<'a, W> {
-    Out(&'a mut W),
-    File(PathBuf, File),
-    Tcpdump(Child),
-}
-
-impl<'a, W: Write> Target<'a, W> {
-    fn open(asked: &Capture, out: &'a mut W) -> Result<Self, CaptureError> {
-        match &asked.write {
-            None => {
-                let mut tcpdump = Command::new(TCPDUMP);
-                tcpdump.args(["-n", "-l", "-r", "-"]).stdin(Stdio::piped());
-                tcpdump.spawn().map(Self::Tcpdump).map_err(CaptureError::NoTcpdump)
-            }
-            Some(path) if path.as_os_str() == "-" => Ok(Self::Out(out)),
-            Some(path) => {
-                let failed = |source| CaptureError::File { path: path.clone(), source };
-                Ok(Self::File(path.clone(), File::create(path).map_err(failed)?))
-            }
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), RequestError> {
-        match self {
-            Self::Out(out) => {
-                out.write_all(bytes).and_then(|()| out.flush()).map_err(RequestError::Output)
-            }
-            Self::File(path, file) => file
-                .write_all(bytes)
-                .map_err(|source| CaptureError::File { path: path.clone(), source }.into()),
-            Self::Tcpdump(child) => {
-                let written = child.stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(bytes));
-                written.map_err(RequestError::Output)
-            }
-        }
-    }
-
-    /// Lets `tcpdump` come to its end.
-    fn close(self) {
-        if let Self::Tcpdump(mut child) = self {
-            drop(child.stdin.take());
-            let _ = child.wait();
-        }
-    }
 }
 
 #[cfg(test)]

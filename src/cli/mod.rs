@@ -2,7 +2,8 @@
 //!
 //! One request, one answer, as a plain table in the manner of `ipvsadm` or, with `--json`, as the
 //! daemon's own JSON. Exit codes: 0 all well, 1 the daemon is not there or refused, 2 the command
-//! line is wrong. `shunt diff` exits as diff(1) does, `shunt ipvsadm` as `ipvsadm`. `shunt schedule`, `check`, `schema`,
+//! line is wrong. `shunt diff` exits as diff(1) does, `shunt ipvsadm` as `ipvsadm`, `shunt capture`
+//! as the `tcpdump` that prints for it. `shunt schedule`, `check`, `schema`,
 //! `import`, `doctor`, `completion` and `man` ask no daemon.
 
 use std::io::Write;
@@ -244,7 +245,7 @@ pub fn run(
             let cleared: view::Cleared = socket.post_with("/clear", &asked)?;
             print(out, json, &cleared, tables::cleared)?;
         }
-        Command::Capture(asked) => capture::run(asked, &socket, out, err)?,
+        Command::Capture(asked) => return capture::run(asked, &socket, out, err),
         Command::Explain(asked) => {
             let (flow, port) = (asked.flow.to_string(), asked.port.clone());
             let parameters = answers::explain::Parameters { flow, port };

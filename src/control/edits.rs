@@ -3,6 +3,8 @@
 //! An edit takes the way of a reload (`control::reload`), from the comparison on: next hops of new backends first,
 //! addresses on the TAPs, publish. Either all of a request is in use when it is answered, or nothing has changed.
 
+use std::time::Instant;
+
 use super::admin::answers::events::What;
 use super::admin::view::{
     Drift, EditFailure, EditKind, Edited, ReloadResult, Running, Saved, Zeroed,
@@ -15,7 +17,7 @@ use super::parts::Configure;
 use super::runtime::Control;
 use super::save::{SaveError, write};
 use super::supervise::Ending;
-use super::words::count;
+use super::voice::say_first;
 use crate::dataplane::snapshot::Timeouts;
 use crate::ids::{BackendId, ServiceId};
 use crate::stats::collect::{Activity, Directory, Sources};
@@ -28,13 +30,9 @@ impl<C: Configure> Control<C> {
         expected: Option<u64>,
     ) -> Result<Edited, EditFailure> {
         let outcome = self.try_edit(edits, expected).await;
-        match &outcome {
-            Ok(edited) => {
-                for change in &edited.changes {
-                    tracing::info!(version = edited.version, "edit: {change}");
-                }
-            }
-            Err(failure) => tracing::warn!("edit: {}", failure.error),
+        let service = edits.first().map(service_of).unwrap_or_default();
+        if self.voice.may_say(&service, Instant::now()) {
+            log(&outcome);
         }
         let counted = usize::from(outcome.is_err());
         self.sources.slow.edits[counted].add(1);
@@ -119,8 +117,37 @@ impl<C: Configure> Control<C> {
         let file = self.file.display().to_string();
         self.bulletin.tell(What::Saved { file: file.clone() });
         self.note_drift();
-        tracing::info!(%file, "saved {}", count(changes.len(), "change"));
+        tracing::info!(%file, changes = changes.len(), "saved");
         Ok(Saved { file, changes })
+    }
+}
+
+/// A request has been answered; the answer has all of it.
+fn log(outcome: &Result<Edited, EditFailure>) {
+    match outcome {
+        Ok(Edited { version, changes }) => {
+            let said = |change| tracing::info!(version, change, "edit: changed");
+            if let Some(kept) = say_first(changes, said) {
+                tracing::info!(version, kept, "edit: more changes were not logged");
+            }
+        }
+        Err(EditFailure { error, .. }) => tracing::warn!(error, "edit: refused"),
+    }
+}
+
+/// Whom an edit is about, in the words of the request; nothing if it is about no one service.
+fn service_of(edit: &Edit) -> String {
+    match edit {
+        Edit::PutService { service, .. } => service.clone(),
+        Edit::EditService { service, .. }
+        | Edit::DeleteService { service }
+        | Edit::AddBackend { service, .. }
+        | Edit::EditBackend { service, .. }
+        | Edit::PutBackend { service, .. }
+        | Edit::DeleteBackend { service, .. }
+        | Edit::AddLocalAddress { service, .. }
+        | Edit::DeleteLocalAddress { service, .. } => service.to_string(),
+        Edit::AddService { .. } | Edit::DeleteServices | Edit::SetTimeouts { .. } => String::new(),
     }
 }
 

@@ -53,7 +53,9 @@ impl<C: Configure> Control<C> {
             return Err(refused(error));
         }
         self.note_hands();
-        tracing::info!(service = asked.service(), %backend, "by hand: {asked}");
+        if self.voice.may_say(asked.service(), Instant::now()) {
+            tracing::info!(service = asked.service(), %backend, %asked, "by hand");
+        }
         Ok(self.handed(asked.service(), &key, backend))
     }
 
@@ -145,7 +147,9 @@ impl<C: Configure> Control<C> {
         let Some((key, backend)) = self.hands.over(Instant::now()) else { return };
         let service = self.plan.services.iter().find(|service| service.key() == key);
         let Some(service) = service.map(|service| service.name.clone()) else { return };
-        tracing::info!(%service, %backend, "the drain's deadline is over: its connections are ended");
+        if self.voice.may_say(&service, Instant::now()) {
+            tracing::info!(service, %backend, "the drain's deadline is over: its connections are ended");
+        }
         let (service, backend) = (Some(service), Some(backend.to_string()));
         let asked = clear::Parameters { service, backend, all: false };
         // Nobody waits for the answer: lists show what is left.

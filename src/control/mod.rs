@@ -32,6 +32,7 @@ mod runtime;
 pub mod save;
 mod start;
 pub mod supervise;
+pub mod voice;
 pub mod watch;
 pub mod words;
 

@@ -129,7 +129,8 @@ impl Running {
             if tags.inner.is_none() { device.steering.clone() } else { Steering::Software };
         let link = snapshot::Link::Tagged { on, tags };
         let view = PortView { mac: device.mac, mtu: port.mtu, steering, link };
-        tracing::info!("port {}: VLAN {tags} on {}", port.name, self.taps[on.index()].port);
+        let device = &self.taps[on.index()].port;
+        tracing::info!(port = port.name, vlan = %tags, on = device, "port");
         self.taps.push(twin(id, port, view.mac));
         self.views.push(view);
     }
@@ -171,17 +172,20 @@ fn log(name: &str, device: &Port) {
     let facts = device.facts();
     let steering = if device.rss().is_some() { "RSS" } else { "software" };
     tracing::info!(
-        "port {name}: {} {}, {} queues, steering by {steering}, receive offloads {:?}",
-        facts.driver,
-        facts.mac,
-        facts.queues,
-        facts.offloads
+        port = name,
+        driver = %facts.driver,
+        mac = %facts.mac,
+        queues = facts.queues,
+        steering,
+        offloads = ?facts.offloads,
+        "port"
     );
     if facts.tag_room_missing > ORDINARY_TAG {
         tracing::warn!(
-            "port {name}: the device takes tagged frames that are {} bytes shorter than configured; \
-             if full-size ones are lost, lower the mtu of the ports on it by that much",
-            facts.tag_room_missing
+            port = name,
+            bytes = facts.tag_room_missing,
+            "the device takes tagged frames only so many bytes shorter than configured; if full-size ones are \
+             lost, lower the mtu of the ports on it by that much"
         );
     }
 }

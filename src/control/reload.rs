@@ -17,6 +17,7 @@ use super::config::plan::Plan;
 use super::parts::{Changes, Configure};
 use super::runtime::{Control, reached};
 use super::supervise::Ending;
+use super::voice::say_first;
 use super::words::count;
 use crate::stats::slow::unix_now_s;
 
@@ -135,21 +136,28 @@ impl<C: Configure> Control<C> {
     }
 
     fn log(&self, outcome: &Reload) {
-        let file = self.file.display();
+        let (file, said) = (self.file.display(), outcome.message.as_str());
         match outcome.result {
-            ReloadResult::Applied | ReloadResult::Unchanged => {
-                tracing::info!(%file, "reload: {}", outcome.message);
+            ReloadResult::Applied => tracing::info!(%file, said, "reload: applied"),
+            ReloadResult::Unchanged => tracing::info!(%file, said, "reload: unchanged"),
+            ReloadResult::Refused => tracing::error!(%file, said, "reload: refused"),
+            ReloadResult::Invalid => {
+                tracing::error!(%file, "reload: the file is wrong");
+                // A line each, as `shuntd check` has them.
+                let more = say_first(said.lines(), |line| tracing::error!(%line, "reload: wrong"));
+                note_kept(more);
             }
-            ReloadResult::Refused | ReloadResult::Invalid => {
-                tracing::error!(%file, "reload: {}", outcome.message);
-            }
         }
-        for change in &outcome.changes {
-            tracing::info!("reload: {change}");
-        }
-        for change in &outcome.undone {
-            tracing::warn!("reload: undone, as the file does not say so: {change}");
-        }
+        note_kept(say_first(&outcome.changes, |change| tracing::info!(change, "reload: changed")));
+        let undone = |change| tracing::warn!(change, "reload: undone, as the file does not say so");
+        note_kept(say_first(&outcome.undone, undone));
+    }
+}
+
+/// Whoever asks for a reload gets all of its lines.
+fn note_kept(kept: Option<usize>) {
+    if let Some(kept) = kept {
+        tracing::info!(kept, "reload: more lines were not logged; `shunt reload` prints all");
     }
 }
 

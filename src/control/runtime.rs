@@ -46,6 +46,7 @@ use super::punt::place::{Addresses, Placed, place};
 use super::punt::setup;
 use super::start::{ControlError, SlowPath, stop_workers};
 use super::supervise::{Ending, Signals, Systemd, Wish};
+use super::voice::{Voice, listed};
 use super::watch::{Cycles, Turn, Watched};
 use super::words::count;
 use crate::dataplane::access::Membership;
@@ -74,6 +75,8 @@ pub(super) struct Control<C> {
     pub(super) health: Health,
     /// What the operator has set beside the file.
     pub(super) hands: Hands,
+    /// How much each service has had logged of what was asked for it.
+    pub(super) voice: Voice,
     /// The running plan's text, and the file beside it.
     pub(super) edition: Edition,
     /// What lists show of the past.
@@ -166,12 +169,14 @@ impl<C: Configure> Control<C> {
         self.await_next_hops(&reached(&self.plan)).await;
         self.publish().map_err(ControlError::Compile)?;
         if !self.view.complete() {
-            let (silent, unrouted) = (&self.view.unanswered, &self.view.unrouted);
-            tracing::warn!(?silent, ?unrouted, "some backends cannot be reached yet");
+            let silent = listed(&self.view.unanswered);
+            let unrouted = listed(&self.view.unrouted);
+            tracing::warn!(silent, unrouted, "some backends cannot be reached yet");
         }
         self.keep_taps().await;
         self.systemd.ready(&self.summary());
-        tracing::info!(generation = self.snapshot.generation, "ready: {}", self.summary());
+        let (generation, with) = (self.snapshot.generation, self.summary());
+        tracing::info!(generation, with, "ready");
         Ok(())
     }
 
@@ -360,6 +365,9 @@ impl<C: Configure> Control<C> {
             self.health.hear(&self.sources, now);
             if self.health.tick(now) {
                 self.publish_health();
+            }
+            for (service, kept) in self.voice.kept(now) {
+                tracing::warn!(service, kept, "more edits and drains were not logged");
             }
         }
         if self.rounds.is_multiple_of(RATE_ROUNDS) {

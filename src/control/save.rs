@@ -59,8 +59,9 @@ fn replace(target: &Path, beside: &Path, text: &str) -> io::Result<()> {
     let old = fs::metadata(target)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside)?;
     file.write_all(text.as_bytes())?;
+    // In this order: who has given a file away may no more change its mode, without one more capability.
+    file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o777))?;
     fchown(&file, Some(old.uid()), Some(old.gid()))?;
-    file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))?;
     file.sync_all()?;
     fs::rename(beside, target)?;
     match target.parent() {

@@ -36,6 +36,7 @@ use super::punt::place::Addresses;
 use super::punt::{PuntError, Twin, pump, setup};
 use super::runtime::Control;
 use super::supervise::{Early, Ending, Signals, Systemd};
+use super::voice::Voice;
 use super::watch::Watched;
 use crate::dataplane::io::{Rx, Tx};
 use crate::ids::PortId;
@@ -125,6 +126,7 @@ where
         edition: Edition::new(file_plan),
         figures: Figures::default(),
         hands: Hands::default(),
+        voice: Voice::default(),
         file: parts.plan_file,
         configure: parts.configure,
         make_members: parts.make_members,

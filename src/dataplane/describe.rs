@@ -14,22 +14,31 @@ use super::snapshot::{Protocol, ServiceAddress};
 
 impl Flows {
     /// Fills a page from its cursor on: as many rows as it has room for, from no more than
-    /// [`Page::SLOTS_MAX`] slots. The slots of IPv6 connections come after those of IPv4.
+    /// [`Page::SLOTS_MAX`] slots. The slots of IPv6 connections come after all that IPv4 may ever have: a place
+    /// means the same connection however the tables grow between two pages.
     pub fn describe(&self, page: &mut Page) {
         if page.of == Rows::Templates {
             return self.describe_templates(page);
         }
-        let (v4, v6) = (self.tables.v4.used(), self.tables.v6.used());
-        let end = (v4 + v6).min(page.cursor.saturating_add(Page::SLOTS_MAX));
-        while page.cursor < end && page.rows.len() < page.rows.capacity() {
-            let row = match page.cursor.checked_sub(v4) {
-                None => self.view(self.tables.v4.record(Slot(page.cursor))),
-                Some(slot) => self.view(self.tables.v6.record(Slot(slot))),
+        let (v4, v6) = (&self.tables.v4, &self.tables.v6);
+        let first_v6 = u32::try_from(v4.capacity()).unwrap_or(u32::MAX);
+        let end_v6 = first_v6.saturating_add(v6.used());
+        for _ in 0..Page::SLOTS_MAX {
+            if (v4.used()..first_v6).contains(&page.cursor) {
+                page.cursor = first_v6;
+            }
+            if page.cursor >= end_v6 || page.rows.len() >= page.rows.capacity() {
+                break;
+            }
+            let row = match page.cursor.checked_sub(first_v6) {
+                None => self.view(v4.record(Slot(page.cursor))),
+                Some(slot) => self.view(v6.record(Slot(slot))),
             };
             page.rows.extend(row);
             page.cursor += 1;
         }
-        page.done = page.cursor >= v4 + v6;
+        let is_past_v4 = page.cursor >= v4.used();
+        page.done = is_past_v4 && page.cursor.max(first_v6) >= end_v6;
     }
 
     /// The same with persistence templates.

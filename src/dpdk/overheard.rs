@@ -35,7 +35,7 @@ pub(super) fn overhear<T, E>(
             Ok(value)
         }
         Err(error) => {
-            text.lines().for_each(|line| tracing::debug!("DPDK says: {line}"));
+            text.lines().for_each(|line| tracing::debug!(%line, "DPDK says"));
             Err((error, telling(&text)))
         }
     }

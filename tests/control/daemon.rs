@@ -4,6 +4,8 @@
 mod edits;
 mod hands;
 mod lives;
+mod logged;
+mod paged;
 mod watched;
 
 use std::io::{Read, Write};

@@ -8,6 +8,7 @@ use std::thread;
 use serde_json::Value;
 
 use crate::Document;
+use crate::shared_typed::by;
 
 /// What each command is told, to be short.
 const SHORT: [&str; 8] = [
@@ -19,6 +20,15 @@ const SHORT: [&str; 8] = [
     "overhead --flows 1000 --duration 1",
     "reload --backends 10 --reloads 2 --flows 1000",
     "compare BENCH BENCH --turns 1",
+];
+
+/// Lines of the page, and how they are told to be short.
+const LINES: [(&str, &str); 5] = [
+    ("run --flows 1000,64000,1000000 --duration 2", "run --flows 64,1000 --duration 1"),
+    ("overhead --duration 10", "overhead --duration 1 --flows 1000"),
+    ("idle", "idle --packets 10 --sleep-us 50"),
+    ("run --workers 2 --flows 1000000", "run --workers 2 --flows 1000 --duration 1"),
+    ("flood --duration 2", "flood --duration 1 --flows 2000 --sources 10000 --room 4000"),
 ];
 
 /// Keys of a value, those within it behind a dot, those of a list's first behind brackets.
@@ -79,6 +89,20 @@ fn every_commands_json_has_the_keys_documented() {
         let of = |key: &String| Some(key.strip_prefix(name)?.strip_prefix(' ')?.to_owned());
         let listed: BTreeSet<_> = documented.iter().filter_map(of).collect();
         assert_eq!(listed, found, "{name}");
+    }
+}
+
+#[test]
+fn every_line_of_the_page_measures_something() {
+    let lines = by(file!());
+    let typed: Vec<_> = lines.iter().map(|it| it.line.split_once(' ').unwrap().1).collect();
+    assert_eq!(typed, LINES.map(|(line, _)| line));
+    for (line, short) in LINES {
+        let options = line.split(' ').filter(|word| word.starts_with("--"));
+        assert!(options.into_iter().all(|option| short.contains(option)), "{line}: {short}");
+        if has_two_cpus() || !(line.contains("--workers 2") || line == "idle") {
+            assert!(!printed(short).is_empty(), "{line}");
+        }
     }
 }
 

@@ -119,3 +119,33 @@ fn alerts_and_dashboard_name_metrics_that_there_are() {
         .collect();
     assert!(unknown.is_empty(), "no such metrics: {unknown:?}");
 }
+
+/// Metrics that nobody needs drawn, and why.
+const NOT_DRAWN: &[(&str, &str)] = &[
+    ("shunt_worker_busy_polls_total", "what is busy in seconds is drawn"),
+    ("shunt_taken_over_packets_total", "the other end of those handed over, which are drawn"),
+    ("shunt_captured_frames_total", "who captures is told when it ends"),
+    ("shunt_capture_missed_frames_total", "who captures is told when it ends"),
+    ("shunt_config_last_reload_timestamp_seconds", "reloads are drawn when they happen"),
+    ("shunt_config_last_reload_success_timestamp_seconds", "reloads are drawn when they happen"),
+    ("shunt_watch_events_total", "what watchers miss is drawn"),
+    ("shunt_table_reserved_bytes", "it is fixed at the start"),
+];
+
+/// A metric that is new is drawn, has an alert, or a reason why neither.
+#[test]
+fn every_metric_is_drawn_or_alerted_or_has_a_reason_not_to_be() {
+    let text = [RULES, DASHBOARD].map(|path| fs::read_to_string(path).unwrap()).concat();
+    let is_seen = |name: &str| {
+        let longer = |c: char| c.is_ascii_lowercase() || c == '_';
+        let ends = text.match_indices(name).map(|(at, _)| &text[at + name.len()..]);
+        ends.into_iter().any(|rest| rest.starts_with("_bucket") || !rest.starts_with(longer))
+    };
+    for metric in METRICS {
+        let reason = NOT_DRAWN.iter().find(|(name, _)| *name == metric.name);
+        assert_eq!(is_seen(metric.name), reason.is_none(), "{}: {reason:?}", metric.name);
+    }
+    for (name, _) in NOT_DRAWN {
+        assert!(METRICS.iter().any(|metric| metric.name == *name), "{name} is none any more");
+    }
+}

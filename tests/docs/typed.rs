@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use super::{command, report};
-use crate::shared_typed::{Fate, RULES, Typed, of_page, typed};
+use crate::shared_typed::{Fate, RULES, Typed, by, of_page, typed};
 
 #[test]
 fn every_line_people_are_told_to_type_has_a_fate() {
@@ -29,7 +29,21 @@ fn every_rule_is_for_a_line_there_is() {
     report(&idle.map(|(words, _)| format!("no line begins with `{words}`")).collect::<Vec<_>>());
 }
 
-/// What is ours is run, or has to be understood at least: that `tests/docs.rs` holds of every line.
+/// Who is said to run a line asks for all that it is said to run.
+#[test]
+fn lines_that_another_test_runs_are_asked_for_by_it() {
+    let files = RULES.iter().filter_map(|(_, fate)| match fate {
+        Fate::By(file) => Some(*file),
+        _ => None,
+    });
+    for file in files.collect::<BTreeSet<_>>() {
+        let text = fs::read_to_string(file).expect(file);
+        assert!(text.contains("by(file!())"), "{file} does not ask");
+        assert!(!by(file).is_empty(), "{file} would get nothing");
+    }
+}
+
+/// What is ours is run, here or by another test.
 #[test]
 fn no_line_of_our_own_programs_is_left_alone() {
     let ours = typed().into_iter().filter(|typed| command(&typed.line).is_some());

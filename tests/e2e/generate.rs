@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::harness::Rig;
+use crate::shared_typed::by;
 
 /// Where nobody is but the generator.
 const BACKENDS: [IpAddr; 4] = [
@@ -83,6 +84,38 @@ fn all_that_a_generator_sends_comes_back_right() {
     for service in ["tcp", "udp"] {
         let made = metrics.sum("shunt_new_connections_total", &[("service", service)]).unwrap();
         assert!(made >= 300.0, "{service}: {made}");
+    }
+    balancer.stop().unwrap();
+}
+
+/// The page's own lines, with packet sockets for cards, the lab's VIP, and numbers that end soon.
+#[test]
+fn the_lines_of_the_page_measure_what_they_say() {
+    let rig = Rig::new(0, 0);
+    let generator = generator(&rig);
+    let mut balancer = rig.start(with_services(Config::new(&rig.network, 1)));
+    let (vip, gateway) = (SocketAddr::new(VIP.into(), 80).to_string(), WAN.to_string());
+    let lines = by(file!());
+    assert_eq!(lines.len(), 2);
+    for typed in lines {
+        let words = typed.line.split_whitespace().skip(1).collect::<Vec<_>>();
+        let options = words.windows(2).map(|pair| match pair {
+            ["--clients", _] => "net_af_packet0,iface=wan",
+            ["--backends", _] => "net_af_packet1,iface=lan",
+            ["--vip", _] => &vip,
+            ["--flows", _] => "300",
+            ["--rate-kpps", _] => "5",
+            [_, word] => word,
+            _ => unreachable!("windows of two"),
+        });
+        let mut command = generator.command(env!("CARGO_BIN_EXE_shunt-bench"));
+        command.arg("generate").args(options).args(["--gateway", &gateway, "--duration", "1"]);
+        command.args(["--in-flight", "32", "--no-huge", "--json"]);
+        let mut program = Program::start(&rig.network, "generate", command).unwrap();
+        let said = program.finish(Duration::from_secs(60)).unwrap();
+        let found: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(found["flows"], 300, "{found}");
+        assert_eq!(found["no_loss_mpps"].is_null(), !typed.line.contains("--search"), "{found}");
     }
     balancer.stop().unwrap();
 }

@@ -11,6 +11,7 @@ use lab::{Balancer, cleanup, command, programs};
 use rustix::process::Signal;
 
 use crate::harness::Rig;
+use crate::shared_typed::by;
 
 /// The daemon's memory and some for its tables.
 const PAGES_MB: u64 = 320;
@@ -30,11 +31,19 @@ fn open_to_others(rig: &Rig) -> Balancer<'_> {
     rig.start(config)
 }
 
+/// The page's line that begins with this word, with the lab's names and fewer frames.
+fn line(rig: &Rig, program: &str) -> String {
+    let folder = rig.network.folder().display().to_string();
+    let prefix = format!("--file-prefix={}", rig.network.name());
+    let typed = by(file!()).into_iter().find(|typed| typed.line.starts_with(program)).unwrap();
+    let line = typed.line.replace("/run/shunt", &folder).replace("--file-prefix=shunt", &prefix);
+    line.replace("-c 1000 ", "-c 20 ")
+}
+
 /// One of DPDK's programs beside the balancer. It is ready when it says this.
-fn beside(rig: &Rig, program: &str, arguments: &[&str], ready: &str) -> Program {
-    let mut command = rig.network.balancer.command("stdbuf");
-    command.args(["-o0", program]).arg(format!("--file-prefix={}", rig.network.name()));
-    command.args(arguments);
+fn beside(rig: &Rig, program: &str, ready: &str) -> Program {
+    let mut command = rig.network.balancer.command("sh");
+    command.args(["-c", &format!("exec stdbuf -o0 {}", line(rig, program))]);
     let mut started = Program::start(&rig.network, program, command).unwrap();
     let is_ready = |it: &Program| Ok((it.stdout() + &it.stderr()).contains(ready));
     started.wait_until_ready(Duration::from_secs(20), is_ready).unwrap();
@@ -60,17 +69,17 @@ fn dpdks_own_tools_see_what_a_port_receives_and_sends_and_leave_nothing_behind()
 
     let folder = rig.network.folder();
     let [received, sent, both] = ["rx.pcap", "tx.pcap", "both.pcapng"].map(|it| folder.join(it));
-    let what = format!("port=0,queue=*,rx-dev={},tx-dev={}", received.display(), sent.display());
-    let arguments = ["--no-pci", "--", "--pdump", &what];
-    let mut pdump = beside(&rig, "dpdk-pdump", &arguments, "capture");
+    let mut pdump = beside(&rig, "dpdk-pdump", "capture");
     programs::curl_many(client, &url, 5).unwrap();
     pdump.signal(Signal::INT).unwrap();
     pdump.wait_for_end(Duration::from_secs(10)).unwrap();
     let [asked, answered] = both_ways(&received, &sent);
     assert!(asked >= 5 && answered >= 5, "{asked}, {answered}: {}", pdump.tail());
 
-    let arguments = ["-i", "0", "-c", "20", "-w", both.to_str().unwrap()];
-    let mut dumpcap = beside(&rig, "dpdk-dumpcap", &arguments, "Capturing on");
+    let shown = command::run(Command::new("sh").args(["-c", &line(&rig, "tcpdump")])).unwrap();
+    assert!(shown.contains(&VIP.to_string()), "{shown}");
+
+    let mut dumpcap = beside(&rig, "dpdk-dumpcap", "Capturing on");
     programs::curl_many(client, &url, 10).unwrap();
     dumpcap.wait_for_end(Duration::from_secs(10)).unwrap();
     let [asked, answered] = both_ways(&both, &both);

@@ -40,6 +40,7 @@ done
 mount -t tmpfs tmpfs /run
 mkdir -p /etc/shunt /etc/keepalived
 cp imports/keepalived.conf /etc/keepalived/
+cp --remove-destination hosts /etc/hosts
 echo laid
 exec sleep 300
 "#;
@@ -52,6 +53,16 @@ cp --remove-destination first.toml /etc/shunt/shunt.toml
 ln -s /etc/shunt/shunt.toml .
 test ! -S /run/shunt/admin.sock || shunt reload
 ";
+
+/// The page that has the lines which make certificate and token: the daemon wants them at its start.
+const MAKES_CREDENTIALS: &str = "docs/remote-admin.md";
+/// The box is reached over TLS as the page says, by a name that means this machine.
+const REMOTE: &str = "[admin]\nlisten = \"127.0.0.1:9151\"\ncertificate_file = \"/etc/shunt/admin.crt\"\n\
+                      key_file = \"/etc/shunt/admin.key\"\ntoken_file = \"/etc/shunt/admin.token\"\n";
+const HOSTS: &str = "127.0.0.1 localhost lb1.example.net\n";
+/// What was copied from another machine, for `doctor`.
+const COPIED: [(&str, &str); 2] =
+    [("proc/cpuinfo", "flags : avx2 bmi2 constant_tsc nonstop_tsc"), ("dev/net/tun", "")];
 
 /// What a page finds in the folder its lines are typed in: those of the repository that are named, a new
 /// configuration, and what the page on importing speaks of.
@@ -133,7 +144,7 @@ impl<'rig> Desk<'rig> {
                 let backend = &self.rig.network.backends[0];
                 (command::output(backend.command("sh").args(["-c", &line])).unwrap(), &[0])
             }
-            Fate::Daemon | Fate::Make | Fate::Understood(_) | Fate::Left(_) => return None,
+            Fate::Daemon | Fate::Make | Fate::By(_) | Fate::Left(_) => return None,
         };
         let good = output.status.code().is_some_and(|code| codes.contains(&code));
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
@@ -165,6 +176,11 @@ impl<'rig> Desk<'rig> {
         let config: serde_json::Value = serde_json::from_slice(&asked.stdout).unwrap();
         line.replace(&format!("{before}{shown}"), &format!("{before}{}", config["version"]))
     }
+}
+
+/// Is it a line of those that make certificate and token?
+fn makes_credentials(typed: &Typed) -> bool {
+    typed.page == MAKES_CREDENTIALS && typed.line.contains("openssl ")
 }
 
 /// What stands between two texts.
@@ -229,8 +245,17 @@ fn fill(rig: &Rig, folder: &Path) {
         ("imports/keepalived.conf", &imported),
         ("imports/ports.toml", PORTS),
         ("imports/rules", RULES),
+        ("hosts", HOSTS),
     ] {
         fs::write(folder.join(name), text).unwrap();
+    }
+    for name in ["admin.crt", "admin.token"] {
+        symlink(Path::new("/etc/shunt").join(name), folder.join(name)).unwrap();
+    }
+    for (name, text) in COPIED {
+        let path = folder.join("copied").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
     }
 }
 
@@ -241,7 +266,7 @@ fn first_configuration(name: &str) -> String {
     let text = text.replace("workers = [1]", "workers = [0]");
     format!(
         "{text}\n[dpdk]\nmemory_mb = 256\npacket_buffers = 16384\nfile_prefix = \"{name}\"\n\
-         [limits]\nconnections = 10000\n"
+         [limits]\nconnections = 10000\n{REMOTE}"
     )
 }
 
@@ -258,8 +283,11 @@ fn every_line_that_the_documents_tell_people_to_type_does_what_it_should() {
     let rig = Rig::new(1, 3);
     rig.network.give_ports_to_dpdk().unwrap();
     let desk = Desk::new(&rig);
-    desk.tidy();
     let lines = typed();
+    for typed in lines.iter().filter(|typed| makes_credentials(typed)) {
+        assert_eq!(desk.wrong(typed, Fate::Ends(&[0])), None);
+    }
+    desk.tidy();
     let daemon = lines.iter().find(|typed| typed.fate() == Some(Fate::Daemon)).unwrap();
     let mut daemon = desk.start(&daemon.line);
     let (mut wrong, mut run, mut at) = (Vec::new(), 0, ("", 0));
@@ -269,7 +297,7 @@ fn every_line_that_the_documents_tell_people_to_type_does_what_it_should() {
             at = (&typed.page, typed.block);
             desk.tidy();
         }
-        run += usize::from(!matches!(fate, Fate::Make | Fate::Understood(_) | Fate::Left(_)));
+        run += usize::from(!matches!(fate, Fate::Make | Fate::By(_) | Fate::Left(_)));
         wrong.extend(desk.wrong(typed, fate));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

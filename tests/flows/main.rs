@@ -37,6 +37,7 @@ mod nat64_pieces;
 mod numbers;
 mod one_packet;
 mod ownership;
+mod paging;
 mod parts;
 mod persistence;
 mod pieces;

@@ -5,29 +5,28 @@
 //! ([`Plan::v6`]). With [`Card::Rss`] the world spreads packets as a network card would, by Toeplitz; with
 //! [`Card::Any`] the test says which worker gets a packet.
 
+#[path = "orders.rs"]
+mod orders;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use shunt::dataplane::capture::Capture;
-use shunt::dataplane::clearing::Clearing;
 use shunt::dataplane::conn::index::Seed;
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::conn::ports::{Ownership, Toeplitz};
 use shunt::dataplane::conn::table::Tables;
-use shunt::dataplane::explain::{Find, Flow};
 use shunt::dataplane::flows::Flows;
 use shunt::dataplane::io::Packet as _;
 use shunt::dataplane::io::memory::{Memory, VecLane, VecPacket, VecPort};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::mem::HugePages;
-use shunt::dataplane::orders::{Answer, ConnectionView, ControlEnd, Order, Page, Rows};
+use shunt::dataplane::orders::{Answer, ControlEnd, Order};
 use shunt::dataplane::persistence::Templates;
 use shunt::dataplane::snapshot::{
     Backend, Limit, Link, Locals, Mode, NextHop, PortView, Protocol, Scheduler, Service,
     ServiceAddress, Snapshot, Steering, Weighings,
 };
 use shunt::dataplane::sources::Sources;
-use shunt::dataplane::trace::Trace;
 use shunt::dataplane::verdict::Reason;
 use shunt::dataplane::worker::{Links, Worker};
 use shunt::ids::{BackendId, PortId, ServiceId, WorkerId};
@@ -449,97 +448,6 @@ impl World {
     /// Packets handed from worker to worker.
     pub(crate) fn handed_over(&self) -> u64 {
         self.stats.iter().map(|s| s.run.handed_over.get()).sum()
-    }
-
-    /// All connections, asked for a page of `rows` at a time.
-    pub(crate) fn list(&mut self, rows: usize) -> Vec<ConnectionView> {
-        let mut all = vec![];
-        for worker in 0..self.controls.len() {
-            all.extend(self.pages(worker, Rows::Connections, rows));
-        }
-        all
-    }
-
-    /// Which clients persistence sends where, as a worker lists it, a page of `rows` at a time.
-    pub(crate) fn list_templates(&mut self, worker: usize, rows: usize) -> Vec<ConnectionView> {
-        self.pages(worker, Rows::Templates, rows)
-    }
-
-    fn pages(&mut self, worker: usize, of: Rows, rows: usize) -> Vec<ConnectionView> {
-        let (mut all, mut cursor, mut done) = (vec![], 0, false);
-        while !done {
-            let page = Page { of, cursor, rows: Vec::with_capacity(rows), ..Page::default() };
-            self.controls[worker].send(Order::Dump(page)).unwrap();
-            self.poll();
-            let Some(Answer::Page(page)) = self.controls[worker].answer() else {
-                panic!("a dump is answered by a page")
-            };
-            all.extend(page.rows);
-            (cursor, done) = (page.cursor, page.done);
-        }
-        all
-    }
-
-    /// Has all workers end the connections of these backends: how many there were, and what left.
-    pub(crate) fn clear(&mut self, backends: &[BackendId]) -> (u64, Vec<Sent>) {
-        for control in &mut self.controls {
-            let order = Clearing::of(backends.iter().copied());
-            assert!(control.send(Order::Clear(order)).is_ok(), "there is room");
-        }
-        self.poll();
-        self.wait(3);
-        let answer = |control: &mut ControlEnd| match control.answer() {
-            Some(Answer::Cleared(order)) => order.ended,
-            other => panic!("an order to clear is answered when it is done, not by {other:?}"),
-        };
-        (self.controls.iter_mut().map(answer).sum(), self.sent())
-    }
-
-    /// Sends the snapshot of the plan to worker 0, to be taken at its next poll.
-    pub(crate) fn order_publish(&mut self) {
-        let snapshot = Arc::new(self.snapshot(|_| {}));
-        self.controls[0].send(Order::Publish(snapshot)).unwrap();
-    }
-
-    /// Asks worker 0 for a page of its connections.
-    pub(crate) fn order_dump(&mut self, rows: usize) {
-        let page = Page { rows: Vec::with_capacity(rows), ..Page::default() };
-        self.controls[0].send(Order::Dump(page)).unwrap();
-    }
-
-    /// Has a worker capture from now on, or end it; was there a capture before?
-    pub(crate) fn order_capture(&mut self, worker: usize, part: Option<Capture>) -> bool {
-        self.controls[worker].send(Order::Capture(part.map(Box::new))).unwrap();
-        self.poll();
-        match self.controls[worker].answer() {
-            Some(Answer::Capture(before)) => before.is_some(),
-            other => panic!("expected the capture before, not {other:?}"),
-        }
-    }
-
-    /// Has a worker follow a flow from now on, or end that; was one followed before?
-    pub(crate) fn order_trace(&mut self, worker: usize, part: Option<Trace>) -> bool {
-        self.controls[worker].send(Order::Trace(part.map(Box::new))).unwrap();
-        self.poll();
-        match self.controls[worker].answer() {
-            Some(Answer::Trace(before)) => before.is_some(),
-            other => panic!("expected what was followed before, not {other:?}"),
-        }
-    }
-
-    /// What a worker knows of a flow.
-    pub(crate) fn find(&mut self, worker: usize, flow: Flow) -> Find {
-        self.controls[worker].send(Order::Find(Box::new(Find::new(flow)))).unwrap();
-        self.poll();
-        match self.controls[worker].answer() {
-            Some(Answer::Found(find)) => *find,
-            other => panic!("expected what it knows, not {other:?}"),
-        }
-    }
-
-    /// Answers of worker 0 not read yet.
-    pub(crate) fn answers(&mut self) -> usize {
-        std::iter::from_fn(|| self.controls[0].answer()).count()
     }
 
     /// Access for tests that need one worker's queues.

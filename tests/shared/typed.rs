@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ```sh            every line                  ┐            ┌─► run, against a daemon (tests/e2e/typed.rs)
-//! ```text, console those that begin with `$ `  ├─► a fate ──┼─► understood by the program's own definition
+//! ```text, console those that begin with `$ `  ├─► a fate ──┼─► run by another test, which has what it wants
 //!                                              ┘  (RULES)   ├─► a target of the Makefile
 //!                                                           └─► left alone, and why
 //! ```
@@ -40,8 +40,8 @@ pub(crate) enum Fate {
     OnBackend,
     /// A target of the Makefile.
     Make,
-    /// Not run, for this reason, but understood by our program.
-    Understood(&'static str),
+    /// Run by the test in this file: with devices it has, or with smaller numbers.
+    By(&'static str),
     /// Not run, for this reason: it is not ours.
     Left(&'static str),
 }
@@ -63,28 +63,21 @@ pub(crate) const RULES: &[(&str, Fate)] = &[
     ("shunt diff", Fate::Ends(&[0, 1])),
     // 1 says that something was not carried over.
     ("shunt import", Fate::Ends(&[0, 1])),
-    (
-        "shunt doctor --root",
-        Fate::Understood(
-            "it wants another machine's /proc and /sys; tests/tool/doctor.rs has some",
-        ),
-    ),
     // 1 says that this machine lacks something.
     ("shunt doctor", Fate::Ends(&[0, 1])),
-    (
-        "dpdk-pdump",
-        Fate::Left("it wants a daemon that lets it attach; tests/e2e/secondary.rs has one"),
-    ),
-    ("dpdk-dumpcap", Fate::Left("as dpdk-pdump")),
+    // They want a daemon that lets them attach.
+    ("dpdk-pdump", Fate::By("tests/e2e/secondary.rs")),
+    ("dpdk-dumpcap", Fate::By("tests/e2e/secondary.rs")),
     ("mkdir -p /dev/hugepages", MACHINE),
-    ("tcpdump -n -r /run/shunt", Fate::Left("of the file that dpdk-pdump writes")),
-    ("shunt --address", Fate::Understood("it wants another machine, with a certificate")),
+    ("tcpdump -n -r /run/shunt", Fate::By("tests/e2e/secondary.rs")),
     ("shunt watch", Fate::GoesOn),
     (
         "curl -N --unix-socket /run/shunt/admin.sock http://shunt/watch",
         Fate::AnsweredOn(Answer { status: 200, says: r#""event":"watching""# }),
     ),
-    ("curl --cacert", Fate::Left("it wants another machine, with a certificate")),
+    ("curl --cacert admin.crt", good(r#""accepting":true"#)),
+    ("umask 077 && openssl rand", WELL),
+    ("openssl req", WELL),
     ("ssh ", Fate::Left("it wants another machine")),
     ("shunt top", Fate::OnTerminal),
     ("shunt capture", Fate::GoesOn),
@@ -93,14 +86,8 @@ pub(crate) const RULES: &[(&str, Fate)] = &[
     ("shunt rates --count 60", Fate::GoesOn),
     ("shuntd ", WELL),
     ("shunt ", WELL),
-    (
-        "shunt-bench generate",
-        Fate::Understood("it wants two ports; tests/e2e/generate.rs has some"),
-    ),
-    (
-        "target/release/shunt-bench",
-        Fate::Understood("it takes minutes; tests/docs.rs runs it with smaller numbers"),
-    ),
+    ("shunt-bench generate", Fate::By("tests/e2e/generate.rs")),
+    ("target/release/shunt-bench", Fate::By("tests/docs/bench.rs")),
     ("make ", Fate::Make),
     ("install ", WELL),
     ("ln -s ", WELL),
@@ -181,6 +168,13 @@ pub(crate) fn typed() -> Vec<Typed> {
     }
     let of = |page: &String| of_page(page, &fs::read_to_string(page).expect(page));
     pages.iter().flat_map(of).collect()
+}
+
+/// What the test in this file (`file!()`) has to run.
+pub(crate) fn by(file: &str) -> Vec<Typed> {
+    let mut lines = typed();
+    lines.retain(|typed| matches!(typed.fate(), Some(Fate::By(named)) if named == file));
+    lines
 }
 
 /// What is typed in one page.

@@ -1,4 +1,4 @@
-//! Commands of `shunt` that ask no daemon, from outside: what their pages in the documents show, exit
+//! Commands of `shunt` without a real daemon, from outside: what their pages in the documents show, exit
 //! codes, and files.
 
 #![expect(clippy::unwrap_used, reason = "a test says no by panicking")]
@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+mod capture;
 mod completion;
 mod doctor;
 mod import;

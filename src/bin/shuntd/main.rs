@@ -1,5 +1,6 @@
 //! `shuntd`: the balancer itself.
 
+mod log;
 mod members;
 mod serve;
 mod workers;
@@ -28,15 +29,7 @@ fn main() -> ExitCode {
 }
 
 fn run(config: &std::path::Path) -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SHUNT_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(false)
-        .with_writer(std::io::stderr)
-        .init();
-    match serve::serve(config) {
+    match log::begin().and_then(|()| serve::serve(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("shuntd: {}", sentence(&error));

@@ -33,7 +33,7 @@ pub(crate) fn serve(file: &Path) -> anyhow::Result<()> {
     let mut early = Early::listen()?;
     raise_file_limit();
     let Written { plan, text } = config::load(file, &Machine::here())?;
-    tracing::info!("shuntd {}, configuration {}", env!("SHUNT_VERSION"), file.display());
+    tracing::info!(version = env!("SHUNT_VERSION"), configuration = %file.display(), "shuntd");
     if early.end_wished() {
         return ended_early();
     }
@@ -44,7 +44,7 @@ pub(crate) fn serve(file: &Path) -> anyhow::Result<()> {
         lcore::pin(core)?;
     }
     let eal = Eal::start(&eal_options(&plan))?;
-    tracing::info!("{}", eal.description());
+    tracing::info!(eal = %eal.description(), "DPDK");
     if early.end_wished() {
         return ended_early();
     }

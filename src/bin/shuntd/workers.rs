@@ -191,7 +191,7 @@ fn work(kit: Kit, answer: &Answer<Result<(), String>>) {
     match prepared {
         Ok((_registration, mut worker)) => {
             let (records, index) = worker.flows().tables().v4.pages();
-            tracing::info!("worker on CPU {core}: connections on {records}, index on {index}");
+            tracing::info!(cpu = core, connections = %records, index = %index, "worker");
             let _ = answer.send(Ok(()));
             run::run(&mut worker, &Ticks(Clock::shared()), rest);
         }
@@ -209,7 +209,7 @@ fn resting(kit: &Kit) -> Option<Box<dyn io::Rest>> {
     let watch = Rest::of(&kit.links.ports);
     let core = kit.core;
     if let Some(way) = watch.as_ref().map(Rest::way) {
-        tracing::info!("worker on CPU {core}: idle, it {way}");
+        tracing::info!(cpu = core, idle = %way, "worker");
     }
     Some(match watch {
         Some(watch) => Box::new(watch),

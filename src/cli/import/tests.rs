@@ -241,8 +241,9 @@ fn what_is_not_carried_over_is_told_with_its_line_and_matters() {
         ),
         (
             "",
-            "MISC_CHECK {\n misc_path /x\n user nobody\n }",
-            ":7: not carried over: `user nobody`",
+            "MISC_CHECK {\n misc_path /x\n user nobody nogroup\n }",
+            "as the user of shuntd; begin `command` with `/usr/bin/setpriv`, `--reuid=nobody`, \
+             `--regid=nogroup`, `--init-groups`",
         ),
         ("delay_loop often", "", ":3: not carried over: `delay_loop often`: seconds was expected"),
         (

@@ -31,6 +31,7 @@ pub use machine::{Machine, MissingCpu, cpu_list, parse_cpu_list};
 use plan::Plan;
 
 use super::edition::Written;
+use super::voice::say_first;
 use crate::dataplane::snapshot::{Protocol, ServiceAddress};
 
 /// Largest file read: some hundred times what the limits on services and backends can fill.
@@ -55,8 +56,9 @@ pub fn place(protocol: &str, address: &str) -> Option<(Protocol, ServiceAddress)
 pub fn load(path: &Path, machine: &Machine) -> Result<Written, ConfigError> {
     let text = read(path)?;
     let reading = parse_for(&text, path, machine)?;
-    for warning in &reading.warnings {
-        tracing::warn!("{warning}");
+    let said = |warning: &String| tracing::warn!(%warning, "the file can be used, but");
+    if let Some(kept) = say_first(&reading.warnings, said) {
+        tracing::warn!(kept, "more warnings were not logged; `shuntd check` prints all");
     }
     Ok(Written { plan: reading.plan, text })
 }

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use super::config::plan::{Plan, Service, ServiceKey};
 use super::effective::{Hands, Verdict, Verdicts};
 use super::punt::aim::{Aim, Aims};
+use super::voice::Voice;
 use crate::dataplane::snapshot::Mode;
 use crate::stats::health::{BackendHealth, HealthStats, ServiceHealth, Wards};
 
@@ -35,14 +36,12 @@ pub mod quorum;
 pub mod runner;
 pub mod standing;
 pub mod view;
-pub mod voice;
 
 use check::{Check, OnFailure, Policy};
 use passive::{Passive, Terms};
 use probe::Asked;
 use runner::{Change, CheckId, Job, Limits, Order, Runner, Slot};
 use standing::{Standing, Turn};
-use voice::Voice;
 
 /// So long after the first of several changes they are published together.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -198,7 +197,7 @@ impl Health {
     /// a second. True if there is something to publish.
     pub fn tick(&mut self, now: Instant) -> bool {
         for (service, kept) in self.voice.kept(now) {
-            tracing::warn!(service, "health: {kept} more changes were not logged");
+            tracing::warn!(service, kept, "health: more changes were not logged");
         }
         let mut is_restless = false;
         for ward in self.wards.values_mut() {
@@ -452,27 +451,27 @@ impl Ward {
     }
 
     fn say_quorum(&self, service: &Service) {
-        let (name, live, quorum) = (&self.name, self.live, self.quorum(service));
+        let (service_name, live, quorum) = (&self.name, self.live, self.quorum(service));
         let sorry = service.backends.iter().filter(|backend| backend.sorry).count();
-        let then = if sorry > 0 { "its sorry backends serve" } else { "it has no sorry backend" };
         if self.is_whole {
-            tracing::info!("service {name}: quorum is back: weight {live} of {quorum} is up");
+            tracing::info!(service = service_name, live, quorum, "quorum is back");
         } else {
-            tracing::warn!("service {name}: quorum lost: weight {live} of {quorum} is up; {then}");
+            tracing::warn!(service = service_name, live, quorum, sorry, "quorum is lost");
         }
     }
 }
 
-fn say(service: &str, address: SocketAddr, patient: &Patient, turn: Turn) {
+fn say(service: &str, backend: SocketAddr, patient: &Patient, turn: Turn) {
     match turn {
-        Turn::Up => tracing::info!("service {service}: backend {address} is up"),
+        Turn::Up => tracing::info!(service, %backend, "backend is up"),
         Turn::Held => tracing::warn!(
-            "service {service}: backend {address} passes its checks, but has gone down too often: it \
-             stays down until they have passed for a while"
+            service,
+            %backend,
+            "backend passes its checks, but has gone down too often: it stays down until they have passed for a while"
         ),
         Turn::Down => {
-            let why = patient.why().map_or_else(String::new, |why| format!(": {why}"));
-            tracing::warn!("service {service}: backend {address} is down{why}");
+            let why = patient.why().unwrap_or_default();
+            tracing::warn!(service, %backend, why, "backend is down");
         }
     }
 }

@@ -25,6 +25,7 @@ use super::place::Placed;
 use super::setup;
 use crate::control::parts::TapSpec;
 use crate::control::prefix::width;
+use crate::control::voice::Lines;
 use crate::ids::PortId;
 use crate::stats::slow::TapCounters;
 
@@ -56,6 +57,7 @@ impl Keeper {
         counters: &[TapCounters],
     ) {
         let Ok(present) = present(handle).await else { return };
+        let mut lines = Lines::default();
         for spec in specs {
             let Some(index) = twins.iter().find(|(id, _)| *id == spec.id).map(|twin| twin.1) else {
                 continue;
@@ -69,11 +71,14 @@ impl Keeper {
             let hosts = hosts.map(|placed| (index, placed.address, width(placed.address)));
             let own = spec.addresses.iter().map(|(address, length)| (index, *address, *length));
             for wanted in own.chain(hosts).filter(|wanted| !present.contains(wanted)) {
-                self.put_back(handle, spec, wanted).await;
+                self.put_back(handle, spec, wanted, &mut lines).await;
             }
             if found == Found::Up {
                 put_back_routes(handle, spec, index).await;
             }
+        }
+        if let Some(kept) = lines.kept() {
+            tracing::warn!(kept, "more addresses were missing; they were not logged");
         }
         self.refused.retain(|address| !present.contains(address));
     }
@@ -88,25 +93,37 @@ impl Keeper {
         match found {
             _ if before == Some(found) => {}
             Found::Up if before.is_none() => {}
-            Found::Up => tracing::info!("port `{port}`: TAP `{tap}` is up again"),
+            Found::Up => tracing::info!(port, tap, "the TAP is up again"),
             Found::Down => tracing::warn!(
-                "port `{port}`: TAP `{tap}` is down: nothing of the kernel's passes; ip link set {tap} up"
+                port,
+                tap,
+                "the TAP is down: nothing of the kernel's passes; `ip link set up` mends it"
             ),
             Found::Gone => tracing::error!(
-                "port `{port}`: TAP `{tap}` was deleted: nothing of the kernel's passes until a restart"
+                port,
+                tap,
+                "the TAP was deleted: nothing of the kernel's passes until a restart"
             ),
         }
     }
 
-    async fn put_back(&mut self, handle: &Handle, spec: &TapSpec, wanted: OnLink) {
+    async fn put_back(
+        &mut self,
+        handle: &Handle,
+        spec: &TapSpec,
+        wanted: OnLink,
+        lines: &mut Lines,
+    ) {
         let (index, address, length) = wanted;
-        let port = &spec.port;
+        let (port, network) = (&spec.port, format_args!("{address}/{length}"));
         match add_address(handle, index, address, length).await {
-            Ok(()) => tracing::warn!("port `{port}`: {address}/{length} was missing; put back"),
-            Err(error) if self.refused.insert(wanted) => {
-                tracing::warn!(%error, "port `{port}`: {address}/{length} is missing and cannot be put back");
+            Ok(()) if lines.may_say() => {
+                tracing::warn!(port, address = %network, "an address was missing; put back");
             }
-            Err(_) => {}
+            Err(error) if self.refused.insert(wanted) && lines.may_say() => {
+                tracing::warn!(port, address = %network, %error, "an address is missing and cannot be put back");
+            }
+            Ok(()) | Err(_) => {}
         }
     }
 }
@@ -115,10 +132,8 @@ async fn put_back_routes(handle: &Handle, spec: &TapSpec, index: u32) {
     for route in &spec.routes {
         if setup::add_route(handle, index, *route).await.is_ok() {
             let (destination, length, gateway) = route;
-            let port = &spec.port;
-            tracing::info!(
-                "port `{port}`: route {destination}/{length} via {gateway} was missing; put back"
-            );
+            let (port, to) = (&spec.port, format_args!("{destination}/{length}"));
+            tracing::info!(port, %to, via = %gateway, "a route was missing; put back");
         }
     }
 }

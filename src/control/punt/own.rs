@@ -74,14 +74,6 @@ impl Who {
     pub fn of(plan: &Plan) -> Self {
         if plan.local_out { Self::Programs } else { Self::Checks }
     }
-
-    /// The key that asks for them, in front of what is said of it.
-    fn key(self) -> &'static str {
-        match self {
-            Self::Programs => "[shunt] local_out: ",
-            Self::Checks => "[service.health] target: ",
-        }
-    }
 }
 
 /// The ways the plan asks for: to every VIP with `local_out`, else to those that checks ask.
@@ -196,7 +188,14 @@ impl OwnPrograms {
     /// Once, until it is over.
     fn complain(&mut self, error: &OwnError) {
         if !std::mem::replace(&mut self.told, true) {
-            tracing::error!("{}{error}", self.who.key());
+            match self.who {
+                Who::Programs => {
+                    tracing::error!(%error, "[shunt] local_out: programs of the box do not reach services")
+                }
+                Who::Checks => {
+                    tracing::error!(%error, "[service.health] target: checks cannot ask VIPs, and fail")
+                }
+            }
         }
     }
 }

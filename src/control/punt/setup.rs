@@ -13,6 +13,7 @@ use super::{PuntError, Twin, sysctls};
 use crate::control::neighbors::{ip, unspecified};
 use crate::control::parts::TapSpec;
 use crate::control::prefix::width;
+use crate::control::voice::Lines;
 use crate::ids::PortId;
 
 /// Makes every TAP: addresses, link up, routes. On an error all of them are gone again.
@@ -173,19 +174,30 @@ fn failed(spec: &TapSpec, what: String, source: rtnetlink::Error) -> PuntError {
 /// Adds and removes VIPs and local addresses. A failure is logged, not fatal: the others are
 /// independent of it, and the next reload tries again what is missing.
 pub async fn apply(handle: &Handle, twins: &[(PortId, u32)], add: &[Placed], remove: &[Placed]) {
+    let mut failures = Lines::default();
     for &placed in add {
         let Some(index) = index_of(twins, placed) else { continue };
         let Placed { port, address } = placed;
-        if let Err(error) = add_address(handle, index, address, width(address)).await {
+        if let Err(error) = add_address(handle, index, address, width(address)).await
+            && failures.may_say()
+        {
             tracing::warn!(%address, %port, %error, "address not added to the TAP");
         }
     }
     for &placed in remove {
         let Some(index) = index_of(twins, placed) else { continue };
         let Placed { port, address } = placed;
-        if let Err(error) = remove_address(handle, index, address).await {
+        if let Err(error) = remove_address(handle, index, address).await
+            && failures.may_say()
+        {
             tracing::warn!(%address, %port, %error, "address not removed from the TAP");
         }
+    }
+    if let Some(kept) = failures.kept() {
+        tracing::warn!(
+            kept,
+            "more addresses were not added to TAPs or removed; they were not logged"
+        );
     }
 }
 

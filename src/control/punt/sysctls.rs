@@ -65,8 +65,9 @@ pub(super) fn warn_if_forwarding() {
     for (key, file) in keys {
         if std::fs::read_to_string(file).is_ok_and(|on| on.trim() != "0") {
             tracing::warn!(
-                "{key} is on here: the kernel routes by itself between its other interfaces; \
-                 turn it off unless that is wanted: sysctl -w {key}=0"
+                key,
+                "the kernel routes by itself between its other interfaces; turn it off unless that is \
+                 wanted: `sysctl -w` with this key and 0"
             );
         }
     }

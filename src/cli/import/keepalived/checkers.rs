@@ -238,11 +238,8 @@ impl Block<'_> {
                 }
                 "misc_dynamic" => {}
                 "user" => {
-                    lost(
-                        "programs run as the user of shuntd",
-                        "run it by `setpriv` or `su`",
-                        notes,
-                    );
+                    let why = "programs run as the user of shuntd";
+                    lost(why, &as_user(line.values()), notes);
                 }
                 _ => return false,
             }
@@ -376,6 +373,14 @@ fn is_status(text: &str) -> bool {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let code = |text: &str| text.parse::<u16>().ok().filter(|code| (100..=599).contains(code));
     code(first).zip(code(last)).is_some_and(|(first, last)| first <= last)
+}
+
+/// What runs a program as that user, and that group if one is named.
+fn as_user(names: &[String]) -> String {
+    let name = |at: usize, usual: &str| names.get(at).cloned().unwrap_or_else(|| usual.to_owned());
+    let (user, group) = (name(0, "USER"), name(1, "GROUP"));
+    let words = format!("`/usr/bin/setpriv`, `--reuid={user}`, `--regid={group}`, `--init-groups`");
+    format!("begin `command` with {words}")
 }
 
 /// Options of PCRE2 that Rust's expressions have, as the front of one.

@@ -13,12 +13,15 @@ use shunt::cli::{Arguments, RequestError, run, run_ipvsadm};
 fn main() -> ExitCode {
     let out = &mut BufWriter::new(std::io::stdout().lock());
     let err = &mut std::io::stderr().lock();
-    let answer = match called_as() {
+    let (answer, trouble) = match called_as() {
         Some(program) => {
             let line = std::env::args().skip(1).collect();
-            run_ipvsadm(program, line, out, err).map_err(RequestError::Output)
+            (run_ipvsadm(program, line, out, err).map_err(RequestError::Output), 1)
         }
-        None => run(&Arguments::parse(), out, err),
+        None => {
+            let arguments = Arguments::parse();
+            (run(&arguments, out, err), arguments.trouble())
+        }
     };
     match answer {
         Ok(code) => ExitCode::from(code),
@@ -32,7 +35,7 @@ fn main() -> ExitCode {
                 RequestError::Schedule(_)
                 | RequestError::Import(_)
                 | RequestError::Capture(CaptureError::Filter { .. }) => ExitCode::from(BAD_INPUT),
-                _ => ExitCode::FAILURE,
+                _ => ExitCode::from(trouble),
             }
         }
     }

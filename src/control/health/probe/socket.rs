@@ -14,7 +14,7 @@ use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
 use super::Failure;
-use crate::control::punt::aim::{Aim, Aims, MARK, SAID_MAX};
+use crate::control::punt::aim::{Aim, Aims, Flow, MARK, SAID_MAX};
 use crate::wire::ipv4::{TCP, UDP};
 
 /// Where a check goes.
@@ -48,7 +48,7 @@ impl Road<'_> {
     /// What comes from that address of ours goes where it is aimed.
     fn announce(&self, protocol: u8, source: SocketAddr) {
         if let Some((aims, aim, time)) = self.aim {
-            aims.take((protocol, source), aim, time);
+            aims.take(Flow { protocol, source, target: self.target }, aim, time);
         }
     }
 }

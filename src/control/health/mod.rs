@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::config::plan::{Plan, Service, ServiceKey};
+use super::config::plan::{Backend, Plan, Service, ServiceKey};
 use super::effective::{Hands, Verdict, Verdicts};
 use super::punt::aim::{Aim, Aims};
 use crate::dataplane::snapshot::Mode;
@@ -28,6 +28,7 @@ use crate::stats::health::{BackendHealth, HealthStats, ServiceHealth, Wards};
 
 pub mod check;
 mod hear;
+mod heirs;
 pub mod machine;
 pub mod passive;
 pub mod probe;
@@ -38,6 +39,7 @@ pub mod view;
 pub mod voice;
 
 use check::{Check, OnFailure, Policy};
+use heirs::{heirs, is_same};
 use passive::{Passive, Terms};
 use probe::Asked;
 use runner::{Change, CheckId, Job, Limits, Order, Runner, Slot};
@@ -266,7 +268,7 @@ impl Health {
                     old.remove(&address).unwrap_or_else(|| Patient::new(service, checks, now));
                 patient.passive =
                     is_passive.then(|| patient.passive.unwrap_or_else(|| Passive::new(now)));
-                let patient = self.treat(patient, &key, service, address, checks);
+                let patient = self.treat(patient, &key, service, backend, checks);
                 ward.patients.insert(address, patient);
             }
             for patient in old.into_values() {
@@ -286,17 +288,17 @@ impl Health {
         patient: Patient,
         key: &ServiceKey,
         service: &Service,
-        address: SocketAddr,
+        backend: &Backend,
         checks: &[Check],
     ) -> Patient {
         let Patient { standing, shown_up, running, passive } = patient;
-        let mut before = running.into_iter();
+        let wanted: Vec<_> = checks.iter().map(|it| (it, asked(service, backend, it))).collect();
+        let (heirs, gone) = heirs(&wanted, running);
+        self.discharge(gone);
         let mut now = Vec::with_capacity(checks.len());
-        for check in checks {
-            let asked = asked(service, address, check);
-            let old = before.next();
+        for ((check, asked), old) in wanted.into_iter().zip(heirs) {
             match old {
-                Some(old) if old.check == *check && old.asked == asked => now.push(old),
+                Some(old) if is_same(&old, check, &asked) => now.push(old),
                 old => {
                     let is_up = old.as_ref().map_or(standing.is_up, |old| old.is_up);
                     self.discharge(old.into_iter().collect());
@@ -304,7 +306,6 @@ impl Health {
                 }
             }
         }
-        self.discharge(before.collect());
         Patient { standing, shown_up, running: now, passive }
     }
 
@@ -354,21 +355,18 @@ fn is_ward(service: &Service) -> bool {
 }
 
 /// Whom a check of a backend asks.
-fn asked(service: &Service, backend: SocketAddr, check: &Check) -> Asked {
-    let mut target = check.target(backend);
+fn asked(service: &Service, backend: &Backend, check: &Check) -> Asked {
+    let mut target = check.target(backend.address);
     let mut aim = None;
-    let is_it = |it: &&super::config::plan::Backend| it.address == backend;
-    if service.health.asks_vip(check)
-        && let Some(it) = service.backends.iter().find(is_it)
-    {
+    if service.health.asks_vip(check) {
         target.set_ip(service.address.vip);
-        let encapsulation = match it.mode {
+        let encapsulation = match backend.mode {
             Mode::Tunnel(encapsulation) => Some(encapsulation),
             Mode::Dr | Mode::Nat | Mode::Fullnat => None,
         };
-        aim = Some(Aim { backend: backend.ip(), encapsulation });
+        aim = Some(Aim { backend: backend.address.ip(), encapsulation });
     }
-    Asked { service: service.name.clone(), backend, target, aim }
+    Asked { service: service.name.clone(), backend: backend.address, target, aim }
 }
 
 /// How late passive checks of a service may hear of a connection.
@@ -424,7 +422,7 @@ impl Ward {
             OnFailure::Remove => Verdict::Removed,
             OnFailure::Drain => Verdict::Drained,
         };
-        let verdict = |backend: &super::config::plan::Backend| {
+        let verdict = |backend: &Backend| {
             let address = backend.address;
             let serves =
                 if backend.sorry { others_serve } else { !others_serve && self.is_up(address) };

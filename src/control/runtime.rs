@@ -278,8 +278,8 @@ impl<C: Configure> Control<C> {
         let (wanted, counters) = (self.addresses.on_taps(), &self.sources.slow.taps);
         self.keeper.keep(netlink, &self.taps, twins, &wanted, counters).await;
         let wanted = (&ways(&self.taps, &self.plan), Who::of(&self.plan));
-        let is_open = self.own.keep(netlink, &self.taps, twins, wanted).await;
-        self.aims.open(is_open);
+        let vips = self.own.keep(netlink, &self.taps, twins, wanted).await;
+        self.aims.open(vips);
         self.notice_taps();
     }
 

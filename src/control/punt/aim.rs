@@ -21,7 +21,7 @@
 //! a check. What a check says must fit a packet
 //! ([`SAID_MAX`]): pieces have no ports to be known by.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -72,7 +72,8 @@ pub struct Aims {
     /// Has there ever been one? If not, as nearly always, nothing is looked at.
     is_used: AtomicBool,
     view: Mutex<Arc<View>>,
-    is_open: AtomicBool,
+    /// VIPs that the kernel lets marked packets out to.
+    open: Mutex<BTreeSet<IpAddr>>,
 }
 
 #[derive(Debug, Default)]
@@ -93,14 +94,14 @@ impl Aims {
         *held(&self.view) = view;
     }
 
-    /// Do the kernel's rules let marked packets out?
-    pub fn open(&self, is_open: bool) {
-        self.is_open.store(is_open, Ordering::Relaxed);
+    /// The kernel lets marked packets out to these VIPs.
+    pub fn open(&self, vips: BTreeSet<IpAddr>) {
+        *held(&self.open) = vips;
     }
 
-    /// See there. While they do not, a VIP is this box itself, and asking it would say nothing of a backend.
-    pub fn is_open(&self) -> bool {
-        self.is_open.load(Ordering::Relaxed)
+    /// See there. While it does not, that VIP is this box itself, and asking it would say nothing of a backend.
+    pub fn is_open(&self, vip: IpAddr) -> bool {
+        held(&self.open).contains(&vip)
     }
 
     /// How a backend is reached, if it is.

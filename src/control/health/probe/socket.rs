@@ -33,9 +33,13 @@ impl Road<'_> {
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
         let Some((aims, aim, _)) = self.aim else { return Ok((any, 0).into()) };
-        if !aims.is_open() {
-            let why = "the kernel's rules for checks of VIPs are not there; the log says why";
-            return Err(Failure::NotRun(why.into()));
+        let vip = self.target.ip();
+        if !aims.is_open(vip) {
+            let why = format!(
+                "no way out to {vip}: a port needs an address of its family besides, or the kernel's rules for checks of \
+                 VIPs are not there, and the log says why"
+            );
+            return Err(Failure::NotRun(why));
         }
         let way = aims.way(aim.backend).ok_or(Failure::Unreachable)?;
         if way.our_address.is_unspecified() {
@@ -79,4 +83,34 @@ pub(super) async fn datagrams(road: &Road<'_>) -> Result<UdpSocket, Failure> {
     }
     socket.connect(road.target).await?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::control::neighbors::{View, Way};
+    use crate::dataplane::snapshot::NextHop;
+    use crate::ids::PortId;
+    use crate::wire::Mac;
+
+    #[test]
+    fn a_vip_without_a_way_out_fails_its_own_checks_and_no_others() {
+        let backend = IpAddr::from([10, 44, 0, 11]);
+        let ours = IpAddr::from([10, 44, 0, 1]);
+        let next_hop = NextHop { port: PortId(1), source: Mac([2; 6]), destination: Mac([4; 6]) };
+        let way = Way { next_hop, our_address: ours };
+        let aims = Aims::default();
+        aims.follow(Arc::new(View { ways: [(backend, way)].into(), ..View::default() }));
+        let (open, closed) = (IpAddr::from([198, 51, 100, 10]), IpAddr::from([198, 51, 100, 11]));
+        aims.open([open].into());
+        let aim = Some((&aims, Aim { backend, encapsulation: None }, Duration::ZERO));
+        let source = |vip: IpAddr| Road { target: (vip, 80).into(), aim }.source();
+        assert_eq!(source(open), Ok((ours, 0).into()));
+        let said = source(closed).unwrap_err().to_string();
+        assert!(said.starts_with("not run: no way out to 198.51.100.11: "), "{said}");
+        aims.open([open, closed].into());
+        assert_eq!(source(closed), Ok((ours, 0).into()));
+    }
 }

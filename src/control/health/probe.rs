@@ -16,6 +16,7 @@ use crate::control::punt::aim::{Aim, Aims};
 mod dns;
 mod http;
 mod ping;
+pub mod sayable;
 mod script;
 mod smtp;
 mod socket;
@@ -146,9 +147,9 @@ impl Prober {
     async fn ask_http(&self, road: &Road<'_>, request: &super::check::Http) -> Result<(), Failure> {
         let (target, stream) = (road.target, socket::connect(road).await?);
         match (&self.tls, &request.tls) {
-            (Some(config), Some(settings)) => {
+            (Some(config), Some(_)) => {
                 let config = config.as_ref().map_err(|error| Failure::NotRun(error.clone()))?;
-                let name = settings.sni.as_deref().or(request.host.as_deref());
+                let name = request.certificate_name();
                 let stream = tls::handshake(stream, target, name, config).await?;
                 http::ask(stream, target, request, self.matcher.as_ref()).await
             }

@@ -7,15 +7,20 @@
 //! One that asks a VIP is marked for the kernel's rules, speaks from our address towards its backend, and is known
 //! by its port before it says a word ([`crate::control::punt::aim`]).
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
 use super::Failure;
 use crate::control::punt::aim::{Aim, Aims, Flow, MARK, SAID_MAX};
 use crate::wire::ipv4::{TCP, UDP};
+
+/// UDP knows no longer ones.
+const DATAGRAM_MAX: usize = 64 * 1024;
 
 /// Where a check goes.
 pub(super) struct Road<'a> {
@@ -83,6 +88,40 @@ pub(super) async fn datagrams(road: &Road<'_>) -> Result<UdpSocket, Failure> {
     }
     socket.connect(road.target).await?;
     Ok(socket)
+}
+
+/// The first datagram that `judge` has an answer to. While none comes nothing is held for it: of thousands of checks that
+/// wait only the one that reads has room for a datagram, whatever its length.
+///
+/// # Errors
+///
+/// What ICMP says of the address, above all that nobody listens there. That is news of its own kind: it makes a socket
+/// neither readable nor, for who waits for that alone, awake.
+pub(super) async fn hear<T>(
+    socket: &UdpSocket,
+    mut judge: impl FnMut(&[u8]) -> Option<T>,
+) -> io::Result<T> {
+    let nothing = || io::Error::from(io::ErrorKind::WouldBlock);
+    loop {
+        socket.ready(Interest::READABLE | Interest::ERROR).await?;
+        let told = socket.try_io(Interest::ERROR, || socket.take_error()?.ok_or_else(nothing));
+        if let Some(error) = none_yet(told)? {
+            return Err(error);
+        }
+        let mut datagram = Vec::with_capacity(DATAGRAM_MAX);
+        let heard = none_yet(socket.try_recv_buf(&mut datagram))?;
+        if let Some(answer) = heard.and_then(|_| judge(&datagram)) {
+            return Ok(answer);
+        }
+    }
+}
+
+/// `None` for what is not there yet.
+fn none_yet<T>(tried: io::Result<T>) -> io::Result<Option<T>> {
+    match tried {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        other => other.map(Some),
+    }
 }
 
 #[cfg(test)]

@@ -246,7 +246,11 @@ fn what_is_not_carried_over_is_told_with_its_line_and_matters() {
             "SSL_GET {\n sni_name h:443\n url {\n }\n }",
             ":6: not carried over: `sni_name h:443`: the bare name",
         ),
-        ("", "SMTP_CHECK {\n helo_name \"a b\"\n }", ":6: not carried over: `helo_name a b`: a word"),
+        (
+            "",
+            "SMTP_CHECK {\n helo_name \"a b\"\n }",
+            ":6: not carried over: `helo_name a b`: a word",
+        ),
         ("", "DNS_CHECK {\n name a..b\n }", ":6: not carried over: `name a..b`: a domain name"),
         ("", "HTTP_GET {\n url {\n status_code 2xx\n }\n }", ":7: not carried over: `status_code"),
         (

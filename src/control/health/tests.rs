@@ -205,7 +205,9 @@ fn a_reload_leaves_each_check_the_verdict_on_its_own_question() {
         let mut said = vec![];
         let mut same = vec![];
         for (running, word) in running.iter().zip(after.split(' ')) {
-            said.push(if running.is_up { "" } else { "!" }.to_owned() + word.trim_start_matches('!'));
+            said.push(
+                if running.is_up { "" } else { "!" }.to_owned() + word.trim_start_matches('!'),
+            );
             same.extend(old.contains(&running.id).then(|| word.trim_start_matches('!')));
         }
         assert_eq!((said.join(" "), same.join(" ")), (after.into(), goes_on.into()), "{name}");

@@ -175,12 +175,7 @@ impl OwnPrograms {
     }
 
     /// Takes back what is not wanted any more.
-    async fn give_up(
-        &mut self,
-        handle: &Handle,
-        twins: &[(PortId, u32)],
-        wanted: &BTreeSet<Way>,
-    ) {
+    async fn give_up(&mut self, handle: &Handle, twins: &[(PortId, u32)], wanted: &BTreeSet<Way>) {
         let gone: Vec<Way> = self.laid.difference(wanted).copied().collect();
         for way in gone {
             remove(handle, twins, way).await;

@@ -222,7 +222,8 @@ fn http(problems: &mut Problems, written: &schema::Check, tls: Option<Tls>) -> H
         && sayable::host(value.get_ref()).is_ok()
         && http.certificate_name().is_some_and(is_no_name)
     {
-        let message = format!("host `{}` is no name to ask for in TLS", value.get_ref().escape_debug());
+        let message =
+            format!("host `{}` is no name to ask for in TLS", value.get_ref().escape_debug());
         problems.error_help(value.span(), message, "say it with `sni`");
     }
     http

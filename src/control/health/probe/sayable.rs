@@ -19,7 +19,8 @@ pub fn method(text: &str) -> Sayable {
 /// What is asked for by HTTP, as it is sent (RFC 9112, section 3.2.1).
 pub fn path(text: &str) -> Sayable {
     let is_whole = |uri: Uri| uri.path_and_query().is_some_and(|it| it.as_str() == text);
-    let is_sayable = text.starts_with('/') && visible(text).is_ok() && text.parse().is_ok_and(is_whole);
+    let is_sayable =
+        text.starts_with('/') && visible(text).is_ok() && text.parse().is_ok_and(is_whole);
     expect(is_sayable, "a path that begins with /, in ASCII, without blanks and # (%20, %23)")
 }
 

@@ -357,6 +357,7 @@ impl<C: Configure> Control<C> {
             self.keep_taps().await;
             self.notice_drains();
             let now = Instant::now();
+            self.notice_checks();
             self.health.hear(&self.sources, now);
             if self.health.tick(now) {
                 self.publish_health();

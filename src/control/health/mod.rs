@@ -35,6 +35,7 @@ pub mod probe;
 pub mod quorum;
 pub mod runner;
 pub mod standing;
+mod thread;
 pub mod view;
 pub mod voice;
 
@@ -42,18 +43,12 @@ use check::{Check, OnFailure, Policy};
 use heirs::{heirs, is_same};
 use passive::{Passive, Terms};
 use probe::Asked;
-use runner::{Change, CheckId, Job, Limits, Order, Runner, Slot};
+use runner::{Change, CheckId, Job, Order, Runner, Slot};
 use standing::{Standing, Turn};
 use voice::Voice;
 
 /// So long after the first of several changes they are published together.
 const SETTLE: Duration = Duration::from_millis(50);
-/// Checks with a socket at a time, as far as descriptors allow.
-const SOCKETS_MAX: usize = 16_384;
-/// Descriptors left for the rest of the daemon.
-const DESCRIPTORS_KEPT: usize = 256;
-/// Programs of checks that run at a time.
-const SCRIPTS_MAX: usize = 64;
 
 /// The health of all services.
 #[derive(Debug)]
@@ -63,6 +58,8 @@ pub struct Health {
     aims: Arc<Aims>,
     /// Started with the first check.
     runner: Option<Runner>,
+    /// The thread has ended, or cannot be had: all checks wait for another.
+    is_stopped: bool,
     wards: HashMap<ServiceKey, Ward>,
     /// Whose a check is.
     owners: HashMap<CheckId, (ServiceKey, SocketAddr)>,
@@ -107,6 +104,15 @@ struct Running {
     slot: Arc<Slot>,
 }
 
+impl Running {
+    /// What the health thread is to do.
+    fn job(&self) -> Job {
+        let Self { id, check, asked, is_up, slot } = self;
+        let (check, asked, slot) = (check.clone(), asked.clone(), Arc::clone(slot));
+        Job { id: *id, check, asked, is_up: *is_up, slot }
+    }
+}
+
 impl Patient {
     /// As it is before anything is known. Nobody asks one without checks, so it does not wait for that.
     fn new(service: &Service, checks: &[Check], now: Instant) -> Self {
@@ -139,6 +145,7 @@ impl Health {
             stats,
             aims,
             runner: None,
+            is_stopped: false,
             wards: HashMap::new(),
             owners: HashMap::new(),
             next_id: 0,
@@ -170,8 +177,7 @@ impl Health {
                 }
                 change = change => match change {
                     Some(change) => self.take(&change, Instant::now()),
-                    // The thread has died: what it said last stays.
-                    None => self.runner = None,
+                    None => self.note_end(),
                 },
             }
         }
@@ -202,6 +208,7 @@ impl Health {
         for (service, kept) in self.voice.kept(now) {
             tracing::warn!(service, "health: {kept} more changes were not logged");
         }
+        self.revive();
         let mut is_restless = false;
         for ward in self.wards.values_mut() {
             for (address, patient) in &mut ward.patients {
@@ -315,11 +322,8 @@ impl Health {
         self.owners.insert(id, (key.clone(), asked.backend));
         let (check, slot) = (check.clone(), Arc::default());
         let running = Running { id, check, asked, is_up, slot };
-        let Running { check, asked, slot, .. } = &running;
-        let (check, asked, slot) = (check.clone(), asked.clone(), Arc::clone(slot));
-        let job = Job { id, check, asked, is_up, slot };
         if let Some(runner) = self.runner() {
-            runner.order(Order::Start(Box::new(job)));
+            runner.order(Order::Start(Box::new(running.job())));
         }
         running
     }
@@ -331,19 +335,6 @@ impl Health {
                 runner.order(Order::Stop(check.id));
             }
         }
-    }
-
-    fn runner(&mut self) -> Option<&Runner> {
-        if self.runner.is_none() {
-            let limits = Limits { sockets: sockets(), scripts: SCRIPTS_MAX };
-            match Runner::start(Arc::clone(&self.stats), Arc::clone(&self.aims), limits) {
-                Ok(runner) => self.runner = Some(runner),
-                Err(error) => {
-                    tracing::error!(%error, "no health checks: their thread cannot be started");
-                }
-            }
-        }
-        self.runner.as_ref()
     }
 }
 
@@ -373,14 +364,6 @@ fn asked(service: &Service, backend: &Backend, check: &Check) -> Asked {
 fn waited(plan: &Plan, service: &Service) -> Duration {
     let timeouts = service.own_timeouts(&plan.timeouts).unwrap_or(plan.timeouts);
     Terms::waited(&timeouts, |protocol| service.speaks(protocol))
-}
-
-/// How many descriptors checks may use; `shuntd` has raised the limit as far as it may.
-fn sockets() -> usize {
-    use rustix::process::{Resource, getrlimit};
-    let may = getrlimit(Resource::Nofile).current;
-    let may = may.and_then(|may| usize::try_from(may).ok()).unwrap_or(usize::MAX);
-    may.saturating_sub(DESCRIPTORS_KEPT).clamp(1, SOCKETS_MAX)
 }
 
 impl Ward {

@@ -14,9 +14,16 @@
 //! **Late checks.** Each task knows when its check was due and how late it began: behind others on this
 //! thread, or waiting for one of [`Limits::sockets`]. The worst of every [`WINDOW`] is a metric. A check
 //! that is late is not made up for: the next is due an interval after this one was, or now.
+//!
+//! **Faults.** A panic is caught where a check asks, and is that check's failure. Should the thread itself end all the same,
+//! another is started (`thread.rs`).
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
@@ -109,7 +116,7 @@ impl Slot {
 /// The health thread, seen from the control thread. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Runner {
-    orders: mpsc::UnboundedSender<Order>,
+    pub(super) orders: mpsc::UnboundedSender<Order>,
     /// What it says.
     pub changes: mpsc::Receiver<Change>,
 }
@@ -216,12 +223,24 @@ async fn ask(
     let begun = Instant::now();
     shared.stats.note_lateness(begun.saturating_duration_since(due));
     let patience = Duration::from_millis(check.timeout_ms.into());
-    let outcome = match timeout(patience, prober.ask(asked, patience)).await {
+    let outcome = match timeout(patience, caught(prober.ask(asked, patience))).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Failure::TimedOut),
     };
     shared.stats.results[CheckResult::of(&outcome) as usize].add(1);
     outcome.map(|()| begun.elapsed())
+}
+
+/// A fault in what asks, of ours or of a library's, is that check's failure and nobody else's: a backend whose answer
+/// brings it about takes down itself and not the balancer.
+async fn caught(asking: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let mut asking = pin!(asking);
+    poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| asking.as_mut().poll(context)));
+        let fault = "a fault of shuntd's own, told in its log";
+        polled.unwrap_or_else(|_| Poll::Ready(Err(Failure::NotRun(fault.into()))))
+    })
+    .await
 }
 
 impl CheckResult {

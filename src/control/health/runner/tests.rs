@@ -74,6 +74,16 @@ async fn a_check_that_is_stopped_asks_no_more() {
     assert_eq!(passed(), before);
 }
 
+#[tokio::test]
+async fn a_fault_in_asking_is_that_checks_failure_and_no_more() {
+    let faulty = caught(async {
+        tokio::task::yield_now().await;
+        panic!("as a library might")
+    });
+    assert!(matches!(faulty.await, Err(Failure::NotRun(why)) if why.starts_with("a fault of")));
+    assert_eq!(caught(async { Ok(()) }).await, Ok(()));
+}
+
 /// How often [`many`] looks.
 const LOOK: Duration = Duration::from_millis(100);
 

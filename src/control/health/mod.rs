@@ -79,6 +79,8 @@ struct Ward {
     is_whole: bool,
     /// Weights of those that are up, as judged last.
     live: u64,
+    /// The quorum they were held to.
+    in_force: u32,
     patients: HashMap<SocketAddr, Patient>,
 }
 
@@ -374,6 +376,7 @@ impl Ward {
             waited: Duration::ZERO,
             is_whole: true,
             live: 0,
+            in_force: service.health.quorum,
             patients: HashMap::new(),
         }
     }
@@ -393,8 +396,9 @@ impl Ward {
     fn weigh(&mut self, service: &Service, by_hand: impl Fn(SocketAddr) -> Option<u32>) {
         let up = service.backends.iter().filter(|it| !it.sorry && self.is_up(it.address));
         self.live = up.map(|it| u64::from(by_hand(it.address).unwrap_or(it.weight))).sum();
-        let quorum = self.quorum(service);
-        self.is_whole = quorum::is_whole(self.is_whole, self.live, quorum, self.policy.hysteresis);
+        self.in_force = self.quorum(service);
+        let (quorum, hysteresis) = (self.in_force, self.policy.hysteresis);
+        self.is_whole = quorum::is_whole(self.is_whole, self.live, quorum, hysteresis);
     }
 
     /// Who is not to get all that the plan gives.
@@ -433,7 +437,7 @@ impl Ward {
     }
 
     fn say_quorum(&self, service: &Service) {
-        let (name, live, quorum) = (&self.name, self.live, self.quorum(service));
+        let (name, live, quorum) = (&self.name, self.live, self.in_force);
         let sorry = service.backends.iter().filter(|backend| backend.sorry).count();
         let then = if sorry > 0 { "its sorry backends serve" } else { "it has no sorry backend" };
         if self.is_whole {

@@ -120,6 +120,22 @@ fn sorry_backends_serve_alone_while_the_quorum_is_lost() {
     }
 }
 
+/// A quorum nobody can reach is lowered to what there is, and shown so.
+#[test]
+fn the_quorum_in_force_is_shown_beside_the_one_asked_for() {
+    // Asked for, in force with backends of weight 1, 2 and 3, and with the first alone.
+    for (wanted, of_six, of_one) in [(1, 1, 1), (4, 4, 1), (9, 6, 1)] {
+        let (mut health, mut plan) = (health(), plan(&format!("quorum = {wanted}"), true));
+        let key = plan.services[0].key();
+        compiled(&mut health, &plan);
+        let whole = |live, in_force| Some(view::Quorum { whole: true, live, wanted, in_force });
+        assert_eq!(health.quorum(&key), whole(6, of_six));
+        plan.services[0].backends.retain(|it| it.sorry || it.address == backend(1));
+        compiled(&mut health, &plan);
+        assert_eq!(health.quorum(&key), whole(1, of_one));
+    }
+}
+
 #[test]
 fn without_sorry_backends_a_lost_quorum_takes_nobody_out() {
     let (mut health, plan) = (health(), plan("quorum = 6", false));

@@ -104,7 +104,8 @@ mod tests {
              interval_ms = 50\nrise = 1\n"
         );
         let text = base.replacen("weight = 1", &check, 1);
-        let mut plan = parse_for(&text, Path::new("shunt.toml"), &Machine::with_cpus(4)).unwrap().plan;
+        let mut plan =
+            parse_for(&text, Path::new("shunt.toml"), &Machine::with_cpus(4)).unwrap().plan;
         let mut health = Health::new(Arc::default(), Arc::default());
         health.runner = Some(ended());
         let judge = |health: &mut Health, plan: &Plan| {

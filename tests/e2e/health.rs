@@ -25,7 +25,7 @@ fn health(balancer: &Balancer<'_>, number: u8) -> Value {
     health_of(balancer, web(number))
 }
 
-fn health_of(balancer: &Balancer<'_>, backend: SocketAddrV4) -> Value {
+pub(crate) fn health_of(balancer: &Balancer<'_>, backend: SocketAddrV4) -> Value {
     let address = backend.to_string();
     let is_it = |backend: &&Value| backend["address"] == address.as_str();
     backends(balancer).iter().find(is_it).unwrap()["health"].clone()

@@ -98,6 +98,8 @@ pub struct Slot(Mutex<Seen>);
 pub struct Seen {
     /// When the last check ended, and how; `None` before the first.
     pub last: Option<(Instant, Result<Duration, Failure>)>,
+    /// How much too late it had begun.
+    pub late: Duration,
     /// When the next is due.
     pub next: Option<Instant>,
 }
@@ -195,9 +197,9 @@ async fn run(job: Job, shared: Arc<Shared>) {
     loop {
         slot.write(|seen| seen.next = Some(due));
         sleep_until(due).await;
-        let outcome = ask(&check, &asked, &prober, due, &shared).await;
+        let (late, outcome) = ask(&check, &asked, &prober, due, &shared).await;
         let passed = outcome.is_ok();
-        slot.write(|seen| seen.last = Some((Instant::now(), outcome)));
+        slot.write(|seen| (seen.last, seen.late) = (Some((Instant::now(), outcome)), late));
         if machine.note(passed, check.rise, check.fall) {
             let _ = shared.said.send(Change { id, is_up: machine.is_up }).await;
         }
@@ -207,28 +209,29 @@ async fn run(job: Job, shared: Arc<Shared>) {
     }
 }
 
-/// Asks once: how long the answer took, or why it is none.
+/// Asks once: how late that began; how long the answer took, or why it is none.
 async fn ask(
     check: &Check,
     asked: &Asked,
     prober: &Prober,
     due: Instant,
     shared: &Shared,
-) -> Result<Duration, Failure> {
+) -> (Duration, Result<Duration, Failure>) {
     let room = match check.probe {
         Probe::Script { .. } => &shared.scripts,
         _ => &shared.sockets,
     };
     let _place = room.acquire().await;
     let begun = Instant::now();
-    shared.stats.note_lateness(begun.saturating_duration_since(due));
+    let late = begun.saturating_duration_since(due);
+    shared.stats.note_lateness(late);
     let patience = Duration::from_millis(check.timeout_ms.into());
     let outcome = match timeout(patience, caught(prober.ask(asked, patience))).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Failure::TimedOut),
     };
     shared.stats.results[CheckResult::of(&outcome) as usize].add(1);
-    outcome.map(|()| begun.elapsed())
+    (late, outcome.map(|()| begun.elapsed()))
 }
 
 /// A fault in what asks, of ours or of a library's, is that check's failure and nobody else's: a backend whose answer

@@ -171,17 +171,6 @@ fn checks_become_what_shunt_asks() {
             "MISC_CHECK {\n misc_path /bin/check\n misc_timeout 9\n }",
             "timeout_ms = 9000\n".into(),
         ),
-        (
-            "",
-            "MISC_CHECK {\n misc_path \"/bin/check 'a b' \\\"c d\\\"\"\n }",
-            "command = [\"/bin/check\", \"a b\", \"c d\"]\n".into(),
-        ),
-        (
-            "virtualhost shop.example:8443",
-            "SSL_GET {\n enable_sni\n url {\n }\n }",
-            "path = \"/\"\nhost = \"shop.example:8443\"\n".into(),
-        ),
-        ("", "DNS_CHECK {\n name .\n }", "name = \".\"\n".into()),
         ("alpha", "TCP_CHECK {\n }", "[service.health]\nstart = \"down\"\n".into()),
         ("", "inhibit_on_failure", "[service.health]\non_failure = \"drain\"\n".into()),
         ("quorum 2\n hysteresis 1", "", "quorum = 2\nquorum_hysteresis = 1\n".into()),
@@ -195,6 +184,66 @@ fn checks_become_what_shunt_asks() {
         let (configuration, said, whole) = with(server, real);
         assert!(configuration.contains(&expected), "{server} {real}: {configuration}");
         assert!(whole, "{server} {real}: {said}");
+        let read = parse_for(&configuration, Path::new("shunt.toml"), &Machine::with_cpus(8));
+        assert!(read.is_ok(), "{server} {real}: {}", read.unwrap_err());
+    }
+}
+
+/// The rules of `shuntd check`: nothing is written that it would refuse.
+#[test]
+fn what_a_check_says_is_carried_over_as_it_can_be_sent() {
+    let rows = [
+        (
+            "",
+            "MISC_CHECK {\n misc_path \"/bin/check 'a b' \\\"c d\\\"\"\n }",
+            "command = [\"/bin/check\", \"a b\", \"c d\"]\n",
+        ),
+        (
+            "virtualhost shop.example:8443",
+            "SSL_GET {\n enable_sni\n url {\n }\n }",
+            "path = \"/\"\nhost = \"shop.example:8443\"\n",
+        ),
+        ("", "DNS_CHECK {\n name .\n }", "name = \".\"\n"),
+    ];
+    for (server, real, expected) in rows {
+        let (configuration, said, whole) = with(server, real);
+        assert!(
+            configuration.contains(expected) && whole,
+            "{server} {real}: {configuration}{said}"
+        );
+    }
+    let rows = [
+        (
+            "",
+            "HTTP_GET {\n url {\n path \"/a#b\"\n }\n }",
+            ":7: not carried over: `path /a#b`: a path",
+        ),
+        ("virtualhost h/a", "", ":3: not carried over: `virtualhost h/a`: the name or address"),
+        (
+            "",
+            "HTTP_GET {\n url {\n virtualhost \"a b\"\n }\n }",
+            ":7: not carried over: `virtualhost a b`: the name or address",
+        ),
+        (
+            "",
+            "SSL_GET {\n sni_name h:443\n url {\n }\n }",
+            ":6: not carried over: `sni_name h:443`: the bare name",
+        ),
+        (
+            "",
+            "SMTP_CHECK {\n helo_name \"a b\"\n }",
+            ":6: not carried over: `helo_name a b`: a word",
+        ),
+        ("", "DNS_CHECK {\n name a..b\n }", ":6: not carried over: `name a..b`: a domain name"),
+        (
+            "",
+            "MISC_CHECK {\n misc_path \"/x \\\\0\"\n }",
+            ":5: not carried over: `MISC_CHECK`: a program",
+        ),
+    ];
+    for (server, real, expected) in rows {
+        let (configuration, said, whole) = with(server, real);
+        assert!(said.contains(expected) && !whole, "{server} {real}: {said}");
         let read = parse_for(&configuration, Path::new("shunt.toml"), &Machine::with_cpus(8));
         assert!(read.is_ok(), "{server} {real}: {}", read.unwrap_err());
     }
@@ -234,24 +283,6 @@ fn what_is_not_carried_over_is_told_with_its_line_and_matters() {
         ("", "HTTP_GET {\n }", ":5: not carried over: `HTTP_GET`: no `url` says"),
         ("", "HTTP_GET {\n url {\n digest 09\n }\n }", ":7: not carried over: `digest 09`"),
         ("", "HTTP_GET {\n url {\n path a\n }\n }", ":7: not carried over: `path a`: a path that"),
-        ("", "HTTP_GET {\n url {\n path /a#b\n }\n }", ":7: not carried over: `path /a#b`: a path"),
-        ("virtualhost h/a", "", ":3: not carried over: `virtualhost h/a`: the name or address"),
-        (
-            "",
-            "HTTP_GET {\n url {\n virtualhost \"a b\"\n }\n }",
-            ":7: not carried over: `virtualhost a b`: the name or address",
-        ),
-        (
-            "",
-            "SSL_GET {\n sni_name h:443\n url {\n }\n }",
-            ":6: not carried over: `sni_name h:443`: the bare name",
-        ),
-        (
-            "",
-            "SMTP_CHECK {\n helo_name \"a b\"\n }",
-            ":6: not carried over: `helo_name a b`: a word",
-        ),
-        ("", "DNS_CHECK {\n name a..b\n }", ":6: not carried over: `name a..b`: a domain name"),
         ("", "HTTP_GET {\n url {\n status_code 2xx\n }\n }", ":7: not carried over: `status_code"),
         (
             "",
@@ -262,11 +293,6 @@ fn what_is_not_carried_over_is_told_with_its_line_and_matters() {
         ("", "DNS_CHECK {\n type AXFR\n }", ":6: not carried over: `type AXFR`: one of A, NS"),
         ("", "UDP_CHECK {\n require_reply 0aXX\n }", ":6: not carried over: `require_reply 0aXX`"),
         ("", "UDP_CHECK {\n min_reply_length 3\n }", ":6: not carried over: `min_reply_length 3`"),
-        (
-            "",
-            "MISC_CHECK {\n misc_path \"/x \\\\0\"\n }",
-            ":5: not carried over: `MISC_CHECK`: a program",
-        ),
         ("", "MISC_CHECK {\n misc_path check\n }", ":5: not carried over: `MISC_CHECK`: a program"),
         (
             "",

@@ -136,7 +136,8 @@ impl Prober {
         match &self.probe {
             Probe::Tcp(talk) => talk::over_tcp(&road, talk).await,
             Probe::Udp(talk) => talk::over_udp(&road, talk, patience).await,
-            Probe::Http(request) => self.ask_http(&road, request).await,
+            // Much larger than the others, which should not have room for it.
+            Probe::Http(request) => Box::pin(self.ask_http(&road, request)).await,
             Probe::Dns { name, record } => dns::ask(&road, name, *record).await,
             Probe::Smtp { helo } => smtp::ask(&road, helo).await,
             Probe::Ping => ping::ask(asked.target.ip()).await,

@@ -100,12 +100,13 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let base = include_str!("../config/tests/base.toml");
         let check = format!(
-            "weight = 1\n[[service.check]]\nkind = \"tcp\"\naddress = \"127.0.0.1\"\nport = {port}\n\
+            "weight = 1\n[[service.check]]\nkind = \"tcp\"\nport = {port}\n\
              interval_ms = 50\nrise = 1\n"
         );
         let text = base.replacen("weight = 1", &check, 1);
         let mut plan =
             parse_for(&text, Path::new("shunt.toml"), &Machine::with_cpus(4)).unwrap().plan;
+        plan.services[0].checks[0].address = Some(Ipv4Addr::LOCALHOST.into());
         let mut health = Health::new(Arc::default(), Arc::default());
         health.runner = Some(ended());
         let judge = |health: &mut Health, plan: &Plan| {

@@ -194,7 +194,7 @@ pub(super) const ROWS: &[Row] = &[
         says: &[
             "shunt.toml:32:11: a word of command has a NUL in it",
             "   32 | command = [\"/x\", \"a\\u0000\"]",
-            "      |           ^^^^^^^^^^^^^^^^^^^",
+            "      |           ^^^^^^^^^^^^^^^^^",
             "      help: no program can be given one",
         ],
     },

@@ -189,7 +189,7 @@ fn probe(
         "dns" => dns(problems, written),
         "smtp" => {
             let helo = written.helo.as_ref().map_or("shunt", |helo| helo.get_ref());
-            refuse_unsayable(problems, "helo", &written.helo, sayable::visible);
+            refuse_unsayable(problems, "helo", written.helo.as_ref(), sayable::visible);
             Probe::Smtp { helo: helo.to_owned() }
         }
         "ping" => Probe::Ping,
@@ -199,9 +199,9 @@ fn probe(
 
 fn http(problems: &mut Problems, written: &schema::Check, tls: Option<Tls>) -> Http {
     let text = |value: &Maybe<String>| value.as_ref().map(|it| it.get_ref().clone());
-    refuse_unsayable(problems, "method", &written.method, sayable::method);
-    refuse_unsayable(problems, "path", &written.path, sayable::path);
-    refuse_unsayable(problems, "host", &written.host, sayable::host);
+    refuse_unsayable(problems, "method", written.method.as_ref(), sayable::method);
+    refuse_unsayable(problems, "path", written.path.as_ref(), sayable::path);
+    refuse_unsayable(problems, "host", written.host.as_ref(), sayable::host);
     if let Some(value) = &written.body_regex
         && let Err(reason) = expression(value.get_ref())
     {
@@ -233,7 +233,7 @@ fn http(problems: &mut Problems, written: &schema::Check, tls: Option<Tls>) -> H
 fn refuse_unsayable(
     problems: &mut Problems,
     key: &str,
-    value: &Maybe<String>,
+    value: Option<&Spanned<String>>,
     rule: impl Fn(&str) -> Sayable,
 ) {
     if let Some(value) = value
@@ -266,7 +266,7 @@ fn statuses(problems: &mut Problems, written: Option<&List<String>>) -> Statuses
 }
 
 fn tls(problems: &mut Problems, written: &schema::Check, origin: &Path) -> Tls {
-    refuse_unsayable(problems, "sni", &written.sni, sayable::name);
+    refuse_unsayable(problems, "sni", written.sni.as_ref(), sayable::name);
     let sni = written.sni.as_ref().map(|value| value.get_ref().clone());
     let named = written.ca_file.as_ref().filter(|value| !value.get_ref().is_empty());
     let ca = named.and_then(|value| {

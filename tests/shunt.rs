@@ -39,6 +39,15 @@ fn without_a_daemon_it_says_where_it_looked_and_exits_with_1() {
 }
 
 #[test]
+fn a_diff_with_nobody_is_no_difference() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("nobody.sock");
+    let output = shunt(&["--socket", socket.to_str().unwrap(), "diff"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("no shuntd answers"), "{}", said(&output));
+}
+
+#[test]
 fn a_socket_left_behind_is_no_daemon() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("left.sock");

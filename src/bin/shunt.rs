@@ -13,12 +13,12 @@ use shunt::cli::{Arguments, RequestError, run, run_ipvsadm};
 fn main() -> ExitCode {
     let out = &mut BufWriter::new(std::io::stdout().lock());
     let err = &mut std::io::stderr().lock();
-    let answer = match called_as() {
-        Some(program) => {
-            let line = std::env::args().skip(1).collect();
-            run_ipvsadm(program, line, out, err).map_err(RequestError::Output)
-        }
-        None => run(&Arguments::parse(), out, err),
+    let (answer, trouble) = if let Some(program) = called_as() {
+        let line = std::env::args().skip(1).collect();
+        (run_ipvsadm(program, line, out, err).map_err(RequestError::Output), 1)
+    } else {
+        let arguments = Arguments::parse();
+        (run(&arguments, out, err), arguments.trouble())
     };
     match answer {
         Ok(code) => ExitCode::from(code),
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
                 RequestError::Schedule(_)
                 | RequestError::Import(_)
                 | RequestError::Capture(CaptureError::Filter { .. }) => ExitCode::from(BAD_INPUT),
-                _ => ExitCode::FAILURE,
+                _ => ExitCode::from(trouble),
             }
         }
     }

@@ -22,7 +22,7 @@ pub enum Change {
     /// Give a backend a weight, beside the file and over reloads
     Weight(drain::Weight),
     /// Show how what runs differs from the file, or what a reload of FILE would change: exit code 0
-    /// nothing, 1 something, 2 FILE cannot be used
+    /// nothing, 1 something, 2 FILE cannot be used, or no daemon answers
     Diff {
         /// Another file than the daemon's
         file: Option<PathBuf>,

@@ -87,6 +87,17 @@ pub struct Arguments {
     command: Command,
 }
 
+impl Arguments {
+    /// The exit code if nothing came of it: of `diff`, whose 1 says that something differs, 2 as with diff(1).
+    pub fn trouble(&self) -> u8 {
+        if matches!(self.command, Command::Change(change::Change::Diff { .. })) {
+            config::BAD_INPUT
+        } else {
+            1
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Show version, memory, workers, ports, refused packets and the last reload

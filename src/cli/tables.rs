@@ -12,6 +12,7 @@ use crate::control::admin::view::{
 use super::drain::told;
 use super::rates::Rates;
 use super::rates::sheet::{self, Cell, Sheet};
+use crate::control::health::view::Quorum;
 use crate::control::words::count;
 
 pub mod parts;
@@ -167,7 +168,8 @@ pub fn services(services: &Services) -> String {
 }
 
 fn service_rows(service: &Service) -> Vec<Vec<String>> {
-    let note = if service.removed { "removed" } else { "" };
+    let quorum = || service.quorum.as_ref().map_or_else(String::new, quorum_note);
+    let note = if service.removed { "removed".into() } else { quorum() };
     let mut own = vec![
         service.name.clone(),
         service.protocol.clone(),
@@ -180,12 +182,23 @@ fn service_rows(service: &Service) -> Vec<Vec<String>> {
         service.refused.to_string(),
     ];
     own.extend(numbers(service.volumes));
-    own.push(note.into());
+    own.push(note);
     let more = service.more_addresses.iter().map(|address| further_row("also", address));
     let clients = service.clients.iter().map(|group| further_row("for", group));
     let refusals = service.refusals.iter().map(refusal_row);
     let rows = std::iter::once(own).chain(more).chain(clients).chain(refusals);
     rows.chain(service.backends.iter().map(backend_row)).collect()
+}
+
+/// How much of a service must be up, unless any of it will do, and is.
+fn quorum_note(quorum: &Quorum) -> String {
+    let Quorum { whole, live, wanted, in_force } = *quorum;
+    let asked = if in_force < wanted { format!(", {wanted} asked for") } else { String::new() };
+    match (whole, wanted) {
+        (true, 0 | 1) => String::new(),
+        (true, _) => format!("quorum {in_force}{asked}: {live} up"),
+        (false, _) => format!("quorum {in_force}{asked}: lost, {live} up"),
+    }
 }
 
 /// A reason why the service above refused new connections.

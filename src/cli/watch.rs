@@ -94,6 +94,9 @@ fn sentence(what: &What) -> Option<String> {
         What::TapDown { port } => format!("port {port}: its TAP is down or gone"),
         What::WorkerStalled { worker } => format!("worker {worker} stands still"),
         What::WorkerMoves { worker } => format!("worker {worker} moves again"),
+        What::CheckThreadEnded => {
+            "the thread of health checks has ended; another is started".to_owned()
+        }
         What::Ending { connections } => {
             format!("the daemon was told to end; {} left", number(*connections, "connection"))
         }

@@ -31,6 +31,8 @@ pub(super) struct Seen {
     /// By port: is its TAP up? Empty before the first look.
     taps: Vec<bool>,
     drift: u64,
+    /// Ends of the thread of health checks.
+    thread_ends: u64,
     /// Backends that get no new connections and have old ones.
     draining: HashMap<BackendId, (String, SocketAddr)>,
 }
@@ -107,9 +109,23 @@ impl Seen {
             _ => None,
         }
     }
+
+    /// The thread of health checks has ended so often.
+    fn thread_ends(&mut self, ends: u64) -> Option<What> {
+        let before = std::mem::replace(&mut self.thread_ends, ends);
+        (before != ends).then_some(What::CheckThreadEnded)
+    }
 }
 
 impl<C: Configure> Control<C> {
+    /// Is the thread of health checks the one that there was?
+    pub(super) fn notice_checks(&mut self) {
+        let ends = self.sources.slow.health.thread_ends.get();
+        if let Some(what) = self.seen.thread_ends(ends) {
+            self.bulletin.tell(what);
+        }
+    }
+
     /// A snapshot was published: who is up by it?
     pub(super) fn notice_health(&mut self) {
         let turns = self.seen.turns(&self.sources.slow.health.wards());
@@ -257,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn taps_and_drift_are_told_when_they_change() {
+    fn taps_drift_and_the_end_of_checks_are_told_when_they_change() {
         let ports = ["wan".to_owned(), "lan".to_owned()];
         let mut seen = Seen::default();
         assert_eq!(seen.taps(&ports, vec![true, false]), [], "the first look");
@@ -267,5 +283,7 @@ mod tests {
         let told: Vec<_> = [0, 2, 3, 0, 0].into_iter().map(|n| seen.drift(n)).collect();
         let appeared = Some(What::DriftAppeared { differences: 2 });
         assert_eq!(told, [None, appeared, None, Some(What::DriftGone), None]);
+        let told: Vec<_> = [0, 1, 1].into_iter().map(|n| seen.thread_ends(n)).collect();
+        assert_eq!(told, [None, Some(What::CheckThreadEnded), None]);
     }
 }

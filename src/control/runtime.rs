@@ -283,8 +283,8 @@ impl<C: Configure> Control<C> {
         let (wanted, counters) = (self.addresses.on_taps(), &self.sources.slow.taps);
         self.keeper.keep(netlink, &self.taps, twins, &wanted, counters).await;
         let wanted = (&ways(&self.taps, &self.plan), Who::of(&self.plan));
-        let is_open = self.own.keep(netlink, &self.taps, twins, wanted).await;
-        self.aims.open(is_open);
+        let vips = self.own.keep(netlink, &self.taps, twins, wanted).await;
+        self.aims.open(vips);
         self.notice_taps();
     }
 
@@ -362,6 +362,7 @@ impl<C: Configure> Control<C> {
             self.keep_taps().await;
             self.notice_drains();
             let now = Instant::now();
+            self.notice_checks();
             self.health.hear(&self.sources, now);
             if self.health.tick(now) {
                 self.publish_health();

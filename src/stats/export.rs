@@ -142,6 +142,7 @@ fn health_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
             let point = |it: CheckResult| point([it.label()], health.results[it as usize].get());
             CheckResult::ALL.map(point).to_vec()
         }
+        "check_thread_ends_total" => one(health.thread_ends.get()),
         "check_lateness_seconds" => vec![(vec![], float(health.lateness_us.get()) / 1e6)],
         _ => return None,
     })

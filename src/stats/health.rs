@@ -74,6 +74,8 @@ pub struct HealthStats {
     pub lateness_us: Counter,
     /// The same of the window that is running.
     worst_us: Counter,
+    /// How often the thread of checks has ended, and was not told to.
+    pub thread_ends: Counter,
     wards: Mutex<Arc<Wards>>,
 }
 

@@ -32,6 +32,10 @@ fn ways() -> BTreeSet<Way> {
     VIPS.into_iter().zip(["10.0.0.1", "fd01::1"]).map(way).collect()
 }
 
+fn vips(vips: &[&str]) -> BTreeSet<IpAddr> {
+    vips.iter().map(|vip| vip.parse().unwrap()).collect()
+}
+
 fn rules(namespace: &Namespace) -> [String; 2] {
     ["-4", "-6"].map(|family| namespace.ip(&format!("{family} rule")))
 }
@@ -69,14 +73,15 @@ fn checks_alone_leave_by_the_tap_when_they_alone_are_to() {
         let marked = |vip| namespace.ip(&format!("route get {vip} mark {MARK} ipproto tcp"));
         let mut own = OwnPrograms::default();
         for who in [Who::Checks, Who::Programs, Who::Checks] {
-            assert!(own.keep(handle, &[tap()], twins, (&ways(), who)).await);
+            assert_eq!(own.keep(handle, &[tap()], twins, (&ways(), who)).await, vips(&VIPS));
             for vip in VIPS {
                 let (checks, others) = (marked(vip), asked(namespace, vip, "tcp"));
                 assert!(checks.contains("dev tw0"), "{who:?}: {checks}");
                 assert_eq!(others.contains("local"), who == Who::Checks, "{who:?}: {others}");
             }
         }
-        assert!(own.keep(handle, &[tap()], twins, (&BTreeSet::new(), Who::Checks)).await);
+        let none = own.keep(handle, &[tap()], twins, (&BTreeSet::new(), Who::Checks)).await;
+        assert_eq!(none, BTreeSet::new());
         assert_eq!(rules(namespace), before);
     });
 }
@@ -153,13 +158,41 @@ fn a_daemon_that_was_killed_leaves_nothing_that_matters_and_the_next_one_tidies_
 }
 
 #[test]
-fn where_somebody_elses_rule_is_beside_the_local_one_nothing_is_done() {
+fn where_somebody_elses_rule_is_beside_the_local_one_nothing_is_done_in_its_family() {
     with_tap(async |namespace, handle, twins| {
         namespace.ip("rule add pref 1 from 203.0.113.0/24 lookup main");
         let before = rules(namespace);
-        OwnPrograms::default().keep(handle, &[tap()], twins, (&ways(), Who::Programs)).await;
-        assert_eq!(rules(namespace), before);
+        let mut own = OwnPrograms::default();
+        let open = own.keep(handle, &[tap()], twins, (&ways(), Who::Programs)).await;
+        assert_eq!(rules(namespace)[0], before[0]);
         assert!(asked(namespace, VIPS[0], "tcp").contains("local"));
+        assert_eq!(open, vips(&VIPS[1..]), "the other family is as ever");
+        assert!(asked(namespace, VIPS[1], "tcp").contains("dev tw0"));
+        namespace.ip("rule del pref 1 from 203.0.113.0/24");
+        let open = own.keep(handle, &[tap()], twins, (&ways(), Who::Programs)).await;
+        assert_eq!(open, vips(&VIPS));
+    });
+}
+
+#[test]
+fn a_vip_whose_way_cannot_be_had_takes_none_from_the_others() {
+    with_tap(async |namespace, handle, twins| {
+        let mut wanted = ways();
+        let (vip, source) = ("192.0.2.11".parse().unwrap(), "10.0.0.1".parse().unwrap());
+        wanted.insert(Way { port: PortId(1), vip, source });
+        let mut own = OwnPrograms::default();
+        for _ in 0..2 {
+            let open = own.keep(handle, &[tap()], twins, (&wanted, Who::Checks)).await;
+            assert_eq!(open, vips(&VIPS), "port 1 has no TAP");
+        }
+        namespace.ip("link set tw0 down");
+        let open = own.keep(handle, &[tap()], twins, (&wanted, Who::Checks)).await;
+        assert_eq!(open, BTreeSet::new(), "a TAP that is down carries nobody");
+        namespace.ip("link set tw0 up");
+        namespace.ip("addr replace 2001:db8::10/128 dev tw0 nodad");
+        namespace.ip("addr replace fd01::1/64 dev tw0 nodad");
+        let open = own.keep(handle, &[tap()], twins, (&wanted, Who::Checks)).await;
+        assert_eq!(open, vips(&VIPS), "what was lost is there again");
     });
 }
 

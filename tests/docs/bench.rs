@@ -11,9 +11,10 @@ use crate::Document;
 use crate::shared_typed::by;
 
 /// What each command is told, to be short.
-const SHORT: [&str; 8] = [
+const SHORT: [&str; 9] = [
     "sweep --flows 1000 --trial-ms 20 --tolerated-ppm 1000000 --highest-kpps 100",
     "life --duration 1 --places 1048576",
+    "checks --checks 20 --interval-ms 100 --seconds 1",
     "choices --each-ms 1 --warm-up-ms 0 --backends 10 --places 100000",
     "handover --flows 1024 --rounds 10",
     "idle --packets 10 --sleep-us 50",
@@ -57,7 +58,7 @@ fn printed(line: &str) -> Vec<Value> {
     command.args(words).arg("--json");
     if line.starts_with("compare") {
         command.args(["--", "--flows", "1000", "--duration", "1", "--no-huge"]);
-    } else {
+    } else if !line.starts_with("checks") {
         command.arg("--no-huge");
     }
     let output = command.output().unwrap();

@@ -1,6 +1,7 @@
 //! Checks that ask the VIP at one backend: what one at the backend's own address does not see.
 
-use lab::network::{LAN, VIP};
+use lab::config::Service;
+use lab::network::{LAN, VIP, VIP6, backend_address6};
 use lab::{Balancer, programs, wait};
 
 use crate::harness::{Rig, web};
@@ -74,4 +75,31 @@ fn behind_a_tunnel_a_backend_that_has_lost_the_vip_is_down_for_who_asks_there() 
 #[test]
 fn beside_the_boxs_own_programs_a_backend_that_has_lost_the_vip_is_down_for_who_asks_there() {
     a_backend_that_has_lost_the_vip_is_down_for_who_asks_there("dr", true);
+}
+
+/// Somebody else's rule is in the way of one family: the other's checks are none of its business.
+#[test]
+fn a_vip_that_cannot_be_asked_fails_its_own_checks_and_no_others() {
+    let rig = Rig::new(1, 2);
+    for backend in &rig.network.backends {
+        rig.network.answer_past_the_balancer(backend).unwrap();
+    }
+    rig.network.balancer.ip("-6 rule add pref 0 fwmark 7 lookup main").unwrap();
+    let mut config = rig.web_config(2, "rr", &[(1, 1), (2, 1)]);
+    config.set_mode("web", "dr", None).unwrap();
+    let mut six = Service::new("six", "tcp", (VIP6, 80).into(), &[])
+        .to((backend_address6(1), 80))
+        .in_mode("dr", None);
+    config.service[0].more = checks("vip");
+    six.more = checks("vip");
+    config.service.push(six);
+    let mut balancer = rig.start(config);
+    wait_until_asked(&balancer);
+    let is_refused = || {
+        let services = balancer.shunt_json("services")?.to_string();
+        Ok(services.contains(&format!("not run: no way out to {VIP6}")))
+    };
+    wait::until_true("checks of the other VIP to be refused", PATIENCE, is_refused).unwrap();
+    wait_for_state_of(&balancer, web(1), "up");
+    balancer.stop().unwrap();
 }

@@ -25,7 +25,7 @@ fn health(balancer: &Balancer<'_>, number: u8) -> Value {
     health_of(balancer, web(number))
 }
 
-fn health_of(balancer: &Balancer<'_>, backend: SocketAddrV4) -> Value {
+pub(crate) fn health_of(balancer: &Balancer<'_>, backend: SocketAddrV4) -> Value {
     let address = backend.to_string();
     let is_it = |backend: &&Value| backend["address"] == address.as_str();
     backends(balancer).iter().find(is_it).unwrap()["health"].clone()
@@ -190,6 +190,25 @@ pub(crate) fn https(network: &Network, host: &Host, what: &str) -> Program {
     let server =
         ["openssl", "s_server", "-www", "-accept", "443", "-key", &key, "-cert", &certificate];
     start(network, host, what, 443, &server)
+}
+
+/// An error by ICMP comes after the datagram has left, as it never does on one host alone.
+#[test]
+fn a_udp_check_that_takes_silence_for_good_hears_that_nobody_is_there() {
+    let rig = Rig::new(1, 2);
+    let (network, host) = (&rig.network, &rig.network.backends[0]);
+    let _echo = programs::udp_echo(network, &rig.binaries, host, 7).unwrap();
+    let mut config = rig.web_config(1, "rr", &[(1, 1), (2, 1)]);
+    config.service[0].more = table(
+        "[[check]]\nkind = \"udp\"\nport = 7\nsend = \"hello\"\ninterval_ms = 300\n\
+         fast_interval_ms = 100\ntimeout_ms = 500\nfall = 2\n",
+    );
+    let mut balancer = rig.start(config);
+    wait_for_state(&balancer, 2, "down");
+    assert_eq!(health(&balancer, 2)["checks"][0]["last"], "refused");
+    wait_for_state(&balancer, 1, "up");
+    assert_eq!(health(&balancer, 1)["checks"][0]["last"], "passed");
+    balancer.stop().unwrap();
 }
 
 #[test]

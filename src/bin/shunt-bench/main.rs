@@ -7,10 +7,11 @@
 //!
 //! `scene` and `host` say who takes part, `frame`, `order` and `traffic` make packets, `bed` holds the
 //! worker, `rig` puts it on a core of its own. A subcommand is a file: `run`, `sweep`, `life`,
-//! `flood`, `choices`, `handover`, `idle`, `reload`, `overhead`, `generate`, `compare`, `standard`.
+//! `flood`, `choices`, `checks`, `handover`, `idle`, `reload`, `overhead`, `generate`, `compare`, `standard`.
 
 mod bars;
 mod bed;
+mod checks;
 mod choices;
 mod compare;
 mod crew;
@@ -56,6 +57,7 @@ use std::process::ExitCode;
 use anyhow::ensure;
 use clap::{Parser, Subcommand};
 
+use crate::checks::ChecksOptions;
 use crate::choices::ChoicesOptions;
 use crate::compare::CompareOptions;
 use crate::flood::FloodOptions;
@@ -87,6 +89,8 @@ enum Command {
     Life(LifeOptions),
     /// Opens connections with every scheduler, beside `rr`.
     Choices(ChoicesOptions),
+    /// Runs many health checks, and prints how late they begin.
+    Checks(ChecksOptions),
     /// Offers packets to a worker that is not their owner.
     Handover(HandoverOptions),
     /// Sends packets one at a time to a worker that has nothing else to do.
@@ -115,6 +119,9 @@ fn main() -> ExitCode {
         }
         Command::Choices(options) => {
             choices::run(&options).map(|rows| shown(&choices::render(&rows, options.json)))
+        }
+        Command::Checks(options) => {
+            checks::run(&options).map(|found| shown(&checks::render(&found, options.json)))
         }
         Command::Handover(options) => {
             handover::run(&options).map(|found| shown(&handover::render(&found, options.json)))

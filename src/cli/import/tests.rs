@@ -189,6 +189,66 @@ fn checks_become_what_shunt_asks() {
     }
 }
 
+/// The rules of `shuntd check`: nothing is written that it would refuse.
+#[test]
+fn what_a_check_says_is_carried_over_as_it_can_be_sent() {
+    let rows = [
+        (
+            "",
+            "MISC_CHECK {\n misc_path \"/bin/check 'a b' \\\"c d\\\"\"\n }",
+            "command = [\"/bin/check\", \"a b\", \"c d\"]\n",
+        ),
+        (
+            "virtualhost shop.example:8443",
+            "SSL_GET {\n enable_sni\n url {\n }\n }",
+            "path = \"/\"\nhost = \"shop.example:8443\"\n",
+        ),
+        ("", "DNS_CHECK {\n name .\n }", "name = \".\"\n"),
+    ];
+    for (server, real, expected) in rows {
+        let (configuration, said, whole) = with(server, real);
+        assert!(
+            configuration.contains(expected) && whole,
+            "{server} {real}: {configuration}{said}"
+        );
+    }
+    let rows = [
+        (
+            "",
+            "HTTP_GET {\n url {\n path \"/a#b\"\n }\n }",
+            ":7: not carried over: `path /a#b`: a path",
+        ),
+        ("virtualhost h/a", "", ":3: not carried over: `virtualhost h/a`: the name or address"),
+        (
+            "",
+            "HTTP_GET {\n url {\n virtualhost \"a b\"\n }\n }",
+            ":7: not carried over: `virtualhost a b`: the name or address",
+        ),
+        (
+            "",
+            "SSL_GET {\n sni_name h:443\n url {\n }\n }",
+            ":6: not carried over: `sni_name h:443`: the bare name",
+        ),
+        (
+            "",
+            "SMTP_CHECK {\n helo_name \"a b\"\n }",
+            ":6: not carried over: `helo_name a b`: a word",
+        ),
+        ("", "DNS_CHECK {\n name a..b\n }", ":6: not carried over: `name a..b`: a domain name"),
+        (
+            "",
+            "MISC_CHECK {\n misc_path \"/x \\\\0\"\n }",
+            ":5: not carried over: `MISC_CHECK`: a program",
+        ),
+    ];
+    for (server, real, expected) in rows {
+        let (configuration, said, whole) = with(server, real);
+        assert!(said.contains(expected) && !whole, "{server} {real}: {said}");
+        let read = parse_for(&configuration, Path::new("shunt.toml"), &Machine::with_cpus(8));
+        assert!(read.is_ok(), "{server} {real}: {}", read.unwrap_err());
+    }
+}
+
 /// Else each has its own.
 #[test]
 fn what_all_are_asked_is_the_services() {
@@ -292,6 +352,8 @@ fn what_is_changed_or_left_to_keepalived_does_not_matter() {
         ),
         ("", "alpha\n}\nreal_server 10.0.0.2 80 {", ":4: changed: `alpha`: every backend"),
         ("", "HTTP_GET {\n http_protocol 1.0\n url {\n }\n }", ":6: changed: `http_protocol 1.0`"),
+        ("", "UDP_CHECK {\n }", ":5: changed: `UDP_CHECK`: without a `payload` keepalived sends"),
+        ("", "MISC_CHECK {\n misc_path /x a\n }", ":6: changed: `misc_path /x a`: what is not in"),
         ("flag-3", "", ":3: remark: `flag-3`: scheduler rr has no such flag"),
         ("ha_suspend", "", ":3: remark: `ha_suspend`"),
         ("smtp_alert", "", ":3: remark: `smtp_alert`: Shunt sends no mail"),

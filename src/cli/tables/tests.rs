@@ -196,6 +196,20 @@ web      tcp       192.0.2.1:80         wrr                                     
 }
 
 #[test]
+fn a_quorum_is_shown_as_it_is_in_force_where_it_says_something() {
+    let table = [
+        ((true, 3, 1, 1), ""),
+        ((false, 0, 1, 1), "quorum 1: lost, 0 up"),
+        ((true, 6, 4, 4), "quorum 4: 6 up"),
+        ((true, 3, 9, 3), "quorum 3, 9 asked for: 3 up"),
+        ((false, 2, 9, 3), "quorum 3, 9 asked for: lost, 2 up"),
+    ];
+    for ((whole, live, wanted, in_force), expected) in table {
+        assert_eq!(quorum_note(&Quorum { whole, live, wanted, in_force }), expected);
+    }
+}
+
+#[test]
 fn as_json_a_backend_has_the_keys_of_the_file_and_reads_back() {
     let tunnel = Mode::Tunnel(Encapsulation::Gre { checksum: false });
     for (mode, keys) in [

@@ -153,10 +153,23 @@ pub struct Http {
     pub tls: Option<Tls>,
 }
 
+impl Http {
+    /// The name the certificate is asked for, if any: `sni`, or the host without its port.
+    pub fn certificate_name(&self) -> Option<&str> {
+        let host = || Some(without_port(self.host.as_deref()?));
+        self.tls.as_ref()?.sni.as_deref().or_else(host)
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    let (host, end) = host.strip_prefix('[').map_or((host, ':'), |rest| (rest, ']'));
+    host.split(end).next().unwrap_or(host)
+}
+
 /// How HTTPS is spoken.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Tls {
-    /// The name the certificate is asked for (SNI) and must have, if not `host`.
+    /// The name the certificate is asked for (SNI) and must have, if not that of `host`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sni: Option<String>,
     /// Who must have signed the certificate; anybody, if `None`.
@@ -292,6 +305,31 @@ mod tests {
         let table = [(199, false), (200, true), (204, true), (205, false), (301, true)];
         for (status, expected) in table {
             assert_eq!(statuses.contain(status), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_asked_for_by_the_hosts_name_without_its_port() {
+        let table = [
+            (None, None, None),
+            (Some("h"), None, Some("h")),
+            (Some("h:8443"), None, Some("h")),
+            (Some("[2001:db8::1]:8443"), None, Some("2001:db8::1")),
+            (Some("[2001:db8::1]"), None, Some("2001:db8::1")),
+            (Some("h:8443"), Some("s"), Some("s")),
+            (None, Some("s"), Some("s")),
+        ];
+        for (host, sni, expected) in table {
+            let http = Http {
+                method: "GET".into(),
+                path: "/".into(),
+                host: host.map(Into::into),
+                status: Statuses::default(),
+                body: None,
+                body_regex: None,
+                tls: Some(Tls { sni: sni.map(Into::into), ca: None }),
+            };
+            assert_eq!(http.certificate_name(), expected, "{host:?} {sni:?}");
         }
     }
 

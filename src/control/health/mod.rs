@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::config::plan::{Plan, Service, ServiceKey};
+use super::config::plan::{Backend, Plan, Service, ServiceKey};
 use super::effective::{Hands, Verdict, Verdicts};
 use super::punt::aim::{Aim, Aims};
 use super::voice::Voice;
@@ -29,28 +29,25 @@ use crate::stats::health::{BackendHealth, HealthStats, ServiceHealth, Wards};
 
 pub mod check;
 mod hear;
+mod heirs;
 pub mod machine;
 pub mod passive;
 pub mod probe;
 pub mod quorum;
 pub mod runner;
 pub mod standing;
+mod thread;
 pub mod view;
 
 use check::{Check, OnFailure, Policy};
+use heirs::{heirs, is_same};
 use passive::{Passive, Terms};
 use probe::Asked;
-use runner::{Change, CheckId, Job, Limits, Order, Runner, Slot};
+use runner::{Change, CheckId, Job, Order, Runner, Slot};
 use standing::{Standing, Turn};
 
 /// So long after the first of several changes they are published together.
 const SETTLE: Duration = Duration::from_millis(50);
-/// Checks with a socket at a time, as far as descriptors allow.
-const SOCKETS_MAX: usize = 16_384;
-/// Descriptors left for the rest of the daemon.
-const DESCRIPTORS_KEPT: usize = 256;
-/// Programs of checks that run at a time.
-const SCRIPTS_MAX: usize = 64;
 
 /// The health of all services.
 #[derive(Debug)]
@@ -60,6 +57,8 @@ pub struct Health {
     aims: Arc<Aims>,
     /// Started with the first check.
     runner: Option<Runner>,
+    /// The thread has ended, or cannot be had: all checks wait for another.
+    is_stopped: bool,
     wards: HashMap<ServiceKey, Ward>,
     /// Whose a check is.
     owners: HashMap<CheckId, (ServiceKey, SocketAddr)>,
@@ -79,6 +78,8 @@ struct Ward {
     is_whole: bool,
     /// Weights of those that are up, as judged last.
     live: u64,
+    /// The quorum they were held to.
+    in_force: u32,
     patients: HashMap<SocketAddr, Patient>,
 }
 
@@ -102,6 +103,15 @@ struct Running {
     asked: Asked,
     is_up: bool,
     slot: Arc<Slot>,
+}
+
+impl Running {
+    /// What the health thread is to do.
+    fn job(&self) -> Job {
+        let Self { id, check, asked, is_up, slot } = self;
+        let (check, asked, slot) = (check.clone(), asked.clone(), Arc::clone(slot));
+        Job { id: *id, check, asked, is_up: *is_up, slot }
+    }
 }
 
 impl Patient {
@@ -136,6 +146,7 @@ impl Health {
             stats,
             aims,
             runner: None,
+            is_stopped: false,
             wards: HashMap::new(),
             owners: HashMap::new(),
             next_id: 0,
@@ -167,8 +178,7 @@ impl Health {
                 }
                 change = change => match change {
                     Some(change) => self.take(&change, Instant::now()),
-                    // The thread has died: what it said last stays.
-                    None => self.runner = None,
+                    None => self.note_end(),
                 },
             }
         }
@@ -199,6 +209,7 @@ impl Health {
         for (service, kept) in self.voice.kept(now) {
             tracing::warn!(service, kept, "health: more changes were not logged");
         }
+        self.revive();
         let mut is_restless = false;
         for ward in self.wards.values_mut() {
             for (address, patient) in &mut ward.patients {
@@ -265,7 +276,7 @@ impl Health {
                     old.remove(&address).unwrap_or_else(|| Patient::new(service, checks, now));
                 patient.passive =
                     is_passive.then(|| patient.passive.unwrap_or_else(|| Passive::new(now)));
-                let patient = self.treat(patient, &key, service, address, checks);
+                let patient = self.treat(patient, &key, service, backend, checks);
                 ward.patients.insert(address, patient);
             }
             for patient in old.into_values() {
@@ -285,17 +296,17 @@ impl Health {
         patient: Patient,
         key: &ServiceKey,
         service: &Service,
-        address: SocketAddr,
+        backend: &Backend,
         checks: &[Check],
     ) -> Patient {
         let Patient { standing, shown_up, running, passive } = patient;
-        let mut before = running.into_iter();
+        let wanted: Vec<_> = checks.iter().map(|it| (it, asked(service, backend, it))).collect();
+        let (heirs, gone) = heirs(&wanted, running);
+        self.discharge(gone);
         let mut now = Vec::with_capacity(checks.len());
-        for check in checks {
-            let asked = asked(service, address, check);
-            let old = before.next();
+        for ((check, asked), old) in wanted.into_iter().zip(heirs) {
             match old {
-                Some(old) if old.check == *check && old.asked == asked => now.push(old),
+                Some(old) if is_same(&old, check, &asked) => now.push(old),
                 old => {
                     let is_up = old.as_ref().map_or(standing.is_up, |old| old.is_up);
                     self.discharge(old.into_iter().collect());
@@ -303,7 +314,6 @@ impl Health {
                 }
             }
         }
-        self.discharge(before.collect());
         Patient { standing, shown_up, running: now, passive }
     }
 
@@ -313,11 +323,8 @@ impl Health {
         self.owners.insert(id, (key.clone(), asked.backend));
         let (check, slot) = (check.clone(), Arc::default());
         let running = Running { id, check, asked, is_up, slot };
-        let Running { check, asked, slot, .. } = &running;
-        let (check, asked, slot) = (check.clone(), asked.clone(), Arc::clone(slot));
-        let job = Job { id, check, asked, is_up, slot };
         if let Some(runner) = self.runner() {
-            runner.order(Order::Start(Box::new(job)));
+            runner.order(Order::Start(Box::new(running.job())));
         }
         running
     }
@@ -330,19 +337,6 @@ impl Health {
             }
         }
     }
-
-    fn runner(&mut self) -> Option<&Runner> {
-        if self.runner.is_none() {
-            let limits = Limits { sockets: sockets(), scripts: SCRIPTS_MAX };
-            match Runner::start(Arc::clone(&self.stats), Arc::clone(&self.aims), limits) {
-                Ok(runner) => self.runner = Some(runner),
-                Err(error) => {
-                    tracing::error!(%error, "no health checks: their thread cannot be started");
-                }
-            }
-        }
-        self.runner.as_ref()
-    }
 }
 
 /// Has health anything to say about it?
@@ -353,35 +347,24 @@ fn is_ward(service: &Service) -> bool {
 }
 
 /// Whom a check of a backend asks.
-fn asked(service: &Service, backend: SocketAddr, check: &Check) -> Asked {
-    let mut target = check.target(backend);
+fn asked(service: &Service, backend: &Backend, check: &Check) -> Asked {
+    let mut target = check.target(backend.address);
     let mut aim = None;
-    let is_it = |it: &&super::config::plan::Backend| it.address == backend;
-    if service.health.asks_vip(check)
-        && let Some(it) = service.backends.iter().find(is_it)
-    {
+    if service.health.asks_vip(check) {
         target.set_ip(service.address.vip);
-        let encapsulation = match it.mode {
+        let encapsulation = match backend.mode {
             Mode::Tunnel(encapsulation) => Some(encapsulation),
             Mode::Dr | Mode::Nat | Mode::Fullnat => None,
         };
-        aim = Some(Aim { backend: backend.ip(), encapsulation });
+        aim = Some(Aim { backend: backend.address.ip(), encapsulation });
     }
-    Asked { service: service.name.clone(), backend, target, aim }
+    Asked { service: service.name.clone(), backend: backend.address, target, aim }
 }
 
 /// How late passive checks of a service may hear of a connection.
 fn waited(plan: &Plan, service: &Service) -> Duration {
     let timeouts = service.own_timeouts(&plan.timeouts).unwrap_or(plan.timeouts);
     Terms::waited(&timeouts, |protocol| service.speaks(protocol))
-}
-
-/// How many descriptors checks may use; `shuntd` has raised the limit as far as it may.
-fn sockets() -> usize {
-    use rustix::process::{Resource, getrlimit};
-    let may = getrlimit(Resource::Nofile).current;
-    let may = may.and_then(|may| usize::try_from(may).ok()).unwrap_or(usize::MAX);
-    may.saturating_sub(DESCRIPTORS_KEPT).clamp(1, SOCKETS_MAX)
 }
 
 impl Ward {
@@ -392,6 +375,7 @@ impl Ward {
             waited: Duration::ZERO,
             is_whole: true,
             live: 0,
+            in_force: service.health.quorum,
             patients: HashMap::new(),
         }
     }
@@ -411,8 +395,9 @@ impl Ward {
     fn weigh(&mut self, service: &Service, by_hand: impl Fn(SocketAddr) -> Option<u32>) {
         let up = service.backends.iter().filter(|it| !it.sorry && self.is_up(it.address));
         self.live = up.map(|it| u64::from(by_hand(it.address).unwrap_or(it.weight))).sum();
-        let quorum = self.quorum(service);
-        self.is_whole = quorum::is_whole(self.is_whole, self.live, quorum, self.policy.hysteresis);
+        self.in_force = self.quorum(service);
+        let (quorum, hysteresis) = (self.in_force, self.policy.hysteresis);
+        self.is_whole = quorum::is_whole(self.is_whole, self.live, quorum, hysteresis);
     }
 
     /// Who is not to get all that the plan gives.
@@ -423,7 +408,7 @@ impl Ward {
             OnFailure::Remove => Verdict::Removed,
             OnFailure::Drain => Verdict::Drained,
         };
-        let verdict = |backend: &super::config::plan::Backend| {
+        let verdict = |backend: &Backend| {
             let address = backend.address;
             let serves =
                 if backend.sorry { others_serve } else { !others_serve && self.is_up(address) };
@@ -451,7 +436,7 @@ impl Ward {
     }
 
     fn say_quorum(&self, service: &Service) {
-        let (service_name, live, quorum) = (&self.name, self.live, self.quorum(service));
+        let (service_name, live, quorum) = (&self.name, self.live, self.in_force);
         let sorry = service.backends.iter().filter(|backend| backend.sorry).count();
         if self.is_whole {
             tracing::info!(service = service_name, live, quorum, "quorum is back");

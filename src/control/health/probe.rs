@@ -16,6 +16,7 @@ use crate::control::punt::aim::{Aim, Aims};
 mod dns;
 mod http;
 mod ping;
+pub mod sayable;
 mod script;
 mod smtp;
 mod socket;
@@ -135,7 +136,8 @@ impl Prober {
         match &self.probe {
             Probe::Tcp(talk) => talk::over_tcp(&road, talk).await,
             Probe::Udp(talk) => talk::over_udp(&road, talk, patience).await,
-            Probe::Http(request) => self.ask_http(&road, request).await,
+            // Much larger than the others, which should not have room for it.
+            Probe::Http(request) => Box::pin(self.ask_http(&road, request)).await,
             Probe::Dns { name, record } => dns::ask(&road, name, *record).await,
             Probe::Smtp { helo } => smtp::ask(&road, helo).await,
             Probe::Ping => ping::ask(asked.target.ip()).await,
@@ -146,9 +148,9 @@ impl Prober {
     async fn ask_http(&self, road: &Road<'_>, request: &super::check::Http) -> Result<(), Failure> {
         let (target, stream) = (road.target, socket::connect(road).await?);
         match (&self.tls, &request.tls) {
-            (Some(config), Some(settings)) => {
+            (Some(config), Some(_)) => {
                 let config = config.as_ref().map_err(|error| Failure::NotRun(error.clone()))?;
-                let name = settings.sni.as_deref().or(request.host.as_deref());
+                let name = request.certificate_name();
                 let stream = tls::handshake(stream, target, name, config).await?;
                 http::ask(stream, target, request, self.matcher.as_ref()).await
             }

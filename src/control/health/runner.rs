@@ -14,9 +14,16 @@
 //! **Late checks.** Each task knows when its check was due and how late it began: behind others on this
 //! thread, or waiting for one of [`Limits::sockets`]. The worst of every [`WINDOW`] is a metric. A check
 //! that is late is not made up for: the next is due an interval after this one was, or now.
+//!
+//! **Faults.** A panic is caught where a check asks, and is that check's failure. Should the thread itself end all the same,
+//! another is started (`thread.rs`).
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
@@ -91,6 +98,8 @@ pub struct Slot(Mutex<Seen>);
 pub struct Seen {
     /// When the last check ended, and how; `None` before the first.
     pub last: Option<(Instant, Result<Duration, Failure>)>,
+    /// How much too late it had begun.
+    pub late: Duration,
     /// When the next is due.
     pub next: Option<Instant>,
 }
@@ -109,7 +118,7 @@ impl Slot {
 /// The health thread, seen from the control thread. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Runner {
-    orders: mpsc::UnboundedSender<Order>,
+    pub(super) orders: mpsc::UnboundedSender<Order>,
     /// What it says.
     pub changes: mpsc::Receiver<Change>,
 }
@@ -188,9 +197,9 @@ async fn run(job: Job, shared: Arc<Shared>) {
     loop {
         slot.write(|seen| seen.next = Some(due));
         sleep_until(due).await;
-        let outcome = ask(&check, &asked, &prober, due, &shared).await;
+        let (late, outcome) = ask(&check, &asked, &prober, due, &shared).await;
         let passed = outcome.is_ok();
-        slot.write(|seen| seen.last = Some((Instant::now(), outcome)));
+        slot.write(|seen| (seen.last, seen.late) = (Some((Instant::now(), outcome)), late));
         if machine.note(passed, check.rise, check.fall) {
             let _ = shared.said.send(Change { id, is_up: machine.is_up }).await;
         }
@@ -200,28 +209,41 @@ async fn run(job: Job, shared: Arc<Shared>) {
     }
 }
 
-/// Asks once: how long the answer took, or why it is none.
+/// Asks once: how late that began; how long the answer took, or why it is none.
 async fn ask(
     check: &Check,
     asked: &Asked,
     prober: &Prober,
     due: Instant,
     shared: &Shared,
-) -> Result<Duration, Failure> {
+) -> (Duration, Result<Duration, Failure>) {
     let room = match check.probe {
         Probe::Script { .. } => &shared.scripts,
         _ => &shared.sockets,
     };
     let _place = room.acquire().await;
     let begun = Instant::now();
-    shared.stats.note_lateness(begun.saturating_duration_since(due));
+    let late = begun.saturating_duration_since(due);
+    shared.stats.note_lateness(late);
     let patience = Duration::from_millis(check.timeout_ms.into());
-    let outcome = match timeout(patience, prober.ask(asked, patience)).await {
+    let outcome = match timeout(patience, caught(prober.ask(asked, patience))).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Failure::TimedOut),
     };
     shared.stats.results[CheckResult::of(&outcome) as usize].add(1);
-    outcome.map(|()| begun.elapsed())
+    (late, outcome.map(|()| begun.elapsed()))
+}
+
+/// A fault in what asks, of ours or of a library's, is that check's failure and nobody else's: a backend whose answer
+/// brings it about takes down itself and not the balancer.
+async fn caught(asking: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let mut asking = pin!(asking);
+    poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| asking.as_mut().poll(context)));
+        let fault = "a fault of shuntd's own, told in its log";
+        polled.unwrap_or_else(|_| Poll::Ready(Err(Failure::NotRun(fault.into()))))
+    })
+    .await
 }
 
 impl CheckResult {

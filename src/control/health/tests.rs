@@ -120,6 +120,22 @@ fn sorry_backends_serve_alone_while_the_quorum_is_lost() {
     }
 }
 
+/// A quorum nobody can reach is lowered to what there is, and shown so.
+#[test]
+fn the_quorum_in_force_is_shown_beside_the_one_asked_for() {
+    // Asked for, in force with backends of weight 1, 2 and 3, and with the first alone.
+    for (wanted, of_six, of_one) in [(1, 1, 1), (4, 4, 1), (9, 6, 1)] {
+        let (mut health, mut plan) = (health(), plan(&format!("quorum = {wanted}"), true));
+        let key = plan.services[0].key();
+        compiled(&mut health, &plan);
+        let whole = |live, in_force| Some(view::Quorum { whole: true, live, wanted, in_force });
+        assert_eq!(health.quorum(&key), whole(6, of_six));
+        plan.services[0].backends.retain(|it| it.sorry || it.address == backend(1));
+        compiled(&mut health, &plan);
+        assert_eq!(health.quorum(&key), whole(1, of_one));
+    }
+}
+
 #[test]
 fn without_sorry_backends_a_lost_quorum_takes_nobody_out() {
     let (mut health, plan) = (health(), plan("quorum = 6", false));
@@ -157,6 +173,62 @@ fn a_reload_leaves_a_backend_in_the_state_it_has() {
     assert_eq!(health.owners.len(), 2);
     after.services[0].backends.insert(1, gone);
     assert_eq!(compiled(&mut health, &after), [(1, 5), (2, 2), (3, 3)]);
+}
+
+/// Checks by their ports, those of another pace with `'`.
+fn checks(plan: &Plan, written: &str) -> Vec<Check> {
+    let like = &plan.services[0].checks[0];
+    let check = |word: &str| {
+        let (port, fall) = word.strip_suffix('\'').map_or((word, like.fall), |port| (port, 9));
+        Check { port: port.parse().ok(), fall, ..like.clone() }
+    };
+    written.split(' ').map(check).collect()
+}
+
+/// What is said of checks is what was asked of them, wherever they stand in the file.
+#[test]
+fn a_reload_leaves_each_check_the_verdict_on_its_own_question() {
+    // Before and after, by port; `!` are down, `'` have another pace. And which of those after still run.
+    let table = [
+        ("a new one goes in front", "81 !82", "!80 81 !82", "81 82"),
+        ("a new one goes behind", "81", "81 82", "81"),
+        ("a new one beside one that is down must pass first", "!81", "!81 !82", "81"),
+        ("the first is taken out", "81 !82", "!82", "82"),
+        ("the one that is down is taken out", "!81 82", "82", "82"),
+        ("they change places", "!81 82 83", "83 82 !81", "83 82 81"),
+        ("one that is down changes its pace", "!81 82", "!81' 82", "82"),
+        ("one that is up changes its pace, and its place", "!81 82", "82' !81", "81"),
+        ("one that is down asks something else", "!81 82", "!83 82", "82"),
+        ("one in two paces, one of them goes", "81 !81'", "!81'", "81'"),
+        ("two that are alike", "81 !81", "81 !81 !81", "81 81"),
+    ];
+    for (name, before, after, goes_on) in table {
+        let (mut health, mut plan) = (health(), plan("", false));
+        plan.services[0].backends.truncate(1);
+        plan.services[0].checks = checks(&plan, &before.replace('!', ""));
+        compiled(&mut health, &plan);
+        let key = plan.services[0].key();
+        let ids = |health: &Health| -> Vec<CheckId> {
+            health.wards[&key].patients[&backend(1)].running.iter().map(|it| it.id).collect()
+        };
+        let old = ids(&health);
+        for (id, _) in old.iter().zip(before.split(' ')).filter(|(_, it)| it.starts_with('!')) {
+            health.take(&Change { id: *id, is_up: false }, Instant::now());
+        }
+        plan.services[0].checks = checks(&plan, &after.replace('!', ""));
+        compiled(&mut health, &plan);
+        let running = &health.wards[&key].patients[&backend(1)].running;
+        let mut said = vec![];
+        let mut same = vec![];
+        for (running, word) in running.iter().zip(after.split(' ')) {
+            said.push(
+                if running.is_up { "" } else { "!" }.to_owned() + word.trim_start_matches('!'),
+            );
+            same.extend(old.contains(&running.id).then(|| word.trim_start_matches('!')));
+        }
+        assert_eq!((said.join(" "), same.join(" ")), (after.into(), goes_on.into()), "{name}");
+        assert_eq!(health.owners.len(), ids(&health).len(), "{name}: others have ended");
+    }
 }
 
 #[test]
@@ -210,7 +282,7 @@ fn at_the_vip_the_backend_is_asked_by_what_is_sent_to_it_alone() {
             (&ping, "10.44.0.11:80", None),
         ];
         for (check, target, aim) in table {
-            let asked = asked(service, backend(1), check);
+            let asked = asked(service, &service.backends[0], check);
             assert_eq!((asked.target, asked.aim), (target.parse().unwrap(), aim), "{check}");
             assert_eq!(asked.backend, backend(1));
         }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::passive::unanswered;
-use super::{Health, Running};
+use super::{Health, Running, Ward};
 use crate::control::config::plan::ServiceKey;
 
 /// What the checks of a backend say.
@@ -82,8 +82,11 @@ pub struct Quorum {
     pub whole: bool,
     /// Weight that is up.
     pub live: u64,
-    /// Weight that is asked for.
+    /// Weight that the file asks for.
     pub wanted: u32,
+    /// Weight that is held to: what is asked for, lowered to that of all backends together if they have less.
+    #[serde(default)]
+    pub in_force: u32,
 }
 
 impl Health {
@@ -115,7 +118,8 @@ impl Health {
     /// How much of a service is up; `None` if health has nothing to say about it.
     pub fn quorum(&self, service: &ServiceKey) -> Option<Quorum> {
         let ward = self.wards.get(service)?;
-        Some(Quorum { whole: ward.is_whole, live: ward.live, wanted: ward.policy.quorum })
+        let Ward { is_whole: whole, live, in_force, .. } = *ward;
+        Some(Quorum { whole, live, wanted: ward.policy.quorum, in_force })
     }
 }
 

@@ -16,11 +16,12 @@
 //! What reaches the backend is what a client's packet would be there, and is made by the same code. It makes no
 //! connection here: in these modes only the client's half would pass.
 //!
-//! Limits: a socket is known from its beginning until [`LINGER`] after the check's time, in which its last
-//! packet, a RST, leaves; one for each of our addresses' ports at most. What a check says must fit a packet
+//! Limits: a socket is known by both its ends, from its beginning until [`LINGER`] after the check's time, in which
+//! its last packet, a RST, leaves: another program that gets its port later, or speaks to anybody but that VIP, is not
+//! a check. What a check says must fit a packet
 //! ([`SAID_MAX`]): pieces have no ports to be known by.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,11 +42,19 @@ pub const MARK: u32 = 0x5348;
 pub const SAID_MAX: u16 = 1100;
 /// So long after a check's time its socket may still say something.
 const LINGER: Duration = Duration::from_secs(2);
-/// Sockets whose time is over are forgotten when there are so many more.
+/// Memory of sockets whose time is over is given back when there are so many more.
 const MORE: usize = 1024;
 
-/// Whose a socket's packets are: protocol, and our address and port.
-pub type Flow = (u8, SocketAddr);
+/// Whose a socket's packets are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// Of IP.
+    pub protocol: u8,
+    /// Our address and port.
+    pub source: SocketAddr,
+    /// The VIP, and the port asked.
+    pub target: SocketAddr,
+}
 
 /// Whom a check asks in a VIP's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +72,8 @@ pub struct Aims {
     /// Has there ever been one? If not, as nearly always, nothing is looked at.
     is_used: AtomicBool,
     view: Mutex<Arc<View>>,
-    is_open: AtomicBool,
+    /// VIPs that the kernel lets marked packets out to.
+    open: Mutex<BTreeSet<IpAddr>>,
 }
 
 #[derive(Debug, Default)]
@@ -84,14 +94,14 @@ impl Aims {
         *held(&self.view) = view;
     }
 
-    /// Do the kernel's rules let marked packets out?
-    pub fn open(&self, is_open: bool) {
-        self.is_open.store(is_open, Ordering::Relaxed);
+    /// The kernel lets marked packets out to these VIPs.
+    pub fn open(&self, vips: BTreeSet<IpAddr>) {
+        *held(&self.open) = vips;
     }
 
-    /// See there. While they do not, a VIP is this box itself, and asking it would say nothing of a backend.
-    pub fn is_open(&self) -> bool {
-        self.is_open.load(Ordering::Relaxed)
+    /// See there. While it does not, that VIP is this box itself, and asking it would say nothing of a backend.
+    pub fn is_open(&self, vip: IpAddr) -> bool {
+        held(&self.open).contains(&vip)
     }
 
     /// How a backend is reached, if it is.
@@ -124,10 +134,17 @@ impl Aims {
         }
     }
 
+    /// Whom a socket asks, if its time is not over.
+    fn known(&self, flow: &Flow, now: Instant) -> Option<Aim> {
+        let book = held(&self.book);
+        book.sockets.get(flow).filter(|(_, until)| *until > now).map(|(aim, _)| *aim)
+    }
+
     fn aim_flow<F: Family, P: Packet>(&self, packet: &mut P, parsed: &Parsed<F>) -> bool {
-        let source = SocketAddr::new(parsed.key.source().into(), parsed.key.source_port());
-        let flow = (parsed.key.protocol, source);
-        let known = held(&self.book).sockets.get(&flow).map(|(aim, _)| *aim);
+        let key = &parsed.key;
+        let source = SocketAddr::new(key.source().into(), key.source_port());
+        let target = SocketAddr::new(key.destination().into(), key.destination_port());
+        let known = self.known(&Flow { protocol: key.protocol, source, target }, Instant::now());
         match known {
             Some(aim) => self.way(aim.backend).is_some_and(|way| send(packet, parsed, aim, way)),
             None => true,
@@ -192,7 +209,8 @@ mod tests {
     }
 
     fn flow(port: u16) -> Flow {
-        (ipv4::TCP, SocketAddr::from((OURS, port)))
+        let (source, target) = ((OURS, port).into(), (VIP, 80).into());
+        Flow { protocol: ipv4::TCP, source, target }
     }
 
     /// A way to the backend by the second port.
@@ -242,6 +260,21 @@ mod tests {
         let aims = aims();
         aims.take(flow(4000), aim([10, 44, 0, 99], None), Duration::ZERO);
         assert!(!aims.aim(&mut syn(4000)));
+    }
+
+    #[test]
+    fn from_its_port_to_anybody_else_and_after_its_time_it_is_no_check() {
+        let aims = aims();
+        let elsewhere = SocketAddr::from((VIP, 443));
+        aims.take(Flow { target: elsewhere, ..flow(4000) }, aim(BACKEND, None), Duration::ZERO);
+        let mut packet = syn(4000);
+        assert!(aims.aim(&mut packet));
+        assert_eq!(packet.port(), PortId(0), "it asks another port of the VIP");
+
+        aims.take(flow(4000), aim(BACKEND, None), Duration::ZERO);
+        let now = Instant::now();
+        assert!(aims.known(&flow(4000), now).is_some());
+        assert!(aims.known(&flow(4000), now + LINGER + Duration::from_millis(1)).is_none());
     }
 
     #[test]

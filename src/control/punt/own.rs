@@ -23,7 +23,7 @@
 //! Limits: a VIP needs an address of its family on a port for programs to speak from, another than
 //! itself. Nothing is done where somebody else's rule is in front of `local` or next to it: which
 //! of them was to be asked first cannot be known. What is missing is put back, [`WAYS_PER_ROUND`] a
-//! second.
+//! second. What one VIP lacks, or one family, is no other's loss: who asks is told which VIPs can be reached.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -105,6 +105,10 @@ enum OwnError {
     Taken { family: &'static str },
     #[error("the kernel refuses {what}: {source}")]
     Refused { what: &'static str, source: rtnetlink::Error },
+    #[error("VIP {vip} is not reached: {why}")]
+    Closed { vip: IpAddr, why: Box<Self> },
+    #[error("its TAP is not there")]
+    NoTap,
 }
 
 fn refused(what: &'static str) -> impl Fn(rtnetlink::Error) -> OwnError {
@@ -114,7 +118,10 @@ fn refused(what: &'static str) -> impl Fn(rtnetlink::Error) -> OwnError {
 /// What has been done for the box's own programs.
 #[derive(Debug, Default)]
 pub struct OwnPrograms {
-    installed: BTreeSet<Way>,
+    /// The kernel was told of them: what is to be taken back.
+    laid: BTreeSet<Way>,
+    /// Those of them that were as they should be at the last look.
+    open: BTreeSet<Way>,
     /// For whom.
     who: Who,
     /// Has anything been looked at yet? A daemon before this one may have left rules.
@@ -126,75 +133,86 @@ pub struct OwnPrograms {
 }
 
 impl OwnPrograms {
-    /// Sees to it that these ways are there, for them and nobody else, and no others. False if something is
-    /// in the way.
+    /// Sees to it that these ways are there, for them and nobody else, and no others. The VIPs that are reached by
+    /// them: not those that something is in the way of.
     pub async fn keep(
         &mut self,
         handle: &Handle,
         taps: &[TapSpec],
         twins: &[(PortId, u32)],
         (wanted, who): (&BTreeSet<Way>, Who),
-    ) -> bool {
-        if self.begun && wanted.is_empty() && self.installed.is_empty() {
-            return true;
+    ) -> BTreeSet<IpAddr> {
+        if self.begun && wanted.is_empty() && self.laid.is_empty() {
+            return BTreeSet::new();
         }
         (self.begun, self.who) = (true, who);
-        let (has, wants) = (!self.installed.is_empty(), !wanted.is_empty());
-        let gone: Vec<Way> = self.installed.difference(wanted).copied().collect();
-        for way in gone {
-            remove(handle, twins, way).await;
-            self.installed.remove(&way);
-        }
+        let had = !self.laid.is_empty();
+        self.give_up(handle, twins, wanted).await;
+        let mut ruled = BTreeSet::new();
+        let mut failed = None;
         for (version, is_v4) in [(IpVersion::V4, true), (IpVersion::V6, false)] {
-            let is_wanted = wanted.iter().any(|way| way.vip.is_ipv4() == is_v4);
-            if let Err(error) = rules::settle(handle, &version, is_wanted.then_some(who)).await {
-                self.complain(&error);
-                return false;
+            let of_family = wanted.iter().filter(|way| way.vip.is_ipv4() == is_v4);
+            let is_wanted = of_family.clone().next().is_some();
+            match rules::settle(handle, &version, is_wanted.then_some(who)).await {
+                Ok(()) => ruled.extend(of_family.copied()),
+                Err(error) => failed = Some(error),
             }
         }
-        if has || wants {
-            sysctls::accept_local(taps, wants);
+        if had || !ruled.is_empty() {
+            sysctls::accept_local(taps, !wanted.is_empty());
         }
-        self.add(handle, taps, twins, wanted).await
+        let failed = self.lay(handle, taps, twins, &ruled).await.or(failed);
+        self.complain(failed.as_ref());
+        self.open.intersection(&ruled).map(|way| way.vip).collect()
     }
 
-    /// Adds what is new, and some of what may be missing. False if something could not be added.
-    async fn add(
+    /// Takes back what is not wanted any more.
+    async fn give_up(&mut self, handle: &Handle, twins: &[(PortId, u32)], wanted: &BTreeSet<Way>) {
+        let gone: Vec<Way> = self.laid.difference(wanted).copied().collect();
+        for way in gone {
+            remove(handle, twins, way).await;
+            self.laid.remove(&way);
+            self.open.remove(&way);
+        }
+    }
+
+    /// Adds what is not there, and some of what may be missing. The last of what could not be added.
+    async fn lay(
         &mut self,
         handle: &Handle,
         taps: &[TapSpec],
         twins: &[(PortId, u32)],
         wanted: &BTreeSet<Way>,
-    ) -> bool {
+    ) -> Option<OwnError> {
         let start = self.next % wanted.len().max(1);
         let again = wanted.iter().cycle().skip(start).take(WAYS_PER_ROUND.min(wanted.len()));
-        let new = wanted.difference(&self.installed);
+        let new = wanted.difference(&self.open);
         let due: BTreeSet<Way> = new.chain(again).copied().collect();
         self.next = start + WAYS_PER_ROUND;
         let mut failed = None;
         for way in due {
+            self.laid.insert(way);
             match add(handle, taps, twins, way).await {
-                Ok(()) => drop(self.installed.insert(way)),
-                Err(error) => failed = Some(error),
+                Ok(()) => drop(self.open.insert(way)),
+                Err(error) => {
+                    self.open.remove(&way);
+                    failed = Some(error);
+                }
             }
         }
-        match &failed {
-            Some(error) => self.complain(error),
-            None => self.told = false,
-        }
-        failed.is_none()
+        failed
     }
 
     /// Once, until it is over.
-    fn complain(&mut self, error: &OwnError) {
-        if !std::mem::replace(&mut self.told, true) {
-            match self.who {
-                Who::Programs => {
-                    tracing::error!(%error, "[shunt] local_out: programs of the box do not reach services")
-                }
-                Who::Checks => {
-                    tracing::error!(%error, "[service.health] target: checks cannot ask VIPs, and fail")
-                }
+    fn complain(&mut self, failed: Option<&OwnError>) {
+        let was_told = std::mem::replace(&mut self.told, failed.is_some());
+        let Some(error) = failed.filter(|_| !was_told) else { return };
+        match self.who {
+            Who::Programs => {
+                tracing::error!(%error, "[shunt] local_out: programs of the box do not reach services");
+            }
+            Who::Checks => {
+                tracing::error!(%error, "[service.health] target: checks cannot ask VIPs, and fail");
             }
         }
     }
@@ -225,14 +243,26 @@ fn route(index: u32, way: Way) -> Option<RouteMessage> {
     Some(route)
 }
 
+/// Adds one, and says of which VIP it is if that is refused.
 async fn add(
     handle: &Handle,
     taps: &[TapSpec],
     twins: &[(PortId, u32)],
     way: Way,
 ) -> Result<(), OwnError> {
-    let tap = taps.iter().find(|tap| tap.id == way.port);
-    let (Some(tap), Some(index)) = (tap, index_of(twins, way)) else { return Ok(()) };
+    let added = try_add(handle, taps, twins, way).await;
+    added.map_err(|why| OwnError::Closed { vip: way.vip, why: Box::new(why) })
+}
+
+async fn try_add(
+    handle: &Handle,
+    taps: &[TapSpec],
+    twins: &[(PortId, u32)],
+    way: Way,
+) -> Result<(), OwnError> {
+    let tap = taps.iter().find(|tap| tap.id == way.port).ok_or(OwnError::NoTap)?;
+    let index = index_of(twins, way).ok_or(OwnError::NoTap)?;
+    // Of two families, which `ways` does not make.
     let Some(route) = route(index, way) else { return Ok(()) };
     let neighbor = handle.neighbours().add(index, way.vip).link_layer_address(&tap.mac.0);
     let neighbor = neighbor.state(NeighbourState::Permanent).replace();

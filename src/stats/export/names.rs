@@ -211,6 +211,11 @@ pub const METRICS: &[Name] = &[
         &[],
         "How much too late the latest health check of the last ten seconds began.",
     ),
+    counter(
+        "shunt_check_thread_ends_total",
+        &[],
+        "Times the thread of health checks ended by itself; another is started within a second.",
+    ),
     counter("shunt_config_reloads_total", &["result"], "Reloads by how they ended."),
     gauge(
         "shunt_config_last_reload_successful",

@@ -17,8 +17,9 @@ use super::super::health::Check;
 use super::super::note::Notes;
 use super::blocks::Statement;
 use super::checks::{Pace, Usual};
-use super::values::{number, senseless, switch, unknown};
-use crate::control::health::probe::expression;
+use super::values::{number, sayable, senseless, switch, unknown};
+use super::words::words;
+use crate::control::health::probe::{expression, sayable as said};
 
 /// Blocks of a real server that are checks.
 pub(super) const CHECKERS: [&str; 10] = [
@@ -140,7 +141,11 @@ impl Block<'_> {
         let mut helo = HELO.to_owned();
         self.read(|line, notes| {
             match line.keyword() {
-                "helo_name" => line.value().unwrap_or(HELO).clone_into(&mut helo),
+                "helo_name" => {
+                    if let Some(name) = sayable(line, said::visible, notes) {
+                        helo = name;
+                    }
+                }
                 "host" => {
                     let why = "hosts of a check are not carried over";
                     notes.lost(
@@ -161,9 +166,13 @@ impl Block<'_> {
         let (mut name, mut record) = (".".to_owned(), "SOA".to_owned());
         self.read(|line, notes| {
             match (line.keyword(), line.value()) {
-                ("name", Some(said)) if said == "." => said.clone_into(&mut name),
-                ("name", Some(said)) => said.trim_end_matches('.').clone_into(&mut name),
-                ("type", Some(said)) if RECORDS.contains(&said) => said.clone_into(&mut record),
+                ("name", _) => {
+                    if let Some(domain) = sayable(line, said::domain, notes) {
+                        let bare = domain.strip_suffix('.').filter(|it| !it.is_empty());
+                        bare.unwrap_or(&domain).clone_into(&mut name);
+                    }
+                }
+                ("type", Some(word)) if RECORDS.contains(&word) => word.clone_into(&mut record),
                 ("type", _) => senseless(line, &format!("one of {}", RECORDS.join(", ")), notes),
                 _ => return false,
             }
@@ -208,6 +217,10 @@ impl Block<'_> {
             }
             true
         });
+        if send.is_none() {
+            let why = "without a `payload` keepalived sends bytes at random; here it is an empty datagram";
+            self.notes.changed(&self.statement.place, &self.statement.text(), why);
+        }
         vec![self.check("udp", Usual::MOST, |check| {
             if let Some(send) = &send {
                 check.text("send_hex", send);
@@ -229,8 +242,12 @@ impl Block<'_> {
                 |why, mend, notes: &mut Notes| notes.lost(&line.place, &line.text(), why, mend);
             match line.keyword() {
                 "misc_path" => {
-                    let words = line.values().iter().flat_map(|it| it.split_whitespace());
-                    command = words.map(str::to_owned).collect();
+                    // The first value is the whole line, with quotes of its own.
+                    command = words(line.value().unwrap_or_default());
+                    if line.values().len() > 1 {
+                        let why = "what is not in quotes with the program is no argument of it";
+                        notes.changed(&line.place, &line.text(), why);
+                    }
                 }
                 "misc_dynamic" if switch(line) => {
                     let why = "exit codes above 0 set no weight: they are failures";
@@ -245,8 +262,8 @@ impl Block<'_> {
             }
             true
         });
-        if !command.first().is_some_and(|program| program.starts_with('/')) {
-            let why = "a program is named by its whole path";
+        if said::command(&command).is_err() {
+            let why = "a program is named by its whole path, and no word has a NUL in it";
             self.lost(self.statement, why, "write `command`");
             return Vec::new();
         }
@@ -260,7 +277,7 @@ impl Block<'_> {
             match line.keyword() {
                 "url" => pages.push(page(line, notes)),
                 "enable_sni" => asks_by_name = switch(line),
-                "sni_name" => name = line.value().map(str::to_owned),
+                "sni_name" => name = sayable(line, said::name, notes),
                 "http_protocol" if line.value() != Some("1.1") => {
                     let why = "HTTP/1.1 is spoken, and the connection closed behind the answer";
                     notes.changed(&line.place, &line.text(), why);
@@ -282,7 +299,9 @@ impl Block<'_> {
         let write = |page: Page| {
             self.check(kind, usual, |check| {
                 let host = page.host.or_else(|| around.clone());
-                let sni = name.clone().or_else(|| host.clone().filter(|_| asks_by_name));
+                // Of a host with a port the name alone is asked for, without being told.
+                let by_host = host.clone().filter(|it| asks_by_name && said::name(it).is_ok());
+                let sni = name.clone().or(by_host);
                 check.text("path", &page.path);
                 if let Some(host) = &host {
                     check.text("host", host);
@@ -314,14 +333,14 @@ fn page(block: &Statement, notes: &mut Notes) -> Page {
     let mut page = Page { path: "/".into(), host: None, status: vec![], regex: None };
     let (mut regex, mut options, mut is_inverted) = (None, String::new(), false);
     for line in block.inside() {
-        let value = line.value().unwrap_or_default();
         let lost = |why, mend, notes: &mut Notes| notes.lost(&line.place, &line.text(), why, mend);
         match line.keyword() {
-            "path" if value.starts_with('/') && value.chars().all(|c| c.is_ascii_graphic()) => {
-                value.clone_into(&mut page.path);
+            "path" => {
+                if let Some(path) = sayable(line, said::path, notes) {
+                    page.path = path;
+                }
             }
-            "path" => senseless(line, "a path that begins with / and has no blanks", notes),
-            "virtualhost" => page.host = Some(value.to_owned()),
+            "virtualhost" => page.host = sayable(line, said::host, notes),
             "status_code" => {
                 let codes = line.values().iter().flat_map(|it| it.split([',', ' ']));
                 let codes: Vec<String> =

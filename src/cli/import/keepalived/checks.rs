@@ -13,7 +13,8 @@
 use super::super::health::Check;
 use super::super::note::Notes;
 use super::blocks::Statement;
-use super::values::{number, senseless, switch};
+use super::values::{number, sayable, senseless, switch};
+use crate::control::health::probe::sayable as said;
 
 /// What `shunt.toml` takes for intervals and timeouts.
 const MS: std::ops::RangeInclusive<u32> = 50..=86_400_000;
@@ -60,7 +61,7 @@ impl Pace {
             "connect_timeout" | "misc_timeout" => self.timeout_ms = milliseconds(statement, notes),
             "delay_before_retry" => self.retry_after_ms = milliseconds(statement, notes),
             "retry" | "nb_get_retry" => self.retry = number(statement, notes),
-            "virtualhost" => self.virtualhost = statement.value().map(str::to_owned),
+            "virtualhost" => self.virtualhost = sayable(statement, said::host, notes),
             "alpha" => self.alpha = switch(statement),
             "warmup" => {
                 let why = "first checks are spread over `interval_ms`, without being told";

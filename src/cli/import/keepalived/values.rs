@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::super::lvs::Said;
 use super::super::note::Notes;
 use super::blocks::Statement;
+use crate::control::health::probe::sayable::Sayable;
 
 /// A keyword nobody knows. keepalived goes on without it, but somebody meant something by it.
 pub(super) fn unknown(statement: &Statement, notes: &mut Notes) {
@@ -34,6 +35,20 @@ pub(super) fn word(statement: &Statement, notes: &mut Notes) -> Option<Said<Stri
         return None;
     };
     Some(Said { place: statement.place.clone(), value: value.to_owned() })
+}
+
+/// A word that goes into a request, if it can.
+pub(super) fn sayable(
+    statement: &Statement,
+    rule: impl Fn(&str) -> Sayable,
+    notes: &mut Notes,
+) -> Option<String> {
+    let value = statement.value().unwrap_or_default();
+    if let Err(expected) = rule(value) {
+        senseless(statement, expected, notes);
+        return None;
+    }
+    Some(value.to_owned())
 }
 
 /// A keyword that may say `off`.

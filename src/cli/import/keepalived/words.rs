@@ -53,6 +53,19 @@ pub(super) fn tokens(line: &str) -> Vec<Token> {
     }
 }
 
+/// The words of a value that is taken apart once more: braces are words like others.
+pub(super) fn words(value: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut rest = value.chars().peekable();
+    loop {
+        while rest.next_if(|c| c.is_whitespace()).is_some() {}
+        if rest.peek().is_none() {
+            return words;
+        }
+        words.push(word(&mut rest).0);
+    }
+}
+
 /// The next word, and whether nothing of it was quoted or escaped.
 fn word(rest: &mut Peekable<Chars<'_>>) -> (String, bool) {
     let (mut word, mut quote, mut plain) = (String::new(), None, true);
@@ -146,6 +159,20 @@ mod tests {
         ];
         for (line, expected) in rows {
             assert_eq!(shown(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_taken_apart_by_its_own_quotes() {
+        let rows: [(&str, &[&str]); 5] = [
+            ("/bin/check", &["/bin/check"]),
+            ("/bin/check  -x 1 ", &["/bin/check", "-x", "1"]),
+            ("/bin/check 'a b' \"c d\" ''", &["/bin/check", "a b", "c d", ""]),
+            (r"/bin/my\ check {} # }", &["/bin/my check", "{}", "#", "}"]),
+            ("", &[]),
+        ];
+        for (value, expected) in rows {
+            assert_eq!(words(value), expected, "{value}");
         }
     }
 }

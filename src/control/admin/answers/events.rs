@@ -173,6 +173,8 @@ pub enum What {
         /// Which.
         worker: u8,
     },
+    /// The thread of health checks has ended by itself: another goes on with the verdicts there are.
+    CheckThreadEnded,
     /// The daemon was told to end.
     Ending {
         /// Connections there are.

@@ -144,6 +144,7 @@ fn edit_code(kind: EditKind) -> StatusCode {
 
 /// `POST /save`
 #[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct SaveParameters {
     /// Even if somebody has changed the file since it was read.
     #[serde(default)]
@@ -160,6 +161,7 @@ pub(super) async fn save(
 
 /// `POST /zero`: one service by name, or by protocol and address; without either, all.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ZeroParameters {
     /// The service's name.
     service: Option<String>,
@@ -169,17 +171,49 @@ pub(super) struct ZeroParameters {
     address: Option<String>,
 }
 
+impl ZeroParameters {
+    /// Whose counters; `None` for all. What names half a service must not stand for all of them.
+    fn which(self) -> Result<Option<Which>, Refusal> {
+        match (self.service, self.protocol, self.address) {
+            (None, None, None) => Ok(None),
+            (Some(name), None, None) => Ok(Some(Which::Name(name))),
+            (None, Some(protocol), Some(address)) => Ok(Some(Which::Place { protocol, address })),
+            _ => {
+                let said = "expected `service`, or `protocol` and `address`, or none of them";
+                Err(Refusal(StatusCode::BAD_REQUEST, said.to_owned()))
+            }
+        }
+    }
+}
+
 pub(super) async fn zero(
     State(door): State<Door>,
     parameters: Parameters<ZeroParameters>,
 ) -> Result<Response, Refusal> {
-    let which = match asked(parameters)? {
-        ZeroParameters { service: Some(name), .. } => Some(Which::Name(name)),
-        ZeroParameters { protocol: Some(protocol), address: Some(address), .. } => {
-            Some(Which::Place { protocol, address })
-        }
-        _ => None,
-    };
+    let which = asked(parameters)?.which()?;
     let outcome = ask(&door, |reply| Command::Zero(which, reply)).await?;
     Ok(outcome.map_or_else(failed, |zeroed| Json(zeroed).into_response()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_service_does_not_stand_for_all_of_them() {
+        let which = |service: Option<&str>, protocol: Option<&str>, address: Option<&str>| {
+            let [service, protocol, address] =
+                [service, protocol, address].map(|it| it.map(str::to_owned));
+            let which = ZeroParameters { service, protocol, address }.which();
+            which.map_err(|Refusal(code, _)| code)
+        };
+        let place = Which::Place { protocol: "tcp".into(), address: "198.51.100.10:80".into() };
+        let bad = Err(StatusCode::BAD_REQUEST);
+        assert_eq!(which(None, None, None), Ok(None));
+        assert_eq!(which(Some("web"), None, None), Ok(Some(Which::Name("web".into()))));
+        assert_eq!(which(None, Some("tcp"), Some("198.51.100.10:80")), Ok(Some(place)));
+        assert_eq!(which(None, Some("tcp"), None), bad);
+        assert_eq!(which(None, None, Some("198.51.100.10:80")), bad);
+        assert_eq!(which(Some("web"), Some("tcp"), None), bad);
+    }
 }

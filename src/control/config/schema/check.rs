@@ -48,7 +48,7 @@ pub(crate) struct Check {
     pub(crate) body: Maybe<String>,
     /// A regular expression that must match in the first 64 KiB of the body. `http` and `https`.
     pub(crate) body_regex: Maybe<String>,
-    /// The name asked for in TLS, and the one the certificate must have; `host` if left out. `https`.
+    /// The name asked for in TLS, and the one the certificate must have; that of `host` if left out. `https`.
     pub(crate) sni: Maybe<String>,
     /// Who must have signed the certificate, in PEM; any certificate will do without. `https`.
     pub(crate) ca_file: Maybe<String>,

@@ -109,6 +109,96 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
+        name: "a method that is none",
+        edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"http\"\nmethod = \"G T\""),
+        says: &[
+            "shunt.toml:32:10: method `G T` cannot be sent",
+            "   32 | method = \"G T\"",
+            "      |          ^^^^^",
+            "      help: expected a method of HTTP such as GET (CONNECT is none here)",
+        ],
+    },
+    Row {
+        name: "a path with a line's end",
+        edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"http\"\npath = \"/a\\r\\nX: y\""),
+        says: &[
+            "shunt.toml:32:8: path `/a\\r\\nX: y` cannot be sent",
+            "   32 | path = \"/a\\r\\nX: y\"",
+            "      |        ^^^^^^^^^^^^",
+            "      help: expected a path that begins with /, in ASCII, without blanks and # (%20, %23)",
+        ],
+    },
+    Row {
+        name: "a path with a part that is never sent",
+        edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"http\"\npath = \"/a#b\""),
+        says: &[
+            "shunt.toml:32:8: path `/a#b` cannot be sent",
+            "   32 | path = \"/a#b\"",
+            "      |        ^^^^^^",
+            "      help: expected a path that begins with /, in ASCII, without blanks and # (%20, %23)",
+        ],
+    },
+    Row {
+        name: "a host that is a page",
+        edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"http\"\nhost = \"h/a\""),
+        says: &[
+            "shunt.toml:32:8: host `h/a` cannot be sent",
+            "   32 | host = \"h/a\"",
+            "      |        ^^^^^",
+            "      help: expected the name or address of a host (and its port)",
+        ],
+    },
+    Row {
+        name: "a host in other letters",
+        edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"https\"\nhost = \"hé\""),
+        says: &[
+            "shunt.toml:32:8: host `hé` cannot be sent",
+            "   32 | host = \"hé\"",
+            "      |        ^^^^",
+            "      help: expected the name or address of a host (and its port)",
+        ],
+    },
+    Row {
+        name: "a name in TLS with a port",
+        edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"https\"\nsni = \"h:443\""),
+        says: &[
+            "shunt.toml:32:7: sni `h:443` cannot be sent",
+            "   32 | sni = \"h:443\"",
+            "      |       ^^^^^^^",
+            "      help: expected the bare name or address of a host",
+        ],
+    },
+    Row {
+        name: "a greeting of two words",
+        edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"smtp\"\nhelo = \"a b\""),
+        says: &[
+            "shunt.toml:32:8: helo `a b` cannot be sent",
+            "   32 | helo = \"a b\"",
+            "      |        ^^^^^",
+            "      help: expected a word of ASCII characters without blanks",
+        ],
+    },
+    Row {
+        name: "a host that is no name in TLS",
+        edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"https\"\nhost = \"a,b\""),
+        says: &[
+            "shunt.toml:32:8: host `a,b` is no name to ask for in TLS",
+            "   32 | host = \"a,b\"",
+            "      |        ^^^^^",
+            "      help: say it with `sni`",
+        ],
+    },
+    Row {
+        name: "a command with a NUL in it",
+        edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"script\"\ncommand = [\"/x\", \"a\\u0000\"]"),
+        says: &[
+            "shunt.toml:32:11: a word of command has a NUL in it",
+            "   32 | command = [\"/x\", \"a\\u0000\"]",
+            "      |           ^^^^^^^^^^^^^^^^^",
+            "      help: no program can be given one",
+        ],
+    },
+    Row {
         name: "an interval that is too short",
         edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"tcp\"\ninterval_ms = 10"),
         says: &[

@@ -13,6 +13,7 @@ use super::super::explain::did_you_mean;
 use super::super::schema::{self, List, Maybe, Spanned};
 use super::value::{address, integer};
 use crate::control::health::check::{Ca, Check, Http, Probe, Statuses, Talk, Tls};
+use crate::control::health::probe::sayable::{self, Sayable};
 use crate::control::health::probe::{certificates, expression};
 
 const KINDS: [&str; 8] = ["tcp", "http", "https", "udp", "dns", "smtp", "ping", "script"];
@@ -40,9 +41,6 @@ const INTERVAL_MIN: i64 = 50;
 const ROW_MAX: i64 = 1000;
 /// Checks of one backend.
 const CHECKS_MAX: usize = 16;
-/// A domain name's longest, and its labels'.
-const NAME_MAX: usize = 253;
-const LABEL_MAX: usize = 63;
 /// Bytes that are said or expected.
 const TALK_MAX: usize = 4096;
 
@@ -191,9 +189,7 @@ fn probe(
         "dns" => dns(problems, written),
         "smtp" => {
             let helo = written.helo.as_ref().map_or("shunt", |helo| helo.get_ref());
-            if let Some(value) = &written.helo {
-                plain(problems, "helo", value);
-            }
+            refuse_unsayable(problems, "helo", written.helo.as_ref(), sayable::visible);
             Probe::Smtp { helo: helo.to_owned() }
         }
         "ping" => Probe::Ping,
@@ -203,25 +199,16 @@ fn probe(
 
 fn http(problems: &mut Problems, written: &schema::Check, tls: Option<Tls>) -> Http {
     let text = |value: &Maybe<String>| value.as_ref().map(|it| it.get_ref().clone());
-    for (key, value) in [("method", &written.method), ("host", &written.host)] {
-        if let Some(value) = value {
-            plain(problems, key, value);
-        }
-    }
-    if let Some(value) = &written.path {
-        plain(problems, "path", value);
-        if !value.get_ref().starts_with('/') {
-            let message = format!("path `{}` does not begin with /", value.get_ref());
-            problems.error_help(value.span(), message, "for example \"/healthz\"");
-        }
-    }
+    refuse_unsayable(problems, "method", written.method.as_ref(), sayable::method);
+    refuse_unsayable(problems, "path", written.path.as_ref(), sayable::path);
+    refuse_unsayable(problems, "host", written.host.as_ref(), sayable::host);
     if let Some(value) = &written.body_regex
         && let Err(reason) = expression(value.get_ref())
     {
         let message = format!("body_regex is not a regular expression: {reason}");
         problems.error(value.span(), message);
     }
-    Http {
+    let http = Http {
         method: text(&written.method).unwrap_or_else(|| "GET".into()),
         path: text(&written.path).unwrap_or_else(|| "/".into()),
         host: text(&written.host),
@@ -229,15 +216,31 @@ fn http(problems: &mut Problems, written: &schema::Check, tls: Option<Tls>) -> H
         body: text(&written.body),
         body_regex: text(&written.body_regex),
         tls,
+    };
+    let is_no_name = |name| sayable::name(name).is_err();
+    if let (Some(value), None) = (&written.host, &written.sni)
+        && sayable::host(value.get_ref()).is_ok()
+        && http.certificate_name().is_some_and(is_no_name)
+    {
+        let message =
+            format!("host `{}` is no name to ask for in TLS", value.get_ref().escape_debug());
+        problems.error_help(value.span(), message, "say it with `sni`");
     }
+    http
 }
 
-/// Visible characters only: the value goes into a line of a protocol.
-fn plain(problems: &mut Problems, key: &str, value: &Spanned<String>) {
-    let text = value.get_ref();
-    if text.is_empty() || !text.chars().all(|c| c.is_ascii_graphic()) {
-        let message = format!("{key} `{text}` has blanks or other than ASCII characters in it");
-        problems.error(value.span(), message);
+/// What cannot be said would fail at every check, as if the backend were dead.
+fn refuse_unsayable(
+    problems: &mut Problems,
+    key: &str,
+    value: Option<&Spanned<String>>,
+    rule: impl Fn(&str) -> Sayable,
+) {
+    if let Some(value) = value
+        && let Err(expected) = rule(value.get_ref())
+    {
+        let message = format!("{key} `{}` cannot be sent", value.get_ref().escape_debug());
+        problems.error_help(value.span(), message, format!("expected {expected}"));
     }
 }
 
@@ -263,10 +266,8 @@ fn statuses(problems: &mut Problems, written: Option<&List<String>>) -> Statuses
 }
 
 fn tls(problems: &mut Problems, written: &schema::Check, origin: &Path) -> Tls {
-    let sni = written.sni.as_ref().map(|value| {
-        plain(problems, "sni", value);
-        value.get_ref().clone()
-    });
+    refuse_unsayable(problems, "sni", written.sni.as_ref(), sayable::name);
+    let sni = written.sni.as_ref().map(|value| value.get_ref().clone());
     let named = written.ca_file.as_ref().filter(|value| !value.get_ref().is_empty());
     let ca = named.and_then(|value| {
         let path = origin.parent().unwrap_or(Path::new("")).join(value.get_ref());
@@ -328,13 +329,8 @@ fn of_hex(text: &str) -> Option<Vec<u8>> {
 
 fn dns(problems: &mut Problems, written: &schema::Check) -> Probe {
     let name = written.name.as_ref().map_or(".", |name| name.get_ref());
-    let labels = || name.trim_end_matches('.').split('.');
-    let is_label = |it: &str| (1..=LABEL_MAX).contains(&it.len()) && it.is_ascii();
-    if let Some(value) = &written.name
-        && name != "."
-        && (name.len() > NAME_MAX || !labels().all(is_label))
-    {
-        let message = format!("name `{name}` is no domain name");
+    if let Some(value) = written.name.as_ref().filter(|_| sayable::domain(name).is_err()) {
+        let message = format!("name `{}` is no domain name", name.escape_debug());
         problems.error_help(value.span(), message, "for example \"www.example.com\"");
     }
     let known = RECORDS.map(|(word, _)| word);
@@ -355,10 +351,14 @@ fn command(problems: &mut Problems, written: &schema::Check) -> Option<Vec<Strin
         return None;
     };
     let words: Vec<String> = command.get_ref().iter().map(|it| it.get_ref().clone()).collect();
-    let is_absolute = words.first().is_some_and(|program| program.starts_with('/'));
-    if !is_absolute || words.iter().any(|word| word.contains('\0')) {
-        let message = "command does not begin with the path of a program";
-        problems.error_help(command.span(), message, "the whole path, from /");
+    if sayable::command(&words).is_err() {
+        let is_absolute = words.first().is_some_and(|program| program.starts_with('/'));
+        let (message, help) = if is_absolute {
+            ("a word of command has a NUL in it", "no program can be given one")
+        } else {
+            ("command does not begin with the path of a program", "the whole path, from /")
+        };
+        problems.error_help(command.span(), message, help);
         return None;
     }
     Some(words)

@@ -12,8 +12,6 @@
 use super::Failure;
 use super::socket::{self, Road};
 
-/// An answer is cut to this without EDNS, which we do not speak.
-const ANSWER_MAX: usize = 4096;
 const IN: u16 = 1;
 const RECURSION_DESIRED: u16 = 0x0100;
 
@@ -22,15 +20,8 @@ pub(super) async fn ask(road: &Road<'_>, name: &str, record: u16) -> Result<(), 
     let id = (random >> 16) as u16;
     let socket = socket::datagrams(road).await?;
     socket.send(&question(id, name, record)).await?;
-    let mut answer = [0; ANSWER_MAX];
-    loop {
-        let length = socket.recv(&mut answer).await?;
-        match judge(answer.get(..length).unwrap_or_default(), id) {
-            // Of a question before this one, from the same port by chance.
-            None => {}
-            Some(outcome) => return outcome,
-        }
-    }
+    // What answers a question before this one, from the same port by chance, is not judged.
+    socket::hear(&socket, |answer| judge(answer, id)).await?
 }
 
 fn question(id: u16, name: &str, record: u16) -> Vec<u8> {

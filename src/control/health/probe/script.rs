@@ -12,6 +12,10 @@
 //! is alone in a process group of its own: when its time is over, or the check is stopped, the whole group is
 //! killed, so that what it started goes too. Of the daemon's files it inherits none: ours are all
 //! closed on exec, and so are DPDK's from the start on (`dpdk::children`).
+//!
+//! Limit: what makes itself a session of its own (`setsid`, a daemon) has left the group and lives on. To hold it, each
+//! check would need a PID namespace or a cgroup, and the program another view of the system than the one it was
+//! written for: who writes a check that starts daemons must end them.
 
 use std::process::Stdio;
 

@@ -15,7 +15,7 @@ use super::super::check::Talk;
 use super::Failure;
 use super::socket::{self, Road};
 
-/// Most that is read of an answer.
+/// Most that is read of an answer by TCP.
 const ANSWER_MAX: usize = 64 * 1024;
 const WRONG: Failure = Failure::Unexpected("the answer does not hold what is expected");
 /// For silence to be told from an answer that is late, it ends so much before the timeout.
@@ -44,18 +44,16 @@ pub(super) async fn over_udp(
 ) -> Result<(), Failure> {
     let socket = socket::datagrams(road).await?;
     socket.send(&talk.send).await?;
-    let mut answer = vec![0; ANSWER_MAX];
     let Some(expected) = &talk.expect else {
         let silence = tokio::time::sleep(patience.saturating_sub(HEADSTART));
         return tokio::select! {
-            answered = socket.recv(&mut answer) => Ok(answered.map(drop)?),
+            answered = socket::hear(&socket, |_| Some(())) => Ok(answered?),
             () = silence => Ok(()),
         };
     };
     // Whatever comes is the answer: who is asked once says one thing.
-    let length = socket.recv(&mut answer).await?;
-    let answer = answer.get(..length).unwrap_or_default();
-    if contains(answer, expected) { Ok(()) } else { Err(WRONG) }
+    let holds = socket::hear(&socket, |answer| Some(contains(answer, expected))).await?;
+    if holds { Ok(()) } else { Err(WRONG) }
 }
 
 /// Is `part` somewhere in `whole`?

@@ -18,10 +18,9 @@ const CERTIFICATE: &[u8] = include_bytes!("tests/certificate.pem");
 const KEY: &[u8] = include_bytes!("tests/key.pem");
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// What is asked of whom, with the patience of a check.
-async fn ask(probe: Probe, target: SocketAddr) -> Result<(), Failure> {
-    let check = Check {
-        probe,
+fn ping_check() -> Check {
+    Check {
+        probe: Probe::Ping,
         address: None,
         port: None,
         interval_ms: 1000,
@@ -30,7 +29,12 @@ async fn ask(probe: Probe, target: SocketAddr) -> Result<(), Failure> {
         timeout_ms: 300,
         rise: 1,
         fall: 1,
-    };
+    }
+}
+
+/// What is asked of whom, with the patience of a check.
+async fn ask(probe: Probe, target: SocketAddr) -> Result<(), Failure> {
+    let check = Check { probe, ..ping_check() };
     let asked = Asked { service: "web".into(), backend: target, target, aim: None };
     let prober = Prober::new(&check, Arc::default());
     let asking = tokio::time::timeout(PATIENCE, prober.ask(&asked, PATIENCE));
@@ -109,6 +113,20 @@ async fn udp_takes_silence_for_good_unless_an_answer_is_expected() {
     );
     let gone = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
     assert_eq!(ask(Probe::Udp(talk("x", None)), gone).await, Err(Failure::Refused));
+}
+
+/// Five thousand checks may wait at a time: each for itself is to be small.
+#[tokio::test]
+async fn a_check_that_waits_for_a_datagram_holds_no_room_for_it() {
+    let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let target = silent.local_addr().unwrap();
+    let asked = Asked { service: "web".into(), backend: target, target, aim: None };
+    for probe in [Probe::Udp(talk("x", Some("y"))), Probe::Dns { name: ".".into(), record: 6 }] {
+        let check = Check { probe, ..ping_check() };
+        let prober = Prober::new(&check, Arc::default());
+        let asking = prober.ask(&asked, PATIENCE);
+        assert!(size_of_val(&asking) < 4096, "{check}: {} bytes", size_of_val(&asking));
+    }
 }
 
 fn http(edit: impl FnOnce(&mut Http)) -> Probe {

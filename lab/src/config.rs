@@ -17,6 +17,9 @@ pub const METRICS: &str = "127.0.0.1:9150";
 /// A whole configuration.
 #[derive(Clone, Debug, Serialize)]
 pub struct Config {
+    /// Patterns of files with more services.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<String>,
     /// `[shunt]`.
     pub shunt: Shunt,
     /// `[dpdk]`.
@@ -318,6 +321,7 @@ impl Config {
         };
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
+            include: Vec::new(),
             shunt: Shunt {
                 workers: (0..workers).map(|worker| worker % cpus).collect(),
                 idle_sleep_us: 50,

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::control::admin::view::Running;
 use crate::control::config::diff::{Diff, diff};
+use crate::control::config::files::Files;
 use crate::control::config::{self, ConfigError, Machine, Reading};
 use crate::control::words::count;
 
@@ -53,7 +54,7 @@ pub fn compare(old: &Path, new: &Path, machine: &Machine, json: bool) -> Outcome
 
 /// As [`compare`], of what runs and a file.
 pub fn against(running: &Running, new: &Path, machine: &Machine, json: bool) -> Outcome {
-    let old = config::parse_for(&running.text, Path::new(&running.file), machine);
+    let old = config::parse_files(&Files::from(running), machine);
     match (old.map_err(ConfigError::from), config::load_for(new, machine)) {
         (Ok(old), Ok(new)) => compared(&diff(&old.plan, &new.plan), &new, json),
         (Err(error), _) | (_, Err(error)) => refused(&error),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::compile::Compiler;
 use super::config::diff::{Change, diff};
+use super::config::files::Files;
 use super::config::plan::Plan;
 use super::config::{self, Machine};
 use super::edit::{self, Edit, EditError};
@@ -37,17 +38,11 @@ impl Configure for Configured {
         config::load(file, &self.machine).map_err(|error| error.to_string())
     }
 
-    fn edit(
-        &self,
-        text: &str,
-        plan: &Plan,
-        file: &Path,
-        edits: &[Edit],
-    ) -> Result<Written, EditError> {
-        let text = edit::apply(text, plan, edits)?;
-        let reading = config::parse_for(&text, file, &self.machine);
+    fn edit(&self, files: &Files, plan: &Plan, edits: &[Edit]) -> Result<Written, EditError> {
+        let files = files.with_text(edit::apply(files, plan, edits)?);
+        let reading = config::parse_files(&files, &self.machine);
         let reading = reading.map_err(|errors| EditError::Invalid(errors.to_string()))?;
-        Ok(Written { plan: reading.plan, text })
+        Ok(Written { plan: reading.plan, files })
     }
 
     fn diff(&self, old: &Plan, new: &Plan) -> Changes {

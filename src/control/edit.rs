@@ -15,10 +15,12 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::config::files::Files;
 use super::config::plan::Plan;
 
 mod rows;
@@ -172,6 +174,14 @@ pub enum EditError {
     /// An address that is not one.
     #[error("{0} is not a protocol and an address, like tcp and 198.51.100.10:80")]
     BadPlace(String),
+    /// It stands in a file that is not written here.
+    #[error("service `{service}` stands in {}: edit it there, then `shunt reload`", file.display())]
+    Included {
+        /// The service's name.
+        service: String,
+        /// The included file.
+        file: PathBuf,
+    },
     /// The text cannot be edited as it is.
     #[error("{0}")]
     Unwritable(String),
@@ -180,10 +190,12 @@ pub enum EditError {
     Invalid(String),
 }
 
-/// The text with all of `edits` made, in order. `plan` is what the text says.
-pub fn apply(text: &str, plan: &Plan, edits: &[Edit]) -> Result<String, EditError> {
-    let document = text.parse().map_err(|error| EditError::Unwritable(format!("{error}")))?;
-    let mut sheet = Sheet::new(document, plan)?;
+/// The text with all of `edits` made, in order. `plan` is what the files say; those that are included stay as they
+/// are.
+pub fn apply(files: &Files, plan: &Plan, edits: &[Edit]) -> Result<String, EditError> {
+    let document = files.text.parse();
+    let document = document.map_err(|error| EditError::Unwritable(format!("{error}")))?;
+    let mut sheet = Sheet::new(document, plan, &files.included)?;
     for edit in edits {
         sheet.apply(edit)?;
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::admin::answers::events::What;
 use super::admin::view::{
-    Drift, EditFailure, EditKind, Edited, ReloadResult, Running, Saved, Zeroed,
+    Drift, EditFailure, EditKind, Edited, Included, ReloadResult, Running, Saved, Zeroed,
 };
 use super::config::place;
 use super::edit::{EDITS_MAX, Edit, EditError, Which};
@@ -57,8 +57,8 @@ impl<C: Configure> Control<C> {
         if edits.len() > EDITS_MAX {
             return Err(refused(format!("at most {EDITS_MAX} edits in one request")));
         }
-        let Written { plan, text } =
-            self.configure.edit(&self.edition.text, &self.plan, &self.file, edits)?;
+        let Written { plan, files } =
+            self.configure.edit(&self.edition.files, &self.plan, edits)?;
         let changes = self.configure.diff(&self.plan, &plan);
         if !changes.restart.is_empty() {
             let what = changes.restart.join(", ");
@@ -66,7 +66,7 @@ impl<C: Configure> Control<C> {
         }
         let lines = changes.lines.clone();
         if lines.is_empty() {
-            self.edition.text = text;
+            self.edition.files = files;
             return Ok(Edited { version, changes: lines });
         }
         let applied = self.apply(plan, changes).await;
@@ -74,7 +74,7 @@ impl<C: Configure> Control<C> {
         if applied.result != ReloadResult::Applied {
             return Err(refused(applied.message));
         }
-        self.edition.edited(text);
+        self.edition.edited(files);
         let edited = Edited { version: self.edition.version, changes: lines };
         self.tell_edit(&edited);
         self.note_drift();
@@ -103,7 +103,8 @@ impl<C: Configure> Control<C> {
         Running {
             version: self.edition.version,
             file: self.file.display().to_string(),
-            text: self.edition.text.clone(),
+            text: self.edition.files.text.clone(),
+            included: self.edition.files.included.iter().map(Included::from).collect(),
             timeouts: named.collect(),
         }
     }
@@ -111,8 +112,9 @@ impl<C: Configure> Control<C> {
     /// Writes what runs to the file. `force`: even if somebody has changed it since it was read.
     pub(super) fn save(&mut self, force: bool) -> Result<Saved, SaveError> {
         let changes = self.drift().changes;
-        let known = (!force).then_some(self.edition.loaded.text.as_str());
-        write(&self.file, &self.edition.text, known)?;
+        // What is included is never edited here, so it is left as it is.
+        let known = (!force).then_some(self.edition.loaded.files.text.as_str());
+        write(&self.file, &self.edition.files.text, known)?;
         self.edition.saved(self.plan.clone());
         let file = self.file.display().to_string();
         self.bulletin.tell(What::Saved { file: file.clone() });
@@ -214,7 +216,9 @@ impl From<EditError> for EditFailure {
             EditError::ServiceExists(_) => EditKind::ServiceExists,
             EditError::NoBackend { .. } => EditKind::NoBackend,
             EditError::BackendExists { .. } => EditKind::BackendExists,
-            EditError::Ambiguous(_) | EditError::Unwritable(_) => EditKind::Refused,
+            EditError::Ambiguous(_) | EditError::Unwritable(_) | EditError::Included { .. } => {
+                EditKind::Refused
+            }
             EditError::BadPlace(_) | EditError::Invalid(_) => EditKind::Invalid,
         };
         Self { error: error.to_string(), kind }

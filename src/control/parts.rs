@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::admin::Claims;
+use super::config::files::Files;
 use super::config::plan::Plan;
 use super::edit::{Edit, EditError};
 use super::edition::Written;
@@ -85,14 +86,8 @@ pub trait Configure {
     /// Reads and validates a file. The error text says file, line, column and what to do.
     fn load(&mut self, file: &Path) -> Result<Written, String>;
 
-    /// Makes edits in the text of what runs, which `plan` is, and reads what comes out as `file` would be.
-    fn edit(
-        &self,
-        text: &str,
-        plan: &Plan,
-        file: &Path,
-        edits: &[Edit],
-    ) -> Result<Written, EditError>;
+    /// Makes edits in the text of what runs, which `plan` is, and reads what comes out as files are read.
+    fn edit(&self, files: &Files, plan: &Plan, edits: &[Edit]) -> Result<Written, EditError>;
 
     /// What would change.
     fn diff(&self, old: &Plan, new: &Plan) -> Changes;
@@ -132,8 +127,8 @@ pub struct Parts<R, T, F, C> {
     pub lanes: Lanes<R, T, F>,
     /// The configuration the daemon was started with.
     pub plan: Plan,
-    /// Its text.
-    pub plan_text: String,
+    /// As it is written.
+    pub plan_files: Files,
     /// Where it came from, and where a reload reads again.
     pub plan_file: PathBuf,
     /// How configuration is read and compiled.

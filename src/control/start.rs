@@ -115,7 +115,7 @@ where
             return Err(error);
         }
     };
-    let file_plan = Written { plan: parts.plan.clone(), text: parts.plan_text };
+    let file_plan = Written { plan: parts.plan.clone(), files: parts.plan_files };
     let control = Control {
         plan: parts.plan,
         health: Health::new(Arc::clone(&sources.slow.health), Arc::clone(&aims)),

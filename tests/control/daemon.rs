@@ -21,6 +21,7 @@ use shunt::cli;
 use shunt::control::admin::Claims;
 use shunt::control::admin::view::{Connections, ReloadResult, Services, Status};
 use shunt::control::config::Machine;
+use shunt::control::config::files::Files;
 use shunt::control::config::plan::{Backend, Daemon, HugePages, Plan, Port, Service};
 use shunt::control::configured::Configured;
 use shunt::control::edit::{Edit, EditError};
@@ -139,12 +140,12 @@ impl Configure for OneService {
         let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
         let plan = parse(&text);
         let plan = plan.ok_or_else(|| format!("{}:1:1: not understood", file.display()))?;
-        Ok(Written { plan, text })
+        Ok(Written { plan, files: Files::alone(file, text) })
     }
 
     /// A backend by its address; nothing else is edited here.
-    fn edit(&self, text: &str, _: &Plan, _: &Path, edits: &[Edit]) -> Result<Written, EditError> {
-        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    fn edit(&self, files: &Files, _: &Plan, edits: &[Edit]) -> Result<Written, EditError> {
+        let mut lines: Vec<String> = files.text.lines().map(str::to_owned).collect();
         for edit in edits {
             match edit {
                 Edit::AddBackend { keys, .. } => {
@@ -161,7 +162,7 @@ impl Configure for OneService {
         }
         let text = lines.join("\n");
         let plan = parse(&text).ok_or_else(|| EditError::Invalid("not understood".to_owned()))?;
-        Ok(Written { plan, text })
+        Ok(Written { plan, files: files.with_text(text) })
     }
 
     fn diff(&self, old: &Plan, new: &Plan) -> Changes {
@@ -353,7 +354,7 @@ impl Running {
         let directory = tempfile::tempdir().unwrap();
         let (socket, file) = (directory.path().join("a.sock"), directory.path().join("shunt.conf"));
         std::fs::write(&file, text).unwrap();
-        let Written { plan, text: plan_text } = configure.load(&file).unwrap();
+        let Written { plan, files: plan_files } = configure.load(&file).unwrap();
         // Taken here, outside: a path and loopback reach this test wherever the daemon lives.
         let claims = Claims::take(&socket, Some("127.0.0.1:0".parse().unwrap())).unwrap();
         let metrics = claims.metrics.as_ref().map(|listener| listener.local_addr().unwrap());
@@ -387,7 +388,7 @@ impl Running {
                 taps: vec![tap],
                 lanes: Lanes { punt, inject: inject_end, make },
                 plan,
-                plan_text,
+                plan_files,
                 plan_file,
                 configure,
                 claims,

@@ -20,6 +20,7 @@
 //! - [`drain`]: a backend taken out of service by hand, and given back.
 //! - [`vlan`]: clients behind 802.1Q and two tags.
 //! - [`reload`]: changing what runs. [`lifecycle`]: start, stop, kill.
+//! - [`included`]: a configuration in several files, while it runs.
 //! - [`capture`]: frames copied while they pass. [`secondary`]: DPDK's own tools do it.
 //! - [`health`]: backends that die and come back. [`dying`]: what fails meanwhile. [`unanswered`]: backends that
 //!   fall silent, and nobody asks. [`at_the_vip`]: checks that ask as clients do.
@@ -47,6 +48,7 @@ mod generate;
 mod harness;
 mod health;
 mod icmp;
+mod included;
 mod lifecycle;
 mod load;
 mod local_out;

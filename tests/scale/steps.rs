@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shunt::control::config::Machine;
 use shunt::control::config::diff::diff;
+use shunt::control::config::files::Files;
 use shunt::control::config::plan::Plan;
 use shunt::control::configured::Configured;
 use shunt::control::edit::{self, Edit, Which};
@@ -124,14 +126,18 @@ pub(crate) fn release_nat(n: usize) -> Duration {
     timed(|| assert!(configured.release(last, &|_| false)))
 }
 
+fn whole(text: String) -> Files {
+    Files::alone(Path::new("shunt.toml"), text)
+}
+
 fn edits(of: impl Iterator<Item = serde_json::Value>) -> Vec<Edit> {
     of.map(|json| serde_json::from_value(json).unwrap()).collect()
 }
 
 /// Each by its name, each by its place, and half of them deleted.
 pub(crate) fn edit_services(n: usize) -> Duration {
-    let text = files::apart(n);
-    let plan = plan(&text);
+    let text = whole(files::apart(n));
+    let plan = plan(&text.text);
     let keys = serde_json::json!({ "sloppy": false });
     let by_name = (0..n).map(|n| {
         let service = format!("s{n}");
@@ -152,8 +158,8 @@ pub(crate) fn edit_services(n: usize) -> Duration {
 
 /// Each weighed, half of them deleted, and as many added.
 pub(crate) fn edit_backends(n: usize) -> Duration {
-    let text = files::wide(n, "");
-    let plan = plan(&text);
+    let text = whole(files::wide(n, ""));
+    let plan = plan(&text.text);
     let service = Which::Name("wide".to_owned());
     let address = |n: usize| -> SocketAddr { files::backend(n).parse().unwrap() };
     let weight = serde_json::json!({ "weight": 7 }).as_object().unwrap().clone();
@@ -173,8 +179,8 @@ pub(crate) fn edit_backends(n: usize) -> Duration {
 }
 
 pub(crate) fn edit_nameless(n: usize) -> Duration {
-    let text = files::apart(n);
-    let plan = plan(&text);
+    let text = whole(files::apart(n));
+    let plan = plan(&text.text);
     let edits = edits((0..n).map(|number| {
         let address = format!("{}:80", files::vip(number + n + 1));
         let keys = serde_json::json!({ "protocol": "tcp", "address": address, "mode": "dr" });

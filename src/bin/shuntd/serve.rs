@@ -7,6 +7,7 @@ use anyhow::{anyhow, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shunt::control::admin::Claims;
 use shunt::control::config::Machine;
+use shunt::control::config::files::Files;
 use shunt::control::config::plan::{HugePages, Plan, Port};
 use shunt::control::configured::Configured;
 use shunt::control::doctor::{self, Needs, Tree};
@@ -32,7 +33,7 @@ pub(crate) fn serve(file: &Path) -> anyhow::Result<()> {
     );
     let mut early = Early::listen()?;
     raise_file_limit();
-    let Written { plan, text } = config::load(file, &Machine::here())?;
+    let Written { plan, files } = config::load(file, &Machine::here())?;
     tracing::info!(version = env!("SHUNT_VERSION"), configuration = %file.display(), "shuntd");
     if early.end_wished() {
         return ended_early();
@@ -52,7 +53,7 @@ pub(crate) fn serve(file: &Path) -> anyhow::Result<()> {
     if early.end_wished() {
         return ended_early();
     }
-    balance(early, Start { file, plan, text, claims, eal }, running)
+    balance(early, Start { file, plan, files, claims, eal }, running)
 }
 
 /// Refuses what is certain to fail later, with the doctor's sentence.
@@ -89,7 +90,7 @@ fn placed(file: &Path, error: PortsError) -> anyhow::Error {
 struct Start<'a> {
     file: &'a Path,
     plan: Plan,
-    text: String,
+    files: Files,
     claims: Claims,
     eal: Eal,
 }
@@ -97,7 +98,7 @@ struct Start<'a> {
 /// Workers and control plane, until the end. A signal that comes from here on is the control
 /// plane's, which ends what has been started in order.
 fn balance(early: Early, start: Start<'_>, running: Running) -> anyhow::Result<()> {
-    let Start { file, plan, text, claims, eal } = start;
+    let Start { file, plan, files, claims, eal } = start;
     let started = workers::start(&eal, &plan, &running.views, running.queues)?;
     if let Err(error) = keep_files_from_children() {
         tracing::warn!(%error, "programs of health checks inherit open files");
@@ -116,7 +117,7 @@ fn balance(early: Early, start: Start<'_>, running: Running) -> anyhow::Result<(
         ticks: clock::now,
         make_members: members::maker(&eal),
         plan,
-        plan_text: text,
+        plan_files: files,
         plan_file: file.to_owned(),
         claims,
     };

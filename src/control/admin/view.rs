@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::hand::{ByHand, Hand, Handed};
+pub use crate::control::config::files::{File, Files};
 pub use crate::control::config::mode::{Spelled, SpelledTunnel};
 use crate::control::edit::Edit;
 pub use crate::control::health::view::{BackendHealth, Quorum};
@@ -156,8 +157,41 @@ pub struct Running {
     pub file: String,
     /// What runs, as `shunt save` would write it.
     pub text: String,
+    /// The files it includes, as they were read last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub included: Vec<Included>,
     /// `[timeouts]`, defaults included.
     pub timeouts: BTreeMap<String, u32>,
+}
+
+/// A file that the configuration includes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Included {
+    /// The file.
+    pub file: String,
+    /// What it says.
+    pub text: String,
+    /// How many services are in it.
+    pub services: usize,
+}
+
+impl From<&File> for Included {
+    fn from(file: &File) -> Self {
+        let File { path, text, services } = file;
+        Self { file: path.display().to_string(), text: text.clone(), services: *services }
+    }
+}
+
+impl From<&Running> for Files {
+    fn from(running: &Running) -> Self {
+        let file = |it: &Included| File {
+            path: (&it.file).into(),
+            text: it.text.clone(),
+            services: it.services,
+        };
+        let included = running.included.iter().map(file).collect();
+        Self { path: (&running.file).into(), text: running.text.clone(), included }
+    }
 }
 
 /// The body of `POST /edit`.

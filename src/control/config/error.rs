@@ -13,7 +13,9 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use super::files::Files;
 
 /// Most problems reported of one file; how many more there are is said below them.
 pub const REPORTED_MAX: usize = 20;
@@ -55,7 +57,7 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
-/// Bytes of the file; `None` for something that is missing from all of it.
+/// Bytes of the files, numbered through; `None` for something that is missing from all of it.
 pub(super) type Span = Option<Range<usize>>;
 
 /// One thing wrong, or worth a warning, and the part of the file it is about.
@@ -96,24 +98,21 @@ impl Problems {
     }
 }
 
-/// Renders problems in the order of the text. `word` is put before each message.
-pub(super) fn render_all(
-    problems: &mut [Problem],
-    text: &str,
-    origin: &Path,
-    word: &str,
-) -> ConfigErrors {
+/// Renders problems in the order of the files. `word` is put before each message.
+pub(super) fn render_all(problems: &mut [Problem], files: &Files, word: &str) -> ConfigErrors {
     problems.sort_by_key(|problem| problem.span.as_ref().map(|span| (span.start, span.end)));
     let more = problems.len().saturating_sub(REPORTED_MAX);
     let shown = problems.iter().take(REPORTED_MAX);
-    let messages = shown.map(|problem| render(problem, text, origin, word)).collect();
+    let messages = shown.map(|problem| render(problem, files, word)).collect();
     ConfigErrors { messages, more }
 }
 
 /// One problem: place and message, the line, what of it is meant, and the remedy if there is one.
-fn render(problem: &Problem, text: &str, origin: &Path, word: &str) -> String {
+fn render(problem: &Problem, files: &Files, word: &str) -> String {
+    let start = problem.span.as_ref().map_or(0, |span| span.start);
+    let (origin, text, at) = files.place(start);
     let (origin, message) = (origin.display(), harmless(&problem.message));
-    let place = problem.span.as_ref().map(|span| Place::of(span, text));
+    let place = problem.span.as_ref().map(|span| Place::of(&(at..at + span.len()), text));
     let (place_text, excerpt) = match place {
         Some(place) => (format!(":{}:{}", place.line, place.column), place.to_string()),
         None => (String::new(), String::new()),

@@ -6,7 +6,7 @@
 //!              └──────────► explain ────► error ◄────┘               diff(old, new)
 //! ```
 //!
-//! A file is taken whole or not at all. Whatever is wrong is said with file, line and column, the
+//! A file is taken whole, with those it includes ([`files`]), or not at all. Whatever is wrong is said with file, line and column, the
 //! line itself, and what was expected.
 
 use std::fs::File;
@@ -20,6 +20,7 @@ pub mod described;
 pub mod diff;
 mod error;
 mod explain;
+pub mod files;
 mod machine;
 pub mod mode;
 pub mod plan;
@@ -27,6 +28,7 @@ mod schema;
 mod validate;
 
 pub use error::{ConfigError, ConfigErrors, REPORTED_MAX};
+use files::Files;
 pub use machine::{Machine, MissingCpu, cpu_list, parse_cpu_list};
 use plan::Plan;
 
@@ -54,18 +56,18 @@ pub fn place(protocol: &str, address: &str) -> Option<(Protocol, ServiceAddress)
 
 /// Reads, validates and resolves a file for this machine; warnings go to the log.
 pub fn load(path: &Path, machine: &Machine) -> Result<Written, ConfigError> {
-    let text = read(path)?;
-    let reading = parse_for(&text, path, machine)?;
+    let files = Files::read(path)?;
+    let reading = parse_files(&files, machine)?;
     let said = |warning: &String| tracing::warn!(%warning, "the file can be used, but");
     if let Some(kept) = say_first(&reading.warnings, said) {
         tracing::warn!(kept, "more warnings were not logged; `shuntd check` prints all");
     }
-    Ok(Written { plan: reading.plan, text })
+    Ok(Written { plan: reading.plan, files })
 }
 
 /// As [`load`], without the text and handing over the warnings.
 pub fn load_for(path: &Path, machine: &Machine) -> Result<Reading, ConfigError> {
-    Ok(parse_for(&read(path)?, path, machine)?)
+    Ok(parse_files(&Files::read(path)?, machine)?)
 }
 
 /// Validates and resolves a text for this machine. `origin` names it in messages.
@@ -75,25 +77,30 @@ pub fn parse(text: &str, origin: &Path) -> Result<Plan, ConfigErrors> {
 
 /// As [`parse`], for a given machine, handing over the warnings.
 pub fn parse_for(text: &str, origin: &Path, machine: &Machine) -> Result<Reading, ConfigErrors> {
-    let refuse = |mut errors: Vec<Problem>| error::render_all(&mut errors, text, origin, "");
-    let file: schema::File =
-        toml::from_str(text).map_err(|error| refuse(vec![explain::explain(&error)]))?;
+    parse_files(&Files::around(origin, text.to_owned())?, machine)
+}
+
+/// As [`parse_for`], of files that have been read.
+pub fn parse_files(files: &Files, machine: &Machine) -> Result<Reading, ConfigErrors> {
+    let refuse = |mut errors: Vec<Problem>| error::render_all(&mut errors, files, "");
+    let file = files.shape().map_err(|problem| refuse(vec![problem]))?;
     let mut problems = Problems::default();
-    let mut plan = validate::validate(&file, origin, machine, &mut problems);
+    let mut plan = validate::validate(&file, &files.path, machine, &mut problems);
     for port in &mut plan.ports {
         let written = file.port.iter().map(schema::Spanned::get_ref);
         let device =
             written.filter(|it| *it.name.get_ref() == port.name).find_map(|it| it.device.as_ref());
-        port.line =
-            device.map(|it| plan::Line(error::line(text, it.span().start))).unwrap_or_default();
+        port.line = device
+            .map(|it| plan::Line(error::line(&files.text, it.span().start)))
+            .unwrap_or_default();
     }
     if !problems.errors.is_empty() {
         return Err(refuse(problems.errors));
     }
-    let rendered = error::render_all(&mut problems.warnings, text, origin, "warning: ");
+    let rendered = error::render_all(&mut problems.warnings, files, "warning: ");
     let mut warnings = rendered.messages;
     if rendered.more > 0 {
-        warnings.push(format!("{}: and {} more warnings", origin.display(), rendered.more));
+        warnings.push(format!("{}: and {} more warnings", files.path.display(), rendered.more));
     }
     Ok(Reading { plan, warnings })
 }

@@ -116,6 +116,13 @@ const CHECK_KEYS: &[&str] = &["kind", "address", "port", "interval_ms", "fast_in
 #[serde(deny_unknown_fields)]
 #[schemars(title = "shunt.toml")]
 pub(super) struct File {
+    /// Files with more services and lists: patterns like `services/*.toml`, from this file's own folder.
+    #[schemars(extend("default" = [] as [&str; 0]))]
+    #[expect(
+        dead_code,
+        reason = "`files` reads it before the files are one; here it is a key that is known"
+    )]
+    pub(super) include: Option<List<String>>,
     /// The process: its CPUs, and what it does with packets that no service wants.
     pub(super) shunt: Maybe<Shunt>,
     /// Memory, and how DPDK starts.

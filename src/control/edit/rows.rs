@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use super::{EditError, Which};
 use crate::control::config::place;
@@ -23,6 +24,10 @@ pub(super) struct Row {
     pub(super) at: At,
     pub(super) is_everybodys: bool,
     pub(super) backends: Backends,
+    /// Its table among all in the text that is edited.
+    pub(super) place: usize,
+    /// The file it stands in, if another.
+    pub(super) elsewhere: Option<PathBuf>,
 }
 
 impl From<&Service> for Row {
@@ -32,6 +37,8 @@ impl From<&Service> for Row {
             at: (service.protocol, service.address),
             is_everybodys: service.clients.is_empty(),
             backends: service.backends.iter().map(|backend| backend.address).collect(),
+            place: 0,
+            elsewhere: None,
         }
     }
 }
@@ -69,21 +76,21 @@ pub(super) struct Rows {
     all: Vec<Row>,
     by_name: HashMap<String, usize>,
     by_place: HashMap<At, Vec<usize>>,
-    pub(super) gone: HashSet<usize>,
+    gone: HashSet<usize>,
 }
 
 impl Rows {
-    pub(super) fn len(&self) -> usize {
-        self.all.len()
+    /// Places of the tables of services that go.
+    pub(super) fn gone(&self) -> HashSet<usize> {
+        self.gone.iter().filter_map(|row| Some(self.get(*row)?.place)).collect()
     }
 
     pub(super) fn get(&self, row: usize) -> Option<&Row> {
         self.all.get(row)
     }
 
-    /// By their places.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Row)> {
-        self.all.iter().enumerate()
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Row> {
+        self.all.iter()
     }
 
     /// One more, behind all others.
@@ -144,8 +151,26 @@ impl Rows {
         names.find(|name| !self.by_name.contains_key(name)).unwrap_or(name)
     }
 
-    /// The row of a service.
+    /// The row of a service that can be edited.
     pub(super) fn find(&self, which: &Which) -> Result<usize, EditError> {
+        let row = self.find_any(which)?;
+        let known = self.get(row);
+        match known.and_then(|known| Some((known, known.elsewhere.clone()?))) {
+            Some((known, file)) => Err(EditError::Included { service: known.name.clone(), file }),
+            None => Ok(row),
+        }
+    }
+
+    /// Refuses if one of them stands elsewhere.
+    pub(super) fn refuse_included(&self) -> Result<(), EditError> {
+        let elsewhere = |row: &Row| Some((row.name.clone(), row.elsewhere.clone()?));
+        match self.all.iter().find_map(elsewhere) {
+            Some((service, file)) => Err(EditError::Included { service, file }),
+            None => Ok(()),
+        }
+    }
+
+    fn find_any(&self, which: &Which) -> Result<usize, EditError> {
         let found = match which {
             Which::Name(name) => self.by_name.get(name).copied(),
             Which::Place { protocol, address } => {

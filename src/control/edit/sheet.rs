@@ -10,6 +10,7 @@ use super::written::{
     backend_tables, local_addresses, replace_keys, service_tables, set_keys, table_of,
 };
 use super::{Edit, EditError, Keys, Which};
+use crate::control::config::files::File;
 use crate::control::config::place;
 use crate::control::config::plan::Plan;
 
@@ -21,13 +22,23 @@ pub(super) struct Sheet {
 }
 
 impl Sheet {
-    /// `plan` is what the document says.
-    pub(super) fn new(mut document: DocumentMut, plan: &Plan) -> Result<Self, EditError> {
-        let mut rows = Rows::default();
-        plan.services.iter().map(Row::from).for_each(|row| rows.push(row));
-        if service_tables(&mut document)?.len() != rows.len() {
+    /// `plan` is what the document says, and the files it includes behind it.
+    pub(super) fn new(
+        mut document: DocumentMut,
+        plan: &Plan,
+        included: &[File],
+    ) -> Result<Self, EditError> {
+        let own = service_tables(&mut document)?.len();
+        let elsewhere: usize = included.iter().map(|file| file.services).sum();
+        if own + elsewhere != plan.services.len() {
             let message = "the running text and the running plan have come apart; reload first";
             return Err(EditError::Unwritable(message.to_owned()));
+        }
+        let homes = included.iter().flat_map(|file| std::iter::repeat_n(&file.path, file.services));
+        let homes = std::iter::repeat_n(None, own).chain(homes.map(Some));
+        let mut rows = Rows::default();
+        for ((place, service), home) in plan.services.iter().enumerate().zip(homes) {
+            rows.push(Row { place, elsewhere: home.cloned(), ..Row::from(service) });
         }
         Ok(Self { document, rows })
     }
@@ -61,6 +72,7 @@ impl Sheet {
             Edit::AddLocalAddress { service, address } => self.local(service, *address, true),
             Edit::DeleteLocalAddress { service, address } => self.local(service, *address, false),
             Edit::DeleteServices => {
+                self.rows.refuse_included()?;
                 self.rows = Rows::default();
                 self.document.remove("service");
                 Ok(())
@@ -76,13 +88,15 @@ impl Sheet {
 
     /// The text, without what was deleted.
     pub(super) fn finish(mut self) -> Result<String, EditError> {
-        for (place, row) in self.rows.iter().filter(|(_, row)| !row.backends.gone.is_empty()) {
+        for row in self.rows.iter().filter(|row| !row.backends.gone.is_empty()) {
             let apart = || EditError::Unwritable("a service has no table".to_owned());
-            let service = service_tables(&mut self.document)?.get_mut(place).ok_or_else(apart)?;
+            let tables = service_tables(&mut self.document)?;
+            let service = tables.get_mut(row.place).ok_or_else(apart)?;
             without(backend_tables(service)?, &row.backends.gone);
         }
-        if !self.rows.gone.is_empty() {
-            without(service_tables(&mut self.document)?, &self.rows.gone);
+        let gone = self.rows.gone();
+        if !gone.is_empty() {
+            without(service_tables(&mut self.document)?, &gone);
         }
         Ok(self.document.to_string())
     }
@@ -103,9 +117,11 @@ impl Sheet {
         let mut all = Keys::new();
         all.insert("name".to_owned(), name.clone().into());
         all.extend(keys.iter().map(|(key, value)| (key.clone(), value.clone())));
-        service_tables(&mut self.document)?.push(table_of(&all)?);
+        let tables = service_tables(&mut self.document)?;
+        let place = tables.len();
+        tables.push(table_of(&all)?);
         let backends = backends_among(&all).into_iter().flatten().collect();
-        self.rows.push(Row { name, at, is_everybodys, backends });
+        self.rows.push(Row { name, at, is_everybodys, backends, place, elsewhere: None });
         Ok(())
     }
 
@@ -120,8 +136,9 @@ impl Sheet {
 
     fn put_service(&mut self, name: &str, keys: &Keys) -> Result<(), EditError> {
         let all = with(keys, "name", name)?;
-        let Ok(row) = self.rows.find(&Which::Name(name.to_owned())) else {
-            return self.add_service(&all);
+        let row = match self.rows.find(&Which::Name(name.to_owned())) {
+            Err(EditError::NoService(_)) => return self.add_service(&all),
+            row => row?,
         };
         replace_keys(self.service(row)?, &all, &["backend"])?;
         let text = |key| all.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
@@ -170,7 +187,9 @@ impl Sheet {
 
     fn service(&mut self, row: usize) -> Result<&mut Table, EditError> {
         let apart = || EditError::Unwritable("a service has no table".to_owned());
-        service_tables(&mut self.document)?.get_mut(row).ok_or_else(apart)
+        let place = self.rows.get(row).map(|row| row.place);
+        let tables = service_tables(&mut self.document)?;
+        place.and_then(|place| tables.get_mut(place)).ok_or_else(apart)
     }
 
     fn backend(&mut self, row: usize, place: usize) -> Result<&mut Table, EditError> {

@@ -8,6 +8,8 @@ use super::*;
 use crate::control::config::diff::diff;
 use crate::control::config::{Machine, parse_for};
 
+mod included;
+
 const FILE: &str = r#"# The top.
 [shunt]
 workers = [1]
@@ -50,7 +52,11 @@ fn plan(text: &str) -> Result<Plan, String> {
 }
 
 fn edited(edits: &[Edit]) -> Result<String, EditError> {
-    apply(FILE, &plan(FILE).unwrap(), edits)
+    apply_to(FILE, &plan(FILE).unwrap(), edits)
+}
+
+fn apply_to(text: &str, plan: &Plan, edits: &[Edit]) -> Result<String, EditError> {
+    apply(&Files::alone(Path::new("shunt.toml"), text.to_owned()), plan, edits)
 }
 
 fn keys(json: &serde_json::Value) -> Keys {
@@ -201,7 +207,7 @@ fn a_file_without_services_gets_its_first_however_it_says_so() {
             Edit::AddService { keys: keys(&service) },
             Edit::AddBackend { service: at("tcp", "198.51.100.11:80"), keys: keys(&backend) },
         ];
-        let new = apply(&text, &plan(&text).unwrap(), &edits).unwrap();
+        let new = apply_to(&text, &plan(&text).unwrap(), &edits).unwrap();
         assert_eq!(plan(&new).unwrap().services[0].backends.len(), 1, "{new}");
         assert!(new.find("[[service]]") > new.find("[[port]]"), "{new}");
     }
@@ -306,7 +312,7 @@ proptest! {
         let mut text = FILE.to_owned();
         let mut made = Vec::new();
         for edit in edits {
-            if let Ok(new) = apply(&text, &plan(&text).unwrap(), std::slice::from_ref(&edit)) {
+            if let Ok(new) = apply_to(&text, &plan(&text).unwrap(), std::slice::from_ref(&edit)) {
                 prop_assert!(plan(&new).is_ok(), "{:?} {}", edit, new);
                 text = new;
                 made.push(edit);
@@ -372,7 +378,7 @@ fn what_is_put_is_there_as_it_was_put_and_putting_it_again_changes_nothing() {
         let new = plan(&once).unwrap_or_else(|error| panic!("{what}: {error}\n{once}"));
         let changes = diff(&plan(FILE).unwrap(), &new).changes;
         assert_eq!(changes.len(), lines, "{what}: {changes:?}\n{once}");
-        let twice = apply(&once, &new, &[edit]).unwrap();
+        let twice = apply_to(&once, &new, &[edit]).unwrap();
         assert_eq!(plan(&twice).unwrap(), new, "{what}");
     }
     let elsewhere = backend("10.44.0.11:8080", serde_json::json!({"address": "10.44.0.12:8080"}));

@@ -308,7 +308,7 @@ fn a_daemon_that_cannot_start_stops_its_workers_and_leaves_nothing() {
                     make: |frame: &[u8]| Some(VecPacket::new(frame)),
                 },
                 plan: parse(FILE).unwrap(),
-                plan_text: String::new(),
+                plan_files: Files::alone(&directory.path().join("none"), String::new()),
                 plan_file: directory.path().join("none"),
                 configure: OneService::default(),
                 claims,

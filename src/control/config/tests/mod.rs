@@ -22,6 +22,7 @@ mod cookies;
 mod daemon;
 mod described;
 mod families;
+mod included;
 mod lists;
 mod modes;
 mod odd;

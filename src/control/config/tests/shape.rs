@@ -113,7 +113,7 @@ pub(super) const ROWS: &[Row] = &[
             "[dpkd]",
         ),
         says: &[
-            "shunt.toml:4:2: unknown key `dpkd`; known keys here: shunt, dpdk, limits, \
+            "shunt.toml:4:2: unknown key `dpkd`; known keys here: include, shunt, dpdk, limits, \
              metrics, admin, timeouts, port, list, service",
             "    4 | [dpkd]",
             "      |  ^^^^",

@@ -187,7 +187,7 @@ fn the_list_of_tables_and_keys_is_what_the_reader_knows() {
         };
         assert_eq!(&known_keys(&format!("{outer}{table}")), keys, "{table}");
     }
-    for key in known_keys("") {
+    for key in known_keys("").into_iter().filter(|key| key != "include") {
         let named = [format!("[{key}]"), format!("[[{key}]]")];
         assert!(tables.iter().any(|table| named.iter().any(|name| name == table)), "{key}");
     }

@@ -39,7 +39,9 @@ fn datagram(client: SocketAddr) -> Vec<u8> {
 fn opened(world: &mut World, clients: impl Iterator<Item = SocketAddr>) {
     let clients: Vec<_> = clients.collect();
     for some in clients.chunks(AT_ONCE as usize) {
-        some.iter().for_each(|client| world.arrive(0, 0, &datagram(*client)));
+        for client in some {
+            world.arrive(0, 0, &datagram(*client));
+        }
         world.poll();
         assert_eq!(world.sent().len(), some.len(), "drops: {:?}", world.drops());
     }
@@ -89,7 +91,9 @@ fn a_million_connections_are_each_listed_once_and_every_poll_forwards_as_well() 
     while !page.done {
         // Someone who is known, and someone who is new: both go on in the very poll that turns a page.
         let new = CONNECTIONS + polls;
-        [v4(polls), v4(new)].iter().for_each(|client| world.arrive(0, 0, &datagram(*client)));
+        for client in [v4(polls), v4(new)] {
+            world.arrive(0, 0, &datagram(client));
+        }
         let cursor = page.cursor;
         page = world.turn(0, Page { cursor, rows: Vec::with_capacity(10_000), ..Page::default() });
         assert_eq!(world.sent().len(), 2, "at {cursor}: {:?}", world.drops());

@@ -22,7 +22,7 @@ enum Form {
 
 impl Form {
     /// As `SHUNT_LOG_FORMAT` says.
-    fn named(value: Result<String, VarError>) -> anyhow::Result<Self> {
+    fn named(value: &Result<String, VarError>) -> anyhow::Result<Self> {
         match value.as_deref() {
             Err(VarError::NotPresent) | Ok("" | "text") => Ok(Self::Text),
             Ok("json") => Ok(Self::Json),
@@ -34,7 +34,7 @@ impl Form {
 
 /// From here on events are logged.
 pub(crate) fn begin() -> anyhow::Result<()> {
-    let form = Form::named(std::env::var("SHUNT_LOG_FORMAT"))?;
+    let form = Form::named(&std::env::var("SHUNT_LOG_FORMAT"))?;
     let filter = EnvFilter::try_from_env("SHUNT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
     let lines = lines.with_ansi(false).with_writer(std::io::stderr);
@@ -51,8 +51,8 @@ mod tests {
 
     #[test]
     fn a_form_that_is_none_is_refused_with_those_there_are() {
-        let form = |value: &str| Form::named(Ok(value.to_owned()));
-        assert_eq!(Form::named(Err(VarError::NotPresent)).unwrap(), Form::Text);
+        let form = |value: &str| Form::named(&Ok(value.to_owned()));
+        assert_eq!(Form::named(&Err(VarError::NotPresent)).unwrap(), Form::Text);
         assert_eq!(form("text").unwrap(), Form::Text);
         assert_eq!(form("json").unwrap(), Form::Json);
         let said = form("JSON").unwrap_err().to_string();

@@ -56,9 +56,8 @@ impl<'a, W: Write> Target<'a, W> {
     /// Everything is where it shall be. The exit code: `tcpdump`'s, if one prints.
     pub(super) fn finish(self) -> Result<u8, CaptureError> {
         match self {
-            Self::Out(_) => Ok(0),
+            Self::Out(_) | Self::Tcpdump(None) => Ok(0),
             Self::File(sink) => sink.finish().map(|()| 0),
-            Self::Tcpdump(None) => Ok(0),
             Self::Tcpdump(Some(child)) => ended(child),
         }
     }

@@ -13,6 +13,7 @@
     reason = "a test fails by panicking"
 )]
 
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
@@ -24,15 +25,19 @@ mod trap;
 #[expect(dead_code, reason = "the world offers more than this test asks of it")]
 mod world;
 
-use packets::oracle::judge;
-use packets::{CLIENT, Endpoint, OUR_INNER_MAC, VIP, packet};
+use packets::oracle::{judge, judge_any};
+use packets::{CLIENT, CLIENT_V6, Endpoint, OUR_INNER_MAC, VIP, VIP_V6, packet};
 use shunt::dataplane::conn::state::flags::{ACK, FIN, PSH, SYN};
 use shunt::dataplane::persistence::Persistence;
-use shunt::dataplane::snapshot::{Limit, Quota, Quotas, Rate, Scheduler, Snapshot, SourceQuota};
+use shunt::dataplane::snapshot::{
+    Encapsulation, Limit, Mode, Quota, Quotas, Rate, Scheduler, Snapshot, SourceQuota,
+};
 use shunt::ids::{BackendId, limits};
 use shunt::stats::loads::Loads;
+use shunt::wire::Mac;
 use world::{Plan, Sent, World, backend_mac};
 
+const IPIP: Mode = Mode::Tunnel(Encapsulation::Ipip);
 const B: BackendId = BackendId(7);
 /// Writes of both workers for a millisecond: six places of a bucket, three words each, twice, and claims.
 const HOUSEKEEPING_MAX: usize = 80;
@@ -152,6 +157,98 @@ fn packets_of_established_connections_write_no_shared_line() {
         let each = |writes: usize| writes.div_ceil(usize::from(CONNECTIONS));
         let found = [each(opened), each(ended)];
         assert_eq!(found, each_writes, "{name}: writes for each connection opened, and ended");
+    }
+}
+
+/// How connections of a world go, and what is spoken.
+struct Kind {
+    name: &'static str,
+    mode: Mode,
+    is_v6: bool,
+    is_udp: bool,
+}
+
+impl Kind {
+    const ALL: [Self; 6] = [
+        Self { name: "NAT", mode: Mode::Nat, is_v6: false, is_udp: false },
+        Self { name: "DR", mode: Mode::Dr, is_v6: false, is_udp: false },
+        Self { name: "IPIP", mode: IPIP, is_v6: false, is_udp: false },
+        Self { name: "UDP", mode: Mode::Fullnat, is_v6: false, is_udp: true },
+        Self { name: "IPv6", mode: Mode::Fullnat, is_v6: true, is_udp: false },
+        Self { name: "IPv6 UDP", mode: Mode::Nat, is_v6: true, is_udp: true },
+    ];
+
+    fn plan(&self) -> Plan {
+        let plan = Plan { workers: 2, sharing: trap::sharing, ..Plan::default() };
+        let plan = Plan { modes: vec![self.mode; 3], ..plan };
+        if !self.is_v6 {
+            return plan;
+        }
+        let (vips, locals_v6) = (vec![VIP_V6.0.into()], vec!["2001:db8:44::2".parse().unwrap()]);
+        Plan { vips, locals_v6, v6: vec![true; 3], ..plan }
+    }
+
+    /// A packet between those two.
+    fn between(&self, macs: Option<Mac>, ends: [SocketAddr; 2], flags: u8) -> Vec<u8> {
+        let packet = macs.map_or_else(packet, |mac| packet().macs(mac, OUR_INNER_MAC));
+        let [source, destination] = ends;
+        if self.is_udp {
+            packet.udp(source, destination).build()
+        } else {
+            packet.tcp(source, destination).flags(flags).build()
+        }
+    }
+
+    fn of_clients(&self, flags: u8) -> Vec<(usize, Vec<u8>)> {
+        let ends = |n: u16| {
+            if self.is_v6 {
+                [(CLIENT_V6.0, 1000 + n).into(), VIP_V6.into()]
+            } else {
+                [client(n).into(), VIP.into()]
+            }
+        };
+        let frame = |n: u16| (usize::from(n % 2), self.between(None, ends(n), flags));
+        (0..CONNECTIONS).map(frame).collect()
+    }
+
+    /// What backends answer, where that passes here.
+    fn answers(&self, sent: &[Sent], flags: u8) -> Vec<(usize, Vec<u8>)> {
+        let passes = matches!(self.mode, Mode::Nat | Mode::Fullnat);
+        let answer = |sent: &Sent| {
+            let seen = judge_any(&sent.frame).unwrap();
+            let ends = [(seen.destination, seen.ports.1), (seen.source, seen.ports.0)];
+            (
+                sent.worker,
+                self.between(
+                    Some(Mac(*sent.frame.first_chunk().unwrap())),
+                    ends.map(SocketAddr::from),
+                    flags,
+                ),
+            )
+        };
+        sent.iter().filter(|_| passes).map(answer).collect()
+    }
+}
+
+#[test]
+fn nor_do_those_of_any_mode_family_or_protocol() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for kind in Kind::ALL {
+        trap::forget_mappings();
+        let mut world = World::new(kind.plan());
+        let name = kind.name;
+        world.publish(|_| {});
+        let (_, first) = exchange(&mut world, 0, &kind.of_clients(SYN));
+        exchange(&mut world, 1, &kind.answers(&first, SYN | ACK));
+        let (_, sent) = exchange(&mut world, 0, &kind.of_clients(ACK));
+        assert_eq!(sent.len(), usize::from(CONNECTIONS), "{name}: {:?}", world.drops());
+        let answers = kind.answers(&sent, PSH | ACK);
+        for _ in 0..PACKETS {
+            let requests = kind.of_clients(PSH | ACK);
+            assert_eq!(exchange(&mut world, 0, &requests).0, NONE, "{name}: requests");
+            assert_eq!(exchange(&mut world, 1, &answers).0, NONE, "{name}: answers");
+        }
+        assert_eq!(world.drops(), [], "{name}");
     }
 }
 

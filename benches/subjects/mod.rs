@@ -33,6 +33,8 @@ use shunt::stats::loads::Loads;
 use shunt::wire::Mac;
 use shunt::wire::checksum::{self, Delta};
 
+mod ways;
+
 /// Does its step so many times.
 pub(crate) type Run = Box<dyn FnMut(u32)>;
 
@@ -54,7 +56,6 @@ pub(crate) fn all() -> Vec<(&'static str, Run)> {
         ("parse_v6", parse_v6()),
         ("lookup", lookup()),
         ("rewrite", rewrite()),
-        ("established", established()),
         ("open_and_end", open_and_end()),
         ("checksum_1500_bytes", checksum_whole()),
         ("checksum_incremental", checksum_incremental()),
@@ -62,6 +63,7 @@ pub(crate) fn all() -> Vec<(&'static str, Run)> {
         ("insert_and_remove", insert_and_remove()),
         ("sweep_of_a_live_record", sweep()),
     ];
+    subjects.extend(ways::all());
     for (step, name) in CHOICES {
         subjects.extend(Scheduler::named(name).map(|scheduler| (step, choice(scheduler))));
     }
@@ -197,25 +199,19 @@ fn rewrite() -> Run {
     })
 }
 
-/// A worker's connections, `rr` among the backends, two ports.
+/// What a worker knows, `rr` among the backends, two ports.
 #[expect(clippy::expect_used, reason = "without memory nothing can be measured")]
-fn flows(known: u32) -> (Flows, Arc<Snapshot>) {
-    let mut tables = Tables::new(FLOWS, Seed([1, 2])).expect("memory for small tables");
-    for n in 0..known {
-        tables.v4.insert(&connection(n), 0).expect("room");
-    }
-    let (mac, mtu) = (HOP.source, 1500);
-    let port = PortView { mac, mtu, steering: Steering::Software, link: Link::Device };
-    let mut snapshot = world(Scheduler::named("rr").expect("there is one"));
-    snapshot.ports = [port.clone(), port].into();
-    let snapshot = Arc::new(snapshot.indexed());
+fn flows() -> (Flows, Arc<Snapshot>) {
+    let snapshot = world(Scheduler::named("rr").expect("there is one"));
+    let tables = Tables::new(FLOWS, Seed([1, 2])).expect("memory for small tables");
+    let snapshot = Arc::new(snapshot);
     let ownership = Ownership::new(WorkerId(0), 1, &[]);
     (Flows::new(tables, Arc::clone(&snapshot), ownership, Arc::default()), snapshot)
 }
 
 /// A SYN that makes a connection, a burst at a time, and that connection's end by the sweep.
 fn open_and_end() -> Run {
-    let (mut flows, snapshot) = flows(0);
+    let (mut flows, snapshot) = flows();
     let syn = |n| with_flags(frame_of(n), 0x02);
     let mut burst: Vec<_> = (0u32..).take(BURST).map(|n| VecPacket::new(&syn(n))).collect();
     let (mut looks, mut next, mut now_ms) = (Looks::default(), 0, 0);
@@ -247,27 +243,6 @@ fn with_flags(mut frame: [u8; 60], flags: u8) -> [u8; 60] {
     frame
 }
 
-/// A client's packet of a connection that is there, a burst at a time, all of its way but the ports.
-fn established() -> Run {
-    let (mut flows, snapshot) = flows(FLOWS);
-    let frames: Vec<_> = (0..FLOWS).map(frame_of).collect();
-    let mut burst: Vec<_> = frames.iter().take(BURST).map(|frame| VecPacket::new(frame)).collect();
-    let (mut looks, mut turn) = (Looks::default(), 0);
-    Box::new(move |times| {
-        for _ in 0..times as usize / BURST {
-            for packet in &mut burst {
-                turn = (turn + 1) % frames.len();
-                packet.data_mut().copy_from_slice(&frames[turn]);
-            }
-            looks.look(&burst, flows.tables(), Some(snapshot.stations()), &mut ());
-            for (at, packet) in burst.iter_mut().enumerate() {
-                let fate = looks.get(at).map(|look| flows.decide(packet, look, Origin::Port));
-                assert_eq!(fate, Some(Fate::Send(HOP.port)), "a packet of a connection");
-            }
-        }
-    })
-}
-
 /// What that client sends.
 fn frame_of(n: u32) -> [u8; 60] {
     let mut frame = frame();
@@ -277,6 +252,13 @@ fn frame_of(n: u32) -> [u8; 60] {
     let sum = checksum::checksum(&frame[14..34]);
     frame[24..26].copy_from_slice(&sum.to_ne_bytes());
     frame
+}
+
+/// The same of IPv6, which has no checksum of its own.
+fn frame_of_v6(n: u32) -> Vec<u8> {
+    let mut frame = frame_v6();
+    frame[30..34].copy_from_slice(&n.to_be_bytes());
+    frame.to_vec()
 }
 
 fn checksum_whole() -> Run {
@@ -400,5 +382,8 @@ fn world(scheduler: Scheduler) -> Snapshot {
     })]
     .into();
     snapshot.backends = (0..BACKENDS).map(|n| Some(backend(n))).collect();
+    let (mac, mtu) = (HOP.source, 1500);
+    let port = PortView { mac, mtu, steering: Steering::Software, link: Link::Device };
+    snapshot.ports = [port.clone(), port].into();
     snapshot.indexed()
 }

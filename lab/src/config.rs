@@ -42,6 +42,8 @@ pub struct Config {
 pub struct Shunt {
     /// CPU of each worker; one may carry several.
     pub workers: Vec<usize>,
+    /// How long an idle worker sleeps: a laboratory has fewer CPUs than workers.
+    pub idle_sleep_us: u32,
     /// Path of the admin socket.
     pub admin_socket: PathBuf,
     /// How long SIGTERM waits for connections to end, in seconds.
@@ -318,6 +320,7 @@ impl Config {
         Self {
             shunt: Shunt {
                 workers: (0..workers).map(|worker| worker % cpus).collect(),
+                idle_sleep_us: 50,
                 admin_socket: network.folder().join("admin.sock"),
                 // Connections in TIME_WAIT count as living: every stop waits this long.
                 drain_deadline_s: 1,

@@ -2,14 +2,14 @@
 //!
 //! The idle ladder: a worker that finds nothing first goes on at once, then pauses the core for a
 //! moment between looks, then rests: watches memory or pauses deeply where the CPU can
-//! (`dpdk/rest.rs`), else sleeps in the kernel. One packet brings it back to the top. `busy_poll` takes the
-//! ladder away.
+//! (`dpdk/rest.rs`), else stays where it is, or sleeps in the kernel if it was told to (`idle_sleep_us`). One
+//! packet brings it back to the top. `busy_poll` takes the ladder away.
 //!
 //! | rung | from | a packet waits at most |
 //! |---|---|---|
 //! | looks again at once | the start | nothing |
 //! | pauses between looks | 256 empty looks | a fraction of a microsecond |
-//! | rests | 2,048, about a hundred microseconds | 5 µs where the CPU watches or pauses, else 50 µs and the waking |
+//! | rests | 2,048, about a hundred microseconds | 5 µs where the CPU watches or pauses; else as on the rung before, or the sleep and the waking |
 //!
 //! `shunt-bench idle` measures the wait, and what of its core a worker takes on each rung.
 
@@ -22,9 +22,6 @@ use super::worker::Worker;
 const SPIN_POLLS: u32 = 256;
 /// Empty polls before it rests: about a hundred microseconds after the last packet.
 const PAUSE_POLLS: u32 = 2_048;
-/// How long it sleeps at a time where the CPU knows nothing better. Bounds what a first packet waits. Shorter sleeps
-/// save no CPU time: `shunt-bench idle`, docs/performance.md.
-pub const SLEEP: Duration = Duration::from_micros(50);
 /// Pauses between two looks on the middle rung.
 const PAUSES: u32 = 8;
 
@@ -34,6 +31,16 @@ pub trait Clock {
     fn ticks(&self) -> u64;
     /// Milliseconds of a tick count, cut to 32 bits.
     fn ms(&self, ticks: u64) -> u32;
+}
+
+/// Does not go deeper than the rung before.
+#[derive(Clone, Copy, Debug)]
+pub struct Moments;
+
+impl Rest for Moments {
+    fn rest(&mut self) {
+        pause();
+    }
 }
 
 /// Sleeps in the kernel, so long at a time.
@@ -51,7 +58,7 @@ impl Rest for Sleep {
 pub fn run<P: Platform>(
     worker: &mut Worker<P>,
     clock: &impl Clock,
-    mut rest: Option<&mut dyn Rest>,
+    mut rest: Option<Box<dyn Rest>>,
 ) {
     let mut empty = 0u32;
     let mut before = clock.ticks();
@@ -89,9 +96,14 @@ fn account<P: Platform>(worker: &Worker<P>, moved: usize, ticks: u64) {
 fn step_back(empty_polls: u32, rest: &mut dyn Rest) {
     match empty_polls {
         ..SPIN_POLLS => {}
-        SPIN_POLLS..PAUSE_POLLS => (0..PAUSES).for_each(|_| std::hint::spin_loop()),
+        SPIN_POLLS..PAUSE_POLLS => pause(),
         PAUSE_POLLS.. => rest.rest(),
     }
+}
+
+#[inline]
+fn pause() {
+    (0..PAUSES).for_each(|_| std::hint::spin_loop());
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@
 //! | watch several places at once | all drivers say where | watches all its queues |
 //! | watch one place | some driver says where | watches that queue |
 //! | pause until a time (TPAUSE) | | pauses |
-//! | none of it | | nothing is made here: it sleeps in the kernel |
+//! | none of it | | nothing is made here: it pauses for moments, or sleeps in the kernel if told to |
 //!
 //! Lanes, the mailbox, and queues that are not watched write elsewhere: what they bring waits until the time is over,
 //! so it is short. What the CPU can is asked once, at start.

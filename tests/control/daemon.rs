@@ -75,6 +75,7 @@ fn plan(local: IpAddr, backends: &[SocketAddr], workers: usize) -> Plan {
             worker_cores: (0..workers).collect(),
             control_core: None,
             busy_poll: false,
+            idle_sleep: Duration::ZERO,
             connections_max: 1000,
             connections_ipv6_max: 1000,
             persistent_clients_max: 1024,

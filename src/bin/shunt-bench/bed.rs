@@ -28,6 +28,7 @@ use shunt::stats::counters::WorkerStats;
 use crate::host::Hosts;
 use crate::options::Scene;
 use crate::stages::Stopwatch;
+use crate::yardstick;
 
 /// Connections made by SYN cookies there is room for: the balancer's default.
 const SPLICES: u32 = 1 << 16;
@@ -107,12 +108,27 @@ pub(crate) fn ports(
 pub(crate) struct Round {
     pub(crate) cycles: u64,
     pub(crate) packets: u64,
+    /// The slowest [yardstick](crate::yardstick) beside it.
+    pub(crate) yardstick: u64,
+}
+
+impl Round {
+    /// Times what moves packets, and says how many.
+    #[inline(always)]
+    pub(crate) fn of(work: impl FnOnce() -> u64) -> Self {
+        let before = yardstick::take();
+        let start = clock::now();
+        let packets = work();
+        let cycles = clock::now() - start;
+        Self { cycles, packets, yardstick: before.max(yardstick::take()) }
+    }
 }
 
 impl std::ops::AddAssign for Round {
     fn add_assign(&mut self, other: Self) {
         self.cycles += other.cycles;
         self.packets += other.packets;
+        self.yardstick = self.yardstick.max(other.yardstick);
     }
 }
 
@@ -192,10 +208,11 @@ impl<const WATCHED: bool> Bed<WATCHED> {
     /// Lets the worker run at the time `now_ms` until its ports are empty.
     pub(crate) fn time_worker(&mut self, now_ms: u32) -> Round {
         let before = self.sent();
-        let start = clock::now();
-        while self.worker.poll(now_ms) > 0 {}
-        let cycles = clock::now() - start;
-        Round { cycles, packets: self.sent() - before }
+        let round = Round::of(|| {
+            while self.worker.poll(now_ms) > 0 {}
+            0
+        });
+        Round { packets: self.sent() - before, ..round }
     }
 
     /// Packets the worker's ports took.

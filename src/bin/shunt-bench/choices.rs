@@ -104,7 +104,7 @@ fn row<F: Hosts>(
     let none = refusals.iter().all(Vec::is_empty);
     let name = scheduler.method().name;
     ensure!(options.full || none, "{name}: connections were refused: {refusals:?}");
-    let spread = |rounds: &[Round]| Spread::of(rounds.iter().map(|r| (r.cycles, r.packets)));
+    let spread = |rounds: &[Round]| Spread::of(rounds.iter().copied());
     let (rr, other) = (spread(&rr_rounds)?, spread(&other_rounds)?);
     Ok(Choice {
         scheduler: name,
@@ -163,18 +163,17 @@ pub(crate) fn render(rows: &[Choice], json: bool) -> String {
         let line = |row: &Choice| serde_json::to_string(row).unwrap_or_default() + "\n";
         return rows.iter().map(line).collect();
     }
-    let spread = |Spread { median, p10, p90 }: Spread| format!("{median:.0} ({p10:.0}-{p90:.0})");
     let head = format!(
-        "{:<10} {:>8} {:>20} {:>20} {:>8}\n",
+        "{:<10} {:>8} {:>36} {:>36} {:>8}\n",
         "scheduler", "backends", "cycles", "rr", "over rr"
     );
     rows.iter().fold(head, |text, row| {
         text + &format!(
-            "{:<10} {:>8} {:>20} {:>20} {:>8.0}\n",
+            "{:<10} {:>8} {:>36} {:>36} {:>8.0}\n",
             row.scheduler,
             row.backends,
-            spread(row.cycles_per_connection),
-            spread(row.rr_cycles_per_connection),
+            row.cycles_per_connection,
+            row.rr_cycles_per_connection,
             row.over_rr
         )
     })

@@ -25,7 +25,7 @@ use shunt::dataplane::snapshot::{Snapshot, SynCookies};
 use shunt::dpdk::clock;
 use shunt::dpdk::mbuf::Mbuf;
 
-use crate::bed::Bed;
+use crate::bed::{Bed, Round};
 use crate::frame::{Layout, Template, flags};
 use crate::handshake::{Handshake, handshake_of, is_established};
 use crate::host::{Hosts as _, VIP_PORT, client};
@@ -132,11 +132,10 @@ struct Flood<'a> {
 
 /// What one timed round gave.
 #[derive(Clone, Copy, Debug, Default)]
-struct Round {
-    cycles: u64,
+struct Offered {
     offered: u64,
-    /// Of established connections.
-    delivered: u64,
+    /// Packets of established connections that left, and the time of all of it.
+    timed: Round,
 }
 
 impl<'a> Flood<'a> {
@@ -225,11 +224,11 @@ impl<'a> Flood<'a> {
             self.work();
             self.collect();
         }
-        let spread = |rounds: &[Round]| Spread::of(rounds.iter().map(|r| (r.cycles, r.delivered)));
+        let spread = |rounds: &[Offered]| Spread::of(rounds.iter().map(|round| round.timed));
         let (alone_cycles, flooded_cycles) = (spread(&alone)?, spread(&flooded)?);
         let all = || alone.iter().chain(&flooded);
         let offered: u64 = all().map(|round| round.offered).sum();
-        let delivered: u64 = all().map(|round| round.delivered).sum();
+        let delivered: u64 = all().map(|round| round.timed.packets).sum();
         let syns_a_packet = f64::from(self.options.syns) / 100.0;
         Ok(FloodRow {
             cookies,
@@ -263,16 +262,16 @@ impl<'a> Flood<'a> {
         Ok(())
     }
 
-    fn round(&mut self, flooded: bool) -> anyhow::Result<Round> {
+    fn round(&mut self, flooded: bool) -> anyhow::Result<Offered> {
         self.refill()?;
         if flooded {
             self.next_client();
             self.offer_due()?;
         }
         let offered = self.offer(flooded)?;
-        let cycles = self.work();
-        let delivered = self.collect();
-        Ok(Round { cycles, offered, delivered })
+        let timed = self.work();
+        let packets = self.collect();
+        Ok(Offered { offered, timed: Round { packets, ..timed } })
     }
 
     fn next_client(&mut self) {
@@ -344,11 +343,9 @@ impl<'a> Flood<'a> {
     }
 
     /// Lets the worker run until its ports are empty; the cycles it took.
-    fn work(&mut self) -> u64 {
+    fn work(&mut self) -> Round {
         let now_ms = self.machine.now_ms();
-        let start = clock::now();
-        while self.bed.worker.poll(now_ms) > 0 {}
-        clock::now() - start
+        self.bed.time_worker(now_ms)
     }
 
     /// Takes out what left: packets of established connections are counted, handshakes answered.

@@ -4,6 +4,7 @@
 //! network sees. Of the box it knows nothing but the VIP. Two machines with a card of two ports each are a
 //! test bed; two pairs of `veth` are one too, for tests.
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -65,7 +66,7 @@ pub(crate) struct GenerateOptions {
     /// Packets that are under way at most where there is no rate.
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) in_flight: u32,
-    /// Search the highest rate without loss first, up to `--rate-kpps`; then half of it is offered.
+    /// Search the highest rate without loss first, up to `--rate-kpps`; then 10, 90 and 50 % of it are offered.
     #[arg(long, requires = "rate_kpps")]
     pub(crate) search: bool,
     /// Packets of a million that may be lost in a trial of the search.
@@ -108,7 +109,9 @@ pub(crate) struct Found {
     pub(crate) opened_per_second: f64,
     /// The highest rate tried at which nothing was lost, millions a second; `null` if not searched for.
     pub(crate) no_loss_mpps: Option<f64>,
-    /// Packets offered.
+    /// Latency at other shares of that rate: empty if it was not searched for.
+    pub(crate) latency: Vec<AtLoad>,
+    /// Packets offered, in what follows: at half of that rate, if it was.
     pub(crate) offered_packets: u64,
     /// Packets that did not come back.
     pub(crate) lost_packets: u64,
@@ -116,6 +119,17 @@ pub(crate) struct Found {
     pub(crate) wrong_packets: u64,
     /// Packets of others.
     pub(crate) other_packets: u64,
+    /// Of those that came back.
+    pub(crate) latency_ns: Latency,
+}
+
+/// Latency at a share of the highest rate without loss.
+#[derive(Debug, Serialize)]
+pub(crate) struct AtLoad {
+    /// The share, in percent.
+    pub(crate) load_percent: u32,
+    /// Packets lost meanwhile.
+    pub(crate) lost_packets: u64,
     /// Of those that came back.
     pub(crate) latency_ns: Latency,
 }
@@ -160,16 +174,19 @@ fn measure<F: Tester>(
     opening: Duration,
 ) -> anyhow::Result<Found> {
     let duration = Duration::from_secs(options.duration.into());
-    let mut rate = options.rate_kpps.map(|kpps| f64::from(kpps) * 1e3);
-    let mut no_loss_mpps = None;
-    if let Some(highest) = rate.filter(|_| options.search) {
-        let search = Search { highest, tolerated_ppm: options.tolerated_ppm };
-        let NoLoss { per_second, .. } = search.run(|rate| bench.trial(Some(rate), duration))?;
-        ensure!(per_second > 0.0, "something was lost in every trial: see --tolerated-ppm");
-        no_loss_mpps = Some(per_second / 1e6);
-        rate = Some(per_second / 2.0);
+    let offered = options.rate_kpps.map(|kpps| f64::from(kpps) * 1e3);
+    let highest = offered.filter(|_| options.search);
+    let no_loss = highest.map(|highest| searched(options, bench, highest)).transpose()?;
+    let mut latency = vec![];
+    if let Some(no_loss) = no_loss {
+        for load_percent in [10, 90] {
+            let rate = no_loss * f64::from(load_percent) / 100.0;
+            let trial = bench.trial(Some(rate), duration)?;
+            let latency_ns = Latency::of(machine, trial.offered_per_second, &trial.latency);
+            latency.push(AtLoad { load_percent, lost_packets: trial.lost, latency_ns });
+        }
     }
-    let trial = bench.trial(rate, duration)?;
+    let trial = bench.trial(no_loss.map(|highest| highest / 2.0).or(offered), duration)?;
     Ok(Found {
         mode: options.mode.name(),
         protocol: options.protocol.protocol(),
@@ -177,7 +194,8 @@ fn measure<F: Tester>(
         flows: options.flows,
         packet_size: bench.mean_size(),
         opened_per_second: f64::from(options.flows) / opening.as_secs_f64(),
-        no_loss_mpps,
+        no_loss_mpps: no_loss.map(|per_second| per_second / 1e6),
+        latency,
         offered_packets: trial.offered,
         lost_packets: trial.lost,
         wrong_packets: bench.tally.wrong,
@@ -186,25 +204,48 @@ fn measure<F: Tester>(
     })
 }
 
+/// The highest rate without loss, packets a second.
+fn searched<F: Tester>(
+    options: &GenerateOptions,
+    bench: &mut Bench<'_, F>,
+    highest: f64,
+) -> anyhow::Result<f64> {
+    let duration = Duration::from_secs(options.duration.into());
+    let search = Search { highest, tolerated_ppm: options.tolerated_ppm };
+    let NoLoss { per_second, .. } = search.run(|rate| bench.trial(Some(rate), duration))?;
+    ensure!(per_second > 0.0, "something was lost in every trial: see --tolerated-ppm");
+    Ok(per_second)
+}
+
 /// What was found, as text.
 pub(crate) fn render(found: &Found, json: bool) -> String {
     if json {
         return serde_json::to_string(found).unwrap_or_default() + "\n";
     }
-    let Latency { offered_mpps, p50, p99, p999 } = found.latency_ns;
-    let [p50, p99, p999] = [p50, p99, p999].map(|ns| ns / 1e3);
     let searched = found.no_loss_mpps.map(|mpps| format!(", {mpps:.3} Mpps without loss"));
-    format!(
+    let mut text = format!(
         "{} IPv{} {} connections, {:.0} opened a second{}\n\
-         {offered_mpps:.3} Mpps offered, {} packets, {} lost, {} wrong\n\
-         latency {p50:.1} µs half, {p99:.1} µs 99 %, {p999:.1} µs 99.9 %\n",
+         {:.3} Mpps offered, {} packets, {} lost, {} wrong\n\
+         latency {}\n",
         found.mode,
         found.ip,
         found.flows,
         found.opened_per_second,
         searched.unwrap_or_default(),
+        found.latency_ns.offered_mpps,
         found.offered_packets,
         found.lost_packets,
         found.wrong_packets,
-    )
+        percentiles(found.latency_ns),
+    );
+    for AtLoad { load_percent, lost_packets, latency_ns } in &found.latency {
+        let percentiles = percentiles(*latency_ns);
+        let _ = writeln!(text, "at {load_percent} %: {lost_packets} lost, latency {percentiles}");
+    }
+    text
+}
+
+fn percentiles(Latency { p50, p99, p999, .. }: Latency) -> String {
+    let [p50, p99, p999] = [p50, p99, p999].map(|ns| ns / 1e3);
+    format!("{p50:.1} µs half, {p99:.1} µs 99 %, {p999:.1} µs 99.9 %")
 }

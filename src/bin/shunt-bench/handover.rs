@@ -18,7 +18,6 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde::Serialize;
 use shunt::dataplane::conn::ports::Ownership;
-use shunt::dpdk::clock;
 use shunt::dpdk::lcore;
 use shunt::ids::WorkerId;
 use shunt::stats::counters::WorkerStats;
@@ -152,7 +151,7 @@ impl<'a, F: Hosts> Pair<'a, F> {
             }
         }
         self.machine.unpin()?;
-        let spread = |rounds: &[Round]| Spread::of(rounds.iter().map(|r| (r.cycles, r.packets)));
+        let spread = |rounds: &[Round]| Spread::of(rounds.iter().copied());
         let (direct, over) = (spread(&direct)?, spread(&handed)?);
         Ok(Found {
             direct_cycles_per_packet: direct,
@@ -168,19 +167,22 @@ impl<'a, F: Hosts> Pair<'a, F> {
         lcore::pin(self.cpus.0)?;
         let offered = self.traffic.offer_replies(&mut self.beds[first].wires[BACKENDS])?;
         let now_ms = self.machine.now_ms();
-        let mut cycles = 0;
+        let mut passed_on = Round::default();
         if first == 0 {
-            let start = clock::now();
-            while self.beds[0].worker.poll(now_ms) > 0 {}
-            cycles = clock::now() - start;
+            passed_on = Round::of(|| {
+                while self.beds[0].worker.poll(now_ms) > 0 {}
+                0
+            });
         }
         lcore::pin(self.cpus.1)?;
         let round = self.beds[1].time_worker(now_ms);
         ensure!(round.packets == offered, "{} of {offered} packets left", round.packets);
         lcore::pin(self.cpus.0)?;
         self.collect();
-        let packets = round.packets;
-        Ok((Round { cycles, packets }, Round { cycles: cycles + round.cycles, packets }))
+        passed_on.packets = round.packets;
+        let mut both = round;
+        both += Round { packets: 0, ..passed_on };
+        Ok((passed_on, both))
     }
 }
 
@@ -189,13 +191,12 @@ pub(crate) fn render(found: &Found, json: bool) -> String {
     if json {
         return serde_json::to_string(found).unwrap_or_default() + "\n";
     }
-    let spread = |Spread { median, p10, p90 }: Spread| format!("{median:.1} ({p10:.1}-{p90:.1})");
     format!(
         "met its owner {} cycles a packet, handed over {}, {} of them at the first worker: {:.1} on top \
          ({} packets)\n",
-        spread(found.direct_cycles_per_packet),
-        spread(found.handed_over_cycles_per_packet),
-        spread(found.first_worker_cycles_per_packet),
+        found.direct_cycles_per_packet,
+        found.handed_over_cycles_per_packet,
+        found.first_worker_cycles_per_packet,
         found.on_top,
         found.packets
     )

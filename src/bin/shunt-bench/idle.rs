@@ -22,7 +22,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use shunt::dataplane::io::{self, Burst};
 use shunt::dataplane::orders::{ControlEnd, Order};
-use shunt::dataplane::run::{self, SLEEP, Sleep};
+use shunt::dataplane::run::{self, Moments, Sleep};
 use shunt::dataplane::worker::Worker;
 use shunt::dpdk::clock::{self, Clock};
 use shunt::dpdk::lcore;
@@ -150,9 +150,7 @@ fn start(
         let _registered = eal.register_thread()?;
         let clock = Ticks(Clock::shared());
         let (start, used) = (clock::now(), cpu_time());
-        let mut rest = resting(way);
-        let rest = rest.as_mut().map(|rest| -> &mut dyn io::Rest { rest.as_mut() });
-        run::run(&mut worker, &clock, rest);
+        run::run(&mut worker, &clock, resting(way));
         let passed = clock.0.duration(clock::now() - start);
         Ok(cpu_time().saturating_sub(used).as_secs_f64() / passed.as_secs_f64())
     };
@@ -165,7 +163,7 @@ fn resting(way: Way) -> Option<Box<dyn io::Rest>> {
         Way::BusyPoll => None,
         Way::Daemon => Some(match Rest::of(&[]) {
             Some(rest) => Box::new(rest),
-            None => Box::new(Sleep(SLEEP)),
+            None => Box::new(Moments),
         }),
         Way::Sleep(length) => Some(Box::new(Sleep(length))),
     }

@@ -134,7 +134,7 @@ impl<'a, F: Hosts> Lives<'a, F> {
         let before = self.bed.stats.run.expired.get();
         let duration = Duration::from_secs(self.options.duration.into());
         let rounds = self.rounds(self.machine.in_time(duration))?;
-        let spread = Spread::of(rounds.iter().map(|round| (round.cycles, round.packets)))?;
+        let spread = Spread::of(rounds.iter().copied())?;
         let scene = &self.options.scene;
         Ok(LifeRow {
             what,
@@ -163,7 +163,7 @@ impl<'a, F: Hosts> Lives<'a, F> {
     /// A burst of connections, from the first packet to the last.
     fn round(&mut self) -> anyhow::Result<Round> {
         let count = self.options.scene.in_flight;
-        let mut cycles = 0;
+        let mut whole = Round::default();
         let first = self.traffic.begin_batch();
         for step in 0..self.steps.len() {
             let (port, template) = &self.steps[step];
@@ -172,10 +172,10 @@ impl<'a, F: Hosts> Lives<'a, F> {
             let round = self.bed.time_worker(self.machine.now_ms());
             let refusals = || self.bed.refusals();
             ensure!(round.packets == u64::from(count), "packets refused: {:?}", refusals());
-            cycles += round.cycles;
+            whole += round;
             self.traffic.take_batch(&mut self.bed.wires, step == 0);
         }
-        Ok(Round { cycles, packets: count.into() })
+        Ok(Round { packets: count.into(), ..whole })
     }
 }
 
@@ -186,7 +186,7 @@ pub(crate) fn render(rows: &[LifeRow], json: bool) -> String {
         return rows.iter().map(line).collect();
     }
     let head = format!(
-        "{:<6} {:<8} {:<9} {:>8} {:>8} {:>26} {:>12} {:>10} {:>10}\n",
+        "{:<6} {:<8} {:<9} {:>8} {:>8} {:>36} {:>12} {:>10} {:>10}\n",
         "what",
         "mode",
         "scheduler",
@@ -201,15 +201,14 @@ pub(crate) fn render(rows: &[LifeRow], json: bool) -> String {
 }
 
 fn line(row: &LifeRow) -> String {
-    let Spread { median, p10, p90 } = row.cycles_per_connection;
     let line = format!(
-        "{:<6} {:<8} {:<9} {:>8} {:>8} {:>26} {:>12.0} {:>10} {:>10}\n",
+        "{:<6} {:<8} {:<9} {:>8} {:>8} {:>36} {:>12.0} {:>10} {:>10}\n",
         row.what,
         row.mode,
         row.scheduler,
         row.backends,
         row.packets_each,
-        format!("{median:.0} ({p10:.0}-{p90:.0})"),
+        row.cycles_per_connection,
         row.connections_per_second,
         row.expired,
         row.live,

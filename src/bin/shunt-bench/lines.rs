@@ -13,7 +13,6 @@ use shunt::dataplane::conn::index::FlowHash;
 use shunt::dataplane::conn::key::FlowKey;
 use shunt::dataplane::conn::table::{Hit, Table};
 use shunt::dataplane::io::BURST;
-use shunt::dpdk::clock;
 
 use crate::bed::Round;
 use crate::host::Hosts;
@@ -38,9 +37,7 @@ impl Lines {
 
     /// Touches the lines of all of them.
     pub(crate) fn time<F: Hosts>(&self, table: &mut Table<F>, now_ms: u32) -> Round {
-        let start = clock::now();
-        let touched = self.hashes.chunks(BURST).map(|burst| touch(table, burst, now_ms)).sum();
-        Round { cycles: clock::now() - start, packets: touched }
+        Round::of(|| self.hashes.chunks(BURST).map(|burst| touch(table, burst, now_ms)).sum())
     }
 }
 

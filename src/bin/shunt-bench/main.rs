@@ -49,6 +49,7 @@ mod sweep;
 mod synthetic;
 mod tester;
 mod traffic;
+mod yardstick;
 
 use std::process::ExitCode;
 

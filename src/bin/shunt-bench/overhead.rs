@@ -104,9 +104,7 @@ impl<'a, F: Hosts> Pair<'a, F> {
         let refusals = [self.watched.bed.refusals(), self.bare.refusals()];
         ensure!(refusals.iter().all(Vec::is_empty), "packets were refused: {refusals:?}");
         let pairs = &pairs[WARM_UP..];
-        let spread = |of: fn(&(Round, Round)) -> Round| {
-            Spread::of(pairs.iter().map(of).map(|round| (round.cycles, round.packets)))
-        };
+        let spread = |of: fn(&(Round, Round)) -> Round| Spread::of(pairs.iter().map(of));
         let (overhead_percent, overhead_off_by_percent) = overhead(pairs)?;
         Ok(Found {
             watched_cycles_per_packet: spread(|pair| pair.0)?,
@@ -164,11 +162,10 @@ pub(crate) fn render(found: &Found, json: bool) -> String {
     if json {
         return serde_json::to_string(found).unwrap_or_default() + "\n";
     }
-    let spread = |Spread { median, p10, p90 }: Spread| format!("{median:.1} ({p10:.1}-{p90:.1})");
     format!(
         "watched {} cycles a packet, bare {}: {:.2} % on top, give or take {:.2} ({} pairs, {} samples of latency)\n",
-        spread(found.watched_cycles_per_packet),
-        spread(found.bare_cycles_per_packet),
+        found.watched_cycles_per_packet,
+        found.bare_cycles_per_packet,
         found.overhead_percent,
         found.overhead_off_by_percent,
         found.pairs,
@@ -182,7 +179,7 @@ mod tests {
 
     #[test]
     fn what_is_on_top_is_that_of_the_median_pair() {
-        let round = |cycles| Round { cycles, packets: 100 };
+        let round = |cycles| Round { cycles, packets: 100, yardstick: 0 };
         let pairs = [(10_300, 10_000), (20_000, 10_000), (10_100, 10_000)];
         let pairs = pairs.map(|(watched, bare)| (round(watched), round(bare)));
         assert!((overhead(&pairs).unwrap().0 - 3.0).abs() < 0.05);

@@ -38,6 +38,8 @@ pub(crate) fn row(machine: &Machine, options: &RunOptions, parts: &[Part]) -> an
     let alone = of_all(|part| &part.alone)?.median;
     let one_worker_mpps = if parts.len() > 1 { machine.hertz() / alone / 1e6 } else { mpps };
     let cycles = of_all(|part| &part.measured.shunt)?;
+    let synthetic = of_all(|part| &part.measured.synthetic)?;
+    let memory = of_all(|part| &part.measured.memory)?;
     Ok(Row {
         mode: scene.mode.name(),
         scheduler: scene.scheduler.method().name,
@@ -53,8 +55,10 @@ pub(crate) fn row(machine: &Machine, options: &RunOptions, parts: &[Part]) -> an
         cycles_per_packet: cycles.median,
         cycles_spread: cycles,
         floor_cycles_per_packet: of_all(|part| &part.measured.floor)?.median,
-        synthetic_cycles_per_packet: of_all(|part| &part.measured.synthetic)?.median,
-        memory_cycles_per_packet: of_all(|part| &part.measured.memory)?.median,
+        synthetic_cycles_per_packet: synthetic.median,
+        synthetic_spread: synthetic,
+        memory_cycles_per_packet: memory.median,
+        memory_spread: memory,
         stage_cycles: StageCycles::mean(parts.iter().map(|part| part.stage_cycles)),
         new_connections_per_second: parts.iter().map(|p| p.new_connections_per_second).sum(),
         bytes_per_connection: ratio(sum(parts, |part| part.bytes), sum(parts, |part| part.places)),
@@ -81,5 +85,5 @@ fn refusals(parts: &[Part]) -> Vec<(&'static str, u64)> {
 }
 
 fn spread<'a>(rounds: impl IntoIterator<Item = &'a Round>) -> anyhow::Result<Spread> {
-    Spread::of(rounds.into_iter().map(|round| (round.cycles, round.packets)))
+    Spread::of(rounds.into_iter().copied())
 }

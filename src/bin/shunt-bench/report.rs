@@ -6,8 +6,10 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use shunt::dataplane::snapshot::Protocol;
 
+use crate::bed::Round;
 use crate::latency::Latency;
 use crate::stages::StageCycles;
+use crate::yardstick;
 
 /// One row of measurement.
 #[derive(Debug, Serialize)]
@@ -42,8 +44,12 @@ pub(crate) struct Row {
     pub(crate) floor_cycles_per_packet: f64,
     /// TSC cycles a packet of looking up and rewriting alone, in the same table.
     pub(crate) synthetic_cycles_per_packet: f64,
+    /// The same over all rounds.
+    pub(crate) synthetic_spread: Spread,
     /// TSC cycles a packet of touching the lines of table that it needs, alone.
     pub(crate) memory_cycles_per_packet: f64,
+    /// The same over all rounds.
+    pub(crate) memory_spread: Spread,
     /// Where the cycles go.
     pub(crate) stage_cycles: StageCycles,
     /// Connections made a second while prefilling.
@@ -98,20 +104,51 @@ pub(crate) struct Spread {
     pub(crate) p10: f64,
     /// Nine tenths of the rounds were below.
     pub(crate) p90: f64,
+    /// The median of those rounds that had the [whole core](crate::yardstick); `None` if there were too few.
+    pub(crate) undisturbed: Option<f64>,
+    /// How many of them there were, of a hundred.
+    pub(crate) undisturbed_percent: f64,
 }
 
+/// Undisturbed rounds that say something.
+const ENOUGH: u64 = 20;
+
 impl Spread {
-    /// The spread of rounds, each so many cycles for so many packets; zeros if there are none.
-    pub(crate) fn of(rounds: impl Iterator<Item = (u64, u64)>) -> anyhow::Result<Self> {
+    /// The spread of rounds; zeros if there are none.
+    pub(crate) fn of(rounds: impl Iterator<Item = Round>) -> anyhow::Result<Self> {
         // Thousandths of a cycle a packet, to three significant digits.
-        let mut histogram = Histogram::<u64>::new(3)?;
-        for (cycles, packets) in rounds {
-            histogram.record(cycles.saturating_mul(1000) / packets.max(1))?;
+        let (mut all, mut undisturbed) = (Histogram::<u64>::new(3)?, Histogram::<u64>::new(3)?);
+        for Round { cycles, packets, yardstick } in rounds {
+            let figure = cycles.saturating_mul(1000) / packets.max(1);
+            all.record(figure)?;
+            if yardstick::is_undisturbed(yardstick) {
+                undisturbed.record(figure)?;
+            }
         }
-        #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1000.0;
-        Ok(Self { median: at(0.5), p10: at(0.1), p90: at(0.9) })
+        let at = |quantile| thousandths(&all, quantile);
+        let count = undisturbed.len();
+        Ok(Self {
+            median: at(0.5),
+            p10: at(0.1),
+            p90: at(0.9),
+            undisturbed: (count >= ENOUGH).then(|| thousandths(&undisturbed, 0.5)),
+            undisturbed_percent: 100.0 * ratio(count, all.len().max(1)),
+        })
     }
+}
+
+impl std::fmt::Display for Spread {
+    /// The median, in brackets a tenth and nine tenths, and what undisturbed rounds say.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { median, p10, p90, undisturbed, undisturbed_percent } = self;
+        let alone = undisturbed.map(|alone| format!("; {alone:.1} in {undisturbed_percent:.0} %"));
+        f.pad(&format!("{median:.1} ({p10:.1}-{p90:.1}{})", alone.unwrap_or_default()))
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
+fn thousandths(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+    histogram.value_at_quantile(quantile) as f64 / 1000.0
 }
 
 /// One figure in terms of another.
@@ -129,12 +166,12 @@ pub(crate) fn render(rows: &[Row], json: bool) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "{:<8} {:>10} {:>6} {:>7} {:>20} {:>6} {:>6} {:>9} {:>6} {:>9} {:>7} {:>5}  {:<31} {:>20}",
+        "{:<8} {:>10} {:>6} {:>7} {:>36} {:>6} {:>6} {:>9} {:>6} {:>9} {:>7} {:>5}  {:<31} {:>20}",
         "mode",
         "flows",
         "bytes",
         "Mpps",
-        "cycles (10-90%)",
+        "cycles (10-90%; undisturbed)",
         "floor",
         "ratio",
         "synthetic",
@@ -154,12 +191,12 @@ pub(crate) fn render(rows: &[Row], json: bool) -> String {
 fn line(out: &mut String, row: &Row) {
     let _ = writeln!(
         out,
-        "{:<8} {:>10} {:>6.0} {:>7.2} {:>20} {:>6.1} {:>6.1} {:>9.1} {:>6.1} {:>10.0} {:>7.1} {:>5}  {:<32} {:>20}",
+        "{:<8} {:>10} {:>6.0} {:>7.2} {:>36} {:>6.1} {:>6.1} {:>9.1} {:>6.1} {:>10.0} {:>7.1} {:>5}  {:<32} {:>20}",
         row.mode,
         row.flows,
         row.packet_size,
         row.mpps,
-        spread(row.cycles_spread),
+        row.cycles_spread,
         row.floor_cycles_per_packet,
         row.cycles_per_packet / row.floor_cycles_per_packet,
         row.synthetic_cycles_per_packet,
@@ -191,7 +228,7 @@ pub(crate) fn render_flood(rows: &[FloodRow], json: bool) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "{:<8} {:>10} {:>9} {:>22} {:>22} {:>7} {:>10} {:>8} {:>9} {:>6}",
+        "{:<8} {:>10} {:>9} {:>36} {:>36} {:>7} {:>10} {:>8} {:>9} {:>6}",
         "cookies",
         "flows",
         "SYNs",
@@ -206,12 +243,12 @@ pub(crate) fn render_flood(rows: &[FloodRow], json: bool) -> String {
     for row in rows {
         let _ = writeln!(
             out,
-            "{:<8} {:>10} {:>9} {:>22} {:>22} {:>6.1}% {:>10.0} {:>8} {:>9} {:>6}",
+            "{:<8} {:>10} {:>9} {:>36} {:>36} {:>6.1}% {:>10.0} {:>8} {:>9} {:>6}",
             row.cookies,
             row.flows,
             row.syns,
-            spread(row.alone_cycles_per_packet),
-            spread(row.flooded_cycles_per_packet),
+            row.alone_cycles_per_packet,
+            row.flooded_cycles_per_packet,
             row.kept * 100.0,
             row.cycles_per_syn,
             row.new_clients,
@@ -223,10 +260,6 @@ pub(crate) fn render_flood(rows: &[FloodRow], json: bool) -> String {
         }
     }
     out
-}
-
-fn spread(figure: Spread) -> String {
-    format!("{:.1} ({:.1}-{:.1})", figure.median, figure.p10, figure.p90)
 }
 
 fn stages(cycles: &StageCycles) -> String {
@@ -245,12 +278,33 @@ mod tests {
 
     #[test]
     fn a_spread_is_that_of_its_rounds_to_three_digits() {
-        let rounds = (1..=99u64).map(|n| (n * 2048, 2048));
+        let round = |cycles, packets| Round { cycles, packets, yardstick: u64::MAX };
+        let rounds = (1..=99u64).map(|n| round(n * 2048, 2048));
         let spread = Spread::of(rounds).unwrap();
         for (figure, expected) in [(spread.p10, 10.0), (spread.median, 50.0), (spread.p90, 90.0)] {
             assert!((figure - expected).abs() < 0.1, "{spread:?}");
         }
-        let large = Spread::of([(5_000_000, 10)].into_iter()).unwrap();
+        let large = Spread::of([round(5_000_000, 10)].into_iter()).unwrap();
         assert!((large.median / 500_000.0 - 1.0).abs() < 0.001, "{large:?}");
+    }
+
+    #[test]
+    fn rounds_that_had_the_whole_core_are_told_from_the_others() {
+        let fastest = (0..100).map(|_| yardstick::take()).min().unwrap_or_default();
+        let whole = Round { cycles: 100, packets: 1, yardstick: 1 };
+        let half = Round { cycles: 200, packets: 1, yardstick: fastest * 4 };
+        let of = |whole_ones, halves| {
+            let rounds =
+                std::iter::repeat_n(whole, whole_ones).chain(std::iter::repeat_n(half, halves));
+            Spread::of(rounds).unwrap()
+        };
+        let spread = of(20, 60);
+        assert!((spread.median - 200.0).abs() < 0.2, "{spread:?}");
+        assert!(
+            spread.undisturbed.is_some_and(|median| (median - 100.0).abs() < 0.2),
+            "{spread:?}"
+        );
+        assert!((spread.undisturbed_percent - 25.0).abs() < 0.1, "{spread:?}");
+        assert_eq!(of(19, 60).undisturbed, None, "too few");
     }
 }

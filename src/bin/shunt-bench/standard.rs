@@ -51,11 +51,15 @@ pub(crate) struct Judged {
     range: Option<[f64; 2]>,
     /// What the figure may be off by, where that is known.
     off_by: f64,
+    /// The figure of undisturbed rounds alone, if there were enough.
+    undisturbed: Option<f64>,
     /// What else belongs to it.
     note: String,
     bar: String,
     /// `null` where there is no bar, or nobody can tell.
     holds: Option<bool>,
+    /// The same of undisturbed rounds.
+    holds_undisturbed: Option<bool>,
 }
 
 /// All of it.
@@ -108,7 +112,8 @@ fn judge(bar: &Bar, measurement: &Measurement, rows: &[Value]) -> anyhow::Result
     let figure = (bar.figure)(&Rows(rows));
     let figure = figure.with_context(|| format!("`{command}` says nothing of: {}", bar.what))?;
     let holds = bar.limit.holds(&figure);
-    let Figure { value, range, off_by, note } = figure;
+    let holds_undisturbed = bar.limit.holds_undisturbed(&figure);
+    let Figure { value, range, off_by, undisturbed, note } = figure;
     Ok(Judged {
         what: bar.what,
         command,
@@ -117,9 +122,11 @@ fn judge(bar: &Bar, measurement: &Measurement, rows: &[Value]) -> anyhow::Result
         figure: value,
         range,
         off_by,
+        undisturbed,
         note,
         bar: bar.limit.to_string(),
         holds,
+        holds_undisturbed,
     })
 }
 
@@ -134,8 +141,7 @@ fn rows(options: &str) -> anyhow::Result<Vec<Value>> {
     text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
 
-const HEAD: &str =
-    "| what | measured | range | bar | held | command |\n|---|---|---|---|---|---|\n";
+const HEAD: &str = "| what | measured | range | undisturbed | bar | held | command |\n|---|---|---|---|---|---|---|\n";
 
 /// Tables as Markdown with what they are of, or an object a line.
 pub(crate) fn render(found: &Found, json: bool) -> String {
@@ -158,16 +164,18 @@ impl Judged {
             None if self.off_by > 0.0 => format!("± {}", rounded(self.off_by)),
             None => String::new(),
         };
-        let held = match self.holds {
-            Some(true) => "yes",
-            Some(false) => "**no**",
-            None if bar.is_empty() => "",
-            None => "cannot be told",
+        let held = match (self.holds, self.holds_undisturbed) {
+            (Some(true), _) => "yes",
+            (Some(false), Some(true)) => "**no**; undisturbed yes",
+            (Some(false), _) => "**no**",
+            (None, _) if bar.is_empty() => "",
+            (None, _) => "cannot be told",
         };
+        let undisturbed = self.undisturbed.map(rounded).unwrap_or_default();
         let note = if note.is_empty() { String::new() } else { format!(" ({note})") };
         let _ = writeln!(
             out,
-            "| {what} | {figure} {unit}{note} | {range} | {bar} | {held} | `{command}` |"
+            "| {what} | {figure} {unit}{note} | {range} | {undisturbed} | {bar} | {held} | `{command}` |"
         );
     }
 }
@@ -229,10 +237,16 @@ mod tests {
             out
         };
         let none = Limit::AtMost(0.0);
-        assert_eq!(line(0.0, 0.0, none), "| lost | 0.00 packets |  | ≤ 0 | yes | `reload` |\n");
-        assert_eq!(line(2.0, 0.0, none), "| lost | 2.00 packets |  | ≤ 0 | **no** | `reload` |\n");
-        let told = "| lost | 1.00 packets | ± 2.00 | ≤ 0 | cannot be told | `reload` |\n";
+        assert_eq!(line(0.0, 0.0, none), "| lost | 0.00 packets |  |  | ≤ 0 | yes | `reload` |\n");
+        assert_eq!(
+            line(2.0, 0.0, none),
+            "| lost | 2.00 packets |  |  | ≤ 0 | **no** | `reload` |\n"
+        );
+        let told = "| lost | 1.00 packets | ± 2.00 |  | ≤ 0 | cannot be told | `reload` |\n";
         assert_eq!(line(1.0, 2.0, none), told);
-        assert_eq!(line(1.0, 0.0, Limit::Nowhere), "| lost | 1.00 packets |  |  |  | `reload` |\n");
+        assert_eq!(
+            line(1.0, 0.0, Limit::Nowhere),
+            "| lost | 1.00 packets |  |  |  |  | `reload` |\n"
+        );
     }
 }

@@ -11,7 +11,6 @@ use shunt::dataplane::io::{BURST, RxInfo};
 use shunt::dataplane::parse::Parsed;
 use shunt::dataplane::rewrite::{Translation, translate};
 use shunt::dataplane::snapshot::NextHop;
-use shunt::dpdk::clock;
 use shunt::ids::PortId;
 
 use crate::bed::Round;
@@ -55,13 +54,9 @@ impl Synthetic {
 
     /// Looks all of them up and rewrites them.
     pub(crate) fn time<F: Hosts>(&mut self, table: &mut Table<F>, now_ms: u32) -> Round {
-        let start = clock::now();
-        let mut packets = 0;
         let shape = (self.stride, self.template.len());
-        for frames in self.bytes.chunks_mut(BURST * self.stride) {
-            packets += burst(table, frames, shape, now_ms);
-        }
-        Round { cycles: clock::now() - start, packets }
+        let bursts = self.bytes.chunks_mut(BURST * self.stride);
+        Round::of(|| bursts.map(|frames| burst(table, frames, shape, now_ms)).sum())
     }
 }
 

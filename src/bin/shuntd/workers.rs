@@ -20,7 +20,7 @@ use shunt::dataplane::io::{self, dpdk::Dpdk};
 use shunt::dataplane::mailbox::mailbox;
 use shunt::dataplane::orders::{Order, WorkerEnd};
 use shunt::dataplane::persistence::Templates;
-use shunt::dataplane::run::{self, SLEEP, Sleep};
+use shunt::dataplane::run::{self, Moments, Sleep};
 use shunt::dataplane::snapshot::{PortView, Snapshot};
 use shunt::dataplane::sources::Sources;
 use shunt::dataplane::worker::{Links, Worker};
@@ -80,6 +80,8 @@ struct Kit {
     huge_pages: memory::HugePages,
     templates: Arc<Templates>,
     busy_poll: bool,
+    /// Zero is never.
+    idle_sleep: Duration,
     punt_per_second: u32,
     seed: Seed,
     views: Arc<[PortView]>,
@@ -135,6 +137,7 @@ pub(crate) fn start(
             huge_pages: huge,
             templates: Arc::clone(&templates),
             busy_poll: plan.daemon.busy_poll,
+            idle_sleep: plan.daemon.idle_sleep,
             punt_per_second: plan.punt_per_second,
             seed,
             views: Arc::clone(&views),
@@ -178,8 +181,8 @@ fn all_well(
 /// A worker's thread.
 fn work(kit: Kit, answer: &Answer<Result<(), String>>) {
     let _guard = DownWithMe;
-    let (busy_poll, eal, core) = (kit.busy_poll, kit.eal.clone(), kit.core);
-    let mut watch = Rest::of(&kit.links.ports);
+    let (eal, core) = (kit.eal.clone(), kit.core);
+    let rest = resting(&kit);
     let prepared = lcore::pin(core)
         .and_then(|()| lcore::set_timer_slack(TIMER_SLACK))
         .and_then(|()| eal.register_thread())
@@ -190,21 +193,29 @@ fn work(kit: Kit, answer: &Answer<Result<(), String>>) {
             let (records, index) = worker.flows().tables().v4.pages();
             tracing::info!(cpu = core, connections = %records, index = %index, "worker");
             let _ = answer.send(Ok(()));
-            let mut sleep = Sleep(SLEEP);
-            let rest: &mut dyn io::Rest = match &mut watch {
-                Some(watch) => {
-                    tracing::info!(cpu = core, idle = %watch.way(), "worker");
-                    watch
-                }
-                None => &mut sleep,
-            };
-            let rest = (!busy_poll).then_some(rest);
             run::run(&mut worker, &Ticks(Clock::shared()), rest);
         }
         Err(refusal) => {
             let _ = answer.send(Err(format!("worker on CPU {core}: {refusal}")));
         }
     }
+}
+
+/// What the worker does that has found nothing for long; `None` if it always looks again at once.
+fn resting(kit: &Kit) -> Option<Box<dyn io::Rest>> {
+    if kit.busy_poll {
+        return None;
+    }
+    let watch = Rest::of(&kit.links.ports);
+    let core = kit.core;
+    if let Some(way) = watch.as_ref().map(Rest::way) {
+        tracing::info!(cpu = core, idle = %way, "worker");
+    }
+    Some(match watch {
+        Some(watch) => Box::new(watch),
+        None if kit.idle_sleep.is_zero() => Box::new(Moments),
+        None => Box::new(Sleep(kit.idle_sleep)),
+    })
 }
 
 fn make(kit: Kit) -> Result<Worker<Dpdk>, String> {

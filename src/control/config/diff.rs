@@ -17,6 +17,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -214,6 +215,8 @@ fn daemon(changes: &mut Vec<Change>, old: &Plan, new: &Plan) {
     push("[shunt] workers", differ(&old.worker_cores, &new.worker_cores, |v| list(v)));
     push("[shunt] control_core", differ(&old.control_core, &new.control_core, core));
     push("[shunt] busy_poll", differ(&old.busy_poll, &new.busy_poll, bool::to_string));
+    let us = |sleep: &Duration| sleep.as_micros().to_string();
+    push("[shunt] idle_sleep_us", differ(&old.idle_sleep, &new.idle_sleep, us));
     push(
         "[shunt] admin_socket",
         differ(&old.admin_socket, &new.admin_socket, |v| v.display().to_string()),

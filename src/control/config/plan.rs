@@ -106,6 +106,8 @@ pub struct Daemon {
     pub control_core: Option<usize>,
     /// Never pause or sleep when idle.
     pub busy_poll: bool,
+    /// How long an idle worker sleeps at a time where its CPU knows nothing better; zero is never.
+    pub idle_sleep: Duration,
     /// IPv4 connections over all workers.
     pub connections_max: u32,
     /// IPv6 connections over all workers, those from IPv6 clients to IPv4 backends included.

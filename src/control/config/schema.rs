@@ -71,7 +71,7 @@ pub(crate) type List<T> = Spanned<Vec<Spanned<T>>>;
 /// The keys of each table, as written in the file; tests hold them against the structs below.
 #[rustfmt::skip]
 pub(super) const TABLES: &[(&str, &[&str])] = &[
-    ("[shunt]", &["workers", "control_core", "busy_poll", "admin_socket", "drain_deadline_s",
+    ("[shunt]", &["workers", "control_core", "busy_poll", "idle_sleep_us", "admin_socket", "drain_deadline_s",
         "strays", "drop_malformed_tcp", "udp_reflection_ports", "syn_restarts", "reset_on_end",
         "icmp_on_end", "ping", "tunnels_ignore_df", "sloppy", "local_out", "directors", "punt_per_second", "deny"]),
     ("[dpdk]", &["huge_pages", "memory_mb", "file_prefix", "secondary_processes", "eal_arguments", "packet_buffers"]),

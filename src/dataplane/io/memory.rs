@@ -53,6 +53,14 @@ impl VecPacket {
         Self { buffer, start, end, port: PortId(0), tag: 0, pool: None, info }
     }
 
+    /// It holds another frame, as if it had just come: for what measures and must not allocate. Frames longer than
+    /// [`ROOM`] are cut.
+    pub fn refill(&mut self, frame: &[u8]) {
+        let length = frame.len().min(ROOM);
+        (self.start, self.end) = (HEADROOM, HEADROOM + length);
+        self.buffer[HEADROOM..HEADROOM + length].copy_from_slice(&frame[..length]);
+    }
+
     /// This packet, as one whose pool has only `siblings` more. They are not given back when
     /// dropped: enough to see a pool run dry.
     #[must_use]

@@ -32,13 +32,15 @@ pub(super) struct Figure {
     pub(super) range: Option<[f64; 2]>,
     /// What it may be off by.
     pub(super) off_by: f64,
+    /// The same of [undisturbed](crate::yardstick) rounds alone.
+    pub(super) undisturbed: Option<f64>,
     /// What else belongs to it.
     pub(super) note: String,
 }
 
 impl From<f64> for Figure {
     fn from(value: f64) -> Self {
-        Self { value, range: None, off_by: 0.0, note: String::new() }
+        Self { value, range: None, off_by: 0.0, undisturbed: None, note: String::new() }
     }
 }
 
@@ -57,7 +59,8 @@ impl Rows<'_> {
     /// Median, tenth and ninetieth percentile of the rounds.
     fn spread(&self, row: usize, path: &str) -> Option<Figure> {
         let of = |name: &str| self.number(row, &format!("{path}/{name}"));
-        Some(Figure { range: Some([of("p10")?, of("p90")?]), ..of("median")?.into() })
+        let range = Some([of("p10")?, of("p90")?]);
+        Some(Figure { range, undisturbed: of("undisturbed"), ..of("median")?.into() })
     }
 
     fn cycles(&self, row: usize) -> Option<Figure> {
@@ -65,20 +68,28 @@ impl Rows<'_> {
     }
 
     fn over_synthetic(&self, row: usize) -> Option<Figure> {
-        let synthetic = self.number(row, "/synthetic_cycles_per_packet")?;
-        Some((self.number(row, "/cycles_per_packet")? / synthetic).into())
+        self.both(row, "/cycles_spread", "/synthetic_spread", |all, alone| all / alone)
     }
 
     /// A rate, and the range that follows from that of its cycles.
     fn rate(&self, row: usize, rate: &str, cycles: &str) -> Option<Figure> {
         let (value, cycles) = (self.number(row, rate)?, self.spread(row, cycles)?);
-        let [low, high] = cycles.range?.map(|of| value * cycles.value / of);
-        Some(Figure { range: Some([high, low]), ..value.into() })
+        let of = |other: f64| value * cycles.value / other;
+        let [low, high] = cycles.range?.map(of);
+        let undisturbed = cycles.undisturbed.map(of);
+        Some(Figure { range: Some([high, low]), undisturbed, ..value.into() })
     }
 
     /// How much more one median is than another.
-    fn more(&self, row: usize, one: &str, other: &str) -> Option<f64> {
-        Some(self.spread(row, one)?.value - self.spread(row, other)?.value)
+    fn more(&self, row: usize, one: &str, other: &str) -> Option<Figure> {
+        self.both(row, one, other, |one, other| one - other)
+    }
+
+    /// What two medians come to, of all rounds and of undisturbed ones.
+    fn both(&self, row: usize, one: &str, other: &str, of: fn(f64, f64) -> f64) -> Option<Figure> {
+        let (one, other) = (self.spread(row, one)?, self.spread(row, other)?);
+        let undisturbed = one.undisturbed.zip(other.undisturbed).map(|(one, other)| of(one, other));
+        Some(Figure { undisturbed, ..of(one.value, other.value).into() })
     }
 }
 
@@ -87,7 +98,7 @@ fn costliest(rows: &Rows<'_>) -> Option<Figure> {
     let over = |row: usize| {
         let (one, rr) = ("/cycles_per_connection", "/rr_cycles_per_connection");
         let name = rows.0.get(row)?.pointer("/scheduler")?.as_str()?;
-        Some(Figure { note: name.to_owned(), ..rows.more(row, one, rr)?.into() })
+        Some(Figure { note: name.to_owned(), ..rows.more(row, one, rr)? })
     };
     let all = (0..rows.0.len()).filter_map(over);
     all.reduce(|most, it| if it.value > most.value { it } else { most })
@@ -95,12 +106,20 @@ fn costliest(rows: &Rows<'_>) -> Option<Figure> {
 
 /// The median of the pairs' ratios, the second over the first.
 fn over_the_other(rows: &Rows<'_>) -> Option<Figure> {
-    let cycles = |row: &Value| row.pointer("/cycles_per_packet")?.as_f64();
+    let ratios = ratios(rows, "/cycles_per_packet")?;
+    let undisturbed = self::ratios(rows, "/cycles_spread/undisturbed");
+    let undisturbed = undisturbed.and_then(|them| them.get(them.len() / 2).copied());
+    let value = *ratios.get(ratios.len() / 2)?;
+    Some(Figure { range: Some([*ratios.first()?, *ratios.last()?]), undisturbed, ..value.into() })
+}
+
+/// Each pair's ratio, the second over the first, sorted; `None` if one does not have that figure.
+fn ratios(rows: &Rows<'_>, path: &str) -> Option<Vec<f64>> {
+    let cycles = |row: &Value| row.pointer(path)?.as_f64();
     let ratio = |pair: &[Value]| Some(cycles(pair.get(1)?)? / cycles(pair.first()?)?);
     let mut ratios = rows.0.chunks(2).map(ratio).collect::<Option<Vec<_>>>()?;
     ratios.sort_by(f64::total_cmp);
-    let value = *ratios.get(ratios.len() / 2)?;
-    Some(Figure { range: Some([*ratios.first()?, *ratios.last()?]), ..value.into() })
+    Some(ratios)
 }
 
 /// What of the slowest of a thousand is the balancer's at half load, in microseconds.
@@ -132,7 +151,15 @@ pub(super) enum Limit {
 impl Limit {
     /// `None` where nobody can tell: there is no bar, or it lies within what the figure may be off by.
     pub(super) fn holds(self, figure: &Figure) -> Option<bool> {
-        let (value, off_by) = (figure.value, figure.off_by);
+        self.is_kept(figure.value, figure.off_by)
+    }
+
+    /// The same of undisturbed rounds.
+    pub(super) fn holds_undisturbed(self, figure: &Figure) -> Option<bool> {
+        self.is_kept(figure.undisturbed?, 0.0)
+    }
+
+    fn is_kept(self, value: f64, off_by: f64) -> Option<bool> {
         let [at_least, at_most] = [value - off_by, value + off_by];
         match self {
             Self::AtMost(most) if (at_least <= most) == (at_most <= most) => Some(value <= most),
@@ -268,7 +295,7 @@ pub(super) const MEASUREMENTS: &[Measurement] = &[
         beside: None,
         bars: &[most("handover of a packet, on top", "cycles", 80.0, |rows| {
             let (handed, direct) = ("/handed_over_cycles_per_packet", "/direct_cycles_per_packet");
-            rows.more(0, handed, direct).map(Figure::from)
+            rows.more(0, handed, direct)
         })],
     },
     Measurement {
@@ -288,7 +315,7 @@ pub(super) const MEASUREMENTS: &[Measurement] = &[
         beside: None,
         bars: &[least("a SYN flood, cookies above 100 a second: kept", "of 1", 0.9, |rows| {
             let (alone, flooded) = ("/alone_cycles_per_packet", "/flooded_cycles_per_packet");
-            Some((rows.spread(1, alone)?.value / rows.spread(1, flooded)?.value).into())
+            rows.both(1, alone, flooded, |alone, flooded| alone / flooded)
         })],
     },
     Measurement {
@@ -329,13 +356,16 @@ mod tests {
     #[test]
     fn figures_are_found_in_rows_as_they_are_printed() {
         let row = r#"{"cycles_per_packet": 120.0, "synthetic_cycles_per_packet": 80.0,
-            "cycles_spread": {"median": 120.0, "p10": 100.0, "p90": 200.0},
+            "cycles_spread": {"median": 120.0, "p10": 100.0, "p90": 200.0, "undisturbed": 90.0},
+            "synthetic_spread": {"median": 80.0, "p10": 70.0, "p90": 90.0, "undisturbed": 50.0},
             "cycles_per_connection": {"median": 500.0, "p10": 400.0, "p90": 1000.0},
             "connections_per_second": 8.0}"#;
         let own = vec![serde_json::from_str(row).unwrap(); 4];
         let rows = Rows(&own);
-        assert_eq!(rows.over_synthetic(2), Some(1.5.into()));
-        let cycles = Figure { range: Some([100.0, 200.0]), ..120.0.into() };
+        let over = Figure { undisturbed: Some(1.8), ..1.5.into() };
+        assert_eq!(rows.over_synthetic(2), Some(over));
+        let (range, undisturbed) = (Some([100.0, 200.0]), Some(90.0));
+        let cycles = Figure { range, undisturbed, ..120.0.into() };
         assert_eq!(rows.cycles(0), Some(cycles));
         let rate = Figure { range: Some([4.0, 10.0]), ..8.0.into() };
         assert_eq!(rows.rate(0, "/connections_per_second", "/cycles_per_connection"), Some(rate));

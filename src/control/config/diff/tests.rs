@@ -317,7 +317,7 @@ const ROWS: &[Row] = &[
         edits: &[
             (
                 "workers = [1, 2]",
-                "workers = [2, 1]\ncontrol_core = 0\nbusy_poll = true\nadmin_socket = \"/x\"\n\
+                "workers = [2, 1]\ncontrol_core = 0\nbusy_poll = true\nidle_sleep_us = 50\nadmin_socket = \"/x\"\n\
                  [limits]\nconnections = 2048\nconnections_ipv6 = 4096\ncookie_connections = 2048\nlimited_sources = 4096\n\
                  [metrics]\nlisten = \"\"",
             ),
@@ -331,6 +331,7 @@ const ROWS: &[Row] = &[
             "! [shunt] workers: [1, 2] -> [2, 1] (needs a restart)",
             "! [shunt] control_core: none -> 0 (needs a restart)",
             "! [shunt] busy_poll: false -> true (needs a restart)",
+            "! [shunt] idle_sleep_us: 0 -> 50 (needs a restart)",
             "! [shunt] admin_socket: /run/shunt/admin.sock -> /x (needs a restart)",
             "! [dpdk] huge_pages: auto -> require (needs a restart)",
             "! [dpdk] memory_mb: 512 -> 1024 (needs a restart)",

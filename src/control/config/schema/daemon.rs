@@ -18,6 +18,10 @@ pub(crate) struct Shunt {
     /// Never pause or sleep when idle: the lowest latency, and all of each worker's CPU. [restart]
     #[schemars(extend("default" = false))]
     pub(crate) busy_poll: Maybe<bool>,
+    /// Microseconds an idle worker sleeps at a time on a CPU that can neither watch memory nor pause until a time. 0: it pauses
+    /// for moments, and takes all of its CPU. [restart]
+    #[schemars(range(min = 0, max = 1000), extend("default" = 0))]
+    pub(crate) idle_sleep_us: Maybe<i64>,
     /// Where `shunt status` and its like connect: an absolute path. [restart]
     #[schemars(extend("default" = "/run/shunt/admin.sock"))]
     pub(crate) admin_socket: Maybe<String>,

@@ -142,6 +142,7 @@ fn a_good_file_becomes_this_plan_with_these_defaults() {
             worker_cores: vec![1, 2],
             control_core: None,
             busy_poll: false,
+            idle_sleep: Duration::ZERO,
             connections_max: 1_000_000,
             connections_ipv6_max: 1_000_000,
             persistent_clients_max: 65_536,
@@ -190,6 +191,7 @@ fn every_value_written_arrives_where_it_belongs() {
         workers = [3, 1]
         control_core = 0
         busy_poll = true
+        idle_sleep_us = 50
         admin_socket = "/tmp/x.sock"
         drain_deadline_s = 0
         strays = "drop"

@@ -84,7 +84,7 @@ pub(super) const ROWS: &[Row] = &[
         ),
         says: &[
             "shunt.toml:2:1: unknown key `worker`; known keys here: workers, control_core, \
-             busy_poll, admin_socket, drain_deadline_s, strays, drop_malformed_tcp, \
+             busy_poll, idle_sleep_us, admin_socket, drain_deadline_s, strays, drop_malformed_tcp, \
              udp_reflection_ports, syn_restarts, reset_on_end, icmp_on_end, ping, \
              tunnels_ignore_df, sloppy, local_out, directors, punt_per_second, deny",
             "    2 | worker = [1, 2]",
@@ -274,7 +274,7 @@ pub(super) const ROWS: &[Row] = &[
         ),
         says: &[
             "shunt.toml:3:1: unknown key `memory_mb`; known keys here: workers, \
-             control_core, busy_poll, admin_socket, drain_deadline_s, strays, drop_malformed_tcp, \
+             control_core, busy_poll, idle_sleep_us, admin_socket, drain_deadline_s, strays, drop_malformed_tcp, \
              udp_reflection_ports, syn_restarts, reset_on_end, icmp_on_end, ping, \
              tunnels_ignore_df, sloppy, local_out, directors, punt_per_second, deny",
             "    3 | memory_mb = 512",

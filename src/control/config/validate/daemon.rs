@@ -52,6 +52,13 @@ pub(super) fn daemon(problems: &mut Problems, file: &schema::File, machine: &Mac
     Daemon {
         control_core: control_core(problems, shunt, &worker_cores, machine),
         busy_poll: shunt.busy_poll.as_ref().is_some_and(|on| *on.get_ref()),
+        idle_sleep: Duration::from_micros(integer(
+            problems,
+            "idle_sleep_us",
+            shunt.idle_sleep_us.as_ref(),
+            0..=1000,
+            0,
+        )),
         connections_max,
         connections_ipv6_max,
         persistent_clients_max: integer(

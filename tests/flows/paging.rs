@@ -17,12 +17,14 @@ use crate::world::{Plan, World};
 /// Flows of UDP in DR, one datagram each.
 const CONNECTIONS: u32 = 1_000_000;
 /// Packets that arrive at once while tables are filled.
-const AT_ONCE: u32 = 2000;
+const AT_ONCE: usize = 2000;
+/// The address of the first IPv4 client.
+const FIRST_V4: u32 = 0x0b00_0000;
 const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7);
 
 /// The address of a client, by its number.
 fn v4(n: u32) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::from_bits(0x0b00_0000 + n), 40_000))
+    SocketAddr::from((Ipv4Addr::from_bits(FIRST_V4 + n), 40_000))
 }
 
 fn v6(n: u32) -> SocketAddr {
@@ -35,10 +37,37 @@ fn datagram(client: SocketAddr) -> Vec<u8> {
     packet().udp(client, SocketAddr::new(vip, VIP.1)).payload(b"x").build()
 }
 
+/// The same with another source, in IPv4: a million are not built one by one.
+fn from_another(template: &[u8], client: Ipv4Addr) -> Vec<u8> {
+    let mut frame = template.to_vec();
+    frame[26..30].copy_from_slice(&client.octets());
+    frame[24..26].fill(0);
+    let words = frame[14..34].chunks(2).map(|it| u32::from(u16::from_be_bytes([it[0], it[1]])));
+    let sum: u32 = words.sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let folded = u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap();
+    frame[24..26].copy_from_slice(&(!folded).to_be_bytes());
+    frame
+}
+
+/// A datagram of each of so many clients has gone on.
+fn filled(world: &mut World, clients: u32) {
+    let template = packet().udp(v4(0), VIP).without_checksum().payload(b"x").build();
+    let all: Vec<u32> = (0..clients).collect();
+    for some in all.chunks(AT_ONCE) {
+        for n in some {
+            let client = Ipv4Addr::from_bits(FIRST_V4 + n);
+            world.arrive(0, 0, &from_another(&template, client));
+        }
+        world.poll();
+        assert_eq!(world.sent().len(), some.len(), "drops: {:?}", world.drops());
+    }
+}
+
 /// A datagram of each of these clients has gone on.
 fn opened(world: &mut World, clients: impl Iterator<Item = SocketAddr>) {
     let clients: Vec<_> = clients.collect();
-    for some in clients.chunks(AT_ONCE as usize) {
+    for some in clients.chunks(AT_ONCE) {
         for client in some {
             world.arrive(0, 0, &datagram(*client));
         }
@@ -84,7 +113,7 @@ fn a_million_connections_are_each_listed_once_and_every_poll_forwards_as_well() 
         ..Plan::default()
     };
     let mut world = World::new(plan);
-    opened(&mut world, (0..CONNECTIONS).map(v4));
+    filled(&mut world, CONNECTIONS);
     assert_eq!(world.connections()[0], CONNECTIONS);
 
     let (mut told, mut page, mut polls) = (Told::of(CONNECTIONS), Page::default(), 0);

@@ -24,6 +24,7 @@ use super::config::files::Files;
 use super::config::plan::Plan;
 
 mod rows;
+mod said;
 mod sheet;
 mod written;
 

@@ -30,6 +30,7 @@ pub mod punt;
 mod reload;
 mod runtime;
 pub mod save;
+pub mod secret;
 mod start;
 pub mod supervise;
 pub mod voice;

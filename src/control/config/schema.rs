@@ -108,8 +108,8 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
 #[rustfmt::skip]
 const CHECK_KEYS: &[&str] = &["kind", "address", "port", "interval_ms", "fast_interval_ms",
     "jitter_percent", "timeout_ms", "rise", "fall", "method", "path", "host", "status", "body",
-    "body_regex", "sni", "ca_file", "send", "send_hex", "expect", "expect_hex", "name", "type",
-    "helo", "command"];
+    "body_regex", "authorization_file", "sni", "ca_file", "send", "send_hex", "send_file", "expect",
+    "expect_hex", "name", "type", "helo", "command"];
 
 /// The configuration of Shunt, a layer-4 load balancer. Every key is explained in docs/configuration.md.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -26,6 +26,7 @@ mod modes;
 mod ports;
 mod quotas;
 mod scheduling;
+mod secrets;
 mod services;
 mod sloppy;
 mod suspects;

@@ -9,7 +9,9 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{EditError, Which};
+use toml_edit::Table;
+
+use super::{EditError, Which, said};
 use crate::control::config::place;
 use crate::control::config::plan::Service;
 use crate::dataplane::snapshot::{Ports, Protocol, ServiceAddress};
@@ -36,7 +38,7 @@ impl From<&Service> for Row {
             name: service.name.clone(),
             at: (service.protocol, service.address),
             is_everybodys: service.clients.is_empty(),
-            backends: service.backends.iter().map(|backend| backend.address).collect(),
+            backends: service.backends.iter().map(|backend| Some(backend.address)).collect(),
             place: 0,
             elsewhere: None,
         }
@@ -52,8 +54,8 @@ pub(super) struct Backends {
     pub(super) gone: HashSet<usize>,
 }
 
-impl FromIterator<SocketAddr> for Backends {
-    fn from_iter<I: IntoIterator<Item = SocketAddr>>(addresses: I) -> Self {
+impl FromIterator<Option<SocketAddr>> for Backends {
+    fn from_iter<I: IntoIterator<Item = Option<SocketAddr>>>(addresses: I) -> Self {
         let mut backends = Self::default();
         for address in addresses {
             backends.push(address);
@@ -63,9 +65,11 @@ impl FromIterator<SocketAddr> for Backends {
 }
 
 impl Backends {
-    /// One more, behind all others.
-    fn push(&mut self, address: SocketAddr) {
-        self.places.entry(address).or_insert(self.tables);
+    /// One more, behind all others; without an address it has a table, and is found by nothing.
+    fn push(&mut self, address: Option<SocketAddr>) {
+        if let Some(address) = address {
+            self.places.entry(address).or_insert(self.tables);
+        }
         self.tables += 1;
     }
 }
@@ -74,7 +78,8 @@ impl Backends {
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     all: Vec<Row>,
-    by_name: HashMap<String, usize>,
+    /// Several only until all edits are made, as with places of services that are everybody's.
+    by_name: HashMap<String, Vec<usize>>,
     by_place: HashMap<At, Vec<usize>>,
     gone: HashSet<usize>,
 }
@@ -95,44 +100,57 @@ impl Rows {
 
     /// One more, behind all others.
     pub(super) fn push(&mut self, row: Row) {
-        let place = self.all.len();
-        self.by_name.entry(row.name.clone()).or_insert(place);
-        self.by_place.entry(row.at).or_default().push(place);
         self.all.push(row);
+        self.list(self.all.len() - 1);
     }
 
     /// Its table goes when all edits are made.
     pub(super) fn delete(&mut self, row: usize) {
-        let Some(known) = self.all.get(row) else { return };
-        self.by_name.remove(&known.name);
-        self.by_place.entry(known.at).or_default().retain(|other| *other != row);
+        self.unlist(row);
         self.gone.insert(row);
     }
 
-    /// The service is found elsewhere, and is everybody's or not.
-    pub(super) fn move_to(&mut self, row: usize, at: Option<At>, is_everybodys: bool) {
-        let Some(known) = self.all.get_mut(row) else { return };
-        known.is_everybodys = is_everybodys;
-        let Some(at) = at else { return };
-        let before = std::mem::replace(&mut known.at, at);
-        self.by_place.entry(before).or_default().retain(|other| *other != row);
-        self.by_place.entry(at).or_default().push(row);
+    /// From now on the service is found by what its table says. What the table does not say is kept: what comes of such an
+    /// edit is refused when it is read.
+    pub(super) fn rename(&mut self, row: usize, table: &Table) {
+        self.unlist(row);
+        if let Some(known) = self.all.get_mut(row) {
+            known.is_everybodys = said::is_everybodys(table);
+            known.at = said::at(table).unwrap_or(known.at);
+            if let Some(name) = said::name(table) {
+                name.clone_into(&mut known.name);
+            }
+        }
+        self.list(row);
     }
 
-    /// Its backends are these and no others.
-    pub(super) fn replace_backends(
-        &mut self,
-        row: usize,
-        addresses: impl Iterator<Item = SocketAddr>,
-    ) {
+    /// Its backends are those of these tables and no others.
+    pub(super) fn replace_backends(&mut self, row: usize, backends: Backends) {
         if let Some(known) = self.all.get_mut(row) {
-            known.backends = addresses.collect();
+            known.backends = backends;
         }
+    }
+
+    fn list(&mut self, row: usize) {
+        let Some(known) = self.all.get(row) else { return };
+        self.by_name.entry(known.name.clone()).or_default().push(row);
+        self.by_place.entry(known.at).or_default().push(row);
+    }
+
+    fn unlist(&mut self, row: usize) {
+        let Some(known) = self.all.get(row) else { return };
+        let named = self.by_name.get_mut(&known.name).into_iter();
+        let placed = self.by_place.get_mut(&known.at).into_iter();
+        named.chain(placed).for_each(|there| there.retain(|other| *other != row));
     }
 
     /// Is somebody's place everybody's service?
     pub(super) fn is_taken(&self, at: At) -> bool {
         self.everybodys(at).is_some()
+    }
+
+    fn named(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name)?.first().copied()
     }
 
     fn everybodys(&self, at: At) -> Option<usize> {
@@ -148,7 +166,7 @@ impl Rows {
         let name = format!("{protocol}-{vip}-{ports}");
         let mut names =
             std::iter::once(name.clone()).chain((2..).map(|n: u32| format!("{name}.{n}")));
-        names.find(|name| !self.by_name.contains_key(name)).unwrap_or(name)
+        names.find(|name| self.named(name).is_none()).unwrap_or(name)
     }
 
     /// The row of a service that can be edited.
@@ -172,7 +190,7 @@ impl Rows {
 
     fn find_any(&self, which: &Which) -> Result<usize, EditError> {
         let found = match which {
-            Which::Name(name) => self.by_name.get(name).copied(),
+            Which::Name(name) => self.named(name),
             Which::Place { protocol, address } => {
                 let said = which.to_string();
                 let at = place(protocol, address);
@@ -211,7 +229,25 @@ impl Rows {
             let (service, backend) = (known.name.clone(), backend.to_string());
             return Err(EditError::BackendExists { service, backend });
         }
-        known.backends.push(backend);
+        known.backends.push(Some(backend));
+        Ok(())
+    }
+
+    /// A backend is found by another address, which no other of the service's may have.
+    pub(super) fn move_backend(
+        &mut self,
+        row: usize,
+        from: SocketAddr,
+        to: SocketAddr,
+    ) -> Result<(), EditError> {
+        let Some(known) = self.all.get_mut(row).filter(|_| from != to) else { return Ok(()) };
+        if known.backends.places.contains_key(&to) {
+            let (service, backend) = (known.name.clone(), to.to_string());
+            return Err(EditError::BackendExists { service, backend });
+        }
+        if let Some(place) = known.backends.places.remove(&from) {
+            known.backends.places.insert(to, place);
+        }
         Ok(())
     }
 

@@ -5,11 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use toml_edit::{ArrayOfTables, DocumentMut, Table};
 
-use super::rows::{Row, Rows};
+use super::rows::{Backends, Row, Rows};
 use super::written::{
     backend_tables, local_addresses, replace_keys, service_tables, set_keys, table_of,
 };
-use super::{Edit, EditError, Keys, Which};
+use super::{Edit, EditError, Keys, Which, said};
 use crate::control::config::files::File;
 use crate::control::config::place;
 use crate::control::config::plan::Plan;
@@ -46,10 +46,7 @@ impl Sheet {
     pub(super) fn apply(&mut self, edit: &Edit) -> Result<(), EditError> {
         match edit {
             Edit::AddService { keys } => self.add_service(keys),
-            Edit::EditService { service, keys } => {
-                let row = self.rows.find(service)?;
-                set_keys(self.service(row)?, keys)
-            }
+            Edit::EditService { service, keys } => self.edit_service(service, keys),
             Edit::DeleteService { service } => {
                 let row = self.rows.find(service)?;
                 self.rows.delete(row);
@@ -61,8 +58,7 @@ impl Sheet {
                 self.put_backend(service, *backend, keys)
             }
             Edit::EditBackend { service, backend, keys } => {
-                let (row, place) = self.rows.find_backend(service, *backend)?;
-                set_keys(self.backend(row, place)?, keys)
+                self.edit_backend(service, *backend, keys)
             }
             Edit::DeleteBackend { service, backend } => {
                 let (row, _) = self.rows.find_backend(service, *backend)?;
@@ -106,10 +102,6 @@ impl Sheet {
         let (protocol, address) = (text("protocol"), text("address"));
         let at = place(protocol, address);
         let at = at.ok_or_else(|| EditError::BadPlace(format!("{protocol} {address}")))?;
-        let is_everybodys = !keys.contains_key("clients");
-        if is_everybodys && self.rows.is_taken(at) {
-            return Err(EditError::ServiceExists(format!("{protocol} {address}")));
-        }
         let name = match keys.get("name").and_then(serde_json::Value::as_str) {
             Some(name) => name.to_owned(),
             None => self.rows.name_for(at),
@@ -117,12 +109,23 @@ impl Sheet {
         let mut all = Keys::new();
         all.insert("name".to_owned(), name.clone().into());
         all.extend(keys.iter().map(|(key, value)| (key.clone(), value.clone())));
+        let mut table = table_of(&all)?;
+        let is_everybodys = said::is_everybodys(&table);
+        if is_everybodys && self.rows.is_taken(at) {
+            return Err(EditError::ServiceExists(format!("{protocol} {address}")));
+        }
+        let backends = backends_of(&mut table)?;
         let tables = service_tables(&mut self.document)?;
         let place = tables.len();
-        tables.push(table_of(&all)?);
-        let backends = backends_among(&all).into_iter().flatten().collect();
+        tables.push(table);
         self.rows.push(Row { name, at, is_everybodys, backends, place, elsewhere: None });
         Ok(())
+    }
+
+    fn edit_service(&mut self, service: &Which, keys: &Keys) -> Result<(), EditError> {
+        let row = self.rows.find(service)?;
+        set_keys(self.service(row)?, keys)?;
+        self.read_back(row, keys)
     }
 
     fn add_backend(&mut self, service: &Which, keys: &Keys) -> Result<(), EditError> {
@@ -141,13 +144,31 @@ impl Sheet {
             row => row?,
         };
         replace_keys(self.service(row)?, &all, &["backend"])?;
-        let text = |key| all.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
-        let at = place(text("protocol"), text("address"));
-        self.rows.move_to(row, at, !all.contains_key("clients"));
-        if let Some(backends) = backends_among(&all) {
-            self.rows.replace_backends(row, backends.into_iter());
+        self.read_back(row, &all)
+    }
+
+    /// From now on a service, and its backends if they are among the `keys` that were set, are found by what its table
+    /// says.
+    fn read_back(&mut self, row: usize, keys: &Keys) -> Result<(), EditError> {
+        let table = table_at(&mut self.document, &self.rows, row)?;
+        self.rows.rename(row, table);
+        if keys.contains_key("backend") {
+            self.rows.replace_backends(row, backends_of(table)?);
         }
         Ok(())
+    }
+
+    fn edit_backend(
+        &mut self,
+        service: &Which,
+        backend: SocketAddr,
+        keys: &Keys,
+    ) -> Result<(), EditError> {
+        let (row, place) = self.rows.find_backend(service, backend)?;
+        let table = self.backend(row, place)?;
+        set_keys(table, keys)?;
+        let now = said::address(table).unwrap_or(backend);
+        self.rows.move_backend(row, backend, now)
     }
 
     fn put_backend(
@@ -186,10 +207,7 @@ impl Sheet {
     }
 
     fn service(&mut self, row: usize) -> Result<&mut Table, EditError> {
-        let apart = || EditError::Unwritable("a service has no table".to_owned());
-        let place = self.rows.get(row).map(|row| row.place);
-        let tables = service_tables(&mut self.document)?;
-        place.and_then(|place| tables.get_mut(place)).ok_or_else(apart)
+        table_at(&mut self.document, &self.rows, row)
     }
 
     fn backend(&mut self, row: usize, place: usize) -> Result<&mut Table, EditError> {
@@ -198,11 +216,24 @@ impl Sheet {
     }
 }
 
-/// The backends among a service's keys, if it says any.
-fn backends_among(keys: &Keys) -> Option<Vec<SocketAddr>> {
-    let backends = keys.get("backend")?.as_array()?;
-    let address = |it: &serde_json::Value| it.get("address")?.as_str()?.parse().ok();
-    Some(backends.iter().filter_map(address).collect())
+/// The table of a service in a row.
+fn table_at<'a>(
+    document: &'a mut DocumentMut,
+    rows: &Rows,
+    row: usize,
+) -> Result<&'a mut Table, EditError> {
+    let apart = || EditError::Unwritable("a service has no table".to_owned());
+    let place = rows.get(row).map(|row| row.place);
+    let tables = service_tables(document)?;
+    place.and_then(|place| tables.get_mut(place)).ok_or_else(apart)
+}
+
+/// The backends a service's table says.
+fn backends_of(service: &mut Table) -> Result<Backends, EditError> {
+    if service.get("backend").is_none() {
+        return Ok(Backends::default());
+    }
+    Ok(backend_tables(service)?.iter().map(said::address).collect())
 }
 
 /// Takes out the tables at these places.

@@ -9,6 +9,7 @@ use crate::control::config::diff::diff;
 use crate::control::config::{Machine, parse_for};
 
 mod included;
+mod places;
 
 const FILE: &str = r#"# The top.
 [shunt]
@@ -273,9 +274,12 @@ fn a_list_of_edits_is_made_in_order_and_all_of_it_or_nothing() {
 
 /// Edits about few services and backends, so that they meet.
 fn some_edit() -> impl Strategy<Value = Edit> {
-    let place = |port: u16| at("tcp", &format!("198.51.100.20:{port}"));
+    let place = |port: u16| match port {
+        83 => Which::Name("some".to_owned()),
+        port => at("tcp", &format!("198.51.100.20:{port}")),
+    };
     let address = |last: u8| SocketAddr::from(([10, 44, 1, last], 80));
-    (0..9u8, 80..83u16, 1..4u8, 0..4u32).prop_map(move |(kind, port, last, weight)| {
+    (0..14u8, 80..84u16, 1..4u8, 0..4u32).prop_map(move |(kind, port, last, weight)| {
         let (service, backend) = (place(port), address(last));
         let server =
             serde_json::json!({ "address": backend.to_string(), "weight": weight, "mode": "nat" });
@@ -297,6 +301,25 @@ fn some_edit() -> impl Strategy<Value = Edit> {
                 keys: keys(&serde_json::json!({ "weight": weight })),
             },
             7 => Edit::DeleteBackend { service, backend },
+            // What later edits find things by.
+            8 => Edit::EditService { service, keys: keys(&serde_json::json!({ "name": "some" })) },
+            9 => Edit::EditService {
+                service,
+                keys: keys(&serde_json::json!({ "address": format!("198.51.100.20:{}", 80 + weight) })),
+            },
+            10 => Edit::EditService { service, keys: keys(&serde_json::json!({ "backend": [server] })) },
+            11 => Edit::EditBackend {
+                service,
+                backend,
+                keys: keys(&serde_json::json!({ "address": address(u8::try_from(weight).unwrap()).to_string() })),
+            },
+            12 => Edit::PutService {
+                service: "some".to_owned(),
+                keys: keys(&serde_json::json!({
+                    "protocol": "tcp", "address": format!("198.51.100.20:{port}"), "mode": "nat",
+                    "backend": [server],
+                })),
+            },
             _ => Edit::EditService {
                 service,
                 keys: keys(&serde_json::json!({ "persistence_s": null })),
@@ -312,8 +335,9 @@ proptest! {
         let mut text = FILE.to_owned();
         let mut made = Vec::new();
         for edit in edits {
-            if let Ok(new) = apply_to(&text, &plan(&text).unwrap(), std::slice::from_ref(&edit)) {
-                prop_assert!(plan(&new).is_ok(), "{:?} {}", edit, new);
+            let new = apply_to(&text, &plan(&text).unwrap(), std::slice::from_ref(&edit));
+            // Two services of one name or place are for the reader to refuse.
+            if let Ok(new) = new && plan(&new).is_ok() {
                 text = new;
                 made.push(edit);
             }

@@ -19,6 +19,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::control::secret::Secret;
+
 /// One check. All checks of a backend must pass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
@@ -125,9 +127,19 @@ pub struct Talk {
     /// Sent as it is.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub send: Vec<u8>,
+    /// Sent in its place, and shown to nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub send_file: Option<Secret>,
     /// Somewhere in what comes back; `None` if nothing need come back. Empty for anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expect: Option<Vec<u8>>,
+}
+
+impl Talk {
+    /// What is said.
+    pub fn said(&self) -> &[u8] {
+        self.send_file.as_ref().map_or(&self.send, |secret| &secret.bytes)
+    }
 }
 
 /// A request, and which answers are good.
@@ -140,6 +152,9 @@ pub struct Http {
     /// The Host header, if not the backend's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// The Authorization header, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorization_file: Option<Secret>,
     /// Status codes that are good.
     pub status: Statuses,
     /// What must be in the body.

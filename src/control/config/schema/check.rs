@@ -48,6 +48,8 @@ pub(crate) struct Check {
     pub(crate) body: Maybe<String>,
     /// A regular expression that must match in the first 64 KiB of the body. `http` and `https`.
     pub(crate) body_regex: Maybe<String>,
+    /// A file with the value of the `Authorization` header; not readable by everybody. `http` and `https`.
+    pub(crate) authorization_file: Maybe<String>,
     /// The name asked for in TLS, and the one the certificate must have; that of `host` if left out. `https`.
     pub(crate) sni: Maybe<String>,
     /// Who must have signed the certificate, in PEM; any certificate will do without. `https`.
@@ -57,6 +59,8 @@ pub(crate) struct Check {
     /// The same in hexadecimal; not beside `send`.
     #[schemars(regex(pattern = "^([0-9A-Fa-f]{2})*$"))]
     pub(crate) send_hex: Maybe<String>,
+    /// A file with what is said, not readable by everybody; not beside `send` and `send_hex`.
+    pub(crate) send_file: Maybe<String>,
     /// Must be in the answer; the empty string is any answer. `tcp` and `udp`.
     pub(crate) expect: Maybe<String>,
     /// The same in hexadecimal; not beside `expect`.

@@ -58,7 +58,7 @@ fn files_that_cannot_be_used_are_each_told_with_their_place() {
     let (empty, short) = (file("empty", "", 0o600), file("short", "x", 0o600));
     let open = file("open", token, 0o644);
     let missing = format!("{no}: cannot be opened: No such file or directory (os error 2)");
-    let everybodys = format!("{open}: anybody may open it (mode 0644); chmod o= it");
+    let everybodys = format!("{open}: anybody may open it (mode 0644); chmod o= {open}");
     for (certificate, key, token, wanted) in [
         (&no, &no, &no, [&*missing, &missing, &missing].map(str::to_owned)),
         (

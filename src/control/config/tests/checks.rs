@@ -322,6 +322,7 @@ fn every_value_of_a_check_arrives_where_it_belongs() {
         method: "HEAD".into(),
         path: "/x".into(),
         host: Some("h".into()),
+        authorization_file: None,
         status: Statuses(BTreeSet::from([(200, 200), (301, 302)])),
         body: Some("b".into()),
         body_regex: Some("r".into()),
@@ -342,7 +343,11 @@ fn every_value_of_a_check_arrives_where_it_belongs() {
     let probes: Vec<Probe> = service.checks.into_iter().map(|check| check.probe).collect();
     let command = vec!["/bin/true".to_owned(), "x".to_owned()];
     let expected = [
-        Probe::Tcp(Talk { send: b"s\r\n".to_vec(), expect: Some(vec![0x0a, 0xff]) }),
+        Probe::Tcp(Talk {
+            send: b"s\r\n".to_vec(),
+            send_file: None,
+            expect: Some(vec![0x0a, 0xff]),
+        }),
         Probe::Dns { name: "n".into(), record: 28 },
         Probe::Smtp { helo: "me".into() },
         Probe::Script { command },
@@ -403,5 +408,78 @@ fn a_quorum_nobody_can_reach_is_warned_of() {
         let warnings = read(&text).unwrap().warnings.join("\n");
         assert_eq!(warnings.is_empty(), expected.is_empty(), "{warnings}");
         assert!(warnings.contains(expected), "{warnings}");
+    }
+}
+
+/// A check with a secret, in a configuration beside its file; the plan, or what is said.
+fn with_secret(keys: &str, name: &str, bytes: &[u8], mode: u32) -> Result<Plan, String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(name);
+    std::fs::write(&file, bytes).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+    let text = BASE.replace("weight = 1", &format!("weight = 1\n[[service.check]]\n{keys}"));
+    let origin = folder.path().join("shunt.toml");
+    let reading = parse_for(&text, &origin, &Machine::with_cpus(4));
+    let said = reading.map(|reading| reading.plan).map_err(|errors| errors.to_string());
+    said.map_err(|said| said.replace(&format!("{}/", folder.path().display()), ""))
+}
+
+#[test]
+fn what_a_check_says_may_be_in_a_file_that_few_may_open() {
+    let http = "kind = \"http\"\nauthorization_file = \"web.auth\"";
+    let plan = with_secret(http, "web.auth", b" Bearer s3cret\n", 0o640).unwrap();
+    let Probe::Http(probe) = &plan.services[0].checks[0].probe else { panic!("{plan:?}") };
+    assert_eq!(&*probe.authorization_file.as_ref().unwrap().bytes, b"Bearer s3cret");
+    let tcp = "kind = \"tcp\"\nsend_file = \"redis\"";
+    let plan = with_secret(tcp, "redis", b"AUTH s3cret\r\n", 0o600).unwrap();
+    let Probe::Tcp(talk) = &plan.services[0].checks[0].probe else { panic!("{plan:?}") };
+    assert_eq!(talk.said(), b"AUTH s3cret\r\n", "as it is, to the last byte");
+}
+
+#[test]
+fn what_is_in_such_a_file_is_shown_nowhere_and_another_one_is_a_difference() {
+    for (keys, name) in [
+        ("kind = \"https\"\nauthorization_file = \"web.auth\"", "web.auth"),
+        ("kind = \"udp\"\nsend_file = \"web.auth\"", "web.auth"),
+    ] {
+        let one = with_secret(keys, name, b"s3cret", 0o600).unwrap();
+        let two = with_secret(keys, name, b"an0ther", 0o600).unwrap();
+        let diff = diff::diff(&one, &two);
+        assert_eq!(diff.changes.len(), 1, "{diff}");
+        let json = serde_json::to_string(&(&diff, &one.services)).unwrap();
+        for shown in [diff.to_string(), format!("{diff:?}"), format!("{one:?}"), json] {
+            assert!(!shown.contains("s3cret") && !shown.contains("an0ther"), "{shown}");
+            assert!(!shown.contains("115,51,99"), "not as numbers either: {shown}");
+            assert!(shown.contains("web.auth #"), "{shown}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_said_is_refused_with_what_mends_it() {
+    let http = "kind = \"http\"\nauthorization_file = \"web.auth\"";
+    let tcp = "kind = \"tcp\"\nsend_file = \"web.auth\"";
+    let both = "kind = \"tcp\"\nsend = \"x\"\nsend_file = \"web.auth\"";
+    let dns = "kind = \"dns\"\nsend_file = \"web.auth\"";
+    let long = [b'x'; 4097];
+    let table: [(&str, &str, &[u8], u32, &str); 7] = [
+        (
+            http,
+            "web.auth",
+            b"x",
+            0o644,
+            "web.auth: anybody may open it (mode 0644); chmod o= web.auth",
+        ),
+        (tcp, "web.auth", b"x", 0o602, "anybody may open it (mode 0602); chmod o= web.auth"),
+        (http, "other", b"x", 0o600, "web.auth: cannot be opened: No such file"),
+        (http, "web.auth", b"two\nlines", 0o600, "it is no header's value"),
+        (tcp, "web.auth", &long, 0o600, "longer than 4096 bytes"),
+        (both, "web.auth", b"x", 0o600, "send_file says what is said, and so does another key"),
+        (dns, "web.auth", b"x", 0o600, "send_file has no meaning for a check of kind `dns`"),
+    ];
+    for (keys, name, bytes, mode, expected) in table {
+        let said = with_secret(keys, name, bytes, mode).unwrap_err();
+        assert!(said.contains(expected), "not {expected} but {said}");
     }
 }

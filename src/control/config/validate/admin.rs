@@ -1,21 +1,14 @@
 //! `[admin]`: the admin API beyond the machine. Only with a certificate and a token, and only from files that not
 //! everybody reads.
 
-use std::fs::File;
-use std::io::Read;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::super::error::Problems;
 use super::super::plan::Remote;
 use super::super::schema::{self, Spanned};
 use crate::control::credentials::{CredentialError, Credentials, Files, Token, chain, key};
-
-/// Largest file read.
-const SIZE_MAX: u64 = 1 << 20;
-/// Mode bits of others than owner and group.
-const OTHERS: u32 = 0o007;
+use crate::control::secret::{Readers, contents};
 
 /// How the API is reached from elsewhere; `None` if it is not.
 pub(super) fn remote(
@@ -69,10 +62,23 @@ fn credentials(
 ) -> Option<Credentials> {
     let (certificate_file, key_file, token_file) =
         (&written.certificate_file, &written.key_file, &written.token_file);
-    let chain = read(problems, "certificate_file", certificate_file.as_ref(), origin, None, chain);
-    let key = read(problems, "key_file", key_file.as_ref(), origin, Some(OTHERS), key);
-    let token =
-        read(problems, "token_file", token_file.as_ref(), origin, Some(OTHERS), Token::read);
+    let chain = read(
+        problems,
+        "certificate_file",
+        certificate_file.as_ref(),
+        origin,
+        Readers::Anybody,
+        chain,
+    );
+    let key = read(problems, "key_file", key_file.as_ref(), origin, Readers::OwnerAndGroup, key);
+    let token = read(
+        problems,
+        "token_file",
+        token_file.as_ref(),
+        origin,
+        Readers::OwnerAndGroup,
+        Token::read,
+    );
     let name = |file: &schema::Maybe<String>| file.as_ref().map(|it| it.get_ref().clone());
     let files = Files {
         certificate: name(certificate_file)?,
@@ -89,18 +95,18 @@ fn credentials(
     }
 }
 
-/// What a file beside `origin` holds. With `forbidden`, these bits of its mode must not be set.
+/// What a file beside `origin` holds.
 fn read<T>(
     problems: &mut Problems,
     name: &str,
     value: Option<&Spanned<String>>,
     origin: &Path,
-    forbidden: Option<u32>,
+    readers: Readers,
     understood: impl Fn(&[u8]) -> Result<T, CredentialError>,
 ) -> Option<T> {
     let value = value?;
     let path = origin.parent().unwrap_or(Path::new("")).join(value.get_ref());
-    let outcome = contents(&path, forbidden)
+    let outcome = contents(&path, readers)
         .and_then(|bytes| understood(&bytes).map_err(|error| error.to_string()));
     let reason = match outcome {
         Ok(found) => return Some(found),
@@ -113,20 +119,4 @@ fn read<T>(
     };
     problems.error_help(value.span(), format!("{name} {}: {reason}", path.display()), help);
     None
-}
-
-fn contents(path: &Path, forbidden: Option<u32>) -> Result<Vec<u8>, String> {
-    let file = File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
-    let metadata = file.metadata().map_err(|error| format!("cannot be read: {error}"))?;
-    let mode = metadata.permissions().mode();
-    if metadata.is_file() && forbidden.is_some_and(|bits| mode & bits != 0) {
-        return Err(format!("anybody may open it (mode {:04o}); chmod o= it", mode & 0o7777));
-    }
-    let mut bytes = Vec::new();
-    let read = file.take(SIZE_MAX + 1).read_to_end(&mut bytes);
-    read.map_err(|error| format!("cannot be read: {error}"))?;
-    if bytes.len() as u64 > SIZE_MAX {
-        return Err(format!("it is larger than {} MiB", SIZE_MAX >> 20));
-    }
-    Ok(bytes)
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 use super::super::error::Problems;
 use super::super::explain::did_you_mean;
 use super::super::schema::{self, List, Maybe, Spanned};
+use super::secrets;
 use super::value::{address, integer};
 use crate::control::health::check::{Ca, Check, Http, Probe, Statuses, Talk, Tls};
 use crate::control::health::probe::sayable::{self, Sayable};
@@ -42,7 +43,7 @@ const ROW_MAX: i64 = 1000;
 /// Checks of one backend.
 const CHECKS_MAX: usize = 16;
 /// Bytes that are said or expected.
-const TALK_MAX: usize = 4096;
+pub(super) const TALK_MAX: usize = 4096;
 
 /// Those of all backends that have none of their own.
 pub(super) fn of_service(
@@ -145,7 +146,7 @@ type Owned<'a> = (&'a str, Option<Range<usize>>, &'a [&'a str]);
 fn refuse_others(problems: &mut Problems, it: &schema::Check, kind: &str) {
     const HTTP: &[&str] = &["http", "https"];
     const TALK: &[&str] = &["tcp", "udp"];
-    let keys: [Owned<'_>; 16] = [
+    let keys: [Owned<'_>; 18] = [
         ("port", span(it.port.as_ref()), &KINDS[..6]),
         ("method", span(it.method.as_ref()), HTTP),
         ("path", span(it.path.as_ref()), HTTP),
@@ -153,10 +154,12 @@ fn refuse_others(problems: &mut Problems, it: &schema::Check, kind: &str) {
         ("status", span(it.status.as_ref()), HTTP),
         ("body", span(it.body.as_ref()), HTTP),
         ("body_regex", span(it.body_regex.as_ref()), HTTP),
+        ("authorization_file", span(it.authorization_file.as_ref()), HTTP),
         ("sni", span(it.sni.as_ref()), &["https"]),
         ("ca_file", span(it.ca_file.as_ref()), &["https"]),
         ("send", span(it.send.as_ref()), TALK),
         ("send_hex", span(it.send_hex.as_ref()), TALK),
+        ("send_file", span(it.send_file.as_ref()), TALK),
         ("expect", span(it.expect.as_ref()), TALK),
         ("expect_hex", span(it.expect_hex.as_ref()), TALK),
         ("name", span(it.name.as_ref()), &["dns"]),
@@ -179,12 +182,12 @@ fn probe(
     origin: &Path,
 ) -> Option<Probe> {
     Some(match kind {
-        "tcp" => Probe::Tcp(talk(problems, written)),
-        "udp" => Probe::Udp(talk(problems, written)),
-        "http" => Probe::Http(http(problems, written, None)),
+        "tcp" => Probe::Tcp(talk(problems, written, origin)),
+        "udp" => Probe::Udp(talk(problems, written, origin)),
+        "http" => Probe::Http(http(problems, written, origin, None)),
         "https" => {
             let tls = tls(problems, written, origin);
-            Probe::Http(http(problems, written, Some(tls)))
+            Probe::Http(http(problems, written, origin, Some(tls)))
         }
         "dns" => dns(problems, written),
         "smtp" => {
@@ -197,7 +200,7 @@ fn probe(
     })
 }
 
-fn http(problems: &mut Problems, written: &schema::Check, tls: Option<Tls>) -> Http {
+fn http(problems: &mut Problems, written: &schema::Check, origin: &Path, tls: Option<Tls>) -> Http {
     let text = |value: &Maybe<String>| value.as_ref().map(|it| it.get_ref().clone());
     refuse_unsayable(problems, "method", written.method.as_ref(), sayable::method);
     refuse_unsayable(problems, "path", written.path.as_ref(), sayable::path);
@@ -212,6 +215,7 @@ fn http(problems: &mut Problems, written: &schema::Check, tls: Option<Tls>) -> H
         method: text(&written.method).unwrap_or_else(|| "GET".into()),
         path: text(&written.path).unwrap_or_else(|| "/".into()),
         host: text(&written.host),
+        authorization_file: secrets::authorization(problems, written, origin),
         status: statuses(problems, written.status.as_ref()),
         body: text(&written.body),
         body_regex: text(&written.body_regex),
@@ -284,10 +288,11 @@ fn tls(problems: &mut Problems, written: &schema::Check, origin: &Path) -> Tls {
     Tls { sni, ca }
 }
 
-fn talk(problems: &mut Problems, written: &schema::Check) -> Talk {
+fn talk(problems: &mut Problems, written: &schema::Check, origin: &Path) -> Talk {
     let send = bytes(problems, ("send", &written.send), ("send_hex", &written.send_hex));
     let expect = bytes(problems, ("expect", &written.expect), ("expect_hex", &written.expect_hex));
-    Talk { send: send.unwrap_or_default(), expect }
+    let send_file = secrets::said(problems, written, origin);
+    Talk { send: send.unwrap_or_default(), send_file, expect }
 }
 
 type Key<'a> = (&'a str, &'a Maybe<String>);

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
+use hyper::header::HeaderValue;
 use hyper::{Request, Response, header};
 use hyper_util::rt::TokioIo;
 use regex::bytes::Regex;
@@ -49,7 +50,14 @@ where
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| of_http(&error))?;
     let host = request.host.clone().unwrap_or_else(|| target.to_string());
-    let message = Request::builder()
+    let mut message = Request::builder();
+    if let Some(secret) = &request.authorization_file {
+        let value = HeaderValue::from_bytes(&secret.bytes);
+        let mut value = value.map_err(|error| Failure::NotRun(error.to_string()))?;
+        value.set_sensitive(true);
+        message = message.header(header::AUTHORIZATION, value);
+    }
+    let message = message
         .method(request.method.as_str())
         .uri(request.path.as_str())
         .header(header::HOST, host)

@@ -23,7 +23,7 @@ const HEADSTART: Duration = Duration::from_millis(5);
 
 pub(super) async fn over_tcp(road: &Road<'_>, talk: &Talk) -> Result<(), Failure> {
     let mut stream = socket::connect(road).await?;
-    stream.write_all(&talk.send).await?;
+    stream.write_all(talk.said()).await?;
     let Some(expected) = &talk.expect else { return Ok(()) };
     let mut answer = Vec::new();
     while !contains(&answer, expected) || answer.is_empty() {
@@ -43,7 +43,7 @@ pub(super) async fn over_udp(
     patience: Duration,
 ) -> Result<(), Failure> {
     let socket = socket::datagrams(road).await?;
-    socket.send(&talk.send).await?;
+    socket.send(talk.said()).await?;
     let Some(expected) = &talk.expect else {
         let silence = tokio::time::sleep(patience.saturating_sub(HEADSTART));
         return tokio::select! {

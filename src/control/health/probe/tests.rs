@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::super::check::{Ca, Http, Statuses, Talk, Tls};
 use super::*;
+use crate::control::secret::Secret;
 
 const CA: &[u8] = include_bytes!("tests/ca.pem");
 const CERTIFICATE: &[u8] = include_bytes!("tests/certificate.pem");
@@ -72,7 +73,7 @@ async fn nobody() -> SocketAddr {
 }
 
 fn talk(send: &str, expect: Option<&str>) -> Talk {
-    Talk { send: send.into(), expect: expect.map(Into::into) }
+    Talk { send: send.into(), send_file: None, expect: expect.map(Into::into) }
 }
 
 fn unexpected(outcome: &Result<(), Failure>) -> bool {
@@ -134,6 +135,7 @@ fn http(edit: impl FnOnce(&mut Http)) -> Probe {
         method: "GET".into(),
         path: "/healthz".into(),
         host: None,
+        authorization_file: None,
         status: Statuses::default(),
         body: None,
         body_regex: None,
@@ -141,6 +143,32 @@ fn http(edit: impl FnOnce(&mut Http)) -> Probe {
     };
     edit(&mut http);
     Probe::Http(http)
+}
+
+/// The first request of one client, which is told that all is well.
+fn heard(listener: TcpListener) -> tokio::task::JoinHandle<String> {
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = vec![0; 4096];
+        let length = stream.read(&mut request).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        String::from_utf8_lossy(&request[..length]).into_owned()
+    })
+}
+
+#[tokio::test]
+async fn what_is_in_a_file_is_said_as_it_is() {
+    let secret = |bytes: &[u8]| Some(Secret { file: "x".into(), bytes: bytes.into() });
+    let (listener, address) = listener().await;
+    let request = heard(listener);
+    let probe = http(|it| it.authorization_file = secret(b"Bearer s3cret"));
+    assert_eq!(ask(probe, address).await, Ok(()));
+    assert!(request.await.unwrap().contains("authorization: Bearer s3cret\r\n"));
+    let (listener, address) = self::listener().await;
+    let request = heard(listener);
+    let probe = Talk { send_file: secret(b"AUTH s3cret\r\n"), ..talk("", Some("200")) };
+    assert_eq!(ask(Probe::Tcp(probe), address).await, Ok(()));
+    assert_eq!(request.await.unwrap(), "AUTH s3cret\r\n");
 }
 
 #[tokio::test]

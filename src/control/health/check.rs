@@ -336,6 +336,7 @@ mod tests {
         ];
         for (host, sni, expected) in table {
             let http = Http {
+                authorization_file: None,
                 method: "GET".into(),
                 path: "/".into(),
                 host: host.map(Into::into),

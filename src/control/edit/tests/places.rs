@@ -162,7 +162,7 @@ fn what_was_found_before_is_not_found_by_its_old_name_or_address() {
         ),
     ];
     for (edits, expected) in table {
-        let edits: Vec<Edit> = serde_json::from_str(edits).unwrap();
+        let edits: Vec<Edit> = serde_json::from_value(edits).unwrap();
         assert_eq!(edited(&edits).unwrap_err().to_string(), expected, "{edits:?}");
     }
 }

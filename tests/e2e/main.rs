@@ -24,6 +24,7 @@
 //! - [`capture`]: frames copied while they pass. [`secondary`]: DPDK's own tools do it.
 //! - [`health`]: backends that die and come back. [`dying`]: what fails meanwhile. [`unanswered`]: backends that
 //!   fall silent, and nobody asks. [`at_the_vip`]: checks that ask as clients do.
+//! - [`scale`]: ten thousand backends, and services.
 //! - [`slow_path`]: what belongs to the box itself, and what belongs to nobody.
 //! - [`generate`]: the bench's generator in place of clients and backends.
 //! - [`typed`]: what the documents tell people to type.
@@ -60,6 +61,7 @@ mod path_mtu;
 mod pieces;
 mod refuse;
 mod reload;
+mod scale;
 mod sctp;
 mod secondary;
 #[path = "../shared/typed.rs"]

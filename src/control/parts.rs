@@ -27,6 +27,7 @@ use crate::dataplane::snapshot::Snapshot;
 use crate::ids::{BackendId, PortId};
 use crate::stats::collect::Names;
 use crate::stats::counters::WorkerStats;
+use crate::stats::devices::Devices;
 use crate::stats::slow::StaticFacts;
 use crate::wire::Mac;
 
@@ -139,6 +140,8 @@ pub struct Parts<R, T, F, C> {
     pub claims: Claims,
     /// Facts for `shunt status`.
     pub facts: StaticFacts,
+    /// What ports' devices lose.
+    pub devices: Devices,
     /// What the workers' time stamp counter says.
     pub ticks: fn() -> u64,
 }

@@ -100,7 +100,8 @@ where
         cores.push(worker.core);
     }
     let ports = parts.taps.iter().map(|tap| tap.port.clone()).collect();
-    let sources = Arc::new(Sources::new(parts.facts, ports, stats));
+    let sources = Sources::new(parts.facts, ports, stats).with_devices(parts.devices);
+    let sources = Arc::new(sources);
     let mut publisher = Publisher::new(mailboxes);
     let aims = Arc::<Aims>::default();
     let started = async {

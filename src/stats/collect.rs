@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::answers::Answers;
 use super::counters::{Counter, WorkerStats};
+use super::devices::Devices;
 use super::latency::{Latencies, Summary};
 use super::slow::{SlowStats, StaticFacts};
 use super::volumes::Volumes;
@@ -236,6 +237,8 @@ pub struct Sources {
     pub workers: Vec<Arc<WorkerStats>>,
     /// The control thread's.
     pub slow: SlowStats,
+    /// What ports' devices count themselves.
+    pub devices: Devices,
     directory: Mutex<Arc<Directory>>,
 }
 
@@ -243,7 +246,14 @@ impl Sources {
     /// Sources with no names yet.
     pub fn new(facts: StaticFacts, ports: Vec<String>, workers: Vec<Arc<WorkerStats>>) -> Self {
         let slow = SlowStats::new(workers.len());
-        Self { facts, ports, workers, slow, directory: Mutex::default() }
+        let (devices, directory) = (Devices::default(), Mutex::default());
+        Self { facts, ports, workers, slow, devices, directory }
+    }
+
+    /// The same with what devices count.
+    #[must_use]
+    pub fn with_devices(self, devices: Devices) -> Self {
+        Self { devices, ..self }
     }
 
     /// The names now.

@@ -11,6 +11,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::collect::{Activity, Refusals, Sources};
+use super::devices::Losses;
 use super::health::{BackendHealth, CheckResult, ServiceHealth};
 use super::http::{Listener, ListenerStats, Turned};
 use super::slow::ReloadResult;
@@ -173,6 +174,9 @@ fn port_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
         let ports = sources.ports.iter().zip(&sources.slow.taps);
         return Some(ports.map(|(port, tap)| point([port], tap.up.get())).collect());
     }
+    if name == "device_losses_total" {
+        return Some(device_points(sources));
+    }
     let values = |id: PortId| {
         let traffic = sources.port(id);
         let tap = &sources.slow.taps[id.index()];
@@ -197,6 +201,16 @@ fn port_points(sources: &Sources, name: &str) -> Option<Vec<Point>> {
         points.extend(pairs.map(|(direction, value)| point([port.as_str(), direction], value)));
     }
     Some(points)
+}
+
+/// Every cause of every port with a device, from the start.
+fn device_points(sources: &Sources) -> Vec<Point> {
+    let losses = sources.devices.losses();
+    let ports = sources.ports.iter().zip(losses);
+    let of = |(port, losses): (&String, Losses)| {
+        losses.by_reason().map(|(reason, count)| point([port.as_str(), reason], count))
+    };
+    ports.flat_map(of).collect()
 }
 
 /// By name rather than by id: a backend that was removed and added again has two ids for a while,

@@ -15,6 +15,7 @@
 pub mod answers;
 pub mod collect;
 pub mod counters;
+pub mod devices;
 pub mod export;
 pub mod health;
 pub mod http;

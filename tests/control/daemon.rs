@@ -395,6 +395,7 @@ impl Running {
                 make_members: make_members(),
                 ticks: || 0,
                 facts: StaticFacts { tsc_hz: 1000, table_capacity: 1000, ..StaticFacts::default() },
+                devices: shunt::stats::devices::Devices::default(),
             })
         });
         Self {

@@ -2,6 +2,7 @@
 //! is refused is refused before the next thing was started.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{anyhow, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -21,6 +22,8 @@ use shunt::dpdk::clock::{self, Clock};
 use shunt::dpdk::eal::{self, Eal, EalOptions};
 use shunt::dpdk::lcore;
 use shunt::dpdk::memory;
+use shunt::dpdk::port::{self, PortStats};
+use shunt::stats::devices::{Devices, Losses};
 use shunt::stats::slow::StaticFacts;
 
 use crate::{FAILED, members, workers};
@@ -104,6 +107,7 @@ fn balance(early: Early, start: Start<'_>, running: Running) -> anyhow::Result<(
         tracing::warn!(%error, "programs of health checks inherit open files");
     }
     let pool = running.pool;
+    let ports = Arc::new(running.devices);
     let parts = Parts {
         workers: started.parts,
         taps: running.taps,
@@ -114,6 +118,7 @@ fn balance(early: Early, start: Start<'_>, running: Running) -> anyhow::Result<(
         },
         configure: Configured::new(running.views, Machine::here()),
         facts: facts(&plan, &eal),
+        devices: losses_of(&ports),
         ticks: clock::now,
         make_members: members::maker(&eal),
         plan,
@@ -128,7 +133,7 @@ fn balance(early: Early, start: Start<'_>, running: Running) -> anyhow::Result<(
         eprintln!("shuntd: a worker does not end; leaving without taking its ports down");
         std::process::exit(FAILED.into());
     }
-    drop(running.devices);
+    drop(ports);
     Ok(outcome?)
 }
 
@@ -152,6 +157,19 @@ fn eal_options(plan: &Plan) -> EalOptions {
         devices: plan.ports.iter().filter_map(Port::device).map(|it| it.device.clone()).collect(),
         extra: plan.daemon.eal_arguments.clone(),
     }
+}
+
+/// What these lose. They are gone when their one owner lets them go, whoever may still ask.
+fn losses_of(ports: &Arc<Vec<port::Port>>) -> Devices {
+    let ports = Arc::downgrade(ports);
+    Devices::new(move || {
+        let ports = ports.upgrade();
+        let losses = |port: &port::Port| {
+            let PortStats { rx_missed, rx_no_buffer, rx_errors, tx_errors, .. } = port.stats();
+            Losses { missed: rx_missed, no_buffer: rx_no_buffer, rx_errors, tx_errors }
+        };
+        ports.iter().flat_map(|ports| ports.iter()).map(losses).collect()
+    })
 }
 
 fn facts(plan: &Plan, eal: &Eal) -> StaticFacts {

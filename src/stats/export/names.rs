@@ -61,6 +61,11 @@ pub const METRICS: &[Name] = &[
     gauge("shunt_generation", &[], "Generation of the snapshot last published to the workers."),
     counter("shunt_port_packets_total", PORT, "Frames a port received or took for sending."),
     counter("shunt_port_bytes_total", PORT, "Bytes of those frames, without FCS."),
+    counter(
+        "shunt_device_losses_total",
+        &["port", "reason"],
+        "Packets that a port's device lost by itself, where its driver counts them.",
+    ),
     gauge("shunt_connections", BACKEND, "Connections in the tables now."),
     gauge("shunt_active_connections", BACKEND, "Those of them that schedulers count as active."),
     counter("shunt_new_connections_total", BACKEND, "Connections made."),

@@ -10,6 +10,7 @@ use crate::dataplane::snapshot::{Protocol, ServiceAddress};
 use crate::ids::{BackendId, ServiceId};
 use crate::stats::collect::{BackendEntry, Names, ServiceEntry};
 use crate::stats::counters::WorkerStats;
+use crate::stats::devices::Devices;
 use crate::stats::health::Wards;
 use crate::stats::slow::StaticFacts;
 
@@ -31,7 +32,9 @@ fn sources() -> Arc<Sources> {
         table_bytes: 128_000_000,
     };
     let workers: Vec<_> = (0..2).map(|_| Arc::new(WorkerStats::default())).collect();
+    let lost = || vec![Losses { missed: 7, ..Losses::default() }, Losses::default()];
     let sources = Sources::new(facts, vec!["wan".into(), "lan".into()], workers);
+    let sources = sources.with_devices(Devices::new(lost));
     let address = |text: &str| text.parse().unwrap();
     let backend = |id, removed| BackendEntry {
         id: BackendId(id),
@@ -251,4 +254,19 @@ fn the_documentation_lists_exactly_the_metrics_and_reasons_there_are() {
     let wanted = wanted.collect::<Vec<_>>().join("\n");
     let found = DOCS.lines().filter(|line| line.starts_with("| `")).collect::<Vec<_>>().join("\n");
     assert!(found == wanted, "docs/metrics.md should have these rows, in this order:\n{wanted}");
+}
+
+#[test]
+fn what_devices_lose_is_told_by_port_and_cause() {
+    let text = scrape(sources());
+    for (port, reason, count) in [
+        ("wan", "missed", 7),
+        ("wan", "tx_errors", 0),
+        ("lan", "missed", 0),
+        ("lan", "no_buffer", 0),
+    ] {
+        let line =
+            format!("shunt_device_losses_total{{port=\"{port}\",reason=\"{reason}\"}} {count}\n");
+        assert!(text.contains(&line), "{line}{text}");
+    }
 }

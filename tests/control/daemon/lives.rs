@@ -315,6 +315,7 @@ fn a_daemon_that_cannot_start_stops_its_workers_and_leaves_nothing() {
                 make_members: make_members(),
                 ticks: || 0,
                 facts: StaticFacts::default(),
+                devices: shunt::stats::devices::Devices::default(),
             })
         });
         inside.join().unwrap()

@@ -163,7 +163,8 @@ impl Minute<'_, '_> {
     /// The last thing the daemon's log says with these words.
     fn log_says(&self, words: &str) -> Result<()> {
         let log = self.balancer.program.stderr();
-        let line = log.lines().rfind(|line| line.contains("service web") && line.contains(words));
+        let is_it = |line: &&str| line.contains(words) && line.contains("service=\"web\"");
+        let line = log.lines().rfind(is_it);
         let line = line.with_context(|| format!("the log does not say that it {words}"))?;
         println!("    {line}");
         Ok(())

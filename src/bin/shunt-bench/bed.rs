@@ -4,6 +4,12 @@
 //! generator ─► [client port] ─► worker ─► [backend port] ─► taken out, checked, used again
 //! generator ─► [backend port] ─► worker ─► [client port] ─►
 //! ```
+//!
+//! A worker that is busy has no time but the one it works in. Here frames are written and checked between
+//! its rounds, which takes several times as long; a sweep that had to keep pace with all of that would
+//! cost the worker several times what it costs a busy one. So the bed counts a time of its own, which
+//! passes while the worker is timed and stands still otherwise ([`Bed::worked_ms`]). Where connections
+//! come and go time is real: what is measured there is their end, too, and nobody waits so long for it.
 
 use std::sync::Arc;
 
@@ -18,7 +24,7 @@ use shunt::dataplane::mem::HugePages;
 use shunt::dataplane::orders::{ControlEnd, Order};
 use shunt::dataplane::snapshot::Snapshot;
 use shunt::dataplane::worker::{Links, Worker};
-use shunt::dpdk::clock;
+use shunt::dpdk::clock::{self, Clock};
 use shunt::dpdk::eal::Eal;
 use shunt::dpdk::mbuf::Mbuf;
 use shunt::dpdk::ring::{Receiver, Sender, lane};
@@ -138,6 +144,8 @@ pub(crate) struct Bed<const WATCHED: bool = true> {
     pub(crate) wires: [Wire; 2],
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) control: ControlEnd,
+    /// Ticks its worker was timed.
+    worked: u64,
     _kernel: Receiver,
 }
 
@@ -190,7 +198,7 @@ impl<const WATCHED: bool> Bed<WATCHED> {
             inject: None,
         };
         let worker = Worker::new(flows, links, end);
-        Ok(Self { worker, wires, stats, control, _kernel: kernel })
+        Ok(Self { worker, wires, stats, control, worked: 0, _kernel: kernel })
     }
 
     /// Publishes a snapshot and lets the worker take it; how many cycles it stood still for it.
@@ -212,7 +220,24 @@ impl<const WATCHED: bool> Bed<WATCHED> {
             while self.worker.poll(now_ms) > 0 {}
             0
         });
+        self.spend(round.cycles);
         Round { packets: self.sent() - before, ..round }
+    }
+
+    /// The worker's own time: what it was timed for, from 0.
+    #[expect(clippy::cast_possible_truncation, reason = "workers count milliseconds in 32 bits")]
+    pub(crate) fn worked_ms(&self) -> u32 {
+        Clock::new(Clock::shared().hz(), 0).ms(self.worked) as u32
+    }
+
+    /// So much of that time has passed.
+    pub(crate) fn spend(&mut self, cycles: u64) {
+        self.worked += cycles;
+    }
+
+    /// A clock that goes on from there as real time does.
+    pub(crate) fn clock(&self) -> Clock {
+        Clock::new(Clock::shared().hz(), clock::now().saturating_sub(self.worked))
     }
 
     /// Packets the worker's ports took.

@@ -1,4 +1,4 @@
-//! A worker with connections that were made beforehand.
+//! A worker with connections that were made beforehand, and the time it lives in.
 
 use anyhow::ensure;
 
@@ -60,6 +60,11 @@ impl<F: Hosts> Established<F> {
         Ok(made)
     }
 
+    /// The time of its worker: its own, or where connections come and go the machine's.
+    pub(crate) fn now_ms(&self, machine: &Machine) -> u32 {
+        if self.mix.new_per_mille > 0 { machine.now_ms() } else { self.bed.worked_ms() }
+    }
+
     /// The first packet of each connection, and another, so that it lasts. Only the first ones'
     /// time counts.
     fn prefill(&mut self, machine: &Machine, at_once: u32) -> anyhow::Result<()> {
@@ -69,10 +74,10 @@ impl<F: Hosts> Established<F> {
         for first in (0..flows).step_by(at_once as usize) {
             let wanted = at_once.min(flows - first);
             let count = traffic.offer_new(&mut bed.wires[CLIENTS], wanted)?;
-            total += bed.time_worker(machine.now_ms());
+            total += bed.time_worker(bed.worked_ms());
             traffic.learn(&mut bed.wires[BACKENDS]);
             traffic.offer_again(&mut bed.wires[CLIENTS], first, count)?;
-            bed.time_worker(machine.now_ms());
+            bed.time_worker(bed.worked_ms());
             traffic.collect(&mut bed.wires, false);
             progress.at(first + count);
         }

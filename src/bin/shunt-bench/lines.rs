@@ -8,6 +8,10 @@
 //! The same table, the same random order, the same bursts as everywhere; no frame is parsed, no key
 //! compared, nothing rewritten. A balancer that keeps a connection's state must touch as much, so what this
 //! takes is the memory's price on this machine, now: neighbours that fill the shared cache raise it.
+//!
+//! Beside it, how long one line is on its way: of some packets the lines are touched one after the other, the
+//! next only known when the one before was read, so that nothing overlaps. That says where the lines of a table this
+//! large come from (which cache, memory, and whether the TLB has to be filled first) and so what there is to hide.
 
 use shunt::dataplane::conn::index::FlowHash;
 use shunt::dataplane::conn::key::FlowKey;
@@ -16,6 +20,9 @@ use shunt::dataplane::io::BURST;
 
 use crate::bed::Round;
 use crate::host::Hosts;
+
+/// Packets whose lines are waited for: few, as each takes long.
+pub(crate) const WAITED: u32 = 128;
 
 /// The hashes of a round's packets.
 #[derive(Debug, Default)]
@@ -33,6 +40,11 @@ impl Lines {
     ) {
         self.hashes.clear();
         self.hashes.extend((0..packets).map(|_| table.hash(key())));
+    }
+
+    /// Waits for each line of all of them; `packets` of the round are lines.
+    pub(crate) fn time_waiting<F: Hosts>(&self, table: &mut Table<F>, now_ms: u32) -> Round {
+        Round::of(|| wait(table, &self.hashes, now_ms))
     }
 
     /// Touches the lines of all of them.
@@ -57,4 +69,19 @@ fn touch<F: Hosts>(table: &mut Table<F>, hashes: &[FlowHash], now_ms: u32) -> u6
         touched += 1;
     }
     touched
+}
+
+/// How many lines were waited for: a bucket and a record each.
+fn wait<F: Hosts>(table: &mut Table<F>, hashes: &[FlowHash], now_ms: u32) -> u64 {
+    let (mut lines, mut skipped) = (0, 0);
+    for at in 0..hashes.len() {
+        let hit = hashes.get(at + skipped).and_then(|hash| table.guess(*hash));
+        let Some(hit) = hit else { continue };
+        let record = table.record_mut(hit.slot);
+        // None is seen later than now: always 0, which only the record can tell.
+        skipped = usize::from(record.seen_ms > now_ms);
+        record.seen_ms = now_ms;
+        lines += 2;
+    }
+    lines
 }

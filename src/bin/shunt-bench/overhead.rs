@@ -119,7 +119,7 @@ impl<'a, F: Hosts> Pair<'a, F> {
     fn watched_round(&mut self) -> anyhow::Result<Round> {
         let Established { bed, traffic, mix, .. } = &mut self.watched;
         let offered = traffic.offer(&mut bed.wires, *mix)?;
-        let round = bed.time_worker(self.machine.now_ms());
+        let round = bed.time_worker(bed.worked_ms());
         ensure!(round.packets == offered, "{} of {offered} packets left", round.packets);
         traffic.collect(&mut bed.wires, false);
         Ok(round)
@@ -131,7 +131,8 @@ impl<'a, F: Hosts> Pair<'a, F> {
         let bare = &mut self.bare;
         let offered = traffic.offer(&mut bare.wires, *mix)?;
         std::mem::swap(bed.worker.flows_mut(), bare.worker.flows_mut());
-        let round = bare.time_worker(self.machine.now_ms());
+        let round = bare.time_worker(bed.worked_ms());
+        bed.spend(round.cycles);
         std::mem::swap(bed.worker.flows_mut(), bare.worker.flows_mut());
         let wrong = traffic.collect(&mut bare.wires, true);
         ensure!(

@@ -59,6 +59,7 @@ pub(crate) fn row(machine: &Machine, options: &RunOptions, parts: &[Part]) -> an
         synthetic_spread: synthetic,
         memory_cycles_per_packet: memory.median,
         memory_spread: memory,
+        line_wait_cycles: of_all(|part| &part.measured.waiting)?,
         stage_cycles: StageCycles::mean(parts.iter().map(|part| part.stage_cycles)),
         new_connections_per_second: parts.iter().map(|p| p.new_connections_per_second).sum(),
         bytes_per_connection: ratio(sum(parts, |part| part.bytes), sum(parts, |part| part.places)),

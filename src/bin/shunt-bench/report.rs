@@ -50,6 +50,8 @@ pub(crate) struct Row {
     pub(crate) memory_cycles_per_packet: f64,
     /// The same over all rounds.
     pub(crate) memory_spread: Spread,
+    /// TSC cycles until a line of the table is there that was not asked for ahead.
+    pub(crate) line_wait_cycles: Spread,
     /// Where the cycles go.
     pub(crate) stage_cycles: StageCycles,
     /// Connections made a second while prefilling.

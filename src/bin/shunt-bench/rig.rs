@@ -87,9 +87,10 @@ impl<'a, F: Hosts> Rig<'a, F> {
     ) -> anyhow::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let is_floor = Arc::new(AtomicBool::new(false));
+        let clock = if mix.new_per_mille > 0 { machine.clock } else { bed.clock() };
         let Bed { worker, wires, .. } = bed;
         let floor = Floor::new(&machine.eal, FLOOR_DEPTH, FULL_BURST)?;
-        let (eal, clock) = (machine.eal.clone(), machine.clock);
+        let eal = machine.eal.clone();
         let told = (Arc::clone(&stop), Arc::clone(&is_floor));
         let players = (worker, floor.forwarder);
         let thread = thread::Builder::new()

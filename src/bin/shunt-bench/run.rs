@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! prefill ─► rounds in turn until the time is over:
-//!            the balancer │ plain forwarding │ table and rewrite alone │ the balancer, by stages
+//!            the balancer │ plain forwarding │ table and rewrite alone │ memory alone, twice │ the balancer, by stages
 //! ```
 //!
-//! Only the middle of each is timed; writing and checking packets is not. The four take turns, so
+//! Only the middle of each is timed; writing and checking packets is not. They take turns, so
 //! that whatever disturbs the machine disturbs all of them. Several workers: see `crew`.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -20,7 +20,7 @@ use crate::floor::Floor;
 use crate::gate::Gate;
 use crate::host::Hosts;
 use crate::latency;
-use crate::lines::Lines;
+use crate::lines::{Lines, WAITED};
 use crate::machine::Machine;
 use crate::options::{IpVersion, RunOptions};
 use crate::part::{self, Part};
@@ -63,6 +63,8 @@ pub(crate) struct Measured {
     pub(crate) floor: Vec<Round>,
     pub(crate) synthetic: Vec<Round>,
     pub(crate) memory: Vec<Round>,
+    /// Of lines that were waited for, one after the other.
+    pub(crate) waiting: Vec<Round>,
     /// Packets of the rounds by stages.
     pub(crate) staged: u64,
     pub(crate) lost: u64,
@@ -132,6 +134,7 @@ impl<'a, F: Hosts> Bench<'a, F> {
         let floor = self.floor_round(company)?;
         let synthetic = self.synthetic_round(company)?;
         let memory = self.memory_round(company)?;
+        let waiting = self.waiting_round(company)?;
         if rounds < self.options.warm_up {
             return Ok(());
         }
@@ -140,6 +143,7 @@ impl<'a, F: Hosts> Bench<'a, F> {
         measured.floor.push(floor);
         measured.synthetic.push(synthetic);
         measured.memory.push(memory);
+        measured.waiting.push(waiting);
         if matches!(company, Company::Sleepers) {
             // Stages are those of all together. The round takes place all the same, so that caches are
             // as they are then.
@@ -171,10 +175,11 @@ impl<'a, F: Hosts> Bench<'a, F> {
 
     /// One round through the balancer. With `check` every frame that left is verified.
     fn shunt_round(&mut self, check: bool, company: Company<'_>) -> anyhow::Result<(Round, u64)> {
+        let now_ms = self.established.now_ms(self.machine);
         let Established { bed, traffic, mix, .. } = &mut self.established;
         let offered = traffic.offer(&mut bed.wires, *mix)?;
         company.meet()?;
-        let round = bed.time_worker(self.machine.now_ms());
+        let round = bed.time_worker(now_ms);
         let wrong = traffic.collect(&mut bed.wires, check);
         ensure!(
             wrong == 0,
@@ -185,11 +190,12 @@ impl<'a, F: Hosts> Bench<'a, F> {
 
     /// The same, its cycles charged to stages; how many packets.
     fn staged_round(&mut self, company: Company<'_>) -> anyhow::Result<u64> {
+        let now_ms = self.established.now_ms(self.machine);
         let Established { bed, traffic, mix, .. } = &mut self.established;
         traffic.offer(&mut bed.wires, *mix)?;
         company.meet()?;
         bed.worker.probe().start();
-        let round = bed.time_worker(self.machine.now_ms());
+        let round = bed.time_worker(now_ms);
         bed.worker.probe().stop();
         traffic.collect(&mut bed.wires, false);
         Ok(round.packets)
@@ -207,19 +213,31 @@ impl<'a, F: Hosts> Bench<'a, F> {
 
     /// One round of table and rewrite alone.
     fn synthetic_round(&mut self, company: Company<'_>) -> anyhow::Result<Round> {
+        let now_ms = self.established.now_ms(self.machine);
         let Established { bed, traffic, mix, .. } = &mut self.established;
         self.synthetic.prepare(|| traffic.drawn_key(*mix));
         company.meet()?;
         let table = F::table_mut(bed.worker.flows_mut().tables_mut());
-        Ok(self.synthetic.time(table, self.machine.now_ms()))
+        Ok(self.synthetic.time(table, now_ms))
     }
 
     /// One round of touching the table's lines.
     fn memory_round(&mut self, company: Company<'_>) -> anyhow::Result<Round> {
+        let now_ms = self.established.now_ms(self.machine);
         let Established { bed, traffic, mix, .. } = &mut self.established;
         let table = F::table_mut(bed.worker.flows_mut().tables_mut());
         self.lines.prepare(self.options.scene.in_flight, table, || traffic.drawn_key(*mix));
         company.meet()?;
-        Ok(self.lines.time(table, self.machine.now_ms()))
+        Ok(self.lines.time(table, now_ms))
+    }
+
+    /// One round of waiting for lines.
+    fn waiting_round(&mut self, company: Company<'_>) -> anyhow::Result<Round> {
+        let now_ms = self.established.now_ms(self.machine);
+        let Established { bed, traffic, mix, .. } = &mut self.established;
+        let table = F::table_mut(bed.worker.flows_mut().tables_mut());
+        self.lines.prepare(WAITED, table, || traffic.drawn_key(*mix));
+        company.meet()?;
+        Ok(self.lines.time_waiting(table, now_ms))
     }
 }

@@ -24,13 +24,13 @@ pub(super) fn line(rows: &[Value], took: Duration) -> String {
 }
 
 const DETAIL: &str = "| connections | the balancer | ports | parse | lookup | rewrite | other | \
-                      table and rewrite alone | memory alone | plain forwarding |\n\
-                      |---|---|---|---|---|---|---|---|---|---|\n";
+                      table and rewrite alone | memory alone | a line waited for | plain forwarding |\n\
+                      |---|---|---|---|---|---|---|---|---|---|---|\n";
 
 /// A row for each number of connections: where cycles go, and what parts of the work take alone; in brackets what
 /// undisturbed rounds took.
 pub(super) fn detail(rows: &[Value]) -> String {
-    const KEYS: [(&str, &str); 9] = [
+    const KEYS: [(&str, &str); 10] = [
         ("/cycles_per_packet", "/cycles_spread/undisturbed"),
         ("/stage_cycles/ports", ""),
         ("/stage_cycles/parse", ""),
@@ -39,6 +39,7 @@ pub(super) fn detail(rows: &[Value]) -> String {
         ("/stage_cycles/other", ""),
         ("/synthetic_cycles_per_packet", "/synthetic_spread/undisturbed"),
         ("/memory_cycles_per_packet", "/memory_spread/undisturbed"),
+        ("/line_wait_cycles/median", "/line_wait_cycles/undisturbed"),
         ("/floor_cycles_per_packet", ""),
     ];
     let mut out = DETAIL.to_owned();
@@ -70,14 +71,14 @@ mod tests {
     fn the_detail_has_a_row_for_each_and_a_column_for_each_key() {
         let row = serde_json::json!({
             "flows": 1000, "cycles_per_packet": 90.0, "synthetic_cycles_per_packet": 60.0,
-            "memory_cycles_per_packet": 14.0, "floor_cycles_per_packet": 2.0,
+            "memory_cycles_per_packet": 14.0, "line_wait_cycles": {"median": 40.0, "undisturbed": 36.0}, "floor_cycles_per_packet": 2.0,
             "cycles_spread": {"undisturbed": 85.0}, "memory_spread": {"undisturbed": null},
             "stage_cycles": {"ports": 1.0, "parse": 2.0, "lookup": 3.0, "rewrite": 4.0, "other": 5.0},
         });
         let text = detail(&[row]);
-        let row = "| 1000 | 90.0 (85.0) | 1.0 | 2.0 | 3.0 | 4.0 | 5.0 | 60.0 | 14.0 | 2.0 |";
+        let row = "| 1000 | 90.0 (85.0) | 1.0 | 2.0 | 3.0 | 4.0 | 5.0 | 60.0 | 14.0 | 40.0 (36.0) | 2.0 |";
         assert_eq!(text.lines().last(), Some(row));
         let columns: Vec<_> = text.lines().map(|line| line.matches('|').count()).collect();
-        assert!(columns.iter().all(|count| *count == 11), "{columns:?}");
+        assert!(columns.iter().all(|count| *count == 12), "{columns:?}");
     }
 }

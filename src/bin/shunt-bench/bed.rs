@@ -144,6 +144,8 @@ pub(crate) struct Bed<const WATCHED: bool = true> {
     pub(crate) wires: [Wire; 2],
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) control: ControlEnd,
+    /// What its worker's tables have room for.
+    pub(crate) sizes: Sizes,
     /// Ticks its worker was timed.
     worked: u64,
     _kernel: Receiver,
@@ -184,8 +186,9 @@ impl<const WATCHED: bool> Bed<WATCHED> {
         let (ports, wires) = ports(eal, scene.in_flight, scene.burst)?;
         let (punt, kernel) = lane(eal, 64)?;
         let huge_pages = if scene.no_huge { HugePages::Never } else { HugePages::Auto };
-        let tables = Tables::on(sizes::<F>(connections), seed(scene), huge_pages)
-            .context("no memory for the tables")?;
+        let sizes = sizes::<F>(connections);
+        let tables =
+            Tables::on(sizes, seed(scene), huge_pages).context("no memory for the tables")?;
         let workers = u8::try_from(lanes.to.len()).context("too many workers")?;
         let ownership = Ownership::new(id, workers, &snapshot.ports);
         let flows = Flows::new(tables, snapshot, ownership, Arc::clone(&stats));
@@ -198,7 +201,7 @@ impl<const WATCHED: bool> Bed<WATCHED> {
             inject: None,
         };
         let worker = Worker::new(flows, links, end);
-        Ok(Self { worker, wires, stats, control, worked: 0, _kernel: kernel })
+        Ok(Self { worker, wires, stats, control, sizes, worked: 0, _kernel: kernel })
     }
 
     /// Publishes a snapshot and lets the worker take it; how many cycles it stood still for it.
@@ -282,6 +285,7 @@ pub(crate) fn mesh(eal: &Eal, workers: usize, depth: u32) -> anyhow::Result<Vec<
     Ok(mesh)
 }
 
+/// What tables there are for so many connections.
 fn sizes<F: Hosts>(connections: u32) -> Sizes {
     let splices = connections.min(SPLICES);
     if F::IS_V6 {

@@ -22,6 +22,8 @@ pub(crate) struct Part {
     pub(crate) packet_size: f64,
     /// Of its table, and connections it has room for.
     pub(crate) bytes: u64,
+    /// Of all its tables.
+    pub(crate) all_bytes: u64,
     pub(crate) places: u64,
     pub(crate) refusals: Vec<(&'static str, u64)>,
     pub(crate) handed_over: u64,
@@ -63,6 +65,7 @@ pub(crate) fn row(machine: &Machine, options: &RunOptions, parts: &[Part]) -> an
         stage_cycles: StageCycles::mean(parts.iter().map(|part| part.stage_cycles)),
         new_connections_per_second: parts.iter().map(|p| p.new_connections_per_second).sum(),
         bytes_per_connection: ratio(sum(parts, |part| part.bytes), sum(parts, |part| part.places)),
+        table_bytes: sum(parts, |part| part.all_bytes),
         lost_packets: sum(parts, |part| part.measured.lost),
         latency_ns: None,
         refusals: refusals(parts),

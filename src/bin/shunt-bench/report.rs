@@ -58,6 +58,8 @@ pub(crate) struct Row {
     pub(crate) new_connections_per_second: f64,
     /// Bytes of table reserved for each connection, index included.
     pub(crate) bytes_per_connection: f64,
+    /// Bytes of all tables of all workers.
+    pub(crate) table_bytes: u64,
     /// Packets offered that did not leave.
     pub(crate) lost_packets: u64,
     /// Latency at half of what the worker can do, if it is the only one and there were two CPUs.

@@ -167,6 +167,7 @@ impl<'a, F: Hosts> Bench<'a, F> {
             new_connections_per_second: *new_connections_per_second,
             packet_size: traffic.mean_size(),
             bytes: table.bytes() as u64,
+            all_bytes: bed.sizes.bytes() as u64,
             places: table.capacity() as u64,
             refusals: bed.refusals(),
             handed_over: bed.stats.run.handed_over.get(),

@@ -222,6 +222,9 @@ pub(super) const MEASUREMENTS: &[Measurement] = &[
             most("bytes of a connection, index included", "bytes", 128.0, |rows| {
                 rows.plain(2, "/bytes_per_connection")
             }),
+            most("all tables of a worker with 10 million", "GB", 1.3, |rows| {
+                Some((rows.number(3, "/table_bytes")? / 1e9).into())
+            }),
         ],
     },
     Measurement {
@@ -290,6 +293,22 @@ pub(super) const MEASUREMENTS: &[Measurement] = &[
         ],
     },
     Measurement {
+        options: "reload --backends 10000 --scheduler wlc",
+        rehearsal: "reload --backends 10 --scheduler wlc --reloads 2 --flows 1000 --no-huge",
+        beside: None,
+        bars: &[
+            most("the same with wlc, 99 of 100 pauses", "µs", 50.0, |rows| {
+                rows.plain(0, "/pause_us/p99")
+            }),
+            Bar {
+                what: "the first round behind it, whose first choice builds a tree: half took longer by",
+                unit: "µs",
+                figure: |rows| rows.plain(0, "/first_round_us/p50"),
+                limit: Limit::Nowhere,
+            },
+        ],
+    },
+    Measurement {
         options: "handover",
         rehearsal: "handover --flows 1024 --rounds 10 --no-huge",
         beside: None,
@@ -316,6 +335,15 @@ pub(super) const MEASUREMENTS: &[Measurement] = &[
         bars: &[least("a SYN flood, cookies above 100 a second: kept", "of 1", 0.9, |rows| {
             let (alone, flooded) = ("/alone_cycles_per_packet", "/flooded_cycles_per_packet");
             rows.both(1, alone, flooded, |alone, flooded| alone / flooded)
+        })],
+    },
+    Measurement {
+        options: "idle --sleep-us 50",
+        rehearsal: "idle --packets 10 --sleep-us 50 --no-huge",
+        beside: None,
+        bars: &[most("an idle worker's first packet waits, over busy_poll", "µs", 5.0, |rows| {
+            let wait = |row| rows.number(row, "/first_packet_p50_ns");
+            Some(((wait(1)? - wait(0)?) / 1e3).into())
         })],
     },
     Measurement {

@@ -122,13 +122,17 @@ impl<C: Configure> Control<C> {
         let view = |spec: &crate::control::parts::TapSpec| {
             let traffic = self.sources.port(spec.id);
             let PortId(id) = spec.id;
+        let losses = self.sources.devices.losses();
             let tap = &self.sources.slow.taps[usize::from(id)];
             view::Port {
                 name: spec.port.clone(),
                 mac: spec.mac.to_string(),
+            let device = self.plan.ports.get(usize::from(id)).and_then(plan::Port::device);
                 tap: spec.tap.clone(),
                 tap_up: tap.up.get() == 1,
+                device: device.map(|device| device.device.clone()),
                 rx_packets: traffic.rx_packets,
+                lost: losses.get(usize::from(id)).copied(),
                 rx_bytes: traffic.rx_bytes,
                 tx_packets: traffic.tx_packets,
                 tx_bytes: traffic.tx_bytes,

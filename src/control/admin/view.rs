@@ -12,6 +12,7 @@ pub use crate::control::config::files::{File, Files};
 pub use crate::control::config::mode::{Spelled, SpelledTunnel};
 use crate::control::edit::Edit;
 pub use crate::control::health::view::{BackendHealth, Quorum};
+pub use crate::stats::devices::Losses;
 pub use crate::stats::latency::Summary as Latency;
 pub use crate::stats::slow::{ReloadResult, StaticFacts};
 pub use crate::stats::volumes::Volumes;
@@ -79,8 +80,14 @@ pub struct Worker {
 pub struct Port {
     /// Its name.
     pub name: String,
+    /// Its device, as the file names it; `None` of a port that is some tags of another's.
+    #[serde(default)]
+    pub device: Option<String>,
     /// Its link-layer address.
     pub mac: String,
+    /// What its device lost by itself, where its driver counts it; `None` without a device.
+    #[serde(default)]
+    pub lost: Option<Losses>,
     /// Its TAP.
     pub tap: String,
     /// Is it there and up?

@@ -103,6 +103,44 @@ fn a_reload_undoes_what_the_file_does_not_say_and_names_it() {
     end(daemon);
 }
 
+/// What is answered, over the socket as any program has it.
+fn told(daemon: &Running, request: &str, body: &str) -> String {
+    let mut stream = std::os::unix::net::UnixStream::connect(&daemon.socket).unwrap();
+    let length = body.len();
+    let head = format!(
+        "{request} HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all((head + body).as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_request_that_makes_no_sense_is_refused_with_a_sentence_about_it() {
+    let _turn = turn();
+    let (daemon, _) = start();
+    let unknown = r#"{"edits":[{"edit":"add_service","name":"x"}]}"#;
+    for (request, body, code, sentence) in [
+        ("POST /status", "", 405, "there is no POST /status; there are GET /,"),
+        ("GET /clear", "", 405, "there is no GET /clear; there are"),
+        ("GET /nothing", "", 404, "there is no such route; there are GET /,"),
+        ("POST /edit", unknown, 422, "the body cannot be used: edits[0]: unknown field `name`"),
+        ("POST /edit", "{", 400, "the body is no JSON: EOF while parsing"),
+        ("GET /connections?limit=x", "", 400, "the query cannot be used: limit: invalid digit"),
+        ("GET /connections?x=1", "", 400, "the query cannot be used: x: unknown field"),
+    ] {
+        let answer = told(&daemon, request, body);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{request}: {answer}");
+        let (_, said) = answer.split_once("\r\n\r\n").unwrap();
+        let said: serde_json::Value = serde_json::from_str(said).unwrap();
+        assert!(said["error"].as_str().unwrap().starts_with(sentence), "{request}: {said}");
+        let says_allowed = answer.to_lowercase().contains("\r\nallow: ");
+        assert_eq!(says_allowed, code == 405, "{request}: {answer}");
+    }
+    end(daemon);
+}
+
 #[test]
 fn a_body_that_is_no_edit_or_far_too_long_is_refused_with_a_sentence() {
     let _turn = turn();

@@ -159,6 +159,7 @@ pub(super) const ROUTES: &[Route] = &[
 pub(in crate::control::admin) fn router(door: Door) -> Router {
     let all = ROUTES.iter().fold(Router::new(), |router, it| router.route(it.path, (it.handler)()));
     all.fallback(handlers::unknown).with_state(door)
+    let all = all.method_not_allowed_fallback(handlers::not_so);
 }
 
 /// `GET /status, POST /edit` and so on.

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::control::admin::view::Running;
-use crate::control::config::diff::{Diff, diff};
+use crate::control::config::diff::{Change, Diff, diff};
 use crate::control::config::files::Files;
 use crate::control::config::{self, ConfigError, Machine, Reading};
 use crate::control::words::count;
@@ -52,11 +52,22 @@ pub fn compare(old: &Path, new: &Path, machine: &Machine, json: bool) -> Outcome
     compared(&diff(&old.plan, &new.plan), &new, json)
 }
 
-/// As [`compare`], of what runs and a file.
-pub fn against(running: &Running, new: &Path, machine: &Machine, json: bool) -> Outcome {
+/// As [`compare`], of what runs and a file. Both name files (secrets, lists), and these are read here, once more: `named` is what
+/// they did not hold when the daemon read them, a line each.
+pub fn against(
+    running: &Running,
+    named: Vec<String>,
+    new: &Path,
+    machine: &Machine,
+    json: bool,
+) -> Outcome {
     let old = config::parse_files(&Files::from(running), machine);
     match (old.map_err(ConfigError::from), config::load_for(new, machine)) {
-        (Ok(old), Ok(new)) => compared(&diff(&old.plan, &new.plan), &new, json),
+        (Ok(old), Ok(new)) => {
+            let mut diff = diff(&old.plan, &new.plan);
+            diff.changes.extend(named.into_iter().map(|line| Change::Named { line }));
+            compared(&diff, &new, json)
+        }
         (Err(error), _) | (_, Err(error)) => refused(&error),
     }
 }

@@ -367,7 +367,15 @@ pub fn connections(connections: &Connections) -> String {
 
 /// `shunt diff`: what has changed since the file was read, what is beside it, and what the file says by now.
 pub fn drift(drift: &Drift) -> String {
-    drift.by_hand.iter().map(told).fold(lines(&drift.changes), |text, line| text + &line)
+    let text =
+        drift.by_hand.iter().map(told).fold(lines(&drift.changes), |text, line| text + &line);
+    let unread = drift.on_disk.as_ref().map_or(&[][..], |it| &it.unread);
+    if unread.is_empty() {
+        return text;
+    }
+    let head =
+        format!("{}: on disk since it was read, and not in use before a reload:\n", drift.file);
+    unread.iter().fold(text + &head, |text, line| format!("{text}  {line}\n"))
 }
 
 /// `shunt save`.

@@ -142,7 +142,7 @@ pub struct LastReload {
 }
 
 /// `GET /drift`: how what runs differs from the file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Drift {
     /// Of the running configuration.
     pub version: u64,
@@ -153,6 +153,20 @@ pub struct Drift {
     /// Backends that are drained or weighed beside it: neither saved nor undone by a reload.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub by_hand: Vec<Handed>,
+    /// What the files say by now; only if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_disk: Option<OnDisk>,
+}
+
+/// What files say that was not in them when they were read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OnDisk {
+    /// One line each, of the file, those it includes and those it names: what a reload would bring.
+    pub unread: Vec<String>,
+    /// One line each, of those alone that what runs names: secrets, lists of clients, certificates.
+    pub named: Vec<String>,
+    /// Why the file cannot be used any more.
+    pub unusable: Option<String>,
 }
 
 /// `GET /config`.

@@ -103,6 +103,64 @@ fn a_reload_undoes_what_the_file_does_not_say_and_names_it() {
     end(daemon);
 }
 
+#[test]
+fn what_the_file_says_by_now_is_shown_apart_from_drift_until_it_is_read() {
+    let _turn = turn();
+    let (daemon, socket) = start();
+    socket.edit(vec![add("10.0.0.3:80")], None).unwrap();
+    std::fs::write(&daemon.file, format!("{FILE}10.0.0.4:80\n")).unwrap();
+    let (same, text) = daemon.shunt("diff");
+    let head = format!(
+        "{}: on disk since it was read, and not in use before a reload:\n",
+        daemon.file.display()
+    );
+    let wanted = format!("service web differs\n{head}  service web differs\n");
+    assert_eq!((same, text), (Ok(false), wanted));
+    assert_eq!(socket.get::<Drift>("/drift").unwrap().on_disk, None, "it is read for who asks");
+    std::fs::write(&daemon.file, "nonsense").unwrap();
+    let (same, text) = daemon.shunt("diff --json");
+    let drift: Drift = serde_json::from_str(&text).unwrap();
+    let why = drift.on_disk.unwrap().unusable.unwrap();
+    assert!(same == Ok(false) && why.ends_with(":1:1: not understood"), "{why}");
+    std::fs::write(&daemon.file, format!("{FILE}10.0.0.4:80\n")).unwrap();
+    daemon.shunt("reload").0.unwrap();
+    assert_eq!(daemon.shunt("diff"), (Ok(true), String::new()));
+    end(daemon);
+}
+
+/// A secret has another number when it is another, in both spellings of the question.
+#[test]
+fn a_secret_that_has_changed_on_disk_is_named_by_diff_and_not_shown() {
+    let _turn = turn();
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    let write = |text: &str| std::fs::write(secret.path(), text).unwrap();
+    write("Bearer one");
+    let check = format!(
+        "[[service.check]]\nkind = \"http\"\nauthorization_file = \"{}\"\n",
+        secret.path().display()
+    );
+    let configure = Configured::new(vec![], Machine::here());
+    let daemon = Running::start_with(&(lives::real_file(&["10.0.0.2:80"]) + &check), configure);
+    daemon.ready();
+    let same_file = format!("diff {}", daemon.file.display());
+    for words in ["diff", &same_file] {
+        assert_eq!(daemon.shunt(words), (Ok(true), String::new()), "{words}");
+    }
+    write("Bearer two");
+    let name = secret.path().display().to_string();
+    for words in ["diff", &same_file, "diff --json", &format!("{same_file} --json")] {
+        let (same, text) = daemon.shunt(words);
+        assert!(same == Ok(false) && text.contains("service web: check"), "{words}: {text}");
+        assert_eq!(text.matches(&format!("{name} #")).count() % 2, 0, "before and after: {text}");
+        assert!(text.contains(&name) && !text.contains("Bearer"), "{words}: {text}");
+    }
+    daemon.shunt("reload").0.unwrap();
+    for words in ["diff", &same_file] {
+        assert_eq!(daemon.shunt(words), (Ok(true), String::new()), "{words}");
+    }
+    end(daemon);
+}
+
 /// What is answered, over the socket as any program has it.
 fn told(daemon: &Running, request: &str, body: &str) -> String {
     let mut stream = std::os::unix::net::UnixStream::connect(&daemon.socket).unwrap();

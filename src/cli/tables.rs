@@ -373,8 +373,8 @@ pub fn drift(drift: &Drift) -> String {
     if unread.is_empty() {
         return text;
     }
-    let head =
-        format!("{}: on disk since it was read, and not in use before a reload:\n", drift.file);
+    let (file, many) = (&drift.file, count(unread.len(), "change"));
+    let head = format!("{file}: {many} since it was read, in use after a reload:\n");
     unread.iter().fold(text + &head, |text, line| format!("{text}  {line}\n"))
 }
 

@@ -7,6 +7,24 @@ use crate::control::admin::view::{
 use crate::control::health::view::Check;
 use crate::dataplane::snapshot::{Encapsulation, GueChecksum, Mode};
 
+fn port_view() -> Port {
+    Port {
+        name: "wan".into(),
+        device: Some("net_af_packet0,iface=eth1".into()),
+        mac: "02:00:00:00:00:01".into(),
+        tap: "tap-wan".into(),
+        tap_up: true,
+        rx_packets: 1000,
+        rx_bytes: 64000,
+        tx_packets: 900,
+        tx_bytes: 57600,
+        lost: Some(Losses::default()),
+        to_kernel_packets: 12,
+        from_kernel_packets: 11,
+        tap_dropped_packets: 0,
+    }
+}
+
 pub(in crate::cli) fn status_view() -> Status {
     Status {
         facts: StaticFacts {
@@ -48,21 +66,7 @@ pub(in crate::cli) fn status_view() -> Status {
                 latency: None,
             },
         ],
-        ports: vec![Port {
-            name: "wan".into(),
-            device: Some("net_af_packet0,iface=eth1".into()),
-            mac: "02:00:00:00:00:01".into(),
-            tap: "tap-wan".into(),
-            tap_up: true,
-            rx_packets: 1000,
-            rx_bytes: 64000,
-            tx_packets: 900,
-            tx_bytes: 57600,
-            lost: Some(Losses::default()),
-            to_kernel_packets: 12,
-            from_kernel_packets: 11,
-            tap_dropped_packets: 0,
-        }],
+        ports: vec![port_view()],
         drops: vec![Drops {
             reason: "no_service".into(),
             meaning: "No service is configured for this VIP, protocol and port.".into(),

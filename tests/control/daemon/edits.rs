@@ -110,10 +110,8 @@ fn what_the_file_says_by_now_is_shown_apart_from_drift_until_it_is_read() {
     socket.edit(vec![add("10.0.0.3:80")], None).unwrap();
     std::fs::write(&daemon.file, format!("{FILE}10.0.0.4:80\n")).unwrap();
     let (same, text) = daemon.shunt("diff");
-    let head = format!(
-        "{}: on disk since it was read, and not in use before a reload:\n",
-        daemon.file.display()
-    );
+    let head =
+        format!("{}: 1 change since it was read, in use after a reload:\n", daemon.file.display());
     let wanted = format!("service web differs\n{head}  service web differs\n");
     assert_eq!((same, text), (Ok(false), wanted));
     assert_eq!(socket.get::<Drift>("/drift").unwrap().on_disk, None, "it is read for who asks");

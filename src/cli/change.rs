@@ -92,7 +92,7 @@ impl Change {
                 print(out, json, &saved, tables::saved)?;
                 Ok(0)
             }
-            Self::Check { file } => tell(&config::check(file, &Machine::here()), out, err),
+            Self::Check { file } => tell(&config::check(file, &Machine::here(), json), out, err),
             Self::Schema => tell(&config::schema(), out, err),
             Self::Ipvsadm { line } => {
                 let mut input = std::io::stdin().lock();

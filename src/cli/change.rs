@@ -85,7 +85,7 @@ impl Change {
                 let running: view::Running = socket.get("/config")?;
                 let named = drift(socket)?.on_disk.unwrap_or_default().named;
                 let machine = Machine::here().elsewhere();
-                tell(&config::against(&running, named, file, &machine, json), out, err)
+                tell(&config::against(&running, &named, file, &machine, json), out, err)
             }
             Self::Save { force } => {
                 let saved: view::Saved = socket.post_with("/save", &Forced { force: *force })?;

@@ -87,32 +87,41 @@ pub fn compare(old: &Path, new: &Path, machine: &Machine, json: bool) -> Outcome
         (Ok(old), Ok(new)) => (old, new),
         (Err(error), _) | (_, Err(error)) => return refused(&error),
     };
-    compared(&diff(&old.plan, &new.plan), &new, json)
+    compared(&diff(&old.plan, &new.plan), &[], &new, json)
 }
 
 /// As [`compare`], of what runs and a file. Both name files (secrets, lists), and these are read here, once more: `named` is what
 /// they did not hold when the daemon read them, a line each.
 pub fn against(
     running: &Running,
-    named: Vec<String>,
+    named: &[String],
     new: &Path,
     machine: &Machine,
     json: bool,
 ) -> Outcome {
     let old = config::parse_files(&Files::from(running), machine);
     match (old.map_err(ConfigError::from), config::load_for(new, machine)) {
-        (Ok(old), Ok(new)) => {
-            let mut diff = diff(&old.plan, &new.plan);
-            diff.changes.extend(named.into_iter().map(|line| Change::Named { line }));
-            compared(&diff, &new, json)
-        }
+        (Ok(old), Ok(new)) => compared(&diff(&old.plan, &new.plan), named, &new, json),
         (Err(error), _) | (_, Err(error)) => refused(&error),
     }
 }
 
-fn compared(diff: &Diff, new: &Reading, json: bool) -> Outcome {
-    let code = if diff.is_empty() { 0 } else { DIFFERENT };
-    let out = if json { pretty(diff) } else { diff.to_string() };
+/// One of the differences, for programs.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Difference<'a> {
+    Said(&'a Change),
+    Named { change: &'static str, line: &'a str },
+}
+
+fn compared(diff: &Diff, named: &[String], new: &Reading, json: bool) -> Outcome {
+    let code = if diff.is_empty() && named.is_empty() { 0 } else { DIFFERENT };
+    let out = if json {
+        let named = named.iter().map(|line| Difference::Named { change: "named", line });
+        pretty(&diff.changes.iter().map(Difference::Said).chain(named).collect::<Vec<_>>())
+    } else {
+        named.iter().fold(diff.to_string(), |text, line| text + line + "\n")
+    };
     Outcome { out, err: warnings(new), code }
 }
 

@@ -138,12 +138,6 @@ pub enum Change {
     },
     /// A service that leaves.
     ServiceRemoved(Service),
-    /// What a file holds by now that the configuration names (a secret, a list, a certificate). Who has read it before
-    /// says so: its text is not all there is to compare.
-    Named {
-        /// As it is shown.
-        line: String,
-    },
 }
 
 /// All differences between two plans: settings, then services in the new file's order, then the

@@ -212,7 +212,6 @@ impl fmt::Display for Change {
                 let drain = if *to == 0 { " (drain)" } else { "" };
                 write!(f, "~ service {service}: backend {address} weight {from} -> {to}{drain}")
             }
-            Self::Named { line } => f.write_str(line),
         }
     }
 }

@@ -17,14 +17,19 @@ const FILES: &[&str] = &[
     "/usr/share/bash-completion/completions/shunt",
     "/usr/share/bash-completion/completions/shuntd",
     "/usr/share/doc/shunt/README.md",
+    "/usr/share/doc/shunt/changelog.Debian.gz",
     "/usr/share/doc/shunt/changelog.gz",
     "/usr/share/doc/shunt/copyright",
     "/usr/share/doc/shunt/dpdk-config",
     "/usr/share/fish/vendor_completions.d/shunt.fish",
     "/usr/share/fish/vendor_completions.d/shuntd.fish",
+    "/usr/share/lintian/overrides/shunt",
     "/usr/share/zsh/vendor-completions/_shunt",
     "/usr/share/zsh/vendor-completions/_shuntd",
 ];
+/// Whose package it is, with letters that mean something to what writes them down.
+const NAME: &str = "Jo O'Bloggs & Sons / Net";
+const ADDRESS: &str = "jo@example.org";
 /// Where man pages go, and some that must be there.
 const MANUAL: &str = "/usr/share/man/";
 const PAGES: [&str; 3] = ["man1/shunt.1.gz", "man1/shunt-drain.1.gz", "man8/shuntd.8.gz"];
@@ -36,12 +41,18 @@ fn said(command: &mut Command) -> String {
     String::from_utf8(stdout).unwrap()
 }
 
-/// The package, in this folder.
-fn made(folder: &Path) -> PathBuf {
+/// What makes the package, in this folder, for somebody of this name and address.
+fn builder(folder: &Path, name: &str, address: &str) -> Command {
     let programs = Path::new(env!("CARGO_BIN_EXE_shuntd")).parent().unwrap();
     let mut build = Command::new("packaging/build");
     build.arg(programs).arg(folder).env("COMPRESSION", "none");
-    PathBuf::from(said(&mut build).trim())
+    build.env("DEBFULLNAME", name).env("DEBEMAIL", address);
+    build
+}
+
+/// The package, in this folder.
+fn made(folder: &Path) -> PathBuf {
+    PathBuf::from(said(&mut builder(folder, NAME, ADDRESS)).trim())
 }
 
 /// Files of a folder of the repository, folders below it too.
@@ -92,6 +103,7 @@ fn the_package_holds_what_is_listed_and_nothing_else() {
 
     let field = |name: &str| said(Command::new("dpkg-deb").arg("--field").arg(&package).arg(name));
     assert_eq!(field("Version").trim(), concat!(env!("CARGO_PKG_VERSION"), "-1"));
+    assert_eq!(field("Maintainer").trim(), format!("{NAME} <{ADDRESS}>"));
     let depends = field("Depends");
     for library in ["librte-meta-all", "libc6 (>=", "librte-eal"] {
         assert!(depends.contains(library), "{library}: {depends}");
@@ -148,4 +160,38 @@ fn an_ipvsadm_that_is_there_is_left_alone() {
          ipvsadm\ndpkg --remove shunt >/dev/null 2>&1\nipvsadm"
     );
     assert_eq!(on_a_machine(&script, &package), "the real one\nthe real one\n");
+}
+
+#[test]
+fn the_changelog_is_one_that_debians_tools_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let package = made(folder.path());
+    let (tree, place) = (folder.path().join("tree"), "usr/share/doc/shunt/changelog.Debian.gz");
+    said(Command::new("dpkg-deb").arg("--extract").arg(&package).arg(&tree));
+    let text = said(Command::new("gzip").arg("-dc").arg(tree.join(place)));
+    let file = folder.path().join("changelog");
+    fs::write(&file, text).unwrap();
+    for (field, value) in [
+        ("Source", "shunt".to_owned()),
+        ("Version", concat!(env!("CARGO_PKG_VERSION"), "-1").to_owned()),
+        ("Maintainer", format!("{NAME} <{ADDRESS}>")),
+    ] {
+        let mut read = Command::new("dpkg-parsechangelog");
+        read.arg("--all").arg("-S").arg(field).arg("-l").arg(&file);
+        assert_eq!(said(&mut read).trim(), value, "{field}");
+    }
+}
+
+#[test]
+fn a_maintainer_that_is_none_is_refused_before_anything_is_made() {
+    for (name, address) in
+        [("Jo", "nowhere"), ("Jo <x>", "jo@example.org"), ("Jo\nSection: x", ADDRESS)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let Output { status, stderr, .. } = builder(folder.path(), name, address).output().unwrap();
+        let stderr = String::from_utf8_lossy(&stderr);
+        assert_eq!(status.code(), Some(2), "{name} {address}: {stderr}");
+        assert!(stderr.contains("set DEBFULLNAME and DEBEMAIL"), "{stderr}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{name} {address}");
+    }
 }

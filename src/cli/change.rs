@@ -21,8 +21,8 @@ pub enum Change {
     Undrain(drain::Backend),
     /// Give a backend a weight, beside the file and over reloads
     Weight(drain::Weight),
-    /// Show how what runs differs from the file, or what a reload of FILE would change: exit code 0
-    /// nothing, 1 something, 2 FILE cannot be used, or no daemon answers
+    /// Show how what runs differs from the file, as it was read and as it is, or what a reload of FILE would
+    /// change: exit code 0 nothing, 1 something, 2 the file cannot be used, or no daemon answers
     Diff {
         /// Another file than the daemon's
         file: Option<PathBuf>,
@@ -70,22 +70,29 @@ impl Change {
             }
             Self::Weight(asked) => drain::carry_out(&asked.hand(), socket, json, out).map(|_| 0),
             Self::Diff { file: None } => {
-                let drift: view::Drift = socket.get("/drift")?;
+                let drift = drift(socket)?;
                 print(out, json, &drift, tables::drift)?;
-                let is_same = drift.changes.is_empty() && drift.by_hand.is_empty();
-                Ok(if is_same { 0 } else { config::DIFFERENT })
+                match drift.on_disk.as_ref().and_then(|it| it.unusable.as_ref()) {
+                    Some(why) => {
+                        writeln!(err, "{why}").map_err(RequestError::Output)?;
+                        Ok(config::BAD_INPUT)
+                    }
+                    None if tables::drift(&drift).is_empty() => Ok(0),
+                    None => Ok(config::DIFFERENT),
+                }
             }
             Self::Diff { file: Some(file) } => {
                 let running: view::Running = socket.get("/config")?;
+                let named = drift(socket)?.on_disk.unwrap_or_default().named;
                 let machine = Machine::here().elsewhere();
-                tell(&config::against(&running, file, &machine, json), out, err)
+                tell(&config::against(&running, &named, file, &machine, json), out, err)
             }
             Self::Save { force } => {
                 let saved: view::Saved = socket.post_with("/save", &Forced { force: *force })?;
                 print(out, json, &saved, tables::saved)?;
                 Ok(0)
             }
-            Self::Check { file } => tell(&config::check(file, &Machine::here()), out, err),
+            Self::Check { file } => tell(&config::check(file, &Machine::here(), json), out, err),
             Self::Schema => tell(&config::schema(), out, err),
             Self::Ipvsadm { line } => {
                 let mut input = std::io::stdin().lock();
@@ -95,6 +102,16 @@ impl Change {
             }
         }
     }
+}
+
+/// How what runs differs from the file, as it was read and as it is.
+fn drift(socket: &Socket) -> Result<view::Drift, RequestError> {
+    socket.get_with("/drift", &FromDisk { on_disk: true })
+}
+
+#[derive(serde::Serialize)]
+struct FromDisk {
+    on_disk: bool,
 }
 
 #[derive(serde::Serialize)]

@@ -27,6 +27,9 @@ pub enum Command {
     Check {
         /// The configuration.
         file: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
         /// Do not ask whether this machine has the CPUs the file names.
         #[arg(long)]
         elsewhere: bool,

@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn a_backend_that_is_named_no_more_has_been_taken_back() {
         let before = handed(Some(0), None, 31);
-        let drift = |by_hand| Drift { version: 1, file: String::new(), changes: vec![], by_hand };
+        let drift = |by_hand| Drift { by_hand, ..Drift::default() };
         let now = handed(Some(0), None, 12);
         let other = Handed { service: "mail".into(), ..now.clone() };
         assert_eq!(later(drift(vec![other.clone(), now.clone()]), &before), now);

@@ -114,7 +114,7 @@ enum Command {
     Ports,
     /// Show workers and how busy they are
     Workers,
-    /// Show why packets were refused, the most frequent reason first
+    /// Show why packets were refused, or lost by a card, the most frequent reason first
     Drops,
     /// Show what happens in a second: ports, workers, services, backends, refused packets
     Rates {
@@ -238,7 +238,7 @@ pub fn run(
         }
         Command::Drops => {
             let status: view::Status = socket.get("/status")?;
-            print(out, json, &AllDrops::new(status.drops), AllDrops::text)?;
+            print(out, json, &AllDrops::new(status.drops, &status.ports), AllDrops::text)?;
         }
         Command::Rates { interval, count } => {
             rates(&socket, Duration::from_secs(*interval), *count, json, out)?;

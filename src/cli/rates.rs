@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::request::{RequestError, Socket};
 use crate::control::admin::view::{
-    Backend, Drops, Port, Service, Services, Status, Volumes, Worker,
+    Backend, Drops, Losses, Port, Service, Services, Status, Volumes, Worker,
 };
 
 pub mod sheet;
@@ -73,6 +73,8 @@ pub struct PortRates {
     pub tx_packets: f64,
     /// Bits sent a second.
     pub tx_bits: f64,
+    /// Frames its device lost by itself a second.
+    pub lost_packets: f64,
     /// Frames given to the kernel a second.
     pub to_kernel_packets: f64,
     /// Frames from the kernel a second.
@@ -223,6 +225,7 @@ fn ports(before: &Status, after: &Status, rate: impl Fn(u64, u64) -> f64) -> Vec
             rx_bits: grown(|port| port.rx_bytes) * 8.0,
             tx_packets: grown(|port| port.tx_packets),
             tx_bits: grown(|port| port.tx_bytes) * 8.0,
+            lost_packets: grown(|port| port.lost.map_or(0, Losses::total)),
             to_kernel_packets: grown(|port| port.to_kernel_packets),
             from_kernel_packets: grown(|port| port.from_kernel_packets),
         }
@@ -337,6 +340,7 @@ mod tests {
         let (mut after, mut later) = (before.clone(), services.clone());
         after.ports[0].rx_packets += 500;
         after.ports[0].rx_bytes += 32_000;
+        after.ports[0].lost = Some(Losses { missed: 8, tx_errors: 2, ..Losses::default() });
         after.drops[0].packets += 30;
         let service = &mut later.services[0];
         service.new_connections += 20;
@@ -348,6 +352,7 @@ mod tests {
         let port = &rates.ports[0];
         assert!((port.rx_packets - 250.0).abs() < 1e-9 && (port.rx_bits - 128_000.0).abs() < 1e-9);
         assert!(port.tx_packets.abs() < 1e-9, "nothing was sent");
+        assert!((port.lost_packets - 5.0).abs() < 1e-9, "all causes together");
         assert!((rates.drops[0].packets - 15.0).abs() < 1e-9);
         assert_eq!(rates.drops[0].total, after.drops[0].packets);
         let (service, backend) = (&rates.services[0], &rates.backends[0]);

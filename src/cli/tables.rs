@@ -9,6 +9,7 @@ use crate::control::admin::view::{
     Refusal, Reload, ReloadResult, Saved, Service, Services, Status, Volumes, Worker,
 };
 
+use self::parts::Lost;
 use super::drain::told;
 use super::rates::Rates;
 use super::rates::sheet::{self, Cell, Sheet};
@@ -39,14 +40,31 @@ pub fn status(status: &Status) -> String {
     text += &workers(&status.workers);
     text.push('\n');
     text += &ports(&status.ports);
-    if !status.drops.is_empty() {
-        text.push('\n');
-        text += &drops(&status.drops);
+    for more in [drops(&status.drops), losses(&Lost::all(&status.ports))] {
+        if !more.is_empty() {
+            text.push('\n');
+            text += &more;
+        }
     }
     text
 }
 
+/// Nothing of none.
+fn losses(losses: &[Lost]) -> String {
+    if losses.is_empty() {
+        return String::new();
+    }
+    let row = |it: &Lost| {
+        vec![it.packets.to_string(), it.port.clone(), it.reason.clone(), it.meaning.clone()]
+    };
+    table(&[">lost", "port", "reason", "meaning"], losses.iter().map(row).collect())
+}
+
+/// Nothing of none.
 fn drops(drops: &[Drops]) -> String {
+    if drops.is_empty() {
+        return String::new();
+    }
     let row = |d: &Drops| vec![d.packets.to_string(), d.reason.clone(), d.meaning.clone()];
     table(&[">dropped", "reason", "meaning"], drops.iter().map(row).collect())
 }
@@ -110,15 +128,23 @@ fn microseconds(ns: Option<u64>) -> String {
     ns.map_or_else(|| "-".into(), |ns| format!("{}.{}µs", ns / 1000, ns % 1000 / 100))
 }
 
+/// DPDK's name for a port's device: that of the file, without what is said of it.
+fn device_name(port: &Port) -> &str {
+    let device = port.device.as_deref().unwrap_or("-");
+    device.split(',').next().unwrap_or(device)
+}
+
 fn ports(ports: &[Port]) -> String {
     let row = |port: &Port| {
         vec![
             port.name.clone(),
+            device_name(port).to_owned(),
             port.mac.clone(),
             port.rx_packets.to_string(),
             port.rx_bytes.to_string(),
             port.tx_packets.to_string(),
             port.tx_bytes.to_string(),
+            port.lost.map_or_else(|| "-".into(), |lost| lost.total().to_string()),
             if port.tap_up { port.tap.clone() } else { format!("{} DOWN", port.tap) },
             port.to_kernel_packets.to_string(),
             port.from_kernel_packets.to_string(),
@@ -127,11 +153,13 @@ fn ports(ports: &[Port]) -> String {
     };
     let headings = [
         "port",
+        "device",
         "mac",
         ">rx packets",
         ">rx bytes",
         ">tx packets",
         ">tx bytes",
+        ">lost",
         "tap",
         ">to kernel",
         ">from kernel",
@@ -337,9 +365,17 @@ pub fn connections(connections: &Connections) -> String {
     text
 }
 
-/// `shunt diff`: what has changed since the file was read, and what is beside it.
+/// `shunt diff`: what has changed since the file was read, what is beside it, and what the file says by now.
 pub fn drift(drift: &Drift) -> String {
-    drift.by_hand.iter().map(told).fold(lines(&drift.changes), |text, line| text + &line)
+    let text =
+        drift.by_hand.iter().map(told).fold(lines(&drift.changes), |text, line| text + &line);
+    let unread = drift.on_disk.as_ref().map_or(&[][..], |it| &it.unread);
+    if unread.is_empty() {
+        return text;
+    }
+    let (file, many) = (&drift.file, count(unread.len(), "change"));
+    let head = format!("{file}: {many} since it was read, in use after a reload:\n");
+    unread.iter().fold(text + &head, |text, line| format!("{text}  {line}\n"))
 }
 
 /// `shunt save`.

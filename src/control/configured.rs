@@ -8,7 +8,7 @@ use super::compile::Compiler;
 use super::config::diff::{Change, diff};
 use super::config::files::Files;
 use super::config::plan::Plan;
-use super::config::{self, Machine};
+use super::config::{self, Machine, Reading};
 use super::edit::{self, Edit, EditError};
 use super::edition::Written;
 use super::neighbors::Way;
@@ -36,6 +36,13 @@ impl Configured {
 impl Configure for Configured {
     fn load(&mut self, file: &Path) -> Result<Written, String> {
         config::load(file, &self.machine).map_err(|error| error.to_string())
+    }
+
+    fn look(&self, file: &Path) -> Result<Written, String> {
+        let files = Files::read(file).map_err(|error| error.to_string())?;
+        let reading = config::parse_files(&files, &self.machine);
+        let Reading { plan, .. } = reading.map_err(|errors| errors.to_string())?;
+        Ok(Written { plan, files })
     }
 
     fn edit(&self, files: &Files, plan: &Plan, edits: &[Edit]) -> Result<Written, EditError> {

@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use super::admin::answers::events::What;
 use super::admin::view::{
-    Drift, EditFailure, EditKind, Edited, Included, ReloadResult, Running, Saved, Zeroed,
+    Drift, EditFailure, EditKind, Edited, Included, OnDisk, ReloadResult, Running, Saved, Zeroed,
 };
 use super::config::place;
+use super::config::plan::Plan;
 use super::edit::{EDITS_MAX, Edit, EditError, Which};
 use super::edition::Written;
 use super::figures::Counts;
@@ -85,7 +86,20 @@ impl<C: Configure> Control<C> {
     pub(super) fn drift(&self) -> Drift {
         let changes = self.configure.diff(&self.edition.loaded.plan, &self.plan).lines;
         let (version, file) = (self.edition.version, self.file.display().to_string());
-        Drift { version, file, changes, by_hand: self.all_by_hand() }
+        Drift { version, file, changes, by_hand: self.all_by_hand(), on_disk: None }
+    }
+
+    /// Reads what the files say by now. Nothing of it is kept.
+    pub(super) fn on_disk(&self) -> OnDisk {
+        let lines = |old: &Plan, new: &Plan| self.configure.diff(old, new).lines;
+        let (unread, unusable) = match self.configure.look(&self.file) {
+            Ok(now) => (lines(&self.edition.loaded.plan, &now.plan), None),
+            Err(message) => (Vec::new(), Some(message)),
+        };
+        // The text that runs, as it is, with what the files that it names hold now.
+        let again = self.configure.edit(&self.edition.files, &self.plan, &[]);
+        let named = again.map_or_else(|_| Vec::new(), |now| lines(&self.plan, &now.plan));
+        OnDisk { unread, named, unusable }
     }
 
     /// The metric is what `shunt diff` prints, in lines.

@@ -87,6 +87,9 @@ pub trait Configure {
     /// Reads and validates a file. The error text says file, line, column and what to do.
     fn load(&mut self, file: &Path) -> Result<Written, String>;
 
+    /// As [`Self::load`], for who only wants to know what it says: nothing of it is logged.
+    fn look(&self, file: &Path) -> Result<Written, String>;
+
     /// Makes edits in the text of what runs, which `plan` is, and reads what comes out as files are read.
     fn edit(&self, files: &Files, plan: &Plan, edits: &[Edit]) -> Result<Written, EditError>;
 

@@ -11,8 +11,11 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 /// Packets a device has lost since it was started, by cause.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Losses {
     /// The receive queue was full: workers are too slow.
     pub missed: u64,
@@ -24,16 +27,33 @@ pub struct Losses {
     pub tx_errors: u64,
 }
 
+/// Those of one cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// The metric's label.
+    pub reason: &'static str,
+    /// What it means, in a sentence.
+    pub meaning: &'static str,
+    /// How many.
+    pub packets: u64,
+}
+
 impl Losses {
-    /// Each cause as metrics name it, and how many.
-    pub fn by_reason(self) -> [(&'static str, u64); 4] {
+    /// Each cause.
+    pub fn by_reason(self) -> [Loss; 4] {
         let Self { missed, no_buffer, rx_errors, tx_errors } = self;
+        let of = |reason, packets, meaning| Loss { reason, meaning, packets };
         [
-            ("missed", missed),
-            ("no_buffer", no_buffer),
-            ("rx_errors", rx_errors),
-            ("tx_errors", tx_errors),
+            of("missed", missed, "A receive queue was full: workers did not empty it in time."),
+            of("no_buffer", no_buffer, "There was no packet buffer to receive into."),
+            of("rx_errors", rx_errors, "The frame came in broken."),
+            of("tx_errors", tx_errors, "The frame could not be sent."),
         ]
+    }
+
+    /// All of them.
+    pub fn total(self) -> u64 {
+        self.by_reason().map(|loss| loss.packets).iter().sum()
     }
 }
 
@@ -58,5 +78,26 @@ impl Devices {
 impl fmt::Debug for Devices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Devices").field(&self.losses()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = include_str!("../../docs/dropped-packets.md");
+
+    #[test]
+    fn the_page_on_dropped_packets_says_what_to_do_about_each_reason() {
+        let (_, section) = PAGE.split_once("\n## What a card lost\n").unwrap();
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let reasons = Losses::default().by_reason().map(|loss| loss.reason);
+        assert_eq!(rows.collect::<Vec<_>>(), reasons);
+    }
+
+    #[test]
+    fn the_total_is_of_all_reasons() {
+        let losses = Losses { missed: 1, no_buffer: 20, rx_errors: 300, tx_errors: 4000 };
+        assert_eq!(losses.total(), 4321);
     }
 }

@@ -208,7 +208,7 @@ fn device_points(sources: &Sources) -> Vec<Point> {
     let losses = sources.devices.losses();
     let ports = sources.ports.iter().zip(losses);
     let of = |(port, losses): (&String, Losses)| {
-        losses.by_reason().map(|(reason, count)| point([port.as_str(), reason], count))
+        losses.by_reason().map(|loss| point([port.as_str(), loss.reason], loss.packets))
     };
     ports.flat_map(of).collect()
 }

@@ -88,14 +88,9 @@ async fn answer(claims: Claims) {
     while let Some(command) = served.commands.recv().await {
         match command {
             Command::Services(reply) => drop(reply.send(Services::default())),
-            Command::Drift(reply) => {
+            Command::Drift(_, reply) => {
                 let changes = vec!["x".repeat(LONG_ANSWER)];
-                drop(reply.send(Drift {
-                    version: 1,
-                    file: "shunt.toml".into(),
-                    changes,
-                    by_hand: vec![],
-                }));
+                drop(reply.send(Drift { changes, ..Drift::default() }));
             }
             other => panic!("{other:?} is not asked for here"),
         }

@@ -119,6 +119,7 @@ fn the_page_shows_in_a_browser_what_runs() {
         "<td class=\"odd\">drains</td>".to_owned(),
         "<td>wan</td>".to_owned(),
         "<td>lan</td>".to_owned(),
+        ">lost</th>".to_owned(),
         format!("shuntd {}", env!("CARGO_PKG_VERSION")),
         "generation".to_owned(),
     ] {

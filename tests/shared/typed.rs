@@ -90,6 +90,7 @@ pub(crate) const RULES: &[(&str, Fate)] = &[
     ("target/release/shunt-bench", Fate::By("tests/docs/bench.rs")),
     ("make ", Fate::Make),
     ("install ", WELL),
+    ("sed -i 's/weight = 2/weight = 3/' /etc/shunt/shunt.toml", WELL),
     ("ln -s ", WELL),
     ("curl --unix-socket /run/shunt/admin.sock http://shunt/status", good(r#""accepting":true"#)),
     ("curl --unix-socket /run/shunt/admin.sock http://shunt/edit ", good(r#""version":"#)),

@@ -20,7 +20,9 @@ pub(crate) const FAILED: u8 = 1;
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { config } => run(&config),
-        Command::Check { file, elsewhere } => print(&config::check(&file, &machine(elsewhere))),
+        Command::Check { file, json, elsewhere } => {
+            print(&config::check(&file, &machine(elsewhere), json))
+        }
         Command::Diff { old, new, json, elsewhere } => {
             print(&config::compare(&old, &new, &machine(elsewhere), json))
         }

@@ -87,13 +87,15 @@ fn text(text: &str) -> Cell {
 
 /// Ports.
 pub fn ports(rates: &Rates) -> Sheet {
-    let headings = &["port", "rx pps", "rx bps", "tx pps", "tx bps", "to kernel", "from kernel"];
+    let headings =
+        &["port", "rx pps", "rx bps", "tx pps", "tx bps", "lost", "to kernel", "from kernel"];
     let row = |port: &super::PortRates| {
         let numbers = [
             port.rx_packets,
             port.rx_bits,
             port.tx_packets,
             port.tx_bits,
+            port.lost_packets,
             port.to_kernel_packets,
             port.from_kernel_packets,
         ];

@@ -1,5 +1,7 @@
 //! What `shunt status` and `shunt services` say, one part of it at a time.
 
+use std::cmp::Reverse;
+
 use serde::Serialize;
 
 use super::{ports, table, workers};
@@ -38,21 +40,55 @@ impl Ports {
 pub struct AllDrops {
     /// Those that occurred, the most first.
     pub drops: Vec<Drops>,
+    /// Those that no worker has seen.
+    pub losses: Vec<Lost>,
 }
 
 impl AllDrops {
     /// The most first.
-    pub fn new(mut drops: Vec<Drops>) -> Self {
-        drops.sort_by_key(|drops| std::cmp::Reverse(drops.packets));
-        Self { drops }
+    pub fn new(mut drops: Vec<Drops>, ports: &[Port]) -> Self {
+        drops.sort_by_key(|drops| Reverse(drops.packets));
+        Self { drops, losses: Lost::all(ports) }
     }
 
     /// A line for each.
     pub fn text(&self) -> String {
-        if self.drops.is_empty() {
-            return "nothing was refused\n".into();
-        }
-        super::drops(&self.drops)
+        let refused = super::drops(&self.drops);
+        let refused = if refused.is_empty() { "nothing was refused\n".to_owned() } else { refused };
+        let lost = super::losses(&self.losses);
+        if lost.is_empty() { refused } else { format!("{refused}\n{lost}") }
+    }
+}
+
+/// What a port's device lost by itself, for one reason.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Lost {
+    /// The port.
+    pub port: String,
+    /// The metric's label.
+    pub reason: String,
+    /// What it means.
+    pub meaning: String,
+    /// How many.
+    pub packets: u64,
+}
+
+impl Lost {
+    /// Those that occurred, the most first.
+    pub fn all(ports: &[Port]) -> Vec<Self> {
+        let of = |port: &Port| {
+            let name = port.name.clone();
+            let losses = port.lost.map_or_else(Vec::new, |lost| lost.by_reason().to_vec());
+            losses.into_iter().map(move |loss| Self {
+                port: name.clone(),
+                reason: loss.reason.to_owned(),
+                meaning: loss.meaning.to_owned(),
+                packets: loss.packets,
+            })
+        };
+        let mut all: Vec<Self> = ports.iter().flat_map(of).filter(|it| it.packets > 0).collect();
+        all.sort_by_key(|lost| Reverse(lost.packets));
+        all
     }
 }
 

@@ -1,9 +1,29 @@
 //! What people see, as a whole.
 
 use super::*;
-use crate::control::admin::view::{Drops, LastReload, Latency, Refusal, Spelled, StaticFacts};
+use crate::control::admin::view::{
+    Drops, LastReload, Latency, Losses, Refusal, Spelled, StaticFacts,
+};
 use crate::control::health::view::Check;
 use crate::dataplane::snapshot::{Encapsulation, GueChecksum, Mode};
+
+fn port_view() -> Port {
+    Port {
+        name: "wan".into(),
+        device: Some("net_af_packet0,iface=eth1".into()),
+        mac: "02:00:00:00:00:01".into(),
+        tap: "tap-wan".into(),
+        tap_up: true,
+        rx_packets: 1000,
+        rx_bytes: 64000,
+        tx_packets: 900,
+        tx_bytes: 57600,
+        lost: Some(Losses::default()),
+        to_kernel_packets: 12,
+        from_kernel_packets: 11,
+        tap_dropped_packets: 0,
+    }
+}
 
 pub(in crate::cli) fn status_view() -> Status {
     Status {
@@ -46,19 +66,7 @@ pub(in crate::cli) fn status_view() -> Status {
                 latency: None,
             },
         ],
-        ports: vec![Port {
-            name: "wan".into(),
-            mac: "02:00:00:00:00:01".into(),
-            tap: "tap-wan".into(),
-            tap_up: true,
-            rx_packets: 1000,
-            rx_bytes: 64000,
-            tx_packets: 900,
-            tx_bytes: 57600,
-            to_kernel_packets: 12,
-            from_kernel_packets: 11,
-            tap_dropped_packets: 0,
-        }],
+        ports: vec![port_view()],
         drops: vec![Drops {
             reason: "no_service".into(),
             meaning: "No service is configured for this VIP, protocol and port.".into(),
@@ -92,14 +100,38 @@ worker  core  busy  connections  generation  latency p50     p99
 0          2    7%          600           7        1.2µs  45.6µs
 1          3  100%          634           6            -       -  STANDS STILL
 
-port  mac                rx packets  rx bytes  tx packets  tx bytes  tap      to kernel  from kernel  dropped
-wan   02:00:00:00:00:01        1000     64000         900     57600  tap-wan         12           11        0
+port  device          mac                rx packets  rx bytes  tx packets  tx bytes  lost  tap      to kernel  from kernel  dropped
+wan   net_af_packet0  02:00:00:00:00:01        1000     64000         900     57600     0  tap-wan         12           11        0
 
 dropped  reason      meaning
      42  no_service  No service is configured for this VIP, protocol and port.
 ";
     let found = status(&status_view());
     assert!(found == want, "{found}");
+}
+
+#[test]
+fn what_cards_lose_stands_below_what_was_refused_the_most_first() {
+    let mut view = status_view();
+    let lost = Losses { missed: 7, no_buffer: 90, ..Losses::default() };
+    let tagged = Port { name: "blue".into(), device: None, lost: None, ..view.ports[0].clone() };
+    view.ports[0].lost = Some(lost);
+    view.ports.push(tagged);
+    let below = "
+lost  port  reason     meaning
+  90  wan   no_buffer  There was no packet buffer to receive into.
+   7  wan   missed     A receive queue was full: workers did not empty it in time.
+";
+    let found = status(&view);
+    assert!(found.ends_with(&format!("protocol and port.\n{below}")), "{found}");
+    let found = parts::AllDrops::new(vec![], &view.ports).text();
+    assert_eq!(found, format!("nothing was refused\n{below}"));
+    let found = parts::Ports { ports: view.ports }.text();
+    let wanted = "
+wan   net_af_packet0  02:00:00:00:00:01        1000     64000         900     57600    97  tap-wan         12           11        0
+blue  -               02:00:00:00:00:01        1000     64000         900     57600     -  tap-wan         12           11        0
+";
+    assert!(found.ends_with(wanted), "{found}");
 }
 
 fn backend(port: u16, mode: Option<Mode>, weight: Option<u32>, reachable: bool) -> Backend {

@@ -143,6 +143,7 @@ mod tests {
             rx_bits: 8.1e9,
             tx_packets: 999.0,
             tx_bits: 65_000.0,
+            lost_packets: 0.0,
             to_kernel_packets: 0.0,
             from_kernel_packets: 0.0,
         };

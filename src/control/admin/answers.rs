@@ -70,7 +70,10 @@ impl<C: Configure> Control<C> {
                 drop(reply.send(outcome));
             }
             Command::Running(reply) => drop(reply.send(self.running())),
-            Command::Drift(reply) => drop(reply.send(self.drift())),
+            Command::Drift(on_disk, reply) => {
+                let on_disk = on_disk.then(|| self.on_disk());
+                drop(reply.send(view::Drift { on_disk, ..self.drift() }));
+            }
             Command::Edit(asked, reply) => {
                 let outcome = self.edit(&asked.edits, asked.version).await;
                 drop(reply.send(outcome));
@@ -119,13 +122,17 @@ impl<C: Configure> Control<C> {
     }
 
     fn port_views(&self) -> Vec<view::Port> {
+        let losses = self.sources.devices.losses();
         let view = |spec: &crate::control::parts::TapSpec| {
             let traffic = self.sources.port(spec.id);
             let PortId(id) = spec.id;
             let tap = &self.sources.slow.taps[usize::from(id)];
+            let device = self.plan.ports.get(usize::from(id)).and_then(plan::Port::device);
             view::Port {
                 name: spec.port.clone(),
+                device: device.map(|device| device.device.clone()),
                 mac: spec.mac.to_string(),
+                lost: losses.get(usize::from(id)).copied(),
                 tap: spec.tap.clone(),
                 tap_up: tap.up.get() == 1,
                 rx_packets: traffic.rx_packets,

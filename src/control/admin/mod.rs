@@ -63,7 +63,7 @@ pub enum Command {
     /// What runs?
     Running(oneshot::Sender<view::Running>),
     /// How does it differ from the file?
-    Drift(oneshot::Sender<view::Drift>),
+    Drift(bool, oneshot::Sender<view::Drift>),
     /// Change it.
     Edit(view::Edits, oneshot::Sender<Result<view::Edited, view::EditFailure>>),
     /// Drain a backend, or set its weight.

@@ -15,8 +15,10 @@ mod refusal;
 pub(super) mod routes;
 mod streams;
 
+use std::error::Error;
+
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{FromRequest, Query, Request};
 use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
@@ -35,8 +37,27 @@ type Parameters<T> = Result<Query<T>, QueryRejection>;
 
 /// The parameters, if they are those of the route.
 fn asked<T>(parameters: Parameters<T>) -> Result<T, Refusal> {
-    let refusal = |rejection: QueryRejection| Refusal(rejection.status(), rejection.body_text());
+    let refusal = |rejection: QueryRejection| {
+        Refusal(rejection.status(), format!("the query cannot be used: {}", why(&rejection)))
+    };
     parameters.map(|Query(parameters)| parameters).map_err(refusal)
+}
+
+/// What is behind an error that says first where it happened.
+fn why(error: &dyn Error) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// What is wrong with a body.
+fn unusable(rejection: &JsonRejection) -> String {
+    match rejection {
+        JsonRejection::JsonDataError(error) => format!("the body cannot be used: {}", why(error)),
+        JsonRejection::JsonSyntaxError(error) => format!("the body is no JSON: {}", why(error)),
+        JsonRejection::MissingJsonContentType(_) => {
+            "expected a body of JSON, with the header `content-type: application/json`".to_owned()
+        }
+        other => other.body_text(),
+    }
 }
 
 /// Passes a command on and waits for the answer.
@@ -62,7 +83,7 @@ async fn body<T: DeserializeOwned>(guest: &Guest, request: Request) -> Result<T,
         Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
             Err(turned_away(Turned::LongBody))
         }
-        Ok(Err(rejection)) => Err(Refusal(rejection.status(), rejection.body_text())),
+        Ok(Err(rejection)) => Err(Refusal(rejection.status(), unusable(&rejection))),
         Err(_) => Err(turned_away(Turned::SlowBody)),
     }
 }

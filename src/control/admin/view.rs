@@ -12,6 +12,7 @@ pub use crate::control::config::files::{File, Files};
 pub use crate::control::config::mode::{Spelled, SpelledTunnel};
 use crate::control::edit::Edit;
 pub use crate::control::health::view::{BackendHealth, Quorum};
+pub use crate::stats::devices::Losses;
 pub use crate::stats::latency::Summary as Latency;
 pub use crate::stats::slow::{ReloadResult, StaticFacts};
 pub use crate::stats::volumes::Volumes;
@@ -79,8 +80,14 @@ pub struct Worker {
 pub struct Port {
     /// Its name.
     pub name: String,
+    /// Its device, as the file names it; `None` of a port that is some tags of another's.
+    #[serde(default)]
+    pub device: Option<String>,
     /// Its link-layer address.
     pub mac: String,
+    /// What its device lost by itself, where its driver counts it; `None` without a device.
+    #[serde(default)]
+    pub lost: Option<Losses>,
     /// Its TAP.
     pub tap: String,
     /// Is it there and up?
@@ -135,7 +142,7 @@ pub struct LastReload {
 }
 
 /// `GET /drift`: how what runs differs from the file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Drift {
     /// Of the running configuration.
     pub version: u64,
@@ -146,6 +153,20 @@ pub struct Drift {
     /// Backends that are drained or weighed beside it: neither saved nor undone by a reload.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub by_hand: Vec<Handed>,
+    /// What the files say by now; only if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_disk: Option<OnDisk>,
+}
+
+/// What files say that was not in them when they were read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OnDisk {
+    /// One line each, of the file, those it includes and those it names: what a reload would bring.
+    pub unread: Vec<String>,
+    /// One line each, of those alone that what runs names: secrets, lists of clients, certificates.
+    pub named: Vec<String>,
+    /// Why the file cannot be used any more.
+    pub unusable: Option<String>,
 }
 
 /// `GET /config`.

@@ -108,7 +108,9 @@ impl Sheet {
         };
         let mut all = Keys::new();
         all.insert("name".to_owned(), name.clone().into());
-        all.extend(keys.iter().map(|(key, value)| (key.clone(), value.clone())));
+        // As everywhere, a key that is null is one that is not there.
+        let said = keys.iter().filter(|(_, value)| !value.is_null());
+        all.extend(said.map(|(key, value)| (key.clone(), value.clone())));
         let mut table = table_of(&all)?;
         let is_everybodys = said::is_everybodys(&table);
         if is_everybodys && self.rows.is_taken(at) {
@@ -242,11 +244,11 @@ fn without(tables: &mut ArrayOfTables, gone: &HashSet<usize>) {
     tables.retain(|_| places.next().is_none_or(|place| !gone.contains(&place)));
 }
 
-/// Keys with the one that something is put under; it may be among them, if it says the same.
+/// Keys with the one that something is put under; it may be among them, if it says the same, or nothing.
 fn with(keys: &Keys, key: &str, value: &str) -> Result<Keys, EditError> {
     let mut all = keys.clone();
     match all.insert(key.to_owned(), value.into()) {
-        Some(other) if other != value => {
+        Some(other) if other != value && !other.is_null() => {
             let message = format!("{key} is {other} in the body and {value} in the path");
             Err(EditError::Invalid(message))
         }

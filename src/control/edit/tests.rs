@@ -197,6 +197,23 @@ fn all_services_may_go_and_others_come() {
 }
 
 #[test]
+fn a_name_that_is_null_is_one_that_is_not_said() {
+    let service = keys(&serde_json::json!({
+        "name": null, "protocol": "tcp", "address": "198.51.100.30:80", "mode": "nat",
+    }));
+    let named = |edit| {
+        let plan = plan(&edited(&[edit]).unwrap()).unwrap();
+        plan.services.last().unwrap().name.clone()
+    };
+    assert_eq!(named(Edit::AddService { keys: service.clone() }), "tcp-198.51.100.30-80");
+    assert_eq!(named(Edit::PutService { service: "shop".into(), keys: service }), "shop");
+    let backend = "10.44.0.13:8080".parse().unwrap();
+    let no_address = keys(&serde_json::json!({ "address": null, "weight": null }));
+    let lines = changes(&[Edit::PutBackend { service: web(), backend, keys: no_address }]);
+    assert_eq!(lines, ["+ service web: backend 10.44.0.13:8080 weight 1"]);
+}
+
+#[test]
 fn a_file_without_services_gets_its_first_however_it_says_so() {
     let (head, _) = FILE.split_once("# The first service.").unwrap();
     for text in [head.to_owned(), format!("service = []\n{head}")] {

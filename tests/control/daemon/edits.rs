@@ -104,6 +104,100 @@ fn a_reload_undoes_what_the_file_does_not_say_and_names_it() {
 }
 
 #[test]
+fn what_the_file_says_by_now_is_shown_apart_from_drift_until_it_is_read() {
+    let _turn = turn();
+    let (daemon, socket) = start();
+    socket.edit(vec![add("10.0.0.3:80")], None).unwrap();
+    std::fs::write(&daemon.file, format!("{FILE}10.0.0.4:80\n")).unwrap();
+    let (same, text) = daemon.shunt("diff");
+    let head =
+        format!("{}: 1 change since it was read, in use after a reload:\n", daemon.file.display());
+    let wanted = format!("service web differs\n{head}  service web differs\n");
+    assert_eq!((same, text), (Ok(false), wanted));
+    assert_eq!(socket.get::<Drift>("/drift").unwrap().on_disk, None, "it is read for who asks");
+    std::fs::write(&daemon.file, "nonsense").unwrap();
+    let (same, text) = daemon.shunt("diff --json");
+    let drift: Drift = serde_json::from_str(&text).unwrap();
+    let why = drift.on_disk.unwrap().unusable.unwrap();
+    assert!(same == Ok(false) && why.ends_with(":1:1: not understood"), "{why}");
+    std::fs::write(&daemon.file, format!("{FILE}10.0.0.4:80\n")).unwrap();
+    daemon.shunt("reload").0.unwrap();
+    assert_eq!(daemon.shunt("diff"), (Ok(true), String::new()));
+    end(daemon);
+}
+
+/// A secret has another number when it is another, in both spellings of the question.
+#[test]
+fn a_secret_that_has_changed_on_disk_is_named_by_diff_and_not_shown() {
+    let _turn = turn();
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    let write = |text: &str| std::fs::write(secret.path(), text).unwrap();
+    write("Bearer one");
+    let check = format!(
+        "[[service.check]]\nkind = \"http\"\nauthorization_file = \"{}\"\n",
+        secret.path().display()
+    );
+    let configure = Configured::new(vec![], Machine::here());
+    let daemon = Running::start_with(&(lives::real_file(&["10.0.0.2:80"]) + &check), configure);
+    daemon.ready();
+    let same_file = format!("diff {}", daemon.file.display());
+    for words in ["diff", &same_file] {
+        assert_eq!(daemon.shunt(words), (Ok(true), String::new()), "{words}");
+    }
+    write("Bearer two");
+    let name = secret.path().display().to_string();
+    for words in ["diff", &same_file, "diff --json", &format!("{same_file} --json")] {
+        let (same, text) = daemon.shunt(words);
+        assert!(same == Ok(false) && text.contains("service web: check"), "{words}: {text}");
+        assert_eq!(text.matches(&format!("{name} #")).count() % 2, 0, "before and after: {text}");
+        assert!(text.contains(&name) && !text.contains("Bearer"), "{words}: {text}");
+    }
+    daemon.shunt("reload").0.unwrap();
+    for words in ["diff", &same_file] {
+        assert_eq!(daemon.shunt(words), (Ok(true), String::new()), "{words}");
+    }
+    end(daemon);
+}
+
+/// What is answered, over the socket as any program has it.
+fn told(daemon: &Running, request: &str, body: &str) -> String {
+    let mut stream = std::os::unix::net::UnixStream::connect(&daemon.socket).unwrap();
+    let length = body.len();
+    let head = format!(
+        "{request} HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all((head + body).as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_request_that_makes_no_sense_is_refused_with_a_sentence_about_it() {
+    let _turn = turn();
+    let (daemon, _) = start();
+    let unknown = r#"{"edits":[{"edit":"add_service","name":"x"}]}"#;
+    for (request, body, code, sentence) in [
+        ("POST /status", "", 405, "there is no POST /status; there are GET /,"),
+        ("GET /clear", "", 405, "there is no GET /clear; there are"),
+        ("GET /nothing", "", 404, "there is no such route; there are GET /,"),
+        ("POST /edit", unknown, 422, "the body cannot be used: edits[0]: unknown field `name`"),
+        ("POST /edit", "{", 400, "the body is no JSON: EOF while parsing"),
+        ("GET /connections?limit=x", "", 400, "the query cannot be used: limit: invalid digit"),
+        ("GET /connections?x=1", "", 400, "the query cannot be used: x: unknown field"),
+    ] {
+        let answer = told(&daemon, request, body);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{request}: {answer}");
+        let (_, said) = answer.split_once("\r\n\r\n").unwrap();
+        let said: serde_json::Value = serde_json::from_str(said).unwrap();
+        assert!(said["error"].as_str().unwrap().starts_with(sentence), "{request}: {said}");
+        let says_allowed = answer.to_lowercase().contains("\r\nallow: ");
+        assert_eq!(says_allowed, code == 405, "{request}: {answer}");
+    }
+    end(daemon);
+}
+
+#[test]
 fn a_body_that_is_no_edit_or_far_too_long_is_refused_with_a_sentence() {
     let _turn = turn();
     let (daemon, socket) = start();

@@ -170,7 +170,7 @@ fn a_tap_that_was_down_has_its_routes_again_and_one_that_was_deleted_is_shown() 
 }
 
 /// One service as the real configuration knows it.
-fn real_file(backends: &[&str]) -> String {
+pub(super) fn real_file(backends: &[&str]) -> String {
     let backend = |address: &&str| format!("[[service.backend]]\naddress = \"{address}\"\n");
     let backends = backends.iter().map(backend).collect::<String>();
     let base = include_str!("../../../src/control/config/tests/base.toml");

@@ -57,7 +57,7 @@ pub enum CaptureError {
     #[error(transparent)]
     Query(#[from] DumpError),
     /// No such port.
-    #[error("no port `{0}`; `shunt status` lists them")]
+    #[error("no port `{0}`; `shunt ports` lists them")]
     NoPort(String),
     /// A number is too large, or nothing.
     #[error("expected {name} between 1 and {most}, not {found}")]

@@ -37,7 +37,7 @@ pub enum ExplainError {
     #[error(transparent)]
     Flow(#[from] FlowError),
     /// No such port.
-    #[error("no port `{0}`; `shunt status` lists them")]
+    #[error("no port `{0}`; `shunt ports` lists them")]
     NoPort(String),
     /// Somebody else asks.
     #[error("another flow is being explained; try again")]

@@ -25,8 +25,21 @@ pub(super) async fn running(State(door): State<Door>) -> Result<Response, Refusa
     Ok(tagged(running.version, running))
 }
 
-pub(super) async fn drift(State(door): State<Door>) -> Result<Json<Drift>, Refusal> {
-    ask(&door, Command::Drift).await.map(Json)
+/// `GET /drift`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DriftParameters {
+    /// Also what the files say by now. They are read for it.
+    #[serde(default)]
+    on_disk: bool,
+}
+
+pub(super) async fn drift(
+    State(door): State<Door>,
+    parameters: Parameters<DriftParameters>,
+) -> Result<Json<Drift>, Refusal> {
+    let DriftParameters { on_disk } = asked(parameters)?;
+    ask(&door, |reply| Command::Drift(on_disk, reply)).await.map(Json)
 }
 
 pub(super) async fn edit(

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
 use super::refusal::Refusal;
@@ -54,6 +54,12 @@ pub(super) async fn explain(
 ) -> Result<Json<explain::Explanation>, Refusal> {
     let parameters = asked(parameters)?;
     Ok(Json(ask(&door, |reply| Command::Explain(parameters, reply)).await??))
+}
+
+/// The path is one, the method is not; which are, is also in the header `allow`.
+pub(super) async fn not_so(method: Method, uri: Uri) -> Refusal {
+    let said = format!("there is no {method} {}; there are {}", uri.path(), routes::names());
+    Refusal(StatusCode::METHOD_NOT_ALLOWED, said)
 }
 
 pub(super) async fn unknown() -> Refusal {

@@ -124,7 +124,8 @@ pub(super) const ROUTES: &[Route] = &[
     Route::new("get", "/config", "What runs, as the text of a file, and its version (also as `ETag`).",
         Answer::Json(of::<view::Running>), || get(changes::running)),
     Route::new("get", "/drift", "How what runs differs from the file.",
-        Answer::Json(of::<view::Drift>), || get(changes::drift)),
+        Answer::Json(of::<view::Drift>), || get(changes::drift))
+        .asking(fields_of::<changes::DriftParameters>).refusing(&[400]),
     Route::new("post", "/edit", "Changes what runs: all edits of the body, or none.",
         Answer::Json(of::<view::Edited>), || post(changes::edit))
         .taking(of::<view::Edits>).at_version().refusing(&[404, 409, 412, 422]),
@@ -158,6 +159,7 @@ pub(super) const ROUTES: &[Route] = &[
 /// The server that they make.
 pub(in crate::control::admin) fn router(door: Door) -> Router {
     let all = ROUTES.iter().fold(Router::new(), |router, it| router.route(it.path, (it.handler)()));
+    let all = all.method_not_allowed_fallback(handlers::not_so);
     all.fallback(handlers::unknown).with_state(door)
 }
 

@@ -209,6 +209,7 @@ fn http(problems: &mut Problems, written: &schema::Check, origin: &Path, tls: Op
         && let Err(reason) = expression(value.get_ref())
     {
         let message = format!("body_regex is not a regular expression: {reason}");
+    refuse_bodiless(problems, written, &http);
         problems.error(value.span(), message);
     }
     let http = Http {
@@ -221,6 +222,24 @@ fn http(problems: &mut Problems, written: &schema::Check, origin: &Path, tls: Op
         body_regex: text(&written.body_regex),
         tls,
     };
+/// A body is looked for where none comes: such a check never passes (RFC 9110, sections 6.4.1 and 9.3.2).
+fn refuse_bodiless(problems: &mut Problems, written: &schema::Check, http: &Http) {
+    let keys = [("body", &written.body), ("body_regex", &written.body_regex)];
+    let found = keys.into_iter().find_map(|(key, value)| Some((key, value.as_ref()?)));
+    let Some((key, value)) = found else { return };
+    let is_bodiless = |status| matches!(status, 100..=199 | 204 | 304);
+    let mut ranges = http.status.0.iter();
+    if http.method == "HEAD" {
+        let message = format!("{key} is looked for in an answer to HEAD, which has no body");
+        problems.error_help(value.span(), message, "method = \"GET\", or only the status");
+    } else if !http.status.0.is_empty()
+        && ranges.all(|(first, last)| (*first..=*last).all(is_bodiless))
+    {
+        let message = format!("{key} is looked for in an answer with a status that has no body");
+        problems.error_help(value.span(), message, "another `status`, or no body");
+    }
+}
+
     let is_no_name = |name| sayable::name(name).is_err();
     if let (Some(value), None) = (&written.host, &written.sni)
         && sayable::host(value.get_ref()).is_ok()

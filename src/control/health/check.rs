@@ -176,7 +176,8 @@ impl Http {
     }
 }
 
-fn without_port(host: &str) -> &str {
+/// A host as HTTP has it, without its port.
+pub fn without_port(host: &str) -> &str {
     let (host, end) = host.strip_prefix('[').map_or((host, ':'), |rest| (rest, ']'));
     host.split(end).next().unwrap_or(host)
 }

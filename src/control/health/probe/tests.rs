@@ -118,6 +118,15 @@ async fn udp_takes_silence_for_good_unless_an_answer_is_expected() {
 
 /// Five thousand checks may wait at a time: each for itself is to be small.
 #[tokio::test]
+async fn silence_is_no_answer_that_is_late_however_busy_the_thread_is() {
+    let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let asking = ask(Probe::Udp(Talk::default()), silent.local_addr().unwrap());
+    // The socket is there; before anything is said on it, others have the thread for all of the check's time.
+    let others = async { std::thread::sleep(PATIENCE) };
+    assert_eq!(tokio::join!(biased; asking, others).0, Ok(()));
+}
+
+#[tokio::test]
 async fn a_check_that_waits_for_a_datagram_holds_no_room_for_it() {
     let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let target = silent.local_addr().unwrap();

@@ -203,13 +203,11 @@ fn what_a_check_says_is_carried_over_as_it_can_be_sent() {
             "SSL_GET {\n enable_sni\n url {\n }\n }",
             "path = \"/\"\nhost = \"shop.example:8443\"\n",
         ),
-        // Where the certificate's name is said, the host need not be one.
         (
             "virtualhost a,b",
             "SSL_GET {\n sni_name s\n url {\n }\n }",
             "host = \"a,b\"\nsni = \"s\"\n",
         ),
-        ("virtualhost a,b", "HTTP_GET {\n url {\n }\n }", "host = \"a,b\"\n"),
         ("", "DNS_CHECK {\n name .\n }", "name = \".\"\n"),
     ];
     for (server, real, expected) in rows {

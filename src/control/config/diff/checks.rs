@@ -84,7 +84,7 @@ fn settings(check: &Check) -> Vec<(&'static str, String)> {
         Probe::Tcp(talk) | Probe::Udp(talk) => all.extend(talking(talk)),
         Probe::Http(http) => all.extend(asking(http)),
         Probe::Dns { name, record } => {
-            all.extend([("name", name.clone()), ("type", word(*record))])
+            all.extend([("name", name.clone()), ("type", word(*record))]);
         }
         Probe::Smtp { helo } => all.push(("helo", helo.clone())),
         Probe::Script { command } => all.push(("command", list(command))),
@@ -126,7 +126,7 @@ fn or_none(value: Option<String>) -> String {
 fn bytes(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => format!("{text:?}"),
-        Err(_) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        Err(_) => bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat(),
     }
 }
 

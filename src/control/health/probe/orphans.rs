@@ -26,7 +26,7 @@ use rustix::process::{
 };
 use tokio::process::{Child, Command};
 
-/// When a process was started, in the kernel's ticks since it was.
+/// When a process was started, in clock ticks since the kernel was.
 type Ticks = u64;
 
 /// There from the first script on.
@@ -79,7 +79,9 @@ impl Group {
         let mut scripts = scripts();
         let child = command.process_group(0).spawn()?;
         let leader = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
-        leader.into_iter().for_each(|leader| scripts.note(leader));
+        if let Some(leader) = leader {
+            scripts.note(leader);
+        }
         Ok((child, Self(leader)))
     }
 }

@@ -177,7 +177,7 @@ fn log(name: &str, device: &Port) {
         mac = %facts.mac,
         queues = facts.queues,
         steering,
-        offloads = ?facts.offloads,
+        offloads = %facts.offloads,
         "port"
     );
     if facts.tag_room_missing > ORDINARY_TAG {

@@ -203,6 +203,11 @@ fn what_a_check_says_is_carried_over_as_it_can_be_sent() {
             "SSL_GET {\n enable_sni\n url {\n }\n }",
             "path = \"/\"\nhost = \"shop.example:8443\"\n",
         ),
+        (
+            "virtualhost a,b",
+            "SSL_GET {\n sni_name s\n url {\n }\n }",
+            "host = \"a,b\"\nsni = \"s\"\n",
+        ),
         ("", "DNS_CHECK {\n name .\n }", "name = \".\"\n"),
     ];
     for (server, real, expected) in rows {
@@ -228,6 +233,16 @@ fn what_a_check_says_is_carried_over_as_it_can_be_sent() {
             "",
             "SSL_GET {\n sni_name h:443\n url {\n }\n }",
             ":6: not carried over: `sni_name h:443`: the bare name",
+        ),
+        (
+            "",
+            "SSL_GET {\n url {\n virtualhost a,b\n }\n }",
+            ":7: not carried over: `virtualhost a,b`: a host with a name",
+        ),
+        (
+            "virtualhost a,b:8443",
+            "SSL_GET {\n url {\n }\n }",
+            ":5: not carried over: `SSL_GET`: `virtualhost a,b:8443` is no name to ask for in TLS",
         ),
         (
             "",

@@ -5,12 +5,13 @@
 //! ~ [timeouts] udp_s: 300 -> 60
 //! ~ list bots: 12 networks added, 3 removed
 //! + service dns udp 198.51.100.10:53, rr, local 10.44.0.2, 2 backends
+//! ~ service web: check http GET / interval_ms 2000 -> 500
 //! ~ service web: backend 10.44.0.11:8080 weight 1 -> 0 (drain)
 //! - service old tcp 198.51.100.9:80, 1 backend
 //! ```
 //!
 //! A service is the same one if its protocol, `address` and the first of its `clients` are; its name,
-//! `more_addresses` and further `clients` may change. A backend is the same one if its service, address and port are. The order of services and of backends in the
+//! `more_addresses` and further `clients` may change. A backend is the same one if its service, address and port are. The order of services, backends and checks in the
 //! file is not a difference: see `control::compile` for what counts instead.
 
 use std::collections::{HashMap, HashSet};
@@ -24,121 +25,16 @@ use serde::Serialize;
 use super::client_address::word;
 use super::mode::line;
 use super::plan::{Backend, ClientGroup, ClientList, Device, Link, Plan, Port, Service};
+use crate::control::health::check::Check;
 use crate::dataplane::sched::ServerId;
 use crate::dataplane::snapshot::{Protocol, ServiceAddress, Timeouts};
 
+mod change;
+mod checks;
 mod show;
 
-/// One difference.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "change", rename_all = "snake_case")]
-pub enum Change {
-    /// A setting, by table and key, that only a restart changes.
-    Restart {
-        /// As in the file: `[shunt] workers`, `[[port]] wan mtu`.
-        setting: String,
-        /// Value in use.
-        from: String,
-        /// Value in the new file.
-        to: String,
-    },
-    /// A setting that changes at once.
-    Setting {
-        /// As in the file: `[timeouts] udp_s`.
-        setting: String,
-        /// Value in use.
-        from: String,
-        /// Value in the new file.
-        to: String,
-    },
-    /// A list of clients that is new.
-    ListAdded {
-        /// Its name.
-        list: String,
-        /// How many networks it has.
-        networks: usize,
-    },
-    /// A list of clients whose networks are others.
-    ListChanged {
-        /// Its name.
-        list: String,
-        /// How many networks are new.
-        added: usize,
-        /// How many are gone.
-        removed: usize,
-    },
-    /// A list of clients that leaves.
-    ListRemoved {
-        /// Its name.
-        list: String,
-        /// How many networks it has.
-        networks: usize,
-    },
-    /// A service that is new.
-    ServiceAdded(Service),
-    /// A setting of a service.
-    ServiceSetting {
-        /// The service's name in the new file.
-        service: String,
-        /// The key.
-        setting: &'static str,
-        /// Value in use.
-        from: String,
-        /// Value in the new file.
-        to: String,
-    },
-    /// A backend that is new in a service that is not.
-    BackendAdded {
-        /// The service's name.
-        service: String,
-        /// The backend.
-        backend: Backend,
-    },
-    /// A backend's weight.
-    BackendWeight {
-        /// The service's name.
-        service: String,
-        /// The backend.
-        address: SocketAddr,
-        /// Weight in use.
-        from: u32,
-        /// Weight in the new file; 0 drains.
-        to: u32,
-    },
-    /// How packets reach a backend. Connections that are there keep their way; new ones take this.
-    BackendMode {
-        /// The service's name.
-        service: String,
-        /// The backend.
-        address: SocketAddr,
-        /// Mode in use, on one line: `tunnel gue:6080`.
-        from: String,
-        /// Mode in the new file.
-        to: String,
-    },
-    /// Another setting of a backend.
-    BackendSetting {
-        /// The service's name.
-        service: String,
-        /// The backend.
-        address: SocketAddr,
-        /// The key.
-        setting: &'static str,
-        /// Value in use.
-        from: String,
-        /// Value in the new file.
-        to: String,
-    },
-    /// A backend that leaves a service that stays.
-    BackendRemoved {
-        /// The service's name.
-        service: String,
-        /// The backend.
-        backend: Backend,
-    },
-    /// A service that leaves.
-    ServiceRemoved(Service),
-}
+pub use change::Change;
+use checks::Whose;
 
 /// All differences between two plans: settings, then services in the new file's order, then the
 /// services that leave.
@@ -165,20 +61,6 @@ impl Diff {
     pub fn restart_notice(&self) -> Option<String> {
         let settings: Vec<&str> = self.changes.iter().filter_map(Change::restart_setting).collect();
         (!settings.is_empty()).then(|| format!("needs a restart: {}", settings.join(", ")))
-    }
-}
-
-impl Change {
-    /// Only a restart makes this change.
-    pub fn needs_restart(&self) -> bool {
-        self.restart_setting().is_some()
-    }
-
-    fn restart_setting(&self) -> Option<&str> {
-        match self {
-            Self::Restart { setting, .. } => Some(setting),
-            _ => None,
-        }
     }
 }
 
@@ -472,7 +354,8 @@ fn service_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
     for ((key, from), (_, to)) in was.into_iter().zip(is) {
         push(key, differ(&from, &to, String::clone));
     }
-    push("check", differ(&old.checks, &new.checks, |checks| show::checks(checks)));
+    let whose = Whose { service: &new.name, backend: None };
+    checks::compare(changes, &whose, &old.checks, &new.checks);
     backend_changes(changes, old, new);
 }
 
@@ -492,29 +375,15 @@ fn backend_changes(changes: &mut Vec<Change>, old: &Service, new: &Service) {
             None => changes.push(Change::BackendAdded { service: service(), backend }),
             Some(&before) => {
                 backend_settings(changes, &service, before, backend);
-                backend_checks(changes, (old, new), backend.address);
+                let whose = Whose { service: &new.name, backend: Some(backend.address) };
+                let [was, is] = [old, new].map(|it| own_checks(it, backend.address));
+                checks::compare(changes, &whose, was, is);
             }
         }
     }
     for &backend in old.backends.iter().filter(|backend| !after.contains(&backend.address)) {
         changes.push(Change::BackendRemoved { service: service(), backend });
     }
-}
-
-fn backend_checks(
-    changes: &mut Vec<Change>,
-    (old, new): (&Service, &Service),
-    address: SocketAddr,
-) {
-    let of = |service: &Service| service.backend_checks.get(&address).cloned().unwrap_or_default();
-    let difference = differ(&of(old), &of(new), |checks| show::checks(checks));
-    changes.extend(difference.map(|(from, to)| Change::BackendSetting {
-        service: new.name.clone(),
-        address,
-        setting: "check",
-        from,
-        to,
-    }));
 }
 
 fn backend_settings(
@@ -546,6 +415,11 @@ fn backend_settings(
     let id = |id: &Option<ServerId>| id.map_or("none".to_owned(), |id| id.to_string());
     push("quic_server_id", differ(&old.quic_server_id, &quic_server_id, id));
     push("sorry", differ(&old.sorry, &sorry, bool::to_string));
+}
+
+/// Checks of a backend's own.
+fn own_checks(service: &Service, backend: SocketAddr) -> &[Check] {
+    service.backend_checks.get(&backend).map_or(&[], Vec::as_slice)
 }
 
 /// Names of a service's scheduler flags.

@@ -21,6 +21,19 @@ use serde::Serialize;
 
 use crate::control::secret::Secret;
 
+/// Record types of DNS by name (RFC 1035, 2782, 3596).
+pub const RECORDS: [(&str, u16); 9] = [
+    ("A", 1),
+    ("NS", 2),
+    ("CNAME", 5),
+    ("SOA", 6),
+    ("PTR", 12),
+    ("MX", 15),
+    ("TXT", 16),
+    ("AAAA", 28),
+    ("SRV", 33),
+];
+
 /// One check. All checks of a backend must pass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
@@ -176,7 +189,8 @@ impl Http {
     }
 }
 
-fn without_port(host: &str) -> &str {
+/// A host as HTTP has it, without its port.
+pub fn without_port(host: &str) -> &str {
     let (host, end) = host.strip_prefix('[').map_or((host, ':'), |rest| (rest, ']'));
     host.split(end).next().unwrap_or(host)
 }
@@ -202,12 +216,17 @@ pub struct Ca {
 }
 
 /// With a number that changes with the certificates, so that a difference shows.
-impl Serialize for Ca {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl fmt::Display for Ca {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut hasher = std::hash::DefaultHasher::new();
         self.certificates.hash(&mut hasher);
-        let (path, digest) = (&self.path, hasher.finish());
-        serializer.collect_str(&format_args!("{path} #{digest:016x}"))
+        write!(f, "{} #{:016x}", self.path, hasher.finish())
+    }
+}
+
+impl Serialize for Ca {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -229,12 +248,19 @@ impl Statuses {
     }
 }
 
-impl Serialize for Statuses {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl Statuses {
+    /// Codes and ranges, as they are written.
+    pub fn words(&self) -> Vec<String> {
         let text = |(first, last): &(u16, u16)| {
             if first == last { first.to_string() } else { format!("{first}-{last}") }
         };
-        serializer.collect_seq(self.0.iter().map(text))
+        self.0.iter().map(text).collect()
+    }
+}
+
+impl Serialize for Statuses {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.words())
     }
 }
 

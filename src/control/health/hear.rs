@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::Health;
 use super::passive::Terms;
-use super::{Health, Ward};
+use super::ward::Ward;
 use crate::ids::ServiceId;
 use crate::stats::collect::{Directory, Sources};
 

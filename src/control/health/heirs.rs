@@ -11,8 +11,8 @@
 //! are the same find each other first, then those that put the same question to the same address, each in
 //! the order they are written in. A backend has sixteen checks at most, so all are compared with all.
 
-use super::Running;
 use super::check::Check;
+use super::patient::Running;
 use super::probe::Asked;
 
 /// For each check that is wanted the one whose place it takes, and those whose place nobody takes.

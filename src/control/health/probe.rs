@@ -15,6 +15,7 @@ use crate::control::punt::aim::{Aim, Aims};
 
 mod dns;
 mod http;
+mod orphans;
 mod ping;
 pub mod sayable;
 mod script;
@@ -160,6 +161,7 @@ impl Prober {
 }
 
 pub use http::expression;
+pub(super) use orphans::sweep;
 pub use tls::certificates;
 
 #[cfg(test)]

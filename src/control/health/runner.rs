@@ -32,7 +32,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::check::{Check, Probe};
 use super::machine::Machine;
-use super::probe::{Asked, Failure, Prober};
+use super::probe::{Asked, Failure, Prober, sweep};
 use crate::control::punt::aim::Aims;
 use crate::stats::health::{CheckResult, HealthStats};
 
@@ -40,6 +40,8 @@ use crate::stats::health::{CheckResult, HealthStats};
 const CHANGES_MAX: usize = 1024;
 /// Lateness is the worst of so long.
 const WINDOW: Duration = Duration::from_secs(10);
+/// How often what scripts have left behind is looked for.
+const SWEEP: Duration = Duration::from_secs(1);
 /// First checks of what starts down come within this, so that a start is not as slow as an interval.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -162,11 +164,16 @@ struct Shared {
 async fn obey(mut orders: mpsc::UnboundedReceiver<Order>, shared: Arc<Shared>) {
     let mut tasks = HashMap::<CheckId, AbortHandle>::new();
     let mut window = tokio::time::interval(WINDOW);
+    let mut sweeping = tokio::time::interval(SWEEP);
     loop {
         let order = tokio::select! {
             order = orders.recv() => order,
             _ = window.tick() => {
                 shared.stats.end_window();
+                continue;
+            }
+            _ = sweeping.tick() => {
+                sweep();
                 continue;
             }
         };

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use super::check::Target;
+use super::check::{Check, Target};
+use super::follow::asked;
 use super::*;
 use crate::control::config::{Machine, parse_for};
 use crate::control::effective::{Held, effective};
-use crate::dataplane::snapshot::Encapsulation;
+use crate::control::punt::aim::Aim;
+use crate::dataplane::snapshot::{Encapsulation, Mode};
 use crate::ids::{BackendId, ServiceId};
 use crate::stats::collect::{BackendEntry, Names, ServiceEntry, Sources};
 use crate::stats::counters::WorkerStats;

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Health;
 use super::passive::unanswered;
-use super::{Health, Running, Ward};
+use super::patient::Running;
+use super::ward::Ward;
 use crate::control::config::plan::ServiceKey;
 
 /// What the checks of a backend say.

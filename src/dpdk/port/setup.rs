@@ -15,6 +15,7 @@
 //! in a descriptor's offload fields, and packets are single buffers.
 
 use std::ffi::c_int;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -66,6 +67,21 @@ pub struct Offloads {
     pub l4_checksum: bool,
     /// Hands the RSS hash over with each packet.
     pub rss_hash: bool,
+}
+
+/// As the log has it: `ipv4_checksum,rss_hash`, or `none`.
+impl fmt::Display for Offloads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ipv4_checksum, l4_checksum, rss_hash } = *self;
+        let all = [
+            (ipv4_checksum, "ipv4_checksum"),
+            (l4_checksum, "l4_checksum"),
+            (rss_hash, "rss_hash"),
+        ];
+        let had: Vec<_> = all.into_iter().filter_map(|(has, name)| has.then_some(name)).collect();
+        f.write_str(if had.is_empty() { "none" } else { "" })?;
+        f.write_str(&had.join(","))
+    }
 }
 
 impl Offloads {
@@ -301,5 +317,19 @@ impl Device {
         self.check(result, "starting it")?;
         self.started.store(true, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Offloads;
+
+    #[test]
+    fn offloads_are_logged_as_words() {
+        let none = Offloads::default();
+        assert_eq!(none.to_string(), "none");
+        assert_eq!(Offloads { l4_checksum: true, ..none }.to_string(), "l4_checksum");
+        let all = Offloads { ipv4_checksum: true, l4_checksum: true, rss_hash: true };
+        assert_eq!(all.to_string(), "ipv4_checksum,l4_checksum,rss_hash");
     }
 }

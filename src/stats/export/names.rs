@@ -208,7 +208,7 @@ pub const METRICS: &[Name] = &[
     gauge(
         "shunt_service_quorum",
         &["service"],
-        "1 while enough of a service's backends are up, 0 while sorry backends have its place.",
+        "1 while enough of a service's backends are up, else 0: its sorry backends, if it has any, serve in their place.",
     ),
     counter("shunt_checks_total", &["result"], "Health checks by how they ended."),
     gauge(

@@ -19,6 +19,7 @@ use super::blocks::Statement;
 use super::checks::{Pace, Usual};
 use super::values::{number, sayable, senseless, switch, unknown};
 use super::words::words;
+use crate::control::health::probe::sayable::Sayable;
 use crate::control::health::probe::{expression, sayable as said};
 
 /// Blocks of a real server that are checks.
@@ -273,9 +274,12 @@ impl Block<'_> {
 
     fn http(&mut self, kind: &'static str) -> Vec<Check> {
         let (mut pages, mut asks_by_name, mut name) = (Vec::new(), false, None);
+        let is_named = self.statement.inside().iter().any(|line| line.keyword() == "sni_name");
+        // Else the certificate must be for the host.
+        let rule = if kind == "https" && !is_named { said::tls_host } else { said::host };
         self.read(|line, notes| {
             match line.keyword() {
-                "url" => pages.push(page(line, notes)),
+                "url" => pages.push(page(line, rule, notes)),
                 "enable_sni" => asks_by_name = switch(line),
                 "sni_name" => name = sayable(line, said::name, notes),
                 "http_protocol" if line.value() != Some("1.1") => {
@@ -295,7 +299,7 @@ impl Block<'_> {
             self.lost(self.statement, why, "write `path`");
         }
         let usual = Usual { retry_after_ms: Some(HTTP_AGAIN_MS), ..Usual::MOST };
-        let around = self.pace.virtualhost.clone();
+        let around = self.host_around(rule);
         let write = |page: Page| {
             self.check(kind, usual, |check| {
                 let host = page.host.or_else(|| around.clone());
@@ -319,7 +323,21 @@ impl Block<'_> {
         };
         pages.into_iter().map(write).collect()
     }
+
+    /// The host that is asked for where a page names none: said around this block, for checks of any kind.
+    fn host_around(&mut self, rule: Rule) -> Option<String> {
+        let host = self.pace.virtualhost.clone()?;
+        if rule(&host).is_err() {
+            let why = format!("`virtualhost {host}` is no name to ask for in TLS");
+            self.lost(self.statement, &why, "write `host`, and `sni` with the certificate's name");
+            return None;
+        }
+        Some(host)
+    }
 }
+
+/// What can be said, and what cannot.
+type Rule = fn(&str) -> Sayable;
 
 /// What a `url` block asks for.
 struct Page {
@@ -329,7 +347,7 @@ struct Page {
     regex: Option<String>,
 }
 
-fn page(block: &Statement, notes: &mut Notes) -> Page {
+fn page(block: &Statement, host: Rule, notes: &mut Notes) -> Page {
     let mut page = Page { path: "/".into(), host: None, status: vec![], regex: None };
     let (mut regex, mut options, mut is_inverted) = (None, String::new(), false);
     for line in block.inside() {
@@ -340,7 +358,7 @@ fn page(block: &Statement, notes: &mut Notes) -> Page {
                     page.path = path;
                 }
             }
-            "virtualhost" => page.host = sayable(line, said::host, notes),
+            "virtualhost" => page.host = sayable(line, host, notes),
             "status_code" => {
                 let codes = line.values().iter().flat_map(|it| it.split([',', ' ']));
                 let codes: Vec<String> =

@@ -1,12 +1,13 @@
 //! Changes as people read them: one line each, the first character saying what kind it is.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use super::{Change, Diff};
 use crate::control::config::client_address::word;
 use crate::control::config::mode::line;
 use crate::control::config::plan::{Backend, Persistence, Service};
-use crate::control::health::check::{Check, OnFailure, Policy, Target};
+use crate::control::health::check::{OnFailure, Policy, Target};
 use crate::control::words::count;
 use crate::dataplane::snapshot::{ClientAddress, Limit, Mode, Quotas, SourceQuota, SynCookies};
 
@@ -170,9 +171,16 @@ pub(super) fn health(policy: Policy) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Checks with all their settings, so that whatever differs shows.
-pub(super) fn checks(checks: &[Check]) -> String {
-    serde_json::to_string(checks).unwrap_or_default()
+/// `service web: check`, or `service web: backend 10.44.0.12:80 check`.
+struct Checked<'a>(&'a str, &'a Option<SocketAddr>);
+
+impl fmt::Display for Checked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(service, backend) = self;
+        write!(f, "service {service}: ")?;
+        backend.map_or(Ok(()), |backend| write!(f, "backend {backend} "))?;
+        f.write_str("check")
+    }
 }
 
 impl fmt::Display for Change {
@@ -207,6 +215,17 @@ impl fmt::Display for Change {
             }
             Self::BackendSetting { service, address, setting, from, to } => {
                 write!(f, "~ service {service}: backend {address} {setting} {from} -> {to}")
+            }
+            Self::CheckAdded { service, backend, check } => {
+                let of = Checked(service, backend);
+                write!(f, "+ {of} {check} every {} ms", check.interval_ms)
+            }
+            Self::CheckSetting { service, backend, check, setting, from, to } => {
+                write!(f, "~ {} {check} {setting} {from} -> {to}", Checked(service, backend))
+            }
+            Self::CheckRemoved { service, backend, check } => {
+                let of = Checked(service, backend);
+                write!(f, "- {of} {check} every {} ms", check.interval_ms)
             }
             Self::BackendWeight { service, address, from, to } => {
                 let drain = if *to == 0 { " (drain)" } else { "" };

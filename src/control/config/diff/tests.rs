@@ -149,6 +149,18 @@ const ROWS: &[Row] = &[
         ],
     },
     Row {
+        name: "checks that come and go with the kind",
+        edits: &[(
+            WEB,
+            "address = \"10.44.0.11:8080\"\n[[service.backend.check]]\nkind = \"tcp\"\nport = 81\n\
+             [[service.check]]\nkind = \"http\"\ninterval_ms = 500",
+        )],
+        says: &[
+            "+ service web: check http GET / every 500 ms",
+            "+ service web: backend 10.44.0.11:8080 check tcp port 81 every 2000 ms",
+        ],
+    },
+    Row {
         name: "a backend for another, on the same host",
         edits: &[("10.44.0.11:8080", "10.44.0.11:8081")],
         says: &[
@@ -542,3 +554,5 @@ fn an_edit_of_the_tunnel_is_an_edit_of_the_mode() {
     }]);
     assert_eq!(json, expected);
 }
+
+mod checks;

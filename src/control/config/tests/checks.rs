@@ -119,6 +119,26 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
+        name: "a body of an answer to HEAD",
+        edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"http\"\nmethod = \"HEAD\"\nbody = \"ok\""),
+        says: &[
+            "shunt.toml:33:8: body is looked for in an answer to HEAD, which has no body",
+            "   33 | body = \"ok\"",
+            "      |        ^^^^",
+            "      help: method = \"GET\", or only the status",
+        ],
+    },
+    Row {
+        name: "a body of an answer that has none",
+        edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"https\"\nstatus = [\"204\", \"304\"]\nbody_regex = \"ok\""),
+        says: &[
+            "shunt.toml:33:14: body_regex is looked for in an answer with a status that has no body",
+            "   33 | body_regex = \"ok\"",
+            "      |              ^^^^",
+            "      help: another `status`, or no body",
+        ],
+    },
+    Row {
         name: "a path with a line's end",
         edit: ("weight = 1", "weight = 1\n[[service.check]]\nkind = \"http\"\npath = \"/a\\r\\nX: y\""),
         says: &[
@@ -306,7 +326,7 @@ fn every_value_of_a_check_arrives_where_it_belongs() {
     let service = with(
         "[[service.backend.check]]\nkind = \"https\"\naddress = \"10.9.9.9\"\nport = 81\n\
          interval_ms = 101\nfast_interval_ms = 102\njitter_percent = 3\ntimeout_ms = 4\nrise = 5\n\
-         fall = 6\nmethod = \"HEAD\"\npath = \"/x\"\nhost = \"h\"\nstatus = [\"200\", \"301-302\"]\n\
+         fall = 6\nmethod = \"POST\"\npath = \"/x\"\nhost = \"h\"\nstatus = [\"200\", \"301-302\"]\n\
          body = \"b\"\nbody_regex = \"r\"\nsni = \"s\"\n\
          [[service.check]]\nkind = \"tcp\"\nsend = \"s\\r\\n\"\nexpect_hex = \"0aff\"\n\
          [[service.check]]\nkind = \"dns\"\nname = \"n\"\ntype = \"AAAA\"\n\
@@ -319,7 +339,7 @@ fn every_value_of_a_check_arrives_where_it_belongs() {
     let own = &service.backend_checks[&service.backends[0].address];
     let tls = Some(Tls { sni: Some("s".into()), ca: None });
     let http = Http {
-        method: "HEAD".into(),
+        method: "POST".into(),
         path: "/x".into(),
         host: Some("h".into()),
         authorization_file: None,

@@ -13,23 +13,11 @@ use super::super::explain::did_you_mean;
 use super::super::schema::{self, List, Maybe, Spanned};
 use super::secrets;
 use super::value::{address, integer};
-use crate::control::health::check::{Ca, Check, Http, Probe, Statuses, Talk, Tls};
+use crate::control::health::check::{Ca, Check, Http, Probe, RECORDS, Statuses, Talk, Tls};
 use crate::control::health::probe::sayable::{self, Sayable};
 use crate::control::health::probe::{certificates, expression};
 
 const KINDS: [&str; 8] = ["tcp", "http", "https", "udp", "dns", "smtp", "ping", "script"];
-/// Record types by name (RFC 1035, 2782, 3596).
-const RECORDS: [(&str, u16); 9] = [
-    ("A", 1),
-    ("NS", 2),
-    ("CNAME", 5),
-    ("SOA", 6),
-    ("PTR", 12),
-    ("MX", 15),
-    ("TXT", 16),
-    ("AAAA", 28),
-    ("SRV", 33),
-];
 const INTERVAL_MS: i64 = 2000;
 const FAST_INTERVAL_MS: i64 = 1000;
 const TIMEOUT_MS: i64 = 2000;
@@ -221,6 +209,7 @@ fn http(problems: &mut Problems, written: &schema::Check, origin: &Path, tls: Op
         body_regex: text(&written.body_regex),
         tls,
     };
+    refuse_bodiless(problems, written, &http);
     let is_no_name = |name| sayable::name(name).is_err();
     if let (Some(value), None) = (&written.host, &written.sni)
         && sayable::host(value.get_ref()).is_ok()
@@ -231,6 +220,24 @@ fn http(problems: &mut Problems, written: &schema::Check, origin: &Path, tls: Op
         problems.error_help(value.span(), message, "say it with `sni`");
     }
     http
+}
+
+/// A body is looked for where none comes: such a check never passes (RFC 9110, sections 6.4.1 and 9.3.2).
+fn refuse_bodiless(problems: &mut Problems, written: &schema::Check, http: &Http) {
+    let keys = [("body", &written.body), ("body_regex", &written.body_regex)];
+    let found = keys.into_iter().find_map(|(key, value)| Some((key, value.as_ref()?)));
+    let Some((key, value)) = found else { return };
+    let is_bodiless = |status| matches!(status, 100..=199 | 204 | 304);
+    let mut ranges = http.status.0.iter();
+    if http.method == "HEAD" {
+        let message = format!("{key} is looked for in an answer to HEAD, which has no body");
+        problems.error_help(value.span(), message, "method = \"GET\", or only the status");
+    } else if !http.status.0.is_empty()
+        && ranges.all(|(first, last)| (*first..=*last).all(is_bodiless))
+    {
+        let message = format!("{key} is looked for in an answer with a status that has no body");
+        problems.error_help(value.span(), message, "another `status`, or no body");
+    }
 }
 
 /// What cannot be said would fail at every check, as if the backend were dead.

@@ -7,6 +7,8 @@
 use hyper::{Method, Uri};
 use rustls::pki_types::ServerName;
 
+use super::super::check::without_port;
+
 /// Or what was expected, in words that `was expected` may follow.
 pub type Sayable = Result<(), &'static str>;
 
@@ -34,6 +36,13 @@ pub fn host(text: &str) -> Sayable {
     let is_host = visible(text).is_ok() && !text.contains('@');
     let is_sayable = is_host && format!("http://{text}/").parse().is_ok_and(is_whole);
     expect(is_sayable, "the name or address of a host (and its port)")
+}
+
+/// Who is asked by HTTPS where nobody says whose certificate is asked for: the host's.
+pub fn tls_host(text: &str) -> Sayable {
+    host(text)?;
+    let is_name = name(without_port(text)).is_ok();
+    expect(is_name, "a host with a name that can be asked for in TLS, or `sni_name`")
 }
 
 /// Whose certificate is asked for in TLS.
@@ -78,7 +87,7 @@ mod tests {
     fn what_can_be_said_and_what_cannot() {
         let long = "a".repeat(64);
         let label = format!("{}.", &long[1..]).repeat(4);
-        let all: [Rows<'_>; 6] = [
+        let all: [Rows<'_>; 7] = [
             (
                 method,
                 &["GET", "HEAD", "PROPFIND", "X-Y"],
@@ -94,6 +103,7 @@ mod tests {
                 &["h", "www.example.com:8443", "10.0.0.1", "[2001:db8::1]:80", "a_b"],
                 &["", "a b", "h\r\nX: y", "hé", "h/a", "u@h", "h:port", "h:1:2", "[::1"],
             ),
+            (tls_host, &["h:8443", "[2001:db8::1]:80"], &["a,b", "a,b:80", "h/a"]),
             (
                 name,
                 &["www.example.com", "10.0.0.1", "2001:db8::1", "a_b"],

@@ -42,10 +42,11 @@ pub(super) async fn over_udp(
     talk: &Talk,
     patience: Duration,
 ) -> Result<(), Failure> {
+    // From here on, as the caller's patience: a thread that is late must not make of silence no answer in time.
+    let silence = tokio::time::sleep(patience.saturating_sub(HEADSTART));
     let socket = socket::datagrams(road).await?;
     socket.send(talk.said()).await?;
     let Some(expected) = &talk.expect else {
-        let silence = tokio::time::sleep(patience.saturating_sub(HEADSTART));
         return tokio::select! {
             answered = socket::hear(&socket, |_| Some(())) => Ok(answered?),
             () = silence => Ok(()),

@@ -1,6 +1,7 @@
 //! Each kind of check against servers that answer well, badly, not at all.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::Instant;
 
 use rustls::ServerConfig;
@@ -114,6 +115,15 @@ async fn udp_takes_silence_for_good_unless_an_answer_is_expected() {
     );
     let gone = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
     assert_eq!(ask(Probe::Udp(talk("x", None)), gone).await, Err(Failure::Refused));
+}
+
+#[tokio::test]
+async fn silence_is_no_answer_that_is_late_however_busy_the_thread_is() {
+    let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let asking = ask(Probe::Udp(Talk::default()), silent.local_addr().unwrap());
+    // The socket is there; before anything is said on it, others have the thread for all of the check's time.
+    let others = async { std::thread::sleep(PATIENCE) };
+    assert_eq!(tokio::join!(biased; asking, others).0, Ok(()));
 }
 
 /// Five thousand checks may wait at a time: each for itself is to be small.
@@ -371,23 +381,98 @@ async fn a_script_is_judged_by_how_it_ends_and_told_whom_it_is_about() {
     assert!(matches!(&missing, Err(Failure::NotRun(text)) if text.contains("/no/such/program")));
 }
 
+/// The number that a script has written there.
+async fn written(path: &Path) -> String {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match std::fs::read_to_string(path) {
+            Ok(id) => return id.trim().to_owned(),
+            Err(_) => assert!(Instant::now() < deadline, "the script did not come so far"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A zombie nobody has waited for yet is as dead.
+fn is_alive(id: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{id}/stat"));
+    status.is_ok_and(|status| !status.contains(") Z"))
+}
+
+/// Waits until a process has ended, and looks for what scripts left behind meanwhile.
+async fn ends(id: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while is_alive(id) {
+        assert!(Instant::now() < deadline, "it lives on");
+        sweep();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A script that writes the number of what it has started in this way, and then does that.
+fn leaving(starts: &str, path: &Path, then: &str) -> Probe {
+    let path = path.display();
+    script(&[
+        "/bin/sh",
+        "-c",
+        &format!("{starts} & echo $! > {path}.new; mv {path}.new {path}; {then}"),
+    ])
+}
+
 #[tokio::test]
 async fn a_script_that_hangs_is_killed_with_all_it_has_started() {
     let folder = tempfile::tempdir().unwrap();
-    let ids = folder.path().join("ids");
+    let target = "10.0.0.1:1".parse().unwrap();
     // Longer than any test may take: whoever waits for it is seen.
-    let hangs = format!("sleep 3600 & echo $! > {0}.new; mv {0}.new {0}; wait", ids.display());
-    let outcome = ask(script(&["/bin/sh", "-c", &hangs]), "10.0.0.1:1".parse().unwrap()).await;
-    assert_eq!(outcome, Err(Failure::TimedOut));
-    let id = std::fs::read_to_string(&ids).unwrap();
-    // A zombie nobody has waited for yet is as dead.
-    let is_alive = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/stat", id.trim()));
-        status.is_ok_and(|status| !status.contains(") Z"))
+    for (name, starts, then) in [
+        ("child", "sleep 3600", "wait"),
+        ("session", "setsid sleep 3600", "wait"),
+        ("session with others", "setsid sh -c 'sleep 3600 & wait'", "wait"),
+    ] {
+        let path = folder.path().join(name.replace(' ', "-"));
+        while !path.exists() {
+            let outcome = ask(leaving(starts, &path, then), target).await;
+            assert_eq!(outcome, Err(Failure::TimedOut), "{name}");
+        }
+        ends(&written(&path).await).await;
+    }
+    // One that ends well and leaves somebody behind.
+    let path = folder.path().join("daemon");
+    assert_eq!(ask(leaving("setsid sleep 3600", &path, "exit 0"), target).await, Ok(()));
+    let id = written(&path).await;
+    ends(&id).await;
+    let is_waited_for = || {
+        sweep();
+        !Path::new("/proc").join(&id).exists()
     };
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while is_alive() {
-        assert!(Instant::now() < deadline, "the grandchild lives on");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_waited_for() {
+        assert!(Instant::now() < deadline, "it stays as a zombie");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test]
+async fn what_a_script_has_set_free_lives_as_long_as_the_script() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("free");
+    // Its parent ends at once, and it is our child while the script goes on.
+    let text = format!(
+        "(setsid sleep 3600 & echo $! > {0}.new); mv {0}.new {0}; while test ! -e {0}.end; do sleep 0.01; done",
+        path.display()
+    );
+    let check = Check { probe: script(&["/bin/sh", "-c", &text]), ..ping_check() };
+    let target = "10.0.0.1:1".parse().unwrap();
+    let asked = Asked { service: "web".into(), backend: target, target, aim: None };
+    let prober = Prober::new(&check, Arc::default());
+    let runs = tokio::spawn(async move { prober.ask(&asked, PATIENCE).await });
+    let id = written(&path).await;
+    for _ in 0..20 {
+        sweep();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(is_alive(&id), "the script still runs");
+    std::fs::write(path.with_extension("end"), "").unwrap();
+    assert_eq!(runs.await.unwrap(), Ok(()));
+    ends(&id).await;
 }

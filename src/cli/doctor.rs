@@ -64,7 +64,7 @@ pub(super) fn run(asked: &Doctor) -> Report {
 
 /// What a configuration needs; which CPUs there are is judged with the rest.
 fn of_file(path: &Path, tree: &Tree) -> (Finding, Needs) {
-    let machine = Machine { cpus: tree.online(), missing_cpu: MissingCpu::Warn };
+    let machine = Machine { cpus: tree.online(), missing_cpu: MissingCpu::Warn, is_here: false };
     match load_for(path, &machine) {
         Ok(reading) => {
             let said = format!("{} is good", path.display());

@@ -27,6 +27,8 @@ pub struct Machine {
     pub cpus: Option<BTreeSet<usize>>,
     /// What is done about a worker on another CPU.
     pub missing_cpu: MissingCpu,
+    /// Is it this one? Then programs of checks are looked for.
+    pub is_here: bool,
 }
 
 impl Machine {
@@ -38,18 +40,19 @@ impl Machine {
             (Some(online), Some(allowed)) => Some(online.intersection(&allowed).copied().collect()),
             (online, _) => online,
         };
-        Self { cpus, missing_cpu: MissingCpu::Refuse }
+        Self { cpus, missing_cpu: MissingCpu::Refuse, is_here: true }
     }
 
-    /// A machine with CPUs 0 to `count - 1`.
+    /// Some machine with CPUs 0 to `count - 1`.
     pub fn with_cpus(count: usize) -> Self {
-        Self { cpus: Some((0..count).collect()), missing_cpu: MissingCpu::Refuse }
+        let cpus = Some((0..count).collect());
+        Self { cpus, missing_cpu: MissingCpu::Refuse, is_here: false }
     }
 
-    /// Another machine than this: missing CPUs are only warned of.
+    /// Another machine than this: missing CPUs are only warned of, programs not looked for.
     #[must_use]
     pub fn elsewhere(mut self) -> Self {
-        self.missing_cpu = MissingCpu::Warn;
+        (self.missing_cpu, self.is_here) = (MissingCpu::Warn, false);
         self
     }
 

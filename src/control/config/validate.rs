@@ -24,6 +24,7 @@ mod lists;
 mod locals;
 mod modes;
 mod ports;
+mod programs;
 mod quotas;
 mod scheduling;
 mod secrets;
@@ -58,6 +59,7 @@ pub(super) fn validate(
     let around =
         services::Around { known: &known, lists: &lists, is_sloppy: policy.sloppy, origin };
     let services = services::services(problems, &file.service, &ports, &around);
+    programs::warn_of_missing(problems, &file.service, machine);
     if problems.errors.is_empty() {
         cookies::room(problems, &file.service, &services, &daemon);
     }

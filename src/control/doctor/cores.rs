@@ -46,7 +46,8 @@ fn there(tree: &Tree, needs: &Needs, findings: &mut Findings) {
     let all = workers.chain(needs.control_core.map(|cpu| ("control_core", cpu)));
     let mut missing = all.filter(|(_, cpu)| !online.contains(cpu));
     if let Some((what, cpu)) = missing.next() {
-        let machine = Machine { cpus: Some(online), missing_cpu: MissingCpu::Refuse };
+        let machine =
+            Machine { cpus: Some(online), missing_cpu: MissingCpu::Refuse, is_here: false };
         return findings.fail("cores", machine.no_cpu(what, cpu), "lscpu -e, and name others");
     }
     findings.pass("cores", format!("{} of the workers are there", cpus(&needs.workers)));

@@ -431,6 +431,31 @@ fn a_quorum_nobody_can_reach_is_warned_of() {
     }
 }
 
+#[test]
+fn a_program_that_cannot_be_run_is_warned_of_on_the_machine_that_is_to_run_it() {
+    let here = Machine { is_here: true, ..Machine::with_cpus(4) };
+    for (program, expected) in [
+        ("/bin/sh", ""),
+        (
+            "/no/such/program",
+            "shunt.toml:32:12: warning: /no/such/program: it cannot be run: No such file",
+        ),
+        (
+            "/etc/passwd",
+            "/etc/passwd: nobody may run it; chmod +x /etc/passwd: its checks will fail",
+        ),
+        ("/etc", "/etc: it is no file"),
+    ] {
+        let lines = format!("[[service.check]]\nkind = \"script\"\ncommand = [\"{program}\"]");
+        let text = BASE.replacen("weight = 1", &format!("weight = 1\n{lines}"), 1);
+        for (machine, expected) in [(&here, expected), (&here.clone().elsewhere(), "")] {
+            let reading = parse_for(&text, Path::new("shunt.toml"), machine).unwrap();
+            let said = reading.warnings.join("\n");
+            assert!(said.contains(expected) && said.is_empty() == expected.is_empty(), "{said}");
+        }
+    }
+}
+
 /// A check with a secret, in a configuration beside its file; the plan, or what is said.
 fn with_secret(keys: &str, name: &str, bytes: &[u8], mode: u32) -> Result<Plan, String> {
     use std::os::unix::fs::PermissionsExt as _;

@@ -141,7 +141,7 @@ fn on_another_machine_a_missing_cpu_is_a_warning() {
 
 #[test]
 fn a_machine_whose_cpus_are_unknown_is_believed_to_have_them() {
-    let machine = Machine { cpus: None, missing_cpu: MissingCpu::Refuse };
+    let machine = Machine { cpus: None, ..Machine::with_cpus(0) };
     assert!(parse_for(BASE, Path::new("shunt.toml"), &machine).is_ok());
 }
 

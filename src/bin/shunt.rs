@@ -30,6 +30,7 @@ fn main() -> ExitCode {
             let _ = writeln!(err, "shunt: {error}");
             match error {
                 RequestError::Schedule(_)
+                | RequestError::NoJson(_)
                 | RequestError::Import(_)
                 | RequestError::Capture(CaptureError::Filter { .. }) => ExitCode::from(BAD_INPUT),
                 _ => ExitCode::from(trouble),

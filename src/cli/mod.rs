@@ -158,6 +158,22 @@ enum Command {
     Man(completion::Manual),
 }
 
+impl Command {
+    /// What is for programs, of those who have no JSON.
+    fn instead_of_json(&self) -> Option<&'static str> {
+        match self {
+            #[cfg(feature = "top")]
+            Self::Top { .. } => Some("`shunt rates --json` has the figures"),
+            Self::Capture(_) => Some("it prints pcapng, which `tcpdump -r -` and others read"),
+            Self::Change(change::Change::Ipvsadm { .. }) => {
+                Some("it prints what ipvsadm prints; `shunt services --json` has more")
+            }
+            Self::Completion(_) | Self::Man(_) => Some("it prints what shells and man read"),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = true)]
 struct Cleared {
@@ -192,6 +208,14 @@ struct Filter {
 }
 
 impl Arguments {
+    /// Is JSON asked for, where there is any?
+    fn json(&self) -> Result<bool, RequestError> {
+        match self.command.instead_of_json().filter(|_| self.json) {
+            None => Ok(self.json),
+            Some(instead) => Err(RequestError::NoJson(instead)),
+        }
+    }
+
     /// Where the daemon is asked.
     fn place(&self) -> Result<Socket, RequestError> {
         match &self.address {
@@ -211,8 +235,8 @@ pub fn run(
     out: &mut impl Write,
     err: &mut impl Write,
 ) -> Result<u8, RequestError> {
+    let json = arguments.json()?;
     let socket = arguments.place()?;
-    let json = arguments.json;
     match &arguments.command {
         Command::Status => {
             let status: view::Status = socket.get("/status")?;

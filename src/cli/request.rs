@@ -44,6 +44,9 @@ pub enum RequestError {
     /// The connection broke, or what came was not HTTP.
     #[error("the daemon's answer broke off: {0}")]
     Broken(#[from] hyper::Error),
+    /// The command has none.
+    #[error("expected no --json, this command has none: {0}")]
+    NoJson(&'static str),
     /// It did not answer in time.
     #[error("the daemon did not answer within {} s", PATIENCE.as_secs())]
     Silent,

@@ -93,3 +93,21 @@ fn a_folder_that_cannot_be_written_to_is_told() {
     let said = text(&output.stderr);
     assert!(said.starts_with("shunt: cannot write /proc/none/man/man1: "), "{said}");
 }
+
+#[test]
+fn a_command_without_json_says_so_and_what_is_for_programs() {
+    let folder = tempfile::tempdir().unwrap();
+    for (line, instead) in [
+        ("shunt top --json", "shunt rates --json"),
+        ("shunt capture --json", "pcapng"),
+        ("shunt --json ipvsadm -Ln", "shunt services --json"),
+        ("shunt completion bash --json", "shells"),
+        ("shunt man --json", "man"),
+    ] {
+        let output = shunt(folder.path(), line);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{line}: {said}");
+        assert!(said.contains("expected no --json") && said.contains(instead), "{line}: {said}");
+        assert!(output.stdout.is_empty(), "{line}");
+    }
+}

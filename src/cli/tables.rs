@@ -182,7 +182,7 @@ const SERVICE_HEADINGS: [&str; 14] = [
     ">in bytes",
     ">out packets",
     ">out bytes",
-    "",
+    "state",
 ];
 
 /// `shunt services`: a line per service, and under it one per further address, per

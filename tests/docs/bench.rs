@@ -119,7 +119,7 @@ fn all_that_has_a_bar_is_found_in_what_its_command_prints() {
     let text = String::from_utf8(output.stdout).unwrap();
     let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let held: Vec<_> = rows.iter().filter(|row| row["bar"] != "").collect();
-    assert_eq!((rows.len(), held.len()), (23, 22));
+    assert_eq!((rows.len(), held.len()), (27, 25));
     let whats: BTreeSet<_> = rows.iter().map(|row| row["what"].to_string()).collect();
     assert_eq!(whats.len(), rows.len(), "each row says what it is");
 }

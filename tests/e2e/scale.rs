@@ -1,7 +1,9 @@
-//! Large files under load: what stays the same notices nothing of a reload, however much stands in the file.
+//! Large files under load: what stays the same notices nothing of a reload, however much stands in the file; and
+//! how long checking, comparing and putting it to use take. A build for tests tells that, one for release is held to it:
+//! `cargo nextest run --release --test e2e scale --no-capture`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lab::config::{Config, Service};
 use lab::network::{LOCAL, VIP, backend_address};
@@ -15,6 +17,8 @@ const MANY: usize = 10_000;
 /// Hosts they are on.
 const HOSTS: u8 = 4;
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What an operator waits for at most, whatever stands in the file.
+const MOST: Duration = Duration::from_secs(2);
 
 /// One of many addresses of a host: all of 10.N.0.0/16 is its own.
 fn address(number: usize) -> Ipv4Addr {
@@ -38,13 +42,29 @@ fn web(backends: impl Iterator<Item = usize>) -> Service {
     backends.fold(service, |service, number| service.to((address(number), 80)))
 }
 
+/// Does what an operator waits for.
+fn awaited<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let done = work();
+    let took = start.elapsed();
+    eprintln!("{what}: {} ms", took.as_millis());
+    assert!(cfg!(debug_assertions) || took < MOST, "{what} took {took:?}");
+    done
+}
+
 /// Puts a file to use, all of it, and waits until it is.
 fn reload(balancer: &mut Balancer<'_>, rig: &Rig, config: Config) {
-    config.write(&rig.network.folder().join("shunt.toml")).unwrap();
-    let said = balancer.shunt(&["reload"]).unwrap();
+    let file = rig.network.folder().join("shunt.toml");
+    config.write(&file).unwrap();
+    let file = file.to_str().unwrap();
+    awaited("check", || balancer.shunt(&["check", file])).unwrap();
+    let differs = awaited("diff with the file", || balancer.shunt(&["diff", file]));
+    assert!(differs.is_err(), "exit code 1 says that something does");
+    let said = awaited("reload", || balancer.shunt(&["reload"])).unwrap();
     assert!(said.contains("applied"), "{said}");
     balancer.config = config;
-    assert_eq!(balancer.shunt(&["diff"]).unwrap(), "", "what runs is the file");
+    let drift = awaited("diff", || balancer.shunt(&["diff"])).unwrap();
+    assert_eq!(drift, "", "what runs is the file");
 }
 
 /// Both a client that stays and one that connects anew for each request, while `change` is done.

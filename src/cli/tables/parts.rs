@@ -143,7 +143,7 @@ impl Backends {
             ">in bytes",
             ">out packets",
             ">out bytes",
-            "",
+            "state",
         ];
         table(&headings, self.backends.iter().map(row).collect())
     }

@@ -207,7 +207,7 @@ fn services_list_their_backends_under_them_and_say_what_is_odd_about_one() {
         }],
     };
     let want = "\
-service  protocol  address              scheduler  forward                   weight  connections  new  refused  in packets  in bytes  out packets  out bytes
+service  protocol  address              scheduler  forward                   weight  connections  new  refused  in packets  in bytes  out packets  out bytes  state
 web      tcp       192.0.2.1:80         wrr                                                   20  400        4        6000    360000         5400    8100000
          also      192.0.2.1:8000-8099
          also      192.0.2.2:80
